@@ -1,0 +1,87 @@
+import type { Actor, EventBody, LogEvent } from '../../ledger/events.ts';
+import type { ErrorObject } from '../../protocol/errors.ts';
+import type { Role } from '../../protocol/ids.ts';
+import type {
+  AttemptRole,
+  FounderMessage,
+  Lease,
+  MemberHello,
+  MemberMessage,
+  ResultBlob,
+} from '../../protocol/session.ts';
+import type { Artifact, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
+
+/**
+ * The founder core: a state machine without IO in the manner of etcd/raft. `step(input, clock)` decides, applies
+ * its own events at once, and returns effects; an effect with `after` is released by the driver when the entry of
+ * that index is durable. A crash between is a crash before: nobody outside has seen it.
+ */
+export type Operation =
+  | { op: 'task.submit'; spec: TaskSpec; bundle: RepositoryBundle | null; correlation: string | null }
+  | { op: 'task.stop'; task: string }
+  | { op: 'task.rerun'; task: string }
+  | { op: 'task.applied'; task: string; commit: string }
+  | { op: 'task.get'; task: string }
+  | { op: 'task.list'; states: TaskState[] | null; cursor: string | null; limit: number }
+  | { op: 'task.why'; task: string }
+  /** Which of these commits the mesh can hand out already, so that a submitter sends only the rest. */
+  | { op: 'repository.known'; commits: string[] }
+  | { op: 'invite.create'; invite: EventBody<'invite.created'> }
+  | {
+      op: 'member.admit';
+      peer: string;
+      name: string;
+      owner: string | null;
+      via: { kind: 'invite'; secretHash: string } | { kind: 'approval'; code: string; roles: Role[] };
+    }
+  | { op: 'member.reject'; peer: string; name: string }
+  | { op: 'member.eligible'; member: string; eligible: boolean }
+  | { op: 'member.revoke'; member: string; reason: string | null }
+  | { op: 'member.leave'; peer: string }
+  | { op: 'node.list' }
+  | { op: 'node.get'; member: string }
+  | { op: 'mesh.pause' }
+  | { op: 'mesh.resume' }
+  | { op: 'secret.set'; name: string }
+  | { op: 'secret.remove'; name: string }
+  | { op: 'secret.list' }
+  | { op: 'status' };
+
+export type FounderInput =
+  | { type: 'request'; request: number; by: Actor; operation: Operation }
+  | { type: 'connected'; peer: string; session: number; hello: MemberHello }
+  | { type: 'received'; peer: string; session: number; message: MemberMessage }
+  | { type: 'disconnected'; peer: string; session: number }
+  /** Everything a result names is on this disk, synced, and has the digests it said; or it could not be had. */
+  | { type: 'collected'; peer: string; lease: Lease; envelopeBlob: string | null; failure: CollectFailure | null }
+  /** Names of the secrets that have a value now. */
+  | { type: 'secrets'; values: ReadonlyMap<string, string> }
+  /** A newer roster was signed and stored. */
+  | { type: 'roster'; version: number; blob: string }
+  | { type: 'tick' };
+
+export interface CollectFailure {
+  /** `gone`: the member vanished in mid-transfer. `bad`: it sent what it had not said. */
+  kind: 'gone' | 'bad' | 'disk';
+  detail: string;
+}
+
+export type FounderEffect =
+  | { type: 'append'; events: LogEvent[]; first: number }
+  | { type: 'send'; after: number; peer: string; session: number; message: FounderMessage }
+  | { type: 'answer'; after: number; request: number; result: unknown; error: ErrorObject | null }
+  /** Pull the blobs of a result from the member, verify, sync; then feed `collected`. */
+  | {
+      type: 'collect';
+      after: number;
+      peer: string;
+      session: number;
+      lease: Lease;
+      role: AttemptRole;
+      blobs: (ResultBlob | Artifact)[];
+      /** Stored as a blob of its own, so that the receipt file can be made of it. */
+      envelope: string | null;
+    }
+  /** Membership changed: sign and store a roster, drop connections of those no longer in it. */
+  | { type: 'membership'; after: number; removed: string[] }
+  | { type: 'close'; after: number; peer: string; session: number; code: string; message: string };

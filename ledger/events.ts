@@ -1,0 +1,177 @@
+import { z } from 'zod';
+import {
+  blobId,
+  commitId,
+  correlationId,
+  count,
+  labels,
+  memberName,
+  meshId,
+  nonce,
+  ownerName,
+  peerId,
+  roles,
+  secretName,
+  sha256Hex,
+  taskId,
+} from '../protocol/ids.ts';
+import { artifactsMax } from '../protocol/limits.ts';
+import { attemptRole, resultBlob } from '../protocol/session.ts';
+import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
+
+/**
+ * What can stand in the log, by type. An entry of a type that is not here is kept, replicated, proved, and
+ * skipped by every reducer, so an older program can hold a newer log.
+ */
+
+/** Who did a thing: an authenticated peer, the OS user of the founder's socket (a claim), or the founder itself. */
+export const actor = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('peer'), peer: peerId }),
+  z.strictObject({ kind: z.literal('local'), user: z.string().max(64), claimed: z.literal(true) }),
+  z.strictObject({ kind: z.literal('founder') }),
+]);
+export type Actor = z.infer<typeof actor>;
+
+const publicKey = z.base64().length(44);
+const attempt = { task: taskId, attempt: count.min(1), correlation: correlationId };
+
+export const EVENT_BODIES = {
+  /** Genesis, index 0: its leaf hash is the mesh id. Keys are raw 32-byte Ed25519 public keys in base64. */
+  'mesh.created': z.strictObject({
+    format: z.literal(1),
+    name: memberName,
+    founder: peerId,
+    logKey: publicKey,
+    recoveryKey: publicKey,
+    /** A fork names what it was forked from. */
+    parent: z.strictObject({ mesh: meshId, checkpoint: z.string() }).nullable(),
+    /** 128 random bits, so that two meshes made alike differ. */
+    nonce,
+  }),
+  'mesh.paused': z.strictObject({ by: actor }),
+  'mesh.resumed': z.strictObject({ by: actor }),
+
+  'invite.created': z.strictObject({
+    /** SHA-256 of the secret; the secret itself is never written down. */
+    invite: sha256Hex,
+    /** Unix ms on the founder's clock. */
+    expiresAt: count,
+    uses: count.min(1),
+    roles,
+    labels,
+    owner: ownerName.nullable(),
+    by: actor,
+  }),
+  'member.admitted': z.strictObject({
+    peer: peerId,
+    name: memberName,
+    owner: ownerName,
+    roles,
+    labels,
+    via: z.discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('genesis') }),
+      z.strictObject({ kind: z.literal('invite'), invite: sha256Hex }),
+      z.strictObject({ kind: z.literal('approval'), code: z.string().max(16) }),
+    ]),
+    by: actor,
+  }),
+  /** `eligible` false: drained; running work goes on, nothing new is given. */
+  'member.eligibility': z.strictObject({ peer: peerId, eligible: z.boolean(), by: actor }),
+  'member.rejected': z.strictObject({ peer: peerId, name: memberName, by: actor }),
+  'member.revoked': z.strictObject({ peer: peerId, reason: z.string().max(512).nullable(), by: actor }),
+  'member.left': z.strictObject({ peer: peerId, by: actor }),
+
+  'secret.set': z.strictObject({ name: secretName, by: actor }),
+  'secret.removed': z.strictObject({ name: secretName, by: actor }),
+
+  'task.submitted': z.strictObject({
+    task: taskId,
+    correlation: correlationId,
+    spec: taskSpec,
+    /** What the submitter sent so that `spec.repository.base` can be had; null: the mesh held it already. */
+    bundle: repositoryBundle.nullable(),
+    /** The task this one repeats (`task rerun`). */
+    rerunOf: taskId.nullable(),
+    by: actor,
+  }),
+  /** A lease of a task to one member; its epoch is the entry's. */
+  'attempt.assigned': z.strictObject({ ...attempt, role: attemptRole, member: peerId, nonce }),
+  'attempt.started': z.strictObject({ ...attempt }),
+  /** The lease is over without an accepted result. */
+  'attempt.ended': z.strictObject({
+    ...attempt,
+    fault,
+    reason: failureReason,
+    detail: z.string().max(2048).nullable(),
+    exitCode: z.int().nullable(),
+    /** Digest of the receipt where the executor signed one for its failure, and the blob that holds it. */
+    receipt: sha256Hex.nullable(),
+    envelope: blobId.nullable(),
+    log: resultBlob.nullable(),
+  }),
+  /** The one accepted result of a task. Every blob named is synced on the founder's disk. */
+  'task.executed': z.strictObject({
+    ...attempt,
+    exitCode: z.int().nullable(),
+    commit: commitId.nullable(),
+    receipt: sha256Hex,
+    envelope: blobId,
+    bundle: resultBlob.nullable(),
+    log: resultBlob.nullable(),
+    artifacts: z.array(artifact).max(artifactsMax),
+    checksChanged: z.array(z.string().max(512)).max(64),
+  }),
+  /** A verifier's signed word on a receipt. */
+  'task.verified': z.strictObject({
+    ...attempt,
+    receipt: sha256Hex,
+    verification: sha256Hex,
+    envelope: blobId,
+    passed: z.boolean(),
+    sameOwner: z.boolean(),
+    detail: z.string().max(2048).nullable(),
+  }),
+  /** A result that came too late, or of a lease that was not the task's: kept, and nothing changed. */
+  'task.evidence': z.strictObject({
+    ...attempt,
+    epoch: count,
+    member: peerId,
+    receipt: sha256Hex.nullable(),
+    envelope: blobId.nullable(),
+    why: z.string().max(512),
+  }),
+  'task.cancelled': z.strictObject({ task: taskId, correlation: correlationId, by: actor }),
+  /** The convergence record: the log's summary of a finished task, and the entry that finishes it. */
+  'task.converged': z.strictObject({
+    task: taskId,
+    correlation: correlationId,
+    state: z.enum(['delivered', 'failed', 'cancelled', 'rejected']),
+    reason: failureReason.nullable(),
+    detail: z.string().max(2048).nullable(),
+    verified: z.boolean(),
+    confidence: z.number().min(0).max(1),
+    executor: peerId.nullable(),
+    verifier: peerId.nullable(),
+    sameOwner: z.boolean().nullable(),
+    attempts: count,
+    commit: commitId.nullable(),
+    exitCode: z.int().nullable(),
+    receipt: sha256Hex.nullable(),
+    verification: sha256Hex.nullable(),
+    /** What later tasks may be taught by: measured facts only. */
+    learned: z.strictObject({
+      queuedMs: count.nullable(),
+      runMs: count.nullable(),
+      faults: z.array(z.strictObject({ member: peerId, reason: failureReason, fault })).max(32),
+    }),
+  }),
+  /** A person merged, cherry-picked or checked out a result. */
+  'task.applied': z.strictObject({ task: taskId, commit: commitId, by: actor }),
+} as const;
+
+export type EventType = keyof typeof EVENT_BODIES;
+export type EventBody<T extends EventType> = z.infer<(typeof EVENT_BODIES)[T]>;
+/** An event a core decided on, before the log gives it index, epoch and time. */
+export type LogEvent = { [T in EventType]: { type: T; body: EventBody<T> } }[EventType];
+
+export const isEventType = (type: string): type is EventType => Object.hasOwn(EVENT_BODIES, type);

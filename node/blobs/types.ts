@@ -1,0 +1,33 @@
+import type { ResultBlob } from '../../protocol/session.ts';
+
+/** A blob's manifest: total bytes and the SHA-256 of each 1 MiB chunk. The blob's id is the SHA-256 of these bytes. */
+export interface BlobManifest {
+  bytes: number;
+  chunks: string[];
+}
+
+/** Content-addressed files of one data folder. Same promises in memory and on disk; one suite runs on both. */
+export interface BlobStore {
+  has(blob: string): Promise<boolean>;
+  manifest(blob: string): Promise<BlobManifest | null>;
+  /** Bytes of one chunk, checked against the manifest; `SF_NOT_PROVED` where the disk changed them. */
+  chunk(blob: string, index: number): Promise<Uint8Array>;
+  /** Takes bytes to the end, syncs file and folder, and only then resolves. `SF_FULL` past the quota. */
+  put(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob>;
+  /** Opens a transfer that may have been begun before; complete only when every chunk came and was synced. */
+  receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver>;
+  read(blob: string): AsyncIterable<Uint8Array>;
+  /** A path other processes may read; null for a store in memory. The file is whole and immutable. */
+  path(blob: string): string | null;
+  delete(blob: string): Promise<void>;
+}
+
+export interface BlobReceiver {
+  /** Chunks still missing, in order. */
+  missing(): number[];
+  /** Refuses with `SF_NOT_PROVED` a chunk whose digest is not the manifest's. */
+  write(index: number, bytes: Uint8Array): Promise<void>;
+  /** Syncs and makes the blob visible; resolves with its SHA-256. */
+  finish(): Promise<ResultBlob>;
+  abandon(): Promise<void>;
+}

@@ -1,0 +1,72 @@
+import type { RandomBytes } from '../../protocol/ids.ts';
+import type {
+  Assignment,
+  AttemptResult,
+  AttemptRole,
+  Capacity,
+  FounderMessage,
+  Lease,
+  MemberMessage,
+} from '../../protocol/session.ts';
+
+/**
+ * The member core: a state machine without IO. `step(input, clock)` returns effects; its driver performs them.
+ * Nothing in it reads a clock, draws a number or waits.
+ */
+export interface Clock {
+  /** Monotonic ms: every lease and grace is measured by it (promise 11). */
+  now: number;
+  /** Wall clock, Unix ms: only ever shown or logged. */
+  time: number;
+  random: RandomBytes;
+}
+
+export type MemberInput =
+  /** A session stream is open; the core answers with a hello. `session` numbers rise. */
+  | { type: 'connected'; session: number }
+  | { type: 'disconnected'; session: number }
+  | { type: 'received'; session: number; message: FounderMessage }
+  /** From the executor. */
+  | { type: 'started'; lease: Lease }
+  | { type: 'progress'; lease: Lease; phase: 'fetch' | 'prepare' | 'run' | 'check' | 'converge'; logBytes: number }
+  /** The attempt has ended by itself; its result is already on this member's disk. */
+  | { type: 'finished'; result: AttemptResult }
+  /** An attempt told to stop is gone, its processes included. */
+  | { type: 'gone'; lease: Lease }
+  /** What this machine offers has changed. */
+  | { type: 'capacity'; capacity: Capacity }
+  /** The owner's word (promise 15): pause stops all attempts now. */
+  | { type: 'owner'; act: 'pause' | 'resume' | 'shutdown' }
+  | { type: 'tick' };
+
+export type MemberEffect =
+  | { type: 'send'; session: number; message: MemberMessage }
+  /** Fetch input, run in the sandbox, sign, keep the result on disk, then feed `started` and `finished`. */
+  | { type: 'start'; assignment: Assignment }
+  /** Kill it now; feed `gone` when nothing of it is left. */
+  | { type: 'stop'; lease: Lease; why: 'cancelled' | 'paused' | 'owner' | 'lease' | 'superseded' | 'shutdown' }
+  /** The founder has settled the result: what was kept of it may be deleted. */
+  | { type: 'forget'; lease: Lease }
+  | { type: 'fetchRoster'; version: number; blob: string }
+  /** Close this session (it was answered by a newer one, or by goodbye). */
+  | { type: 'close'; session: number }
+  /** The founder refused this member for good: say so and stop trying (revoked, other major version). */
+  | { type: 'refused'; code: string; message: string };
+
+/** What a restarted member brings back from its disk: results not yet settled. */
+export interface MemberRestored {
+  mesh: string;
+  capacity: Capacity;
+  ready: AttemptResult[];
+  ownerPaused: boolean;
+  checkpoint: string | null;
+}
+
+/** One attempt as the core sees it. */
+export interface HeldAttempt {
+  lease: Lease;
+  role: AttemptRole;
+  correlation: string;
+  phase: 'running' | 'stopping' | 'ready';
+  result: AttemptResult | null;
+}

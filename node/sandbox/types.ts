@@ -1,0 +1,52 @@
+import type { Readable } from 'node:stream';
+import type { LimitKinds } from '../../protocol/session.ts';
+
+/** A path of the host as the sandbox sees it. */
+export interface Mount {
+  from: string;
+  to: string;
+  writable: boolean;
+}
+
+export interface SandboxRun {
+  /** argv, run as it is; its first word is looked up in the sandbox's PATH. */
+  argv: string[];
+  /** The whole environment besides PATH and HOME; passed by file descriptor, never by argv. */
+  env: Record<string, string>;
+  mounts: Mount[];
+  /** Directory inside the sandbox. */
+  cwd: string;
+  limits: {
+    memoryBytes: number;
+    processes: number;
+    /** Bytes under `watchBytesIn`; null: not watched. */
+    diskBytes: number | null;
+    watchBytesIn: string | null;
+    wallMs: number;
+  };
+  /** Bytes for stdin; null: /dev/null. */
+  stdin: Uint8Array | null;
+}
+
+export interface SandboxEnd {
+  exitCode: number | null;
+  /** Which bound ended it, if one did. */
+  killedBy: 'memory' | 'processes' | 'disk' | 'timeout' | 'stopped' | null;
+  signal: NodeJS.Signals | null;
+  wallMs: number;
+}
+
+export interface SandboxProcess {
+  stdout: Readable;
+  stderr: Readable;
+  /** Settles when the whole tree is gone. Rejects only with `SF_NO_SANDBOX`. */
+  ended: Promise<SandboxEnd>;
+  /** Kill the tree now. */
+  kill(): void;
+}
+
+export interface Sandbox {
+  /** What holds each limit on this machine. */
+  readonly limitKinds: LimitKinds;
+  start(run: SandboxRun, signal: AbortSignal): SandboxProcess;
+}

@@ -1,0 +1,87 @@
+/** Every bound of the wire, the log and the objects, with its unit and reason. */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+
+/** One line of the log, newline included. A line must fit one read and one person's terminal. */
+export const entryLineBytesMax = 64 * KiB;
+/** Entries in one group commit; bounds the latency of the first of them. */
+export const batchEntriesMax = 1024;
+/** Bytes in one group commit. */
+export const batchBytesMax = 4 * MiB;
+/** A segment is closed after the batch that reaches this. */
+export const segmentBytes = 64 * MiB;
+
+/** One frame of a control stream. Small enough that an urgent message never waits long behind it. */
+export const frameBytesMax = 256 * KiB;
+/** Bytes a peer may have sent on a session without having been granted more. */
+export const sessionCreditBytes = 1 * MiB;
+/** The part of the credit that only cancel, pause, heartbeats and grants may use. */
+export const sessionReserveBytes = 64 * KiB;
+/** Bytes waiting to be sent to one peer; past it the session is closed and begins anew. */
+export const sessionQueueBytesMax = 8 * MiB;
+/** Messages in one frame. */
+export const frameMessagesMax = 256;
+
+/** One chunk of a blob: its digest is what a bad sender is named by. */
+export const blobChunkBytes = 1 * MiB;
+/** Chunk requests under way on one stream: two chunks and a frame stay under the 4 MiB read buffer. */
+export const blobChunksInFlight = 2;
+/** The largest blob: its manifest of 32-byte digests stays under a frame. */
+export const blobBytesMax = 4 * GiB;
+/** All blobs of one data folder. */
+export const blobStoreBytesMax = 64 * GiB;
+
+/** A stranger's connection without a pending join request lives this long. */
+export const strangerMs = 10_000;
+/** Connections of strangers at one time, counted apart from members. */
+export const strangersMax = 32;
+/** Requests for approval waiting for a person, in all and from one address. */
+export const pendingJoinsMax = 8;
+/** A request for approval waits this long. */
+export const pendingJoinMs = 5 * 60_000;
+
+/** @default of the outside contract */
+export const heartbeatMs = 5_000;
+export const heartbeatIdleMs = 15_000;
+export const leaseMs = 15_000;
+export const graceMs = 2_000;
+export const taskTimeoutMs = 30 * 60_000;
+export const inviteMs = 24 * 3_600_000;
+/** Attempts running at once over the whole mesh. */
+export const ringSlots = 36;
+export const elasticSlotsMax = 64;
+
+/** Tasks waiting or running at one time; a submission past it is refused with `SF_FULL`. */
+export const openTasksMax = 100_000;
+/** Retries a submitter may ask for. */
+export const retriesMax = 20;
+/** Attempts lost to faults of machines before the task is given up as `lost`. */
+export const machineFaultsMax = 20;
+/** Members of one mesh. */
+export const membersMax = 4096;
+/** Live invites. */
+export const invitesMax = 1024;
+
+/** Bytes of a task's output kept; what comes after is counted, not kept. */
+export const logBytesMax = 64 * MiB;
+/** Artifacts of one attempt, and the bytes of each. */
+export const artifactsMax = 256;
+export const artifactBytesMax = 1 * GiB;
+/** What a task's workspace may hold. @default */
+export const workspaceBytesMax = 8 * GiB;
+/** Memory of the whole process tree of a task. @default */
+export const memoryBytesMax = 4 * GiB;
+/** Processes of a task at one time. @default */
+export const processesMax = 512;
+/** Objects in a bundle from a stranger, and the bytes they may unpack to. */
+export const bundleObjectsMax = 2_000_000;
+export const bundleUnpackedBytesMax = 8 * GiB;
+
+/** A receipt or verification envelope: larger than any honest one. */
+export const envelopeBytesMax = 64 * KiB;
+/** Body of a `/v1` request that is not a blob. */
+export const requestBytesMax = 256 * KiB;
+/** Items in one page of a list. */
+export const pageItemsMax = 1000;

@@ -1,0 +1,208 @@
+import { z } from 'zod';
+import { blobId, commitId, correlationId, count, labels, memberName, meshId, nonce, peerId, sha256Hex, taskId } from './ids.ts';
+import { artifactsMax, envelopeBytesMax, frameMessagesMax } from './limits.ts';
+import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
+
+/**
+ * `/superfleet/session/1.0.0`: one long-lived bidirectional stream between a member (who opens it) and the
+ * founder. A frame is a JSON array of messages. Peers of the same major version understand each other one minor
+ * version apart; fields a minor version adds are optional, and unknown ones are dropped, not refused.
+ */
+export const SESSION_PROTOCOL = '/superfleet/session/1.0.0';
+export const SESSION_VERSION = { major: 1, minor: 0 } as const;
+
+const version = z.object({ major: count, minor: count });
+
+/** Fence of an attempt: exactly these three name a lease; a result that differs in any is late. */
+const lease = { task: taskId, attempt: count.min(1), epoch: count.min(1) };
+const leaseObject = z.object(lease);
+export type Lease = z.infer<typeof leaseObject>;
+
+export const attemptRole = z.enum(['execute', 'verify']);
+export type AttemptRole = z.infer<typeof attemptRole>;
+
+/** Which mechanism holds each limit on this machine; a task may require it, a person can read it. */
+export const limitKinds = z.object({
+  memory: z.enum(['cgroup', 'watched', 'none']),
+  processes: z.enum(['cgroup', 'nproc', 'none']),
+  disk: z.enum(['watched', 'none']),
+});
+export type LimitKinds = z.infer<typeof limitKinds>;
+
+/** What a member offers, measured on it. */
+export const capacity = z.object({
+  slots: count.max(1024),
+  /** `bubblewrap` when tasks can run; null: no working sandbox, so no tasks (design §12). */
+  sandbox: z.enum(['bubblewrap']).nullable(),
+  limits: limitKinds,
+  memoryBytes: count,
+  cpus: count,
+  diskFreeBytes: count,
+  models: z.array(z.string().max(128)).max(64),
+  /** Tool name → version as the tool printed it. */
+  tools: z.record(z.string().max(64), z.string().max(128)),
+  labels: labels,
+  /** The owner has paused this machine (design §7). */
+  ownerPaused: z.boolean(),
+});
+export type Capacity = z.infer<typeof capacity>;
+
+// ── either way ──────────────────────────────────────────────────────────────────────────────────────────────
+const grant = z.object({ type: z.literal('grant'), bytes: count.min(1) });
+const goodbye = z.object({ type: z.literal('goodbye'), code: z.string().max(64), message: z.string().max(1024) });
+
+// ── member → founder ────────────────────────────────────────────────────────────────────────────────────────
+const memberHello = z.object({
+  type: z.literal('hello'),
+  version,
+  features: z.array(z.string().max(64)).max(64),
+  mesh: meshId,
+  capacity,
+  /** Attempts that run on this member now. */
+  held: z.array(leaseObject).max(1024),
+  /** Attempts whose results wait here to be accepted. */
+  ready: z.array(leaseObject).max(1024),
+  /** Newest checkpoint this member ever saw, as text (promises 2 and 5). */
+  checkpoint: z.string().max(4096).nullable(),
+  rosterVersion: count,
+});
+
+/** A blob a result names: the founder pulls it, checks both digests and syncs it before it says `executed`. */
+export const resultBlob = z.object({ blob: blobId, bytes: count, sha256: sha256Hex });
+export type ResultBlob = z.infer<typeof resultBlob>;
+
+export const attemptResult = z.object({
+  ...lease,
+  role: attemptRole,
+  correlation: correlationId,
+  outcome: z.enum(['succeeded', 'failed']),
+  /** Set when outcome is failed. */
+  reason: failureReason.nullable(),
+  fault: fault.nullable(),
+  /** One to three sentences for a person: what happened, where, what to do. */
+  detail: z.string().max(2048).nullable(),
+  exitCode: z.int().nullable(),
+  commit: commitId.nullable(),
+  bundle: resultBlob.nullable(),
+  log: resultBlob.nullable(),
+  artifacts: z.array(artifact).max(artifactsMax),
+  /** DSSE envelope (JSON text): a receipt from an executor, a verification from a verifier. Null only when a
+   * fault of the machine kept the attempt from running at all. */
+  envelope: z.string().max(envelopeBytesMax).nullable(),
+});
+export type AttemptResult = z.infer<typeof attemptResult>;
+
+export const memberMessage = z.discriminatedUnion('type', [
+  memberHello,
+  z.object({ type: z.literal('heartbeat'), sequence: count }),
+  z.object({ type: z.literal('capacity'), capacity }),
+  z.object({ type: z.literal('started'), ...lease, correlation: correlationId }),
+  z.object({
+    type: z.literal('progress'),
+    ...lease,
+    correlation: correlationId,
+    phase: z.enum(['fetch', 'prepare', 'run', 'check', 'converge']),
+    logBytes: count,
+  }),
+  z.object({ type: z.literal('result'), result: attemptResult }),
+  /** The attempt is gone and will give no result: owner's stop, refused, lease ran out, told to. */
+  z.object({
+    type: z.literal('stopped'),
+    ...lease,
+    correlation: correlationId,
+    why: z.enum(['cancelled', 'paused', 'owner', 'lease', 'refused', 'shutdown', 'unknown']),
+    detail: z.string().max(2048).nullable(),
+  }),
+  grant,
+  goodbye,
+]);
+export type MemberMessage = z.infer<typeof memberMessage>;
+export type MemberHello = z.infer<typeof memberHello>;
+
+// ── founder → member ────────────────────────────────────────────────────────────────────────────────────────
+const welcome = z.object({
+  type: z.literal('welcome'),
+  version,
+  features: z.array(z.string().max(64)).max(64),
+  mesh: meshId,
+  epoch: count.min(1),
+  heartbeatMs: count.min(1),
+  leaseMs: count.min(1),
+  paused: z.boolean(),
+  /** Which of the attempts in the hello go on; every other one is stopped or forgotten by the member. */
+  resume: z.array(leaseObject).max(1024),
+  checkpoint: z.string().max(4096).nullable(),
+});
+
+const assignment = z.object({
+  ...lease,
+  role: attemptRole,
+  correlation: correlationId,
+  spec: taskSpec,
+  /** Bundles that lead to `spec.repository.base`, oldest first; a member skips those whose commit it holds. */
+  bundles: z.array(repositoryBundle).max(512),
+  /** 128 bits of the founder's, bound by the receipt or verification. */
+  nonce,
+  /** Secret name → value; only for the executor; memory only, never written down. */
+  secrets: z.record(z.string(), z.string().max(16_384)),
+  /** For a verifier: the receipt to bind and the result to check. */
+  verify: z
+    .object({
+      attempt: count.min(1),
+      executor: peerId,
+      receipt: sha256Hex,
+      commit: commitId.nullable(),
+      bundle: resultBlob.nullable(),
+    })
+    .nullable(),
+});
+export type Assignment = z.infer<typeof assignment>;
+
+export const founderMessage = z.discriminatedUnion('type', [
+  welcome,
+  /** Answer to a heartbeat: renews the lease on the member's side. */
+  z.object({ type: z.literal('beat'), sequence: count, checkpoint: z.string().max(4096).nullable() }),
+  z.object({ type: z.literal('assign'), assignment }),
+  z.object({
+    type: z.literal('cancel'),
+    ...lease,
+    correlation: correlationId,
+    why: z.enum(['cancelled', 'paused', 'revoked', 'superseded']),
+  }),
+  /** The result is settled: the member may delete what it kept. `accepted` false: kept as evidence only. */
+  z.object({
+    type: z.literal('settled'),
+    ...lease,
+    correlation: correlationId,
+    accepted: z.boolean(),
+    why: z.string().max(1024).nullable(),
+  }),
+  z.object({ type: z.literal('pause') }),
+  z.object({ type: z.literal('resume') }),
+  /** A newer signed roster can be fetched as a blob. */
+  z.object({ type: z.literal('roster'), version: count, blob: blobId }),
+  z.object({ type: z.literal('renamed'), name: memberName }),
+  grant,
+  goodbye,
+]);
+export type FounderMessage = z.infer<typeof founderMessage>;
+export type Welcome = z.infer<typeof welcome>;
+
+export const memberFrame = z.array(memberMessage).max(frameMessagesMax);
+export const founderFrame = z.array(founderMessage).max(frameMessagesMax);
+
+/** Messages that never wait behind others: they may use the reserve of the credit (`sessionReserveBytes`). */
+export const URGENT: ReadonlySet<(MemberMessage | FounderMessage)['type']> = new Set([
+  'hello',
+  'welcome',
+  'heartbeat',
+  'beat',
+  'cancel',
+  'pause',
+  'resume',
+  'stopped',
+  'grant',
+  'goodbye',
+]);
+
+export const leaseKey = (of: Lease): string => `${of.task}.${of.attempt}.${of.epoch}`;

@@ -1,0 +1,117 @@
+import { z } from 'zod';
+import { blobId, commitId, count, labels, memberName, peerId, secretName } from './ids.ts';
+import { artifactsMax, memoryBytesMax, processesMax, retriesMax, taskTimeoutMs, workspaceBytesMax } from './limits.ts';
+
+export const TASK_STATES = [
+  'proposed',
+  'queued',
+  'assigned',
+  'running',
+  'executed',
+  'verified',
+  'delivered',
+  'failed',
+  'cancelled',
+  'rejected',
+] as const;
+export type TaskState = (typeof TASK_STATES)[number];
+export const TERMINAL_STATES: ReadonlySet<TaskState> = new Set(['delivered', 'failed', 'cancelled', 'rejected']);
+
+/** Why a task failed (outside contract). */
+export const FAILURE_REASONS = [
+  'task',
+  'check',
+  'environment',
+  'timeout',
+  'budget',
+  'signal',
+  'lost',
+  'refused',
+] as const;
+export const failureReason = z.enum(FAILURE_REASONS);
+export type FailureReason = z.infer<typeof failureReason>;
+
+/** Whose fault a failed attempt is: a machine's costs the task no retry. */
+export const fault = z.enum(['machine', 'task', 'person']);
+export type Fault = z.infer<typeof fault>;
+
+/** confidence is a stated convention, no measurement (outside contract). */
+export const CONFIDENCE = {
+  noChecks: 0.1,
+  ownChecks: 0.3,
+  verified: 0.9,
+  verifiedLowConfidence: 0.6,
+} as const;
+
+export const TASK_KINDS = ['command', 'code', 'plan', 'review', 'research', 'judge'] as const;
+
+const relativePath = z
+  .string()
+  .min(1)
+  .max(512)
+  .refine((path) => !path.startsWith('/') && !path.split('/').includes('..') && !path.includes('\0'), {
+    message: 'a path inside the workspace, without ..',
+  });
+
+/**
+ * A repository at a commit. `bundle` carries `base` and what the mesh did not yet hold; `prerequisites` are the
+ * commits that bundle rests on, each the base of an earlier submission.
+ */
+export const repositoryInput = z.strictObject({
+  /** Object name of the first root commit that git lists: the same for every clone. */
+  id: z.string().regex(/^[0-9a-f]{40,64}$/),
+  /** Last part of the repository's path, for people. */
+  name: z.string().min(1).max(128),
+  /** What the person typed for `--ref`. */
+  ref: z.string().max(256),
+  base: commitId,
+});
+export type RepositoryInput = z.infer<typeof repositoryInput>;
+
+/** A bundle the mesh holds: fetching it gives `commit` to whoever has `prerequisites`. */
+export const repositoryBundle = z.strictObject({
+  commit: commitId,
+  bundle: blobId,
+  prerequisites: z.array(commitId).max(64),
+});
+export type RepositoryBundle = z.infer<typeof repositoryBundle>;
+
+export const taskLimits = z.strictObject({
+  memoryBytes: count.max(2 ** 50).default(memoryBytesMax),
+  processes: count.min(1).max(65_536).default(processesMax),
+  workspaceBytes: count.max(2 ** 50).default(workspaceBytesMax),
+});
+
+/** What the submitter asks for. Public: logged, shown, and signed into the receipt. Secrets are names only. */
+export const taskSpec = z.strictObject({
+  kind: z.literal('command'),
+  /** argv, no shell. */
+  argv: z.array(z.string().max(8192)).min(1).max(512),
+  /** Each run by `sh -c` in the workspace, in order; all must exit 0. */
+  checks: z.array(z.string().min(1).max(4096)).max(64).default([]),
+  /** Globs of files restored from the base before checks run, besides those that the check lines name. */
+  checkFiles: z.array(relativePath).max(64).default([]),
+  env: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(8192).refine((value) => !value.includes('\0')))
+    .default({}),
+  secrets: z.array(secretName).max(32).default([]),
+  artifacts: z.array(relativePath).max(artifactsMax).default([]),
+  /** Constraints on the executor's labels. */
+  labels: labels.default({}),
+  /** Only this member may execute: a name or a peer id. */
+  on: z.union([memberName, peerId]).nullable().default(null),
+  timeoutMs: count.min(1).default(taskTimeoutMs),
+  checkTimeoutMs: count.min(1).default(taskTimeoutMs),
+  /** Further attempts after a fault of the task. */
+  retries: count.max(retriesMax).default(0),
+  requireVerified: z.boolean().default(false),
+  limits: taskLimits.prefault({}),
+  repository: repositoryInput.nullable().default(null),
+});
+export type TaskSpec = z.infer<typeof taskSpec>;
+/** What may be left out when a task is submitted. */
+export type TaskSpecInput = z.input<typeof taskSpec>;
+
+/** A file named by the submitter's globs, as the executor returned it. */
+export const artifact = z.strictObject({ path: relativePath, blob: blobId, bytes: count, sha256: z.string().length(64) });
+export type Artifact = z.infer<typeof artifact>;

@@ -1,0 +1,99 @@
+/**
+ * `npm test [-- PART…]`: every `*.test.ts` whose path contains one of the parts (default: all but the long ones
+ * under `test/long`), each file in a process group of its own. A watchdog ends a hung file and names it; a file that
+ * leaves a process behind has failed. The last line is `N passed, N failed`.
+ *
+ * A file may set its bound in its first lines: `// limit: 240 s`.
+ */
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const LIMIT_S = 90;
+const parts = process.argv.slice(2);
+const files = readdirSync('test', { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => join('test', name))
+  .filter((name) => (parts.length > 0 ? parts.some((part) => name.includes(part)) : !name.startsWith('test/long/')))
+  .sort();
+
+const totals = { passed: 0, failed: 0, skipped: 0 };
+const started = Date.now();
+
+/** Files that bind hosts, ports or all of the processor run alone; the others two at a time. */
+const alone = (file: string): boolean => /^test\/(net|long|bench|faces)\//.test(file);
+await drain(files.filter((file) => !alone(file)), 2);
+await drain(files.filter(alone), 1);
+
+const seconds = ((Date.now() - started) / 1000).toFixed(1);
+console.log(`\n${files.length} files in ${seconds} s`);
+if (files.length === 0) console.log(`no test file matches ${parts.join(', ')}`);
+const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : '';
+console.log(`${totals.passed} passed, ${totals.failed} failed${skipped}`);
+process.exit(totals.failed === 0 && files.length > 0 ? 0 : 1);
+
+async function drain(queue: string[], width: number): Promise<void> {
+  const waiting = [...queue];
+  const worker = async (): Promise<void> => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runFile(file);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+}
+
+async function runFile(file: string): Promise<void> {
+  const limit = Number(/^\/\/ limit: (\d+) s$/m.exec(readFileSync(file, 'utf8').slice(0, 600))?.[1] ?? LIMIT_S);
+  const began = Date.now();
+  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+  });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (text += bytes));
+  let hung = false;
+  const watchdog = setTimeout(() => {
+    hung = true;
+    killGroup(child.pid);
+  }, limit * 1000);
+  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+  clearTimeout(watchdog);
+  const leftBehind = !hung && groupLives(child.pid);
+  if (leftBehind) killGroup(child.pid);
+
+  const number = (label: string): number => Number(new RegExp(`${label}:\\s+(\\d+)`).exec(text)?.[1] ?? 0);
+  const total = number('Total');
+  const passed = number('Passed');
+  totals.passed += passed;
+  totals.skipped += number('Skipped');
+  const complaints = [
+    hung && `hung: ended after ${limit} s`,
+    leftBehind && 'left processes behind',
+    total === 0 && number('Skipped') === 0 && 'ran no test',
+    total > passed && `${total - passed} failed`,
+    !hung && code !== 0 && total === passed && `exit ${code}`,
+  ].filter((complaint) => complaint !== false);
+  totals.failed += complaints.length === 0 ? 0 : Math.max(1, total - passed);
+  const took = ((Date.now() - began) / 1000).toFixed(1);
+  console.log(`${complaints.length === 0 ? 'ok  ' : 'FAIL'} ${file} (${passed}/${total}, ${took} s)`);
+  if (/^skipped: /m.test(text)) console.log(text.match(/^skipped: .*$/gm)?.join('\n'));
+  if (complaints.length > 0) console.log(`${complaints.join('; ')}\n${text.slice(-12_000)}`);
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // The group is gone, which is what was wanted.
+  }
+}
+
+function groupLives(pid: number | undefined): boolean {
+  if (pid === undefined) return false;
+  try {
+    process.kill(-pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
