@@ -3,7 +3,9 @@ import { z } from 'zod';
 /** Mesh id: hex SHA-256 leaf hash of the genesis entry, which is the log's root at size one. */
 export const meshId = z.string().regex(/^[0-9a-f]{64}$/, 'a mesh id is 64 hex digits');
 /** Peer id: base58 text of an Ed25519 libp2p identity. */
-export const peerId = z.string().regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/, 'a peer id begins with 12D3KooW');
+export const peerId = z
+  .string()
+  .regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/, 'a peer id begins with 12D3KooW');
 /** Task id: 12 characters of lower-case base32 (60 bits from the core's random source). */
 export const taskId = z.string().regex(/^[a-z2-7]{12}$/, 'a task id is 12 characters a–z, 2–7');
 /** SHA-256 in hex. */

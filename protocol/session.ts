@@ -1,5 +1,17 @@
 import { z } from 'zod';
-import { blobId, commitId, correlationId, count, labels, memberName, meshId, nonce, peerId, sha256Hex, taskId } from './ids.ts';
+import {
+  blobId,
+  commitId,
+  correlationId,
+  count,
+  labels,
+  memberName,
+  meshId,
+  nonce,
+  peerId,
+  sha256Hex,
+  taskId,
+} from './ids.ts';
 import { artifactsMax, envelopeBytesMax, frameMessagesMax } from './limits.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
@@ -49,7 +61,11 @@ export type Capacity = z.infer<typeof capacity>;
 
 // ── either way ──────────────────────────────────────────────────────────────────────────────────────────────
 const grant = z.object({ type: z.literal('grant'), bytes: count.min(1) });
-const goodbye = z.object({ type: z.literal('goodbye'), code: z.string().max(64), message: z.string().max(1024) });
+const goodbye = z.object({
+  type: z.literal('goodbye'),
+  code: z.string().max(64),
+  message: z.string().max(1024),
+});
 
 // ── member → founder ────────────────────────────────────────────────────────────────────────────────────────
 const memberHello = z.object({

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { blobId, commitId, count, labels, memberName, peerId, secretName } from './ids.ts';
-import { artifactsMax, memoryBytesMax, processesMax, retriesMax, taskTimeoutMs, workspaceBytesMax } from './limits.ts';
+import {
+  artifactsMax,
+  memoryBytesMax,
+  processesMax,
+  retriesMax,
+  taskTimeoutMs,
+  workspaceBytesMax,
+} from './limits.ts';
 
 export const TASK_STATES = [
   'proposed',
@@ -15,7 +22,12 @@ export const TASK_STATES = [
   'rejected',
 ] as const;
 export type TaskState = (typeof TASK_STATES)[number];
-export const TERMINAL_STATES: ReadonlySet<TaskState> = new Set(['delivered', 'failed', 'cancelled', 'rejected']);
+export const TERMINAL_STATES: ReadonlySet<TaskState> = new Set([
+  'delivered',
+  'failed',
+  'cancelled',
+  'rejected',
+]);
 
 /** Why a task failed (outside contract). */
 export const FAILURE_REASONS = [
@@ -92,7 +104,13 @@ export const taskSpec = z.strictObject({
   /** Globs of files restored from the base before checks run, besides those that the check lines name. */
   checkFiles: z.array(relativePath).max(64).default([]),
   env: z
-    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(8192).refine((value) => !value.includes('\0')))
+    .record(
+      z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/),
+      z
+        .string()
+        .max(8192)
+        .refine((value) => !value.includes('\0')),
+    )
     .default({}),
   secrets: z.array(secretName).max(32).default([]),
   artifacts: z.array(relativePath).max(artifactsMax).default([]),
@@ -113,5 +131,10 @@ export type TaskSpec = z.infer<typeof taskSpec>;
 export type TaskSpecInput = z.input<typeof taskSpec>;
 
 /** A file named by the submitter's globs, as the executor returned it. */
-export const artifact = z.strictObject({ path: relativePath, blob: blobId, bytes: count, sha256: z.string().length(64) });
+export const artifact = z.strictObject({
+  path: relativePath,
+  blob: blobId,
+  bytes: count,
+  sha256: z.string().length(64),
+});
 export type Artifact = z.infer<typeof artifact>;

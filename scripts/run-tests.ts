@@ -14,7 +14,9 @@ const parts = process.argv.slice(2);
 const files = readdirSync('test', { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.test.ts'))
   .map((name) => join('test', name))
-  .filter((name) => (parts.length > 0 ? parts.some((part) => name.includes(part)) : !name.startsWith('test/long/')))
+  .filter((name) =>
+    parts.length > 0 ? parts.some((part) => name.includes(part)) : !name.startsWith('test/long/'),
+  )
   .sort();
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
@@ -22,7 +24,10 @@ const started = Date.now();
 
 /** Files that bind hosts, ports or all of the processor run alone; the others two at a time. */
 const alone = (file: string): boolean => /^test\/(net|long|bench|faces)\//.test(file);
-await drain(files.filter((file) => !alone(file)), 2);
+await drain(
+  files.filter((file) => !alone(file)),
+  2,
+);
 await drain(files.filter(alone), 1);
 
 const seconds = ((Date.now() - started) / 1000).toFixed(1);
@@ -41,7 +46,9 @@ async function drain(queue: string[], width: number): Promise<void> {
 }
 
 async function runFile(file: string): Promise<void> {
-  const limit = Number(/^\/\/ limit: (\d+) s$/m.exec(readFileSync(file, 'utf8').slice(0, 600))?.[1] ?? LIMIT_S);
+  const limit = Number(
+    /^\/\/ limit: (\d+) s$/m.exec(readFileSync(file, 'utf8').slice(0, 600))?.[1] ?? LIMIT_S,
+  );
   const began = Date.now();
   const child = spawn(process.execPath, ['--enable-source-maps', file], {
     detached: true,

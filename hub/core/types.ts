@@ -53,7 +53,13 @@ export type FounderInput =
   | { type: 'received'; peer: string; session: number; message: MemberMessage }
   | { type: 'disconnected'; peer: string; session: number }
   /** Everything a result names is on this disk, synced, and has the digests it said; or it could not be had. */
-  | { type: 'collected'; peer: string; lease: Lease; envelopeBlob: string | null; failure: CollectFailure | null }
+  | {
+      type: 'collected';
+      peer: string;
+      lease: Lease;
+      envelopeBlob: string | null;
+      failure: CollectFailure | null;
+    }
   /** Names of the secrets that have a value now. */
   | { type: 'secrets'; values: ReadonlyMap<string, string> }
   /** A newer roster was signed and stored. */

@@ -28,7 +28,12 @@ export type MemberInput =
   | { type: 'received'; session: number; message: FounderMessage }
   /** From the executor. */
   | { type: 'started'; lease: Lease }
-  | { type: 'progress'; lease: Lease; phase: 'fetch' | 'prepare' | 'run' | 'check' | 'converge'; logBytes: number }
+  | {
+      type: 'progress';
+      lease: Lease;
+      phase: 'fetch' | 'prepare' | 'run' | 'check' | 'converge';
+      logBytes: number;
+    }
   /** The attempt has ended by itself; its result is already on this member's disk. */
   | { type: 'finished'; result: AttemptResult }
   /** An attempt told to stop is gone, its processes included. */
@@ -44,7 +49,11 @@ export type MemberEffect =
   /** Fetch input, run in the sandbox, sign, keep the result on disk, then feed `started` and `finished`. */
   | { type: 'start'; assignment: Assignment }
   /** Kill it now; feed `gone` when nothing of it is left. */
-  | { type: 'stop'; lease: Lease; why: 'cancelled' | 'paused' | 'owner' | 'lease' | 'superseded' | 'shutdown' }
+  | {
+      type: 'stop';
+      lease: Lease;
+      why: 'cancelled' | 'paused' | 'owner' | 'lease' | 'superseded' | 'shutdown';
+    }
   /** The founder has settled the result: what was kept of it may be deleted. */
   | { type: 'forget'; lease: Lease }
   | { type: 'fetchRoster'; version: number; blob: string }
