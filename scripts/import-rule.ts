@@ -38,7 +38,7 @@ function sources(folder: string): string[] {
 
 function imports(text: string): string[] {
   const found = text.matchAll(
-    /(?:^|\n)\s*(?:import|export)\b[^'"`;]*?from\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]/g,
+    /(?:^|\n)\s*(?:import|export)\b[^'"`;]*?from\s*['"]([^'"]+)['"]|\bimport\s*\(?\s*['"]([^'"]+)['"]/g,
   );
   return [...found].map((match) => match[1] ?? match[2] ?? '');
 }
