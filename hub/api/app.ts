@@ -1,0 +1,144 @@
+import type { Context, Hono } from 'hono';
+import { addMemberRoutes, createBaseApp, localOnly } from '../../node/api/app.ts';
+import { type ApiEnv, boundedBody, inTime, jsonBody, parsed } from '../../node/api/http.ts';
+import type { MemberPort } from '../../node/api/port.ts';
+import { Followers } from '../../node/api/stream.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { secretName } from '../../protocol/ids.ts';
+import { approveBody, codeParam, inviteBody, nodeParam, revokeBody, secretBytesMax } from './bodies.ts';
+import { addLedgerRoutes } from './ledger.ts';
+import type { HubPort } from './port.ts';
+import { itemsOf, need } from './rights.ts';
+import { addTaskRoutes } from './tasks.ts';
+
+export interface HubAppOptions {
+  port: HubPort;
+  /** The founder's own member, for the owner's verbs on the founder's machine. */
+  member?: Omit<MemberPort, 'forward'>;
+  /** Bound on open followers. @default followersMax */
+  followersMax?: number;
+}
+
+/**
+ * The founder's `/v1`. On its socket the asker is the claimed OS user; a driver that hands on a member's request passes
+ * `{ by: { kind: 'peer', peer } }` as the second argument of `app.fetch`.
+ */
+export function createHubApp({ port, member, followersMax }: HubAppOptions): Hono<ApiEnv> {
+  const app = createBaseApp(() => port.stop());
+  if (member !== undefined) {
+    addMemberRoutes(app, {
+      status: () => member.status(),
+      pause: (ms) => member.pause(ms),
+      resume: () => member.resume(),
+      leave: () => member.leave(),
+      stop: () => member.stop(),
+      forward: () => Promise.reject(new SuperfleetError('SF_INTERNAL', 'a founder forwards nothing')),
+    });
+  }
+  const followers = new Followers(followersMax);
+  addMeshRoutes(app, port);
+  addNodeRoutes(app, port);
+  addTaskRoutes(app, port, followers);
+  addLedgerRoutes(app, port, followers);
+  addSecretRoutes(app, port);
+  return app;
+}
+
+function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
+  const request = (context: Context<ApiEnv>, op: 'status' | 'mesh.pause' | 'mesh.resume'): Promise<unknown> =>
+    inTime(port.request({ op }, context.get('by'), context.get('correlation')));
+
+  app.get('/v1/status', async (context) => {
+    need(port, context, 'view');
+    return context.json(await request(context, 'status'));
+  });
+  for (const act of ['pause', 'resume'] as const) {
+    app.post(`/v1/mesh/${act}`, async (context) => {
+      need(port, context, 'operate');
+      await request(context, `mesh.${act}`);
+      return context.json(await request(context, 'status'));
+    });
+  }
+  app.post('/v1/invites', async (context) => {
+    need(port, context, 'operate');
+    const options = await jsonBody(context, inviteBody);
+    return context.json(await inTime(port.invite(options, context.get('by'))), 201);
+  });
+}
+
+function addNodeRoutes(app: Hono<ApiEnv>, port: HubPort): void {
+  const member = (context: Context<ApiEnv>): string => parsed(nodeParam, context.req.param('node'));
+  const node = (context: Context<ApiEnv>): Promise<unknown> =>
+    inTime(port.request({ op: 'node.get', member: member(context) }, context.get('by'), null));
+
+  app.get('/v1/nodes', async (context) => {
+    need(port, context, 'view');
+    const [members, pending] = await Promise.all([
+      inTime(port.request({ op: 'node.list' }, context.get('by'), null)),
+      inTime(port.pendingJoins()),
+    ]);
+    return context.json({ items: [...itemsOf(members), ...pending], next: null });
+  });
+  app.get('/v1/nodes/:node', async (context) => {
+    need(port, context, 'view');
+    return context.json((await node(context)) as object);
+  });
+  for (const [act, eligible] of [
+    ['drain', false],
+    ['eligible', true],
+  ] as const) {
+    app.post(`/v1/nodes/:node/${act}`, async (context) => {
+      need(port, context, 'operate');
+      const operation = { op: 'member.eligible', member: member(context), eligible } as const;
+      await inTime(port.request(operation, context.get('by'), context.get('correlation')));
+      return context.json((await node(context)) as object);
+    });
+  }
+  app.post('/v1/nodes/:node/revoke', async (context) => {
+    need(port, context, 'operate');
+    const { reason } = await jsonBody(context, revokeBody);
+    const operation = { op: 'member.revoke', member: member(context), reason } as const;
+    const answer = await inTime(port.request(operation, context.get('by'), context.get('correlation')));
+    return context.json((answer ?? { revoked: member(context) }) as object);
+  });
+  app.post('/v1/joins/:code/approve', async (context) => {
+    need(port, context, 'operate');
+    const code = parsed(codeParam, context.req.param('code'));
+    const options = await jsonBody(context, approveBody);
+    return context.json(await inTime(port.approve({ code, ...options }, context.get('by'))));
+  });
+  app.post('/v1/joins/:code/reject', async (context) => {
+    need(port, context, 'operate');
+    const code = parsed(codeParam, context.req.param('code'));
+    await inTime(port.reject(code, context.get('by')));
+    return context.json({ code, rejected: true });
+  });
+}
+
+/** Secrets are set where the founder is, by the person at its socket: a value never comes from a peer. */
+function addSecretRoutes(app: Hono<ApiEnv>, port: HubPort): void {
+  const name = (context: Context<ApiEnv>): string => parsed(secretName, context.req.param('name'));
+
+  app.get('/v1/secrets', async (context) => {
+    need(port, context, 'operate');
+    const found = await inTime(port.request({ op: 'secret.list' }, context.get('by'), null));
+    return context.json({ items: itemsOf(found), next: null });
+  });
+  app.put('/v1/secrets/:name', async (context) => {
+    localOnly(context.get('by').kind);
+    const value = await boundedBody(context, secretBytesMax);
+    if (value.byteLength === 0) {
+      throw new SuperfleetError('SF_USAGE', 'the secret is empty', {
+        expected: `1–${secretBytesMax} bytes on stdin`,
+        got: 'nothing',
+      });
+    }
+    await inTime(port.secretSet(name(context), value, context.get('by')));
+    return context.json({ name: name(context) });
+  });
+  app.delete('/v1/secrets/:name', async (context) => {
+    localOnly(context.get('by').kind);
+    await inTime(port.secretRemove(name(context), context.get('by')));
+    return context.json({ name: name(context), removed: true });
+  });
+}

@@ -1,0 +1,57 @@
+import { z } from 'zod';
+import { commitId, labels, memberName, ownerName, roles, sha256Hex, taskId } from '../../protocol/ids.ts';
+import { inviteMs, pageItemsMax } from '../../protocol/limits.ts';
+import { repositoryBundle, TASK_STATES, taskSpec } from '../../protocol/task.ts';
+
+/** Bodies and queries of `/v1`; unknown fields are refused. */
+
+/** The longest an invite may live. */
+const inviteMsMax = 366 * 86_400_000;
+/** Commits a submitter may ask about at once. */
+export const knownCommitsMax = 256;
+/** Bytes of one secret (the assignment message's bound). */
+export const secretBytesMax = 16_384;
+
+export const submitBody = z.strictObject({
+  spec: taskSpec,
+  bundle: repositoryBundle.nullable().default(null),
+});
+export const appliedBody = z.strictObject({ commit: commitId });
+export const knownBody = z.strictObject({ commits: z.array(commitId).max(knownCommitsMax) });
+export const inviteBody = z.strictObject({
+  lifetimeMs: z.int().min(1000).max(inviteMsMax).default(inviteMs),
+  uses: z.int().min(1).max(4096).default(1),
+  roles: roles.min(1).default(['worker', 'submitter']),
+  labels: labels.default({}),
+  owner: ownerName.nullable().default(null),
+});
+export const approveBody = z.strictObject({
+  name: memberName.nullable().default(null),
+  owner: ownerName.nullable().default(null),
+  roles: roles.min(1).default(['worker', 'submitter']),
+});
+export const revokeBody = z.strictObject({ reason: z.string().max(512).nullable().default(null) });
+
+export const listQuery = z.strictObject({
+  state: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(TASK_STATES)).max(TASK_STATES.length))
+    .nullable()
+    .default(null),
+  cursor: z.string().max(256).nullable().default(null),
+  limit: z.coerce.number().int().min(1).max(pageItemsMax).default(100),
+});
+export const tailQuery = z.strictObject({
+  from: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
+  follow: z.enum(['0', '1']).default('0'),
+});
+export const followQuery = z.strictObject({ follow: z.enum(['0', '1']).default('0') });
+
+export const taskParam = taskId;
+export const blobParam = sha256Hex;
+/** A name or a peer id. */
+export const nodeParam = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node is named by its name or peer id');
+export const codeParam = z
+  .string()
+  .regex(/^\d[\d-]{6,14}\d$/, 'a code is what both screens show: 123-456-789');

@@ -1,0 +1,50 @@
+import type { Hono } from 'hono';
+import { type ApiEnv, parsed } from '../../node/api/http.ts';
+import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
+import { tailQuery } from './bodies.ts';
+import type { HubPort, LedgerProgress } from './port.ts';
+import { need } from './rights.ts';
+
+/** The log: checked, followed and taken away. */
+export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Followers): void {
+  /** Lines `{"progress": …}`, the last one `{"report": …}`. */
+  app.post('/v1/ledger/verify', (context) => {
+    need(port, context, 'view');
+    return streamLines(context, followers, (signal) => verifyLines(port, signal));
+  });
+  app.get('/v1/ledger/entries', (context) => {
+    need(port, context, 'view');
+    const { from, follow } = parsed(tailQuery, context.req.query());
+    return streamLines(context, followers, (signal) =>
+      port.ledger.tail(from, { follow: follow === '1', signal }),
+    );
+  });
+  app.get('/v1/ledger/export', (context) => {
+    need(port, context, 'view');
+    return streamBytes(context, followers, (signal) => port.ledger.export(signal));
+  });
+}
+
+/** Only the newest progress is kept between two lines: a slow reader makes no queue. */
+async function* verifyLines(port: HubPort, signal: AbortSignal): AsyncIterable<unknown> {
+  let latest: LedgerProgress | null = null;
+  let wake: () => void = () => {};
+  let settled = false;
+  const report = port.ledger
+    .verify((at) => {
+      latest = at;
+      wake();
+    }, signal)
+    .finally(() => {
+      settled = true;
+      wake();
+    });
+  report.catch(() => {});
+  while (!settled) {
+    const progress = latest;
+    latest = null;
+    if (progress !== null) yield { progress };
+    if (latest === null && !settled) await new Promise<void>((resolve) => (wake = resolve));
+  }
+  yield { report: await report };
+}

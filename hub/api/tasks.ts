@@ -1,0 +1,117 @@
+import type { Context, Hono } from 'hono';
+import { type ApiEnv, bodyOf, inTime, jsonBody, parsed } from '../../node/api/http.ts';
+import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { blobBytesMax } from '../../protocol/limits.ts';
+import type { Operation } from '../core/types.ts';
+import {
+  appliedBody,
+  blobParam,
+  followQuery,
+  knownBody,
+  listQuery,
+  submitBody,
+  taskParam,
+} from './bodies.ts';
+import type { HubPort } from './port.ts';
+import { need } from './rights.ts';
+
+/** Tasks, what goes into them and what came out. */
+export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Followers): void {
+  const task = (context: Context<ApiEnv>): string => parsed(taskParam, context.req.param('task'));
+  const request = async (context: Context<ApiEnv>, operation: Operation): Promise<object> =>
+    (await inTime(port.request(operation, context.get('by'), context.get('correlation')))) as object;
+
+  app.post('/v1/tasks', async (context) => {
+    need(port, context, 'submit');
+    const { spec, bundle } = await jsonBody(context, submitBody);
+    if (bundle !== null && !(await port.blobs.has(bundle.bundle))) {
+      throw new SuperfleetError('SF_NOT_FOUND', 'the bundle of the repository has not been uploaded', {
+        expected: 'POST /v1/blobs before the task',
+        got: bundle.bundle,
+      });
+    }
+    const correlation = context.get('correlation');
+    return context.json(await request(context, { op: 'task.submit', spec, bundle, correlation }), 201);
+  });
+  app.get('/v1/tasks', async (context) => {
+    need(port, context, 'view');
+    const { state, cursor, limit } = parsed(listQuery, context.req.query());
+    const answer = await request(context, { op: 'task.list', states: state, cursor, limit });
+    return context.json(Array.isArray(answer) ? { items: answer, next: null } : answer);
+  });
+  app.get('/v1/tasks/:task', async (context) => {
+    need(port, context, 'view');
+    return context.json(await request(context, { op: 'task.get', task: task(context) }));
+  });
+  app.get('/v1/tasks/:task/why', async (context) => {
+    need(port, context, 'view');
+    return context.json(await request(context, { op: 'task.why', task: task(context) }));
+  });
+  app.post('/v1/tasks/:task/stop', async (context) => {
+    need(port, context, 'submit');
+    return context.json(await request(context, { op: 'task.stop', task: task(context) }));
+  });
+  app.post('/v1/tasks/:task/rerun', async (context) => {
+    need(port, context, 'submit');
+    return context.json(await request(context, { op: 'task.rerun', task: task(context) }), 201);
+  });
+  app.post('/v1/tasks/:task/applied', async (context) => {
+    need(port, context, 'submit');
+    const { commit } = await jsonBody(context, appliedBody);
+    return context.json(await request(context, { op: 'task.applied', task: task(context), commit }));
+  });
+  app.get('/v1/tasks/:task/history', async (context) => {
+    need(port, context, 'view');
+    return context.json({ items: await inTime(port.history(task(context))), next: null });
+  });
+  app.get('/v1/tasks/:task/watch', (context) => {
+    need(port, context, 'view');
+    const id = task(context);
+    return streamLines(context, followers, (signal) => port.watch(id, signal));
+  });
+  app.get('/v1/tasks/:task/log', (context) => {
+    need(port, context, 'view');
+    const id = task(context);
+    const follow = parsed(followQuery, context.req.query()).follow === '1';
+    return streamBytes(context, followers, (signal) => port.logs(id, { follow, signal }));
+  });
+  app.get('/v1/tasks/:task/receipt', async (context) => {
+    need(port, context, 'view');
+    const bytes = await inTime(port.receiptFile(task(context)));
+    return new Response(new Uint8Array(bytes), { headers: { 'content-type': 'application/json' } });
+  });
+
+  app.post('/v1/repositories/known', async (context) => {
+    need(port, context, 'submit');
+    const { commits } = await jsonBody(context, knownBody);
+    const answer = await request(context, { op: 'repository.known', commits });
+    return context.json(Array.isArray(answer) ? { commits: answer } : answer);
+  });
+  app.post('/v1/blobs', async (context) => {
+    need(port, context, 'submit');
+    return context.json(await port.blobs.put(bounded(bodyOf(context))), 201);
+  });
+  app.get('/v1/blobs/:blob', async (context) => {
+    need(port, context, 'view');
+    const blob = parsed(blobParam, context.req.param('blob'));
+    if (!(await port.blobs.has(blob))) {
+      throw new SuperfleetError('SF_NOT_FOUND', 'this founder has no such blob', { got: blob });
+    }
+    return streamBytes(context, followers, () => port.blobs.read(blob));
+  });
+}
+
+async function* bounded(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.byteLength;
+    if (bytes > blobBytesMax) {
+      throw new SuperfleetError('SF_USAGE', 'the blob is too large', {
+        expected: `at most ${blobBytesMax} bytes`,
+        got: `more than ${blobBytesMax} bytes`,
+      });
+    }
+    yield chunk;
+  }
+}

@@ -1,0 +1,71 @@
+import { Hono } from 'hono';
+import { z } from 'zod';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { type ApiEnv, errorResponse, guard, inTime, jsonBody } from './http.ts';
+import type { MemberPort } from './port.ts';
+
+/** How long a stop of all attempts, or the founder's word on a leave, may take. */
+const actMs = 5 * 60_000;
+/** The longest pause with an end; longer ones have none. */
+const pauseMsMax = 366 * 86_400_000;
+
+const pauseBody = z.strictObject({ ms: z.int().min(1).max(pauseMsMax).nullable() });
+
+/** An app with the guard, the error answers and `/v1/process`; `stop` begins after its answer was sent. */
+export function createBaseApp(stop: () => void): Hono<ApiEnv> {
+  const app = new Hono<ApiEnv>();
+  app.onError((thrown, context) => errorResponse(context, thrown));
+  app.notFound((context) =>
+    errorResponse(
+      context,
+      new SuperfleetError('SF_NOT_FOUND', 'there is no such route', {
+        got: `${context.req.method} ${context.req.path}`,
+      }),
+    ),
+  );
+  app.use(guard);
+  app.get('/v1/process', (context) => context.json({ pid: process.pid }));
+  app.post('/v1/process/stop', (context) => {
+    localOnly(context.get('by').kind);
+    setImmediate(stop);
+    return context.json({ pid: process.pid }, 202);
+  });
+  return app;
+}
+
+/** Refuses a request that was forwarded for a peer. */
+export function localOnly(kind: string): void {
+  if (kind !== 'local') {
+    throw new SuperfleetError('SF_REFUSED', 'this is answered on the own socket of the machine only');
+  }
+}
+
+/** The owner's verbs: what this machine does, whoever the founder is. */
+export function addMemberRoutes(app: Hono<ApiEnv>, port: MemberPort): void {
+  app.use('/v1/node/*', async (context, next) => {
+    localOnly(context.get('by').kind);
+    await next();
+  });
+  app.get('/v1/node', async (context) => context.json(await inTime(port.status())));
+  app.post('/v1/node/pause', async (context) => {
+    const { ms } = await jsonBody(context, pauseBody);
+    await inTime(port.pause(ms), actMs);
+    return context.json(await inTime(port.status()));
+  });
+  app.post('/v1/node/resume', async (context) => {
+    await inTime(port.resume());
+    return context.json(await inTime(port.status()));
+  });
+  app.post('/v1/node/leave', async (context) => {
+    await inTime(port.leave(), actMs);
+    return context.json({ left: true });
+  });
+}
+
+/** A member's own `/v1`: its owner's verbs here, everything else handed on to the founder. */
+export function createMemberApp(port: MemberPort): Hono<ApiEnv> {
+  const app = createBaseApp(() => port.stop());
+  addMemberRoutes(app, port);
+  app.all('/v1/*', (context) => port.forward(context.req.raw));
+  return app;
+}

@@ -1,0 +1,109 @@
+/**
+ * The objects of the outside contract as JSON carries them: these fields are always there, more may follow. Absent
+ * values are null. Types only, so that a client starts without loading a schema library.
+ */
+import type { LimitKinds, ResultBlob } from '../../protocol/session.ts';
+import type { Artifact, FailureReason, TaskSpec, TaskState } from '../../protocol/task.ts';
+
+/** `mesh-hub init` and `status`. `root` is the hex root of the log at `size`. */
+export interface MeshObject {
+  mesh: string;
+  name: string;
+  epoch: number;
+  founder: string;
+  size: number;
+  root: string;
+  paused: boolean;
+  nodes: { online: number; total: number };
+  slots: { used: number; total: number };
+  queue: { queued: number; running: number };
+  warnings: string[];
+}
+
+/** `expiresAt` is Unix ms on the founder's clock. */
+export interface InviteObject {
+  token: string;
+  expiresAt: number;
+  uses: number;
+  roles: string[];
+  labels: Record<string, string>;
+}
+
+export type NodeState = 'pending' | 'online' | 'offline' | 'draining' | 'paused' | 'revoked';
+
+/** `node list|describe` and `mesh-node status`. `code` only while pending; `lag` in entries behind the founder. */
+export interface NodeObject {
+  id: string;
+  name: string;
+  owner: string | null;
+  roles: string[];
+  state: NodeState;
+  code: string | null;
+  slots: { used: number; total: number };
+  models: string[];
+  tools: Record<string, string>;
+  labels: Record<string, string>;
+  limits: LimitKinds | null;
+  lag: number | null;
+}
+
+export interface Party {
+  id: string;
+  name: string | null;
+}
+
+/** The task as scripts see it. */
+export interface TaskObject {
+  id: string;
+  kind: string;
+  state: TaskState;
+  reason: FailureReason | null;
+  verified: boolean;
+  confidence: number | null;
+  executor: Party | null;
+  verifier: Party | null;
+  sameOwner: boolean | null;
+  attempts: number;
+  base: string | null;
+  branch: string | null;
+  commit: string | null;
+  exitCode: number | null;
+  receipt: string | null;
+  submitter: unknown;
+  correlation: string;
+  submittedAt: number;
+  finishedAt: number | null;
+}
+
+/** What `task.get` and `watch` add: enough to fetch everything the task gave. Not in lists. */
+export interface TaskDetail extends TaskObject {
+  detail: string | null;
+  spec: TaskSpec;
+  bundle: ResultBlob | null;
+  log: ResultBlob | null;
+  artifacts: Artifact[];
+  checksChanged: string[];
+}
+
+export interface Page<T> {
+  items: T[];
+  next: string | null;
+}
+
+/** First line of stdout of `start --json` and of `join --json` once enrolled. */
+export interface ReadyLine {
+  event: 'ready';
+  mesh: string;
+  id: string;
+  name: string;
+  addresses: string[];
+}
+
+/** `join` without a token, while a person has to say yes. */
+export interface PendingLine {
+  event: 'pending';
+  code: string;
+  mesh: string | null;
+  founder: string | null;
+  expiresAt: number | null;
+}

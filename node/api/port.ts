@@ -1,0 +1,18 @@
+import type { NodeObject } from './objects.ts';
+
+/** What a member's own API needs of the member process. Every promise settles after the act, not at its start. */
+export interface MemberPort {
+  status(): Promise<NodeObject>;
+  /** The owner's stop (promise 15): resolves when nothing of a task runs any more. `null`: until `resume`. */
+  pause(ms: number | null): Promise<void>;
+  resume(): Promise<void>;
+  /** Ends the membership for good; the process stops afterwards. */
+  leave(): Promise<void>;
+  /** Begins an orderly stop of the process; returns at once. */
+  stop(): void;
+  /**
+   * Hands a `/v1` request on to the founder in this member's name, body and answer streamed. Throws
+   * `SF_UNREACHABLE` while there is no session, `SF_REFUSED` where the membership has no such right.
+   */
+  forward(request: Request): Promise<Response>;
+}

@@ -1,0 +1,168 @@
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { SuperfleetError } from '../../protocol/errors.ts';
+
+/** Bytes of a Unix socket's path the kernel takes (`sun_path` is 108 with its zero). */
+export const socketPathBytesMax = 107;
+
+/** Folder of what lives only while the process does: socket, pid, logs of `--detach`. Mode 0700. */
+export const runFolder = (dir: string): string => join(dir, 'run');
+export const socketPath = (dir: string): string => join(runFolder(dir), 'api.sock');
+export const pidPath = (dir: string): string => join(runFolder(dir), 'pid');
+export const detachedLogPath = (dir: string): string => join(runFolder(dir), 'detached.log');
+
+/** Makes the run folder, or takes it if it is this user's, a real folder and closed to others. */
+export function prepareRunFolder(dir: string): void {
+  const folder = runFolder(dir);
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') {
+      throw new SuperfleetError('SF_FOLDER', `the folder ${folder} cannot be made`, {
+        cause: thrown,
+        got: String(thrown),
+      });
+    }
+  }
+  const found = lstatSync(folder);
+  if (!found.isDirectory() || (process.getuid !== undefined && found.uid !== process.getuid())) {
+    throw new SuperfleetError('SF_FOLDER', `${folder} is not a folder of this user`, {
+      expected: `a folder owned by uid ${process.getuid?.()}`,
+      got: found.isDirectory() ? `owned by uid ${found.uid}` : 'something else than a folder',
+      hint: `remove ${folder} and start again`,
+    });
+  }
+  chmodSync(folder, 0o700);
+}
+
+/** A path the kernel takes, good until `release`. Linux reaches long ones through the folder's file descriptor. */
+export function reachablePath(path: string): { path: string; release(): void } {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= socketPathBytesMax) return { path, release: () => {} };
+  if (process.platform !== 'linux') {
+    throw new SuperfleetError('SF_FOLDER', 'the path of the data folder is too long for a socket in it', {
+      expected: `at most ${socketPathBytesMax} bytes`,
+      got: `${bytes} bytes: ${path}`,
+      hint: 'choose a shorter --dir',
+    });
+  }
+  const slash = path.lastIndexOf('/');
+  const descriptor = openSync(path.slice(0, slash), constants.O_RDONLY | constants.O_DIRECTORY);
+  return {
+    path: `/proc/self/fd/${descriptor}${path.slice(slash)}`,
+    release: () => closeSync(descriptor),
+  };
+}
+
+/** A process as `stop` recognises it: the start time keeps a reused pid from being taken for it. */
+export interface ProcessMark {
+  pid: number;
+  /** Field 22 of /proc/PID/stat; null where there is no /proc. */
+  started: string | null;
+}
+
+/** Start time of a process that lives (a zombie does not); null: gone. `''` where there is no /proc. */
+export function startOf(pid: number): string | null {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? '');
+  } catch {
+    if (process.platform === 'linux') return null;
+  }
+  try {
+    process.kill(pid, 0);
+    return '';
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'EPERM' ? '' : null;
+  }
+}
+
+export const markOf = (pid: number): ProcessMark => ({ pid, started: startOf(pid) });
+
+/** Whether the very process of this mark still lives. */
+export function lives(mark: ProcessMark): boolean {
+  const started = startOf(mark.pid);
+  return started !== null && (mark.started === null || started === mark.started);
+}
+
+/** The mark a running process left in the run folder; null where there is none to be believed. */
+export function readMark(dir: string): ProcessMark | null {
+  try {
+    const value = JSON.parse(readFileSync(pidPath(dir), 'utf8')) as Partial<ProcessMark>;
+    if (!Number.isSafeInteger(value.pid) || (value.pid ?? 0) < 2) return null;
+    return { pid: value.pid as number, started: typeof value.started === 'string' ? value.started : null };
+  } catch {
+    return null;
+  }
+}
+
+export interface ApiSocket {
+  readonly path: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on the data folder's socket and leaves the process's mark beside it. The caller holds the folder's lock: only
+ * then is a socket found there known to be stale, and removed.
+ */
+export async function listenOn(server: Server, dir: string): Promise<ApiSocket> {
+  prepareRunFolder(dir);
+  const path = socketPath(dir);
+  removeStale(path);
+  const reachable = reachablePath(path);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(reachable.path, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (cause) {
+    reachable.release();
+    throw new SuperfleetError('SF_FOLDER', `the socket ${path} cannot be opened`, {
+      got: String(cause),
+      cause,
+    });
+  }
+  chmodSync(path, 0o600);
+  writeFileSync(pidPath(dir), JSON.stringify(markOf(process.pid)), { mode: 0o600 });
+  return {
+    path,
+    close: async () => {
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      });
+      reachable.release();
+      rmSync(path, { force: true });
+      rmSync(pidPath(dir), { force: true });
+    },
+  };
+}
+
+function removeStale(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new SuperfleetError('SF_FOLDER', `${path} is in the way`, {
+      expected: 'a socket or nothing',
+      got: 'something else',
+      hint: `move ${path} away`,
+    });
+  }
+  rmSync(path);
+}

@@ -1,0 +1,62 @@
+import type { PendingLine, ReadyLine } from '../api/objects.ts';
+
+/** Given to whoever starts a process of ours: where it lives and as whom. */
+export interface ProcessOptions {
+  /** The data folder, absolute. */
+  dir: string;
+  /** Unique in a mesh. @default host name */
+  name: string | null;
+  /** Inbound TCP port; 0: any free one; null: what the config file or the fixed default says. */
+  port: number | null;
+  /** Account to drop to when started as root; null: the contract's default. */
+  user: string | null;
+  /** Lines of the program's log go to stderr at this level. */
+  logLevel: 'debug' | 'info' | 'warn' | 'error';
+}
+
+export interface StartNodeOptions extends ProcessOptions {
+  /** Multiaddr of the founder, where the kept addresses are dead. */
+  founder: string | null;
+  /** Attempts at one time; null: what the config file or the machine says. */
+  slots: number | null;
+  labels: Record<string, string>;
+}
+
+export interface JoinOptions extends StartNodeOptions {
+  /** Invite token; null: find founders by mDNS, or ask `founder`. */
+  token: string | null;
+  /** Which mesh, where several are found; null: the only one. */
+  mesh: string | null;
+  owner: string | null;
+  /** Called once the code is on the screen; its `code` is what the operator types. */
+  onPending: (line: PendingLine) => void;
+}
+
+/** A process that is up. SIGTERM and SIGINT are its own business; `done` settles with the exit code when it is down. */
+export interface Running {
+  ready: ReadyLine;
+  done: Promise<number>;
+}
+
+export interface DoctorOptions {
+  dir: string;
+  /** Multiaddr or host:port to try. */
+  founder: string | null;
+  signal: AbortSignal;
+}
+
+/** One thing the doctor looked at. `fix` is what a person types or does about a lack; null: nothing to do. */
+export interface DoctorCheck {
+  name: string;
+  ok: boolean;
+  /** A lack that keeps this machine from running tasks; the others are told and no more. */
+  required: boolean;
+  found: string;
+  fix: string | null;
+}
+
+/** `start` of `mesh-node`: resolves when ready. */
+export type StartNode = (options: StartNodeOptions) => Promise<Running>;
+/** Enrols (token, or code and approval), then does what `start` does. */
+export type JoinMesh = (options: JoinOptions) => Promise<Running>;
+export type RunDoctor = (options: DoctorOptions) => Promise<DoctorCheck[]>;
