@@ -1,0 +1,293 @@
+import { z } from 'zod';
+import { parseDocument } from './dsse.ts';
+import { SuperfleetError } from './errors.ts';
+import { commitId, count, meshId, nonce, peerId, taskId } from './ids.ts';
+import { artifactsMax } from './limits.ts';
+import { leaseKey, limitKinds } from './session.ts';
+import {
+  gitCommitDigest,
+  STATEMENT_TYPE,
+  sha256Digest,
+  statementBytesMax,
+  timestamp,
+  unixMs,
+} from './statement.ts';
+import { failureReason, type TaskSpec, taskSpec } from './task.ts';
+
+/**
+ * A receipt: what an executor signs about one attempt, as an in-toto Statement v1 with SLSA provenance v1.
+ * `buildReceipt` and `parseReceipt` are inverse to each other; the receipt's digest is that of the built bytes.
+ */
+export const PROVENANCE_TYPE = 'https://slsa.dev/provenance/v1';
+export const BUILD_TYPE = 'superfleet:build:task:v1';
+
+/** The part of a task that decides what is run: scheduling (labels, `on`, retries) is not the executor's to sign. */
+const runSpec = taskSpec.omit({
+  labels: true,
+  on: true,
+  retries: true,
+  requireVerified: true,
+  repository: true,
+});
+export type RunSpec = z.infer<typeof runSpec> & Pick<TaskSpec, 'repository'>;
+
+/** A file by its digest. */
+export interface FileDigest {
+  bytes: number;
+  sha256: string;
+}
+
+/** Everything a receipt says. */
+export interface Receipt {
+  mesh: string;
+  task: string;
+  attempt: number;
+  epoch: number;
+  /** The founder's, from the assignment: a receipt cannot be made before the lease. */
+  nonce: string;
+  /** Peer id of the member that ran it and signs. */
+  executor: string;
+  /** A whole TaskSpec will do; what scheduling alone needs is left out. */
+  spec: RunSpec;
+  sandbox: 'bubblewrap';
+  limits: z.infer<typeof limitKinds>;
+  /** Unix ms on the executor's clock; nothing rests on them, and a clock set back may make the second the smaller. */
+  startedAt: number;
+  finishedAt: number;
+  outcome: 'succeeded' | 'failed';
+  /** Null exactly when the outcome is succeeded. */
+  reason: z.infer<typeof failureReason> | null;
+  /** Of the task's command; null where a signal ended it or it never ran. */
+  exitCode: number | null;
+  /** One per check line that was run, in the task's order: `exitCodes[i]` belongs to `spec.checks[i]`. */
+  checks: { line: string; exitCode: number | null }[];
+  /** Check files that the result changes: such a result stays a proposal. */
+  checksChanged: string[];
+  commit: string | null;
+  bundle: FileDigest | null;
+  /** Null: nothing was printed. */
+  log: FileDigest | null;
+  artifacts: (FileDigest & { path: string })[];
+}
+
+const exitCode = z.int().nullable();
+const bytesAnnotation = z.object({ bytes: count });
+const file = z.object({ name: z.string(), digest: sha256Digest, annotations: bytesAnnotation });
+const commitSubject = z.object({ name: z.string(), digest: gitCommitDigest });
+
+const schema = z.object({
+  _type: z.literal(STATEMENT_TYPE),
+  subject: z
+    .array(z.union([commitSubject, file]))
+    .min(1)
+    .max(artifactsMax + 2),
+  predicateType: z.literal(PROVENANCE_TYPE),
+  predicate: z.object({
+    buildDefinition: z.object({
+      buildType: z.literal(BUILD_TYPE),
+      // SLSA: a consumer must refuse parameters it does not know.
+      externalParameters: z.strictObject({
+        task: taskId,
+        ...runSpec.shape,
+        repository: z.strictObject({ id: z.string(), name: z.string(), ref: z.string() }).nullable(),
+        base: commitId.nullable(),
+      }),
+      internalParameters: z.object({
+        mesh: meshId,
+        attempt: count.min(1),
+        epoch: count.min(1),
+        nonce,
+        sandbox: z.literal('bubblewrap'),
+        limitKinds,
+      }),
+      resolvedDependencies: z.array(z.object({ uri: z.string().max(256), digest: gitCommitDigest })).max(1),
+    }),
+    runDetails: z.object({
+      builder: z.object({ id: z.string().max(128) }),
+      metadata: z.object({ invocationId: z.string().max(64), startedOn: unixMs, finishedOn: unixMs }),
+      byproducts: z.tuple([
+        z.object({
+          name: z.literal('result'),
+          annotations: z.object({
+            outcome: z.enum(['succeeded', 'failed']),
+            reason: failureReason.nullable(),
+            exitCode,
+            checkExitCodes: z.array(exitCode).max(64),
+            checksChanged: z.array(z.string().max(512)).max(64),
+          }),
+        }),
+        file,
+      ]),
+    }),
+  }),
+});
+
+/** URI form of a member: `superfleet:peer:12D3KooW…`. */
+export const peerUri = (peer: string): string => `superfleet:peer:${peer}`;
+const NOTHING: FileDigest = {
+  bytes: 0,
+  sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+};
+const ARTIFACT = 'artifacts/';
+
+/** The statement's bytes. `SF_FULL` past `statementBytesMax`, `SF_INTERNAL` for facts that contradict each other. */
+export function buildReceipt(facts: Receipt): Uint8Array {
+  const contradiction = contradictionIn(facts);
+  if (contradiction !== null)
+    throw new SuperfleetError('SF_INTERNAL', `a receipt cannot say: ${contradiction}`);
+  const { repository, ...rest } = facts.spec;
+  const named = (name: string, of: FileDigest): unknown => ({
+    name,
+    digest: { sha256: of.sha256 },
+    annotations: { bytes: of.bytes },
+  });
+  const subject = [
+    ...(facts.commit === null ? [] : [{ name: `mesh/${facts.task}`, digest: { gitCommit: facts.commit } }]),
+    ...(facts.bundle === null ? [] : [named('bundle', facts.bundle)]),
+    ...facts.artifacts.map((artifact) => named(`${ARTIFACT}${artifact.path}`, artifact)),
+  ];
+  const log = named('log', facts.log ?? NOTHING);
+  const statement = {
+    _type: STATEMENT_TYPE,
+    // in-toto wants at least one: an attempt that gave nothing else gave its log.
+    subject: subject.length > 0 ? subject : [log],
+    predicateType: PROVENANCE_TYPE,
+    predicate: {
+      buildDefinition: {
+        buildType: BUILD_TYPE,
+        externalParameters: {
+          task: facts.task,
+          ...runSpec.strip().parse(rest),
+          repository:
+            repository === null ? null : { id: repository.id, name: repository.name, ref: repository.ref },
+          base: repository?.base ?? null,
+        },
+        internalParameters: {
+          mesh: facts.mesh,
+          attempt: facts.attempt,
+          epoch: facts.epoch,
+          nonce: facts.nonce,
+          sandbox: facts.sandbox,
+          limitKinds: facts.limits,
+        },
+        resolvedDependencies:
+          repository === null
+            ? []
+            : [{ uri: repositoryUri(repository.id), digest: { gitCommit: repository.base } }],
+      },
+      runDetails: {
+        builder: { id: peerUri(facts.executor) },
+        metadata: {
+          invocationId: leaseKey(facts),
+          startedOn: timestamp(facts.startedAt),
+          finishedOn: timestamp(facts.finishedAt),
+        },
+        byproducts: [
+          {
+            name: 'result',
+            annotations: {
+              outcome: facts.outcome,
+              reason: facts.reason,
+              exitCode: facts.exitCode,
+              checkExitCodes: facts.checks.map((check) => check.exitCode),
+              checksChanged: facts.checksChanged,
+            },
+          },
+          log,
+        ],
+      },
+    },
+  };
+  return Buffer.from(JSON.stringify(statement));
+}
+
+/**
+ * A receipt from verified bytes. `SF_NOT_PROVED` where the form is another or two of its parts say different things;
+ * fields it does not know are skipped except among the external parameters.
+ */
+export function parseReceipt(bytes: Uint8Array): Receipt {
+  const { subject, predicate } = parseDocument(bytes, schema, statementBytesMax, 'the receipt');
+  const { externalParameters, internalParameters, resolvedDependencies } = predicate.buildDefinition;
+  const { task, base, repository, ...spec } = externalParameters;
+  const { limitKinds: limits, ...internal } = internalParameters;
+  const { builder, metadata, byproducts } = predicate.runDetails;
+  const [{ annotations: result }, log] = byproducts;
+
+  const commits = subject.filter((one) => 'gitCommit' in one.digest) as z.infer<typeof commitSubject>[];
+  const files = subject.filter((one) => 'sha256' in one.digest) as z.infer<typeof file>[];
+  const digestOf = (one: z.infer<typeof file>): FileDigest => ({
+    bytes: one.annotations.bytes,
+    sha256: one.digest.sha256,
+  });
+  const bundle = files.find((one) => one.name === 'bundle');
+  const artifacts = files.filter((one) => one.name.startsWith(ARTIFACT));
+  const receipt: Receipt = {
+    ...internal,
+    task,
+    executor: builder.id.slice(peerUri('').length),
+    spec: {
+      ...spec,
+      repository: repository === null || base === null ? null : { ...repository, base },
+    },
+    limits,
+    startedAt: metadata.startedOn,
+    finishedAt: metadata.finishedOn,
+    outcome: result.outcome,
+    reason: result.reason,
+    exitCode: result.exitCode,
+    checks: result.checkExitCodes.map((code, index) => ({ line: spec.checks[index] ?? '', exitCode: code })),
+    checksChanged: result.checksChanged,
+    commit: commits[0]?.digest.gitCommit ?? null,
+    bundle: bundle === undefined ? null : digestOf(bundle),
+    log: log.annotations.bytes === 0 ? null : digestOf(log),
+    artifacts: artifacts.map((one) => ({ path: one.name.slice(ARTIFACT.length), ...digestOf(one) })),
+  };
+
+  const onlyLog = commits.length === 0 && bundle === undefined && artifacts.length === 0;
+  const names = new Set(subject.map((one) => one.name));
+  const faults: [boolean, string][] = [
+    [builder.id !== peerUri(receipt.executor), 'the builder is no member'],
+    [!peerId.safeParse(receipt.executor).success, 'the builder is no member'],
+    [metadata.invocationId !== leaseKey(receipt), 'the invocation is another attempt'],
+    [(repository === null) !== (base === null), 'a repository and its base come together'],
+    [commits.length > 1 || (commits[0]?.name ?? `mesh/${task}`) !== `mesh/${task}`, 'another branch'],
+    [resolvedDependencies.length !== (base === null ? 0 : 1), 'the base is not the one dependency'],
+    [(resolvedDependencies[0]?.digest.gitCommit ?? null) !== base, 'the dependency is another commit'],
+    [
+      repository !== null && resolvedDependencies[0]?.uri !== repositoryUri(repository.id),
+      'another repository',
+    ],
+    [names.size !== subject.length, 'a subject is named twice'],
+    [
+      commits.length + (bundle === undefined ? 0 : 1) + artifacts.length + (onlyLog ? 1 : 0) !==
+        subject.length,
+      'a subject of no known kind',
+    ],
+    [onlyLog && subject[0]?.name !== 'log', 'a subject of no known kind'],
+    [log.name !== 'log', 'the log is missing'],
+    [log.annotations.bytes === 0 && log.digest.sha256 !== NOTHING.sha256, 'an empty log has one digest'],
+  ];
+  const fault = faults.find(([holds]) => holds)?.[1] ?? contradictionIn(receipt);
+  if (fault !== null) throw new SuperfleetError('SF_NOT_PROVED', `the receipt contradicts itself: ${fault}`);
+  return receipt;
+}
+
+const repositoryUri = (id: string): string => `superfleet:repository:${id}`;
+
+/** The invariants of a receipt's facts, asserted when it is written and again when it is read. */
+function contradictionIn(facts: Receipt): string | null {
+  const { checks, spec } = facts;
+  if ((facts.outcome === 'succeeded') !== (facts.reason === null))
+    return 'a reason belongs to a failure, and only there';
+  if (checks.length > spec.checks.length) return 'more checks were run than the task has';
+  if (checks.some((check, index) => check.line !== spec.checks[index]))
+    return 'a check that the task does not have';
+  if (facts.outcome === 'succeeded') {
+    if (facts.exitCode !== 0) return 'a task succeeds with exit code 0';
+    if (checks.length !== spec.checks.length || checks.some((check) => check.exitCode !== 0)) {
+      return 'a task succeeds with all its checks green';
+    }
+  }
+  if (facts.bundle !== null && facts.commit === null) return 'a bundle without a commit';
+  return null;
+}

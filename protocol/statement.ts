@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { envelope, openEnvelope, parseDocument, parseJson, signEnvelope } from './dsse.ts';
+import { SuperfleetError } from './errors.ts';
+import { sha256Hex } from './ids.ts';
+import type { SigningKey } from './keys.ts';
+import { envelopeBytesMax } from './limits.ts';
+
+/** in-toto Attestation Framework v1: the type of every statement, and the DSSE type it travels under. */
+export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
+export const STATEMENT_PAYLOAD_TYPE = 'application/vnd.in-toto+json';
+/** What a signature over many statements covers: the root of their tree. */
+export const BATCH_PAYLOAD_TYPE = 'application/vnd.superfleet.batch+json';
+
+/** Steps from a statement to its batch root: a batch holds at most 2^32 statements. */
+const pathStepsMax = 32;
+/** Bytes of a statement that in base64, with its signature and the longest path, still fits `envelopeBytesMax`. */
+export const statementBytesMax = Math.floor((envelopeBytesMax - 4096) / 4) * 3;
+
+/**
+ * A signed statement, the one form in which receipts and verifications travel and are kept.
+ *
+ * With an empty path `envelope` is the statement's own DSSE envelope and `statement` is null. With a path the
+ * envelope signs `{"root": …}` under the batch type, `statement` is the statement's bytes in base64, and its leaf
+ * leads to that root by the path. A reader of today checks both, and the digest of a statement is taken from its own
+ * bytes in both: so signing in batches changes neither file, wire, log nor what a verification binds.
+ */
+export const signedStatement = z.strictObject({
+  envelope,
+  batch: z.strictObject({
+    path: z.array(z.strictObject({ side: z.enum(['left', 'right']), hash: sha256Hex })).max(pathStepsMax),
+    statement: z.string().max(envelopeBytesMax).nullable(),
+  }),
+});
+export type SignedStatement = z.infer<typeof signedStatement>;
+type PathStep = SignedStatement['batch']['path'][number];
+
+/** One signature for one statement. `SF_FULL` past `statementBytesMax`. */
+export function signStatement(statement: Uint8Array, key: SigningKey): SignedStatement {
+  requireFits(statement);
+  return {
+    envelope: signEnvelope(STATEMENT_PAYLOAD_TYPE, statement, key),
+    batch: { path: [], statement: null },
+  };
+}
+
+/** One signature for many statements, in their order. A batch of one is what `signStatement` gives. */
+export function signBatch(statements: readonly Uint8Array[], key: SigningKey): SignedStatement[] {
+  const [first] = statements;
+  if (first === undefined) return [];
+  if (statements.length === 1) return [signStatement(first, key)];
+  for (const statement of statements) requireFits(statement);
+  const { root, paths } = merkleTree(statements.map(leafHash));
+  const signed = signEnvelope(BATCH_PAYLOAD_TYPE, Buffer.from(JSON.stringify({ root: hex(root) })), key);
+  return statements.map((statement, index) => ({
+    envelope: signed,
+    batch: { path: paths[index] ?? [], statement: Buffer.from(statement).toString('base64') },
+  }));
+}
+
+/** The statement's bytes, once the signature under this raw public key covers them, alone or by their batch's root. */
+export function openStatement(signed: SignedStatement, publicKey: Uint8Array): Uint8Array {
+  const { path, statement } = signed.batch;
+  if (path.length === 0) {
+    if (statement !== null) throw notProved('a statement that is signed alone stands in its envelope only');
+    return openEnvelope(signed.envelope, STATEMENT_PAYLOAD_TYPE, publicKey);
+  }
+  const payload = openEnvelope(signed.envelope, BATCH_PAYLOAD_TYPE, publicKey);
+  const { root } = parseDocument(payload, z.strictObject({ root: sha256Hex }), 128, 'the batch root');
+  const bytes = Buffer.from(statement ?? '', 'base64');
+  if (bytes.toString('base64') !== statement) throw notProved('the statement of the batch is not base64');
+  if (hex(rootOf(leafHash(bytes), path)) !== root)
+    throw notProved('the statement is not in the batch that was signed');
+  return bytes;
+}
+
+/** The bytes a signed statement claims to carry, unchecked: only to learn whose key to check it with. */
+export function claimedStatement(signed: SignedStatement): Uint8Array {
+  return Buffer.from(
+    signed.batch.path.length === 0 ? signed.envelope.payload : (signed.batch.statement ?? ''),
+    'base64',
+  );
+}
+
+/** SHA-256 of a statement's bytes: what a receipt is called by everywhere. */
+export const statementDigest = (statement: Uint8Array): string =>
+  createHash('sha256').update(statement).digest('hex');
+
+/** One line of JSON: what `AttemptResult.envelope` and the envelope blobs hold. */
+export const encodeSigned = (signed: SignedStatement): string => JSON.stringify(signed);
+
+/** Back from that text, bounded; `SF_NOT_PROVED` says what is wrong. */
+export const parseSigned = (text: string | Uint8Array): SignedStatement =>
+  parseJson(text, signedStatement, envelopeBytesMax, 'the signed statement');
+
+const isoTime = z.iso.datetime({ precision: 3 });
+/** RFC 3339 in UTC with milliseconds from Unix ms. */
+export const timestamp = (ms: number): string => new Date(ms).toISOString();
+/** Unix ms from that form, as a schema. */
+export const unixMs = isoTime.transform((text) => Date.parse(text));
+
+/** in-toto ResourceDescriptor, the fields we read. Unknown ones are skipped, as in-toto asks of consumers. */
+export const gitCommitDigest = z.object({ gitCommit: z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/) });
+export const sha256Digest = z.object({ sha256: sha256Hex });
+
+function requireFits(statement: Uint8Array): void {
+  if (statement.length <= statementBytesMax) return;
+  throw new SuperfleetError('SF_FULL', 'the statement is too large to be signed', {
+    expected: `at most ${statementBytesMax} bytes`,
+    got: `${statement.length} bytes`,
+    hint: 'give the task shorter arguments, or fewer and shorter names of checks and artifacts',
+  });
+}
+
+const sha256 = (...parts: Uint8Array[]): Buffer => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+// RFC 6962's prefixes: a node can never be taken for a leaf.
+const LEAF = Uint8Array.of(0);
+const NODE = Uint8Array.of(1);
+const leafHash = (statement: Uint8Array): Buffer => sha256(LEAF, statement);
+
+function rootOf(leaf: Buffer, path: readonly PathStep[]): Buffer {
+  return path.reduce((hash, step) => {
+    const other = Buffer.from(step.hash, 'hex');
+    return step.side === 'left' ? sha256(NODE, other, hash) : sha256(NODE, hash, other);
+  }, leaf);
+}
+
+/** Level by level; a node without a partner rises as it is (the tree of RFC 6962 §2.1). */
+function merkleTree(leaves: readonly Buffer[]): { root: Buffer; paths: PathStep[][] } {
+  const paths: PathStep[][] = leaves.map(() => []);
+  let level = leaves.map((hash, index) => ({ hash, members: [index] }));
+  while (level.length > 1) {
+    const next: typeof level = [];
+    for (let at = 0; at < level.length; at += 2) {
+      const [left, right] = [level[at]!, level[at + 1]];
+      if (right === undefined) {
+        next.push(left);
+        continue;
+      }
+      for (const member of left.members) paths[member]!.push({ side: 'right', hash: hex(right.hash) });
+      for (const member of right.members) paths[member]!.push({ side: 'left', hash: hex(left.hash) });
+      next.push({ hash: sha256(NODE, left.hash, right.hash), members: [...left.members, ...right.members] });
+    }
+    level = next;
+  }
+  return { root: level[0]!.hash, paths };
+}
+
+function notProved(message: string): SuperfleetError {
+  return new SuperfleetError('SF_NOT_PROVED', message);
+}
