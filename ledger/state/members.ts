@@ -1,0 +1,111 @@
+import type { Role } from '../../protocol/ids.ts';
+import type { KnownEntry } from '../entry.ts';
+import { StateError } from './errors.ts';
+import { loadPairs, type Reducer, savePairs } from './reducer.ts';
+
+/** What the log says of one machine. Whether it is online is nobody's log entry. */
+export interface MemberRecord {
+  peer: string;
+  name: string;
+  owner: string;
+  roles: Role[];
+  labels: Record<string, string>;
+  /** False: drained. */
+  eligible: boolean;
+  /** `rejected`: a person refused its request to join; it never was a member. */
+  standing: 'active' | 'left' | 'revoked' | 'rejected';
+  reason: string | null;
+  admittedAt: number | null;
+}
+
+export interface Members {
+  byPeer: Map<string, MemberRecord>;
+  /** Name → peer of active members; unique at any time. */
+  byName: Map<string, string>;
+}
+
+export const membersReducer: Reducer<Members> = {
+  name: 'members',
+  version: 1,
+  initial: () => ({ byPeer: new Map(), byName: new Map() }),
+  reduce(state, entry: KnownEntry) {
+    switch (entry.type) {
+      case 'member.admitted': {
+        const { peer, name, owner, roles, labels } = entry.body;
+        const holder = state.byName.get(name);
+        if (holder !== undefined && holder !== peer) {
+          throw new StateError(entry, `the name ${name} belongs to ${holder}`);
+        }
+        if (state.byPeer.get(peer)?.standing === 'revoked') throw new StateError(entry, `${peer} was revoked`);
+        release(state, peer);
+        state.byName.set(name, peer);
+        state.byPeer.set(peer, {
+          peer,
+          name,
+          owner,
+          roles,
+          labels,
+          eligible: true,
+          standing: 'active',
+          reason: null,
+          admittedAt: entry.time,
+        });
+        break;
+      }
+      case 'member.eligibility':
+        active(state, entry, entry.body.peer).eligible = entry.body.eligible;
+        break;
+      case 'member.rejected': {
+        const { peer, name } = entry.body;
+        if (state.byPeer.get(peer)?.standing === 'active') throw new StateError(entry, `${peer} is a member`);
+        state.byPeer.set(peer, {
+          peer,
+          name,
+          owner: name,
+          roles: [],
+          labels: {},
+          eligible: false,
+          standing: 'rejected',
+          reason: null,
+          admittedAt: null,
+        });
+        break;
+      }
+      case 'member.revoked':
+      case 'member.left': {
+        const member = active(state, entry, entry.body.peer);
+        release(state, member.peer);
+        member.standing = entry.type === 'member.revoked' ? 'revoked' : 'left';
+        member.reason = entry.type === 'member.revoked' ? entry.body.reason : null;
+        break;
+      }
+    }
+    return state;
+  },
+  save: (state) => ({ byPeer: savePairs(state.byPeer) }),
+  load(saved) {
+    const byPeer = loadPairs<MemberRecord>((saved as { byPeer: unknown }).byPeer);
+    const byName = new Map<string, string>();
+    for (const member of byPeer.values()) {
+      if (member.standing === 'active') byName.set(member.name, member.peer);
+    }
+    return { byPeer, byName };
+  },
+};
+
+/** The active member of this name or peer id, if there is one. */
+export function resolveMember(members: Members, nameOrPeer: string): MemberRecord | null {
+  const member = members.byPeer.get(members.byName.get(nameOrPeer) ?? nameOrPeer);
+  return member?.standing === 'active' ? member : null;
+}
+
+function active(state: Members, entry: KnownEntry, peer: string): MemberRecord {
+  const member = state.byPeer.get(peer);
+  if (member?.standing !== 'active') throw new StateError(entry, `${peer} is no member`);
+  return member;
+}
+
+function release(state: Members, peer: string): void {
+  const old = state.byPeer.get(peer);
+  if (old !== undefined && state.byName.get(old.name) === peer) state.byName.delete(old.name);
+}

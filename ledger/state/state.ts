@@ -1,0 +1,103 @@
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Entry, KnownEntry } from '../entry.ts';
+import { EVENT_BODIES, isEventType } from '../events.ts';
+import { StateError } from './errors.ts';
+import { type Invites, invitesReducer } from './invites.ts';
+import { type Members, membersReducer } from './members.ts';
+import { type MeshFacts, meshReducer } from './mesh.ts';
+import type { Reducer } from './reducer.ts';
+import { type Repositories, repositoriesReducer } from './repositories.ts';
+import { type Secrets, secretsReducer } from './secrets.ts';
+import { type Tasks, tasksReducer } from './tasks.ts';
+
+/** The replayed state of a mesh: `reduce(entries)`, the same on every machine (design §3). */
+export interface MeshState {
+  mesh: MeshFacts;
+  invites: Invites;
+  members: Members;
+  tasks: Tasks;
+  repositories: Repositories;
+  secrets: Secrets;
+}
+
+type Reducers = { [K in keyof MeshState]: Reducer<MeshState[K]> };
+
+/** Every reducer, by the part of the state it keeps. */
+export const REDUCERS: Reducers = {
+  mesh: meshReducer,
+  invites: invitesReducer,
+  members: membersReducer,
+  tasks: tasksReducer,
+  repositories: repositoriesReducer,
+  secrets: secretsReducer,
+};
+const NAMES = Object.keys(REDUCERS) as (keyof MeshState)[];
+
+/** The state as JSON, with the version of each reducer that made it. */
+export type SavedState = Record<string, { version: number; state: unknown }>;
+
+export const initialState = (): MeshState =>
+  Object.fromEntries(NAMES.map((name) => [name, REDUCERS[name].initial()])) as unknown as MeshState;
+
+/** The entry with its body parsed, or null for a type this program does not know. Throws `SF_LOG_DAMAGED`. */
+export function knownEntry(entry: Entry): KnownEntry | null {
+  if (!isEventType(entry.type)) return null;
+  const body = EVENT_BODIES[entry.type].safeParse(entry.body);
+  if (body.success) return { ...entry, type: entry.type, body: body.data } as KnownEntry;
+  throw new SuperfleetError('SF_LOG_DAMAGED', `entry ${entry.index} is no ${entry.type}`, {
+    expected: `a body of the form of ${entry.type}`,
+    got: body.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+    hint: 'this program may be older than the one that wrote the log; otherwise compare the log with a replica',
+  });
+}
+
+/** Applies one entry; `entry` must be the next. Mutates `state`. Null: of an unknown type, only counted. */
+export function applyEntry(state: MeshState, entry: Omit<Entry, 'type' | 'body'>, known: KnownEntry | null): void {
+  const { mesh } = state;
+  if (entry.index !== mesh.size || entry.epoch < mesh.epoch || entry.time < mesh.time) {
+    throw new SuperfleetError('SF_LOG_DAMAGED', `entry ${entry.index} is not the next one`, {
+      expected: `index ${mesh.size}, an epoch from ${mesh.epoch}, a time from ${mesh.time}`,
+      got: `index ${entry.index}, epoch ${entry.epoch}, time ${entry.time}`,
+    });
+  }
+  if (known !== null) {
+    if (entry.index === 0 && known.type !== 'mesh.created') throw new StateError(known, 'the log begins with it');
+    for (const name of NAMES) reduceOne(state, name, known);
+  }
+  mesh.size = entry.index + 1;
+  mesh.epoch = entry.epoch;
+  mesh.time = entry.time;
+}
+
+function reduceOne<K extends keyof MeshState>(state: MeshState, name: K, entry: KnownEntry): void {
+  const reducer: Reducer<MeshState[K]> = REDUCERS[name];
+  state[name] = reducer.reduce(state[name], entry);
+}
+
+/** Replays entries on top of `state` (default: the empty one), which it mutates and returns. */
+export function replay(entries: Iterable<Entry>, state: MeshState = initialState()): MeshState {
+  for (const entry of entries) applyEntry(state, entry, knownEntry(entry));
+  return state;
+}
+
+export function saveState(state: MeshState): SavedState {
+  return Object.fromEntries(
+    NAMES.map((name) => [name, { version: REDUCERS[name].version, state: saveOne(state, name) }]),
+  );
+}
+
+const saveOne = <K extends keyof MeshState>(state: MeshState, name: K): unknown => {
+  const reducer: Reducer<MeshState[K]> = REDUCERS[name];
+  return reducer.save(state[name]);
+};
+
+/** The inverse of `saveState`; null where a reducer is missing or of another version: replay from the log then. */
+export function loadState(saved: SavedState): MeshState | null {
+  const parts: [string, unknown][] = [];
+  for (const name of NAMES) {
+    const part = saved[name];
+    if (part === undefined || part.version !== REDUCERS[name].version) return null;
+    parts.push([name, REDUCERS[name].load(part.state)]);
+  }
+  return Object.fromEntries(parts) as unknown as MeshState;
+}

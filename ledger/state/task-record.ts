@@ -1,0 +1,86 @@
+import type { AttemptRole, ResultBlob } from '../../protocol/session.ts';
+import type { FailureReason, Fault, TaskSpec, TaskState } from '../../protocol/task.ts';
+import type { Actor, EventBody } from '../events.ts';
+
+/** Attempts remembered of one task; older closed ones are in the log only. Pauses can make any number. */
+export const attemptsKeptMax = 64;
+
+/** How an attempt was closed. */
+export type AttemptEnd =
+  | { kind: 'executed'; at: number }
+  | { kind: 'verified'; at: number; passed: boolean }
+  | {
+      kind: 'ended';
+      at: number;
+      fault: Fault;
+      reason: FailureReason;
+      detail: string | null;
+      exitCode: number | null;
+      receipt: string | null;
+      envelope: string | null;
+      log: ResultBlob | null;
+    };
+
+/** One lease of a task to one member. `end` null: the lease is open. */
+export interface AttemptRecord {
+  number: number;
+  role: AttemptRole;
+  member: string;
+  epoch: number;
+  nonce: string;
+  assignedAt: number;
+  startedAt: number | null;
+  end: AttemptEnd | null;
+  /** A late result of this attempt is in the log; at most one is. */
+  evidence: { receipt: string | null; envelope: string | null; why: string } | null;
+}
+
+/** The one accepted result. */
+export type AcceptedResult = Omit<EventBody<'task.executed'>, 'task' | 'correlation'> & {
+  member: string;
+  at: number;
+};
+export type VerificationRecord = Omit<EventBody<'task.verified'>, 'task' | 'correlation'> & {
+  member: string;
+  at: number;
+};
+
+/** A task as the log tells it. Times are those of the entries: informational, never decided upon. */
+export interface TaskRecord {
+  id: string;
+  /** Submissions before it: the order of lists and of the queue. */
+  number: number;
+  correlation: string;
+  spec: TaskSpec;
+  by: Actor;
+  rerunOf: string | null;
+  state: TaskState;
+  submittedAt: number;
+  finishedAt: number | null;
+  attempts: AttemptRecord[];
+  /** Attempts ever made, of both roles; the next has the number `attemptCount + 1`. */
+  attemptCount: number;
+  retriesUsed: number;
+  /** Executions ended by a fault of the machine. */
+  machineFaults: number;
+  /** Verifications that ended without a word on the receipt, through a fault of the machine. */
+  verifierFaults: number;
+  /** Members whose execution or verification failed here, in order; they are tried last. */
+  avoid: string[];
+  /** Of these, the ones that lack what the task needs; they are not tried again. */
+  unfit: string[];
+  /** The last execution that ended without an accepted result. */
+  lastEnd: (AttemptEnd & { kind: 'ended'; member: string }) | null;
+  accepted: AcceptedResult | null;
+  verification: VerificationRecord | null;
+  cancelledBy: Actor | null;
+  converged: EventBody<'task.converged'> | null;
+  applied: { commit: string; by: Actor; at: number } | null;
+}
+
+/** Attempts of a task whose lease is open: at most one of each role. */
+export const openAttempt = (task: TaskRecord, role: AttemptRole): AttemptRecord | null =>
+  task.attempts.find((attempt) => attempt.end === null && attempt.role === role) ?? null;
+
+export const findAttempt = (task: TaskRecord, number: number): AttemptRecord | null =>
+  task.attempts.find((attempt) => attempt.number === number) ?? null;

@@ -1,0 +1,284 @@
+import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
+import type { KnownEntry } from '../entry.ts';
+import type { EventBody } from '../events.ts';
+import { IllegalTransition } from './errors.ts';
+import { loadPairs, type Reducer, savePairs } from './reducer.ts';
+import {
+  type AttemptRecord,
+  attemptsKeptMax,
+  findAttempt,
+  openAttempt,
+  type TaskRecord,
+} from './task-record.ts';
+
+/** Faults the log holds against one member. */
+export interface Blame {
+  machine: number;
+  task: number;
+}
+
+export interface Tasks {
+  /** In order of submission. */
+  byId: Map<string, TaskRecord>;
+  /** `order[n]` is the id of the task with the number n. */
+  order: string[];
+  /** Ids of tasks not in a terminal state. */
+  open: Set<string>;
+  /** By member. */
+  blame: Map<string, Blame>;
+}
+
+type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
+
+/** The state machine of tasks; a step it does not have throws `IllegalTransition` and changes nothing. */
+export const tasksReducer: Reducer<Tasks> = {
+  name: 'tasks',
+  version: 1,
+  initial: () => ({ byId: new Map(), order: [], open: new Set(), blame: new Map() }),
+  reduce(state, entry: KnownEntry) {
+    switch (entry.type) {
+      case 'task.submitted':
+        submitted(state, entry);
+        break;
+      case 'attempt.assigned':
+        assigned(state, entry);
+        break;
+      case 'attempt.started':
+        started(state, entry);
+        break;
+      case 'attempt.ended':
+        ended(state, entry);
+        break;
+      case 'task.executed':
+        executed(state, entry);
+        break;
+      case 'task.verified':
+        verified(state, entry);
+        break;
+      case 'task.evidence':
+        evidence(state, entry);
+        break;
+      case 'task.cancelled':
+        unfinished(state, entry, entry.body.task).cancelledBy = entry.body.by;
+        break;
+      case 'task.converged':
+        converged(state, entry);
+        break;
+      case 'task.applied': {
+        const task = known(state, entry, entry.body.task);
+        need(entry, task.state === 'delivered', `the task is ${task.state}, not delivered`);
+        task.applied = { commit: entry.body.commit, by: entry.body.by, at: entry.time };
+        break;
+      }
+    }
+    return state;
+  },
+  save: (state) => ({ byId: savePairs(state.byId), blame: savePairs(state.blame) }),
+  load(saved) {
+    const parts = saved as { byId: unknown; blame: unknown };
+    const byId = loadPairs<TaskRecord>(parts.byId);
+    const order = [...byId.keys()];
+    const open = new Set(order.filter((id) => !TERMINAL_STATES.has(byId.get(id)!.state)));
+    return { byId, order, open, blame: loadPairs<Blame>(parts.blame) };
+  },
+};
+
+function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
+  const { task: id, correlation, spec, rerunOf, by } = entry.body;
+  need(entry, !state.byId.has(id), `there is a task ${id} already`);
+  state.byId.set(id, {
+    id,
+    number: state.order.length,
+    correlation,
+    spec,
+    by,
+    rerunOf,
+    state: 'queued',
+    submittedAt: entry.time,
+    finishedAt: null,
+    attempts: [],
+    attemptCount: 0,
+    retriesUsed: 0,
+    machineFaults: 0,
+    verifierFaults: 0,
+    avoid: [],
+    unfit: [],
+    lastEnd: null,
+    accepted: null,
+    verification: null,
+    cancelledBy: null,
+    converged: null,
+    applied: null,
+  });
+  state.order.push(id);
+  state.open.add(id);
+}
+
+function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const { attempt: number, role, member, nonce } = entry.body;
+  need(entry, number === task.attemptCount + 1, `attempt ${task.attemptCount + 1} is the next one`);
+  need(entry, task.cancelledBy === null, 'the task was cancelled');
+  if (role === 'execute') {
+    need(entry, task.state === 'queued', `the task is ${task.state}, not queued`);
+    task.state = 'assigned';
+  } else {
+    need(entry, task.state === 'executed', `the task is ${task.state}, not executed`);
+    need(entry, openAttempt(task, 'verify') === null, 'it is being verified already');
+    need(entry, task.verification === null, 'it was verified already');
+    need(entry, member !== task.accepted!.member, 'the executor may not verify its own result');
+  }
+  task.attemptCount = number;
+  task.attempts.push({
+    number,
+    role,
+    member,
+    epoch: entry.epoch,
+    nonce,
+    assignedAt: entry.time,
+    startedAt: null,
+    end: null,
+    evidence: null,
+  });
+  // Only closed attempts are let go; at most two are open, and those are among the newest.
+  if (task.attempts.length > attemptsKeptMax) {
+    const oldest = task.attempts.findIndex((kept) => kept.end !== null);
+    task.attempts.splice(oldest, 1);
+  }
+}
+
+function started(state: Tasks, entry: Of<'attempt.started'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.startedAt === null, 'it has started already');
+  attempt.startedAt = entry.time;
+  if (attempt.role === 'execute') task.state = 'running';
+}
+
+function ended(state: Tasks, entry: Of<'attempt.ended'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const { fault, reason, detail, exitCode, receipt, envelope, log } = entry.body;
+  const attempt = findAttempt(task, entry.body.attempt);
+  need(entry, attempt !== null, `no attempt ${entry.body.attempt} is open`);
+  const end = {
+    kind: 'ended' as const,
+    at: entry.time,
+    fault,
+    reason,
+    detail,
+    exitCode,
+    receipt,
+    envelope,
+    log,
+  };
+  const withdrawn = attempt.end?.kind === 'executed' && task.accepted?.attempt === attempt.number;
+  if (withdrawn) {
+    // The verifier said no: the accepted result is withdrawn, and the attempt ends as a failure after all.
+    need(entry, task.state === 'executed', `the task is ${task.state}, not executed`);
+    need(entry, task.verification?.passed === false, 'no verification speaks against the accepted result');
+    task.accepted = null;
+    task.verification = null;
+  } else {
+    need(entry, attempt.end === null, `attempt ${attempt.number} is closed`);
+  }
+  attempt.end = end;
+  if (attempt.role === 'execute') {
+    task.state = 'queued';
+    task.lastEnd = { ...end, member: attempt.member };
+    if (fault === 'task') task.retriesUsed += 1;
+    if (fault === 'machine') task.machineFaults += 1;
+  } else if (fault !== 'person') {
+    task.verifierFaults += 1;
+  }
+  if (fault !== 'person') blame(state, task, attempt, fault, reason);
+}
+
+function blame(
+  state: Tasks,
+  task: TaskRecord,
+  attempt: AttemptRecord,
+  fault: 'machine' | 'task',
+  reason: string,
+): void {
+  task.avoid = [...task.avoid.filter((peer) => peer !== attempt.member), attempt.member];
+  if (fault === 'machine' && reason === 'environment' && !task.unfit.includes(attempt.member)) {
+    task.unfit.push(attempt.member);
+  }
+  const against = state.blame.get(attempt.member) ?? { machine: 0, task: 0 };
+  against[fault] += 1;
+  state.blame.set(attempt.member, against);
+}
+
+function executed(state: Tasks, entry: Of<'task.executed'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
+  need(entry, task.accepted === null, 'a result of it was accepted already');
+  const { task: _, correlation: __, ...facts } = entry.body;
+  attempt.end = { kind: 'executed', at: entry.time };
+  task.accepted = { ...facts, member: attempt.member, at: entry.time };
+  task.state = 'executed';
+}
+
+function verified(state: Tasks, entry: Of<'task.verified'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.role === 'verify', `attempt ${attempt.number} executes`);
+  need(entry, task.accepted?.receipt === entry.body.receipt, 'it names another receipt');
+  const { task: _, correlation: __, ...facts } = entry.body;
+  attempt.end = { kind: 'verified', at: entry.time, passed: facts.passed };
+  task.verification = { ...facts, member: attempt.member, at: entry.time };
+  if (facts.passed && task.accepted!.checksChanged.length === 0) task.state = 'verified';
+}
+
+function evidence(state: Tasks, entry: Of<'task.evidence'>): void {
+  const task = known(state, entry, entry.body.task);
+  const attempt = findAttempt(task, entry.body.attempt);
+  if (attempt === null) return;
+  const { receipt, envelope, why } = entry.body;
+  attempt.evidence = { receipt, envelope, why };
+}
+
+function converged(state: Tasks, entry: Of<'task.converged'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const { body } = entry;
+  need(
+    entry,
+    task.attempts.every((attempt) => attempt.end !== null),
+    'an attempt of it is open',
+  );
+  need(entry, body.verified === (task.state === 'verified'), `verified is ${body.verified}`);
+  need(entry, body.verified || body.confidence <= CONFIDENCE.ownChecks, unverifiedClaim(body));
+  if (body.state === 'delivered') need(entry, task.accepted !== null, 'no result of it was accepted');
+  if (body.state === 'cancelled') need(entry, task.cancelledBy !== null, 'nobody cancelled it');
+  if (body.state === 'failed') need(entry, body.reason !== null, 'a failure has a reason');
+  task.state = body.state;
+  task.finishedAt = entry.time;
+  task.converged = body;
+  state.open.delete(task.id);
+}
+
+const unverifiedClaim = (body: EventBody<'task.converged'>): string =>
+  `unverified output claims a confidence of ${body.confidence}`;
+
+function known(state: Tasks, entry: KnownEntry, id: string): TaskRecord {
+  const task = state.byId.get(id);
+  need(entry, task !== undefined, `there is no task ${id}`);
+  return task;
+}
+
+function unfinished(state: Tasks, entry: KnownEntry, id: string): TaskRecord {
+  const task = known(state, entry, id);
+  need(entry, !TERMINAL_STATES.has(task.state), `task ${id} has ended: ${task.state}`);
+  return task;
+}
+
+function open(entry: KnownEntry, task: TaskRecord, number: number): AttemptRecord {
+  const attempt = findAttempt(task, number);
+  need(entry, attempt !== null && attempt.end === null, `no attempt ${number} of ${task.id} is open`);
+  return attempt;
+}
+
+function need(entry: KnownEntry, holds: boolean, why: string): asserts holds {
+  if (!holds) throw new IllegalTransition(entry, why);
+}
