@@ -1,0 +1,171 @@
+import type { Stream } from '@libp2p/interface';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { FrameDecoder, withLength } from '../../protocol/frame.ts';
+import { frameBytesMax } from '../../protocol/limits.ts';
+
+export interface ChannelLimits {
+  /** @default frameBytesMax */
+  frameBytesMax?: number;
+  /** Bytes of frames that may wait to be read; a peer that sends more is cut off. @default 2 frames */
+  unreadBytesMax?: number;
+}
+
+/**
+ * Frames over one libp2p stream. Reading is bounded: a peer that sends past `unreadBytesMax` or a frame past
+ * `frameBytesMax` breaks the channel with `SF_FRAME`. Writing resolves when the bytes have left for the socket, so
+ * whoever awaits it holds one frame at most. One reader and one writer at a time.
+ */
+export class FrameChannel {
+  readonly stream: Stream;
+  readonly #decoder: FrameDecoder;
+  readonly #unreadBytesMax: number;
+  #frames: Uint8Array[] = [];
+  #unread = 0;
+  #failure: Error | null = null;
+  #ended = false;
+  #wake: (() => void) | null = null;
+
+  constructor(stream: Stream, limits: ChannelLimits = {}) {
+    const frameMax = limits.frameBytesMax ?? frameBytesMax;
+    this.stream = stream;
+    this.#decoder = new FrameDecoder(frameMax);
+    this.#unreadBytesMax = limits.unreadBytesMax ?? 2 * frameMax;
+    stream.addEventListener('close', (event) => this.#end(event.error ?? null));
+    stream.addEventListener('end', () => this.#end(null));
+    stream.addEventListener('message', (event) => this.#take(event.data.subarray()));
+    if (stream.readableEnded || stream.status !== 'open') this.#end(null);
+  }
+
+  /**
+   * The next frame, or null when the peer has closed its side after a whole frame. Rejects with `SF_FRAME` for bad
+   * framing, `SF_UNREACHABLE` when the stream broke, and the signal's reason.
+   */
+  async read(signal?: AbortSignal): Promise<Uint8Array | null> {
+    for (;;) {
+      const frame = this.#frames.shift();
+      if (frame !== undefined) {
+        this.#unread -= frame.byteLength;
+        return frame;
+      }
+      if (this.#failure !== null) throw this.#failure;
+      if (this.#ended) return null;
+      await this.#changed(signal);
+    }
+  }
+
+  /** As `read`, where the end of the stream is an error too. */
+  async expect(signal?: AbortSignal): Promise<Uint8Array> {
+    const frame = await this.read(signal);
+    if (frame === null) throw broken('the peer closed the stream before it answered');
+    return frame;
+  }
+
+  /** Sends one frame and waits until the muxer has taken all of it. */
+  async write(body: Uint8Array, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    if (this.#failure !== null) throw this.#failure;
+    const { stream } = this;
+    try {
+      stream.send(withLength(body));
+    } catch (cause) {
+      throw broken('the stream is closed', cause);
+    }
+    // A single drain event may stand for a part of the bytes only: wait until nothing is left.
+    while (stream.writableNeedsDrain || stream.writeBufferLength > 0) {
+      if (stream.status !== 'open') break;
+      await eventOf(stream, signal);
+    }
+    if (stream.status === 'aborted' || stream.status === 'reset') {
+      throw this.#failure ?? broken('the stream broke while a frame was sent');
+    }
+  }
+
+  /** Ends our side; gives up after `timeoutMs` and aborts. Never rejects. */
+  async close(timeoutMs = 2_000): Promise<void> {
+    try {
+      await this.stream.close({ signal: AbortSignal.timeout(timeoutMs) });
+    } catch (thrown) {
+      this.abort(thrown instanceof Error ? thrown : new Error(String(thrown)));
+    }
+  }
+
+  abort(reason: Error): void {
+    this.#end(reason);
+    this.stream.abort(reason);
+  }
+
+  #take(bytes: Uint8Array): void {
+    if (this.#failure !== null) return;
+    try {
+      for (const frame of this.#decoder.push(bytes)) {
+        this.#frames.push(frame);
+        this.#unread += frame.byteLength;
+      }
+      if (this.#unread > this.#unreadBytesMax) {
+        throw new SuperfleetError('SF_FRAME', 'the peer sent more than it may', {
+          expected: `at most ${this.#unreadBytesMax} bytes not yet read`,
+          got: `${this.#unread} bytes`,
+        });
+      }
+    } catch (thrown) {
+      this.#failure = thrown instanceof Error ? thrown : new Error(String(thrown));
+      this.#frames = [];
+      this.#unread = 0;
+      // Not from within the stream's own dispatch of these bytes.
+      const failure = this.#failure;
+      queueMicrotask(() => this.stream.abort(failure));
+    }
+    this.#wake?.();
+  }
+
+  #end(error: Error | null): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (error !== null)
+      this.#failure ??= error instanceof SuperfleetError ? error : broken(error.message, error);
+    else if (!this.#decoder.atBoundary) this.#failure ??= broken('the stream ended within a frame');
+    this.#wake?.();
+  }
+
+  #changed(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const done = (): void => {
+        signal?.removeEventListener('abort', stop);
+        this.#wake = null;
+        resolve();
+      };
+      const stop = (): void => {
+        this.#wake = null;
+        reject(signal?.reason);
+      };
+      signal?.addEventListener('abort', stop, { once: true });
+      this.#wake = done;
+    });
+  }
+}
+
+const broken = (message: string, cause?: unknown): SuperfleetError =>
+  new SuperfleetError('SF_UNREACHABLE', message, { expected: 'an open stream', cause });
+
+/** Resolves at the next event that may change what a writer waits for. */
+function eventOf(stream: Stream, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const events = ['drain', 'idle', 'close'] as const;
+    const clean = (): void => {
+      for (const event of events) stream.removeEventListener(event, done);
+      signal?.removeEventListener('abort', stop);
+    };
+    const done = (): void => {
+      clean();
+      resolve();
+    };
+    const stop = (): void => {
+      clean();
+      reject(signal?.reason);
+    };
+    for (const event of events) stream.addEventListener(event, done);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}
