@@ -1,10 +1,7 @@
+import type { BlobManifest } from '../../protocol/manifest.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 
-/** A blob's manifest: total bytes and the SHA-256 of each 1 MiB chunk. The blob's id is the SHA-256 of these bytes. */
-export interface BlobManifest {
-  bytes: number;
-  chunks: string[];
-}
+export type { BlobManifest };
 
 /** Content-addressed files of one data folder. Same promises in memory and on disk; one suite runs on both. */
 export interface BlobStore {
