@@ -1,0 +1,174 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hash,
+  type KeyObject,
+  sign,
+  verify,
+} from 'node:crypto';
+import { SuperfleetError } from '../protocol/errors.ts';
+
+/**
+ * Signed checkpoints: the note text of C2SP tlog-checkpoint (origin, size, base64 root) under the signatures of
+ * C2SP signed-note, Ed25519 only. Origin and key name are the mesh id.
+ */
+const SIGNATURE_ED25519 = 0x01;
+const KEY_ID_BYTES = 4;
+const ROOT_BYTES = 32;
+/** Fits a session message and one log line with room for co-signatures. */
+export const checkpointBytesMax = 4096;
+/** DER of an Ed25519 private (PKCS #8) and public (SPKI) key up to the raw 32 bytes (RFC 8410). */
+const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
+const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
+
+/** The key that signs a log. Never the libp2p identity. */
+export interface LogKey {
+  /** Raw 32-byte public key in base64, as the genesis entry names it. */
+  publicKey: string;
+  privateKey: KeyObject;
+}
+
+/** What a checkpoint says, and the whole signed note as it stands in the log. */
+export interface Checkpoint {
+  /** Mesh id. */
+  origin: string;
+  /** Entries under the root. */
+  size: number;
+  /** Merkle root in hex. At size 1 it is the mesh id. */
+  root: string;
+  /** The signed note, ending in a newline. */
+  text: string;
+}
+
+/** A new log key; `seed` is the raw 32-byte private key in base64, for the key file. */
+export function newLogKey(): LogKey & { seed: string } {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const seed = privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(PKCS8_PREFIX.length);
+  return { ...logKeyFromSeed(seed), seed: seed.toString('base64') };
+}
+
+/** The key whose raw private bytes (base64 or bytes) these are; throws `SF_USAGE` when they are not 32 bytes. */
+export function logKeyFromSeed(seed: string | Uint8Array): LogKey {
+  const raw = typeof seed === 'string' ? Buffer.from(seed, 'base64') : seed;
+  if (raw.length !== 32) {
+    throw new SuperfleetError('SF_USAGE', 'an Ed25519 private key has 32 bytes', {
+      expected: '32 bytes',
+      got: `${raw.length} bytes`,
+    });
+  }
+  const der = Buffer.concat([PKCS8_PREFIX, raw]);
+  const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
+  return { publicKey: spki.subarray(SPKI_PREFIX.length).toString('base64'), privateKey };
+}
+
+/** Signs size and root for this origin. `root` is hex. */
+export function makeCheckpoint(
+  said: { origin: string; size: number; root: string },
+  key: LogKey,
+): Checkpoint {
+  const body = checkpointBody(said);
+  const signature = sign(null, Buffer.from(body), key.privateKey);
+  const id = keyId(said.origin, Buffer.from(key.publicKey, 'base64'));
+  const text = `${body}\n— ${said.origin} ${Buffer.concat([id, signature]).toString('base64')}\n`;
+  return { origin: said.origin, size: said.size, root: said.root, text };
+}
+
+/** Reads a note without checking a signature. Throws `SF_NOT_PROVED` where it is not of the form. */
+export function parseCheckpoint(text: string): Checkpoint {
+  return parseNote(text).checkpoint;
+}
+
+/**
+ * The checkpoint, when `publicKey` (raw, base64) signed it under the name `origin` and it speaks of `origin`.
+ * Signatures of other keys are passed over, as the note format has it. Throws `SF_NOT_PROVED` otherwise.
+ */
+export function verifyCheckpoint(text: string, by: { origin: string; publicKey: string }): Checkpoint {
+  const { checkpoint, body, signatures } = parseNote(text);
+  if (checkpoint.origin !== by.origin) {
+    throw notProved('the checkpoint is of another log', `origin ${by.origin}`, `origin ${checkpoint.origin}`);
+  }
+  const raw = Buffer.from(by.publicKey, 'base64');
+  const id = keyId(by.origin, raw);
+  const ours = signatures.find((signature) => signature.name === by.origin && signature.id.equals(id));
+  if (ours === undefined) {
+    throw notProved(
+      'the checkpoint is not signed by the log key',
+      `a signature of key ${id.toString('hex')}`,
+      signatures.map((signature) => signature.id.toString('hex')).join(', '),
+    );
+  }
+  const key = createPublicKey({ key: Buffer.concat([SPKI_PREFIX, raw]), format: 'der', type: 'spki' });
+  if (!verify(null, Buffer.from(body), key, ours.signature)) {
+    throw notProved('the signature of the checkpoint does not hold', 'a good Ed25519 signature', 'a bad one');
+  }
+  return checkpoint;
+}
+
+/** Key id of signed-note: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key). */
+export function keyId(name: string, publicKey: Uint8Array): Buffer {
+  const named = Buffer.concat([Buffer.from(`${name}\n`), Buffer.of(SIGNATURE_ED25519), publicKey]);
+  return hash('sha256', named, 'buffer').subarray(0, KEY_ID_BYTES);
+}
+
+function checkpointBody(said: { origin: string; size: number; root: string }): string {
+  return `${said.origin}\n${said.size}\n${Buffer.from(said.root, 'hex').toString('base64')}\n`;
+}
+
+interface Signature {
+  name: string;
+  id: Buffer;
+  signature: Buffer;
+}
+
+function parseNote(text: string): { checkpoint: Checkpoint; body: string; signatures: Signature[] } {
+  if (text.length > checkpointBytesMax) {
+    throw notProved(
+      'the checkpoint is too long',
+      `at most ${checkpointBytesMax} characters`,
+      `${text.length}`,
+    );
+  }
+  const gap = text.lastIndexOf('\n\n');
+  const body = text.slice(0, gap + 1);
+  const [origin, size, root, ...extensions] = body.split('\n');
+  const wellFormed =
+    gap > 0 &&
+    text.endsWith('\n') &&
+    !!origin &&
+    !/[\u0000-\u0009\u000b-\u001f\u007f]/.test(text) &&
+    /^(0|[1-9][0-9]{0,15})$/.test(size ?? '') &&
+    Number.isSafeInteger(Number(size)) &&
+    isBase64Of(root ?? '', ROOT_BYTES) &&
+    // What is left after the last newline is the empty string; extension lines before it are not empty.
+    extensions.at(-1) === '' &&
+    extensions.slice(0, -1).every((line) => line !== '');
+  if (!wellFormed)
+    throw notProved('the checkpoint is not of the form', 'origin, size, root, signatures', text);
+  const signatures = text
+    .slice(gap + 2, -1)
+    .split('\n')
+    .map(parseSignature);
+  const rootHex = Buffer.from(root!, 'base64').toString('hex');
+  return { checkpoint: { origin: origin!, size: Number(size), root: rootHex, text }, body, signatures };
+}
+
+function parseSignature(line: string): Signature {
+  const match = /^— ([^\s+]+) (\S+)$/u.exec(line);
+  const bytes = Buffer.from(match?.[2] ?? '', 'base64');
+  // Keys of other kinds have signatures of other lengths; only ours is used, and it is exactly this long.
+  if (match === null || bytes.length <= KEY_ID_BYTES || bytes.toString('base64') !== match[2]) {
+    throw notProved('a signature line is not of the form', '— NAME BASE64', line);
+  }
+  return { name: match[1]!, id: bytes.subarray(0, KEY_ID_BYTES), signature: bytes.subarray(KEY_ID_BYTES) };
+}
+
+function isBase64Of(text: string, length: number): boolean {
+  const bytes = Buffer.from(text, 'base64');
+  return bytes.length === length && bytes.toString('base64') === text;
+}
+
+function notProved(message: string, expected: string, got: string): SuperfleetError {
+  return new SuperfleetError('SF_NOT_PROVED', message, { expected, got: got.slice(0, 512) });
+}

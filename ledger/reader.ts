@@ -1,0 +1,86 @@
+import type { Checkpoint } from './checkpoint.ts';
+import { LogDamagedError } from './damage.ts';
+import type { Entry } from './entry.ts';
+import { type Line, LineFault, parseLine } from './line.ts';
+import { lineRuns } from './lines.ts';
+import type { Offsets } from './offsets.ts';
+import type { LogStorage } from './storage.ts';
+
+/** A line of the log and what it takes there. */
+interface ReadLine {
+  parsed: Line;
+  length: number;
+}
+
+/**
+ * Entries from `from` to before `to`, which must be durable, in memory of a few chunks. Throws `LogDamagedError`
+ * where they do not follow each other.
+ */
+export async function* readEntries(
+  storage: LogStorage,
+  offsets: Offsets,
+  from: number,
+  to: number,
+): AsyncGenerator<{ entry: Entry; length: number }> {
+  if (from >= to) return;
+  for await (const { parsed, length } of readLines(storage, offsets, from)) {
+    if (parsed.kind === 'checkpoint') continue;
+    if (parsed.entry.index >= from) yield { entry: parsed.entry, length };
+    if (parsed.entry.index + 1 >= to) return;
+  }
+}
+
+/** The checkpoint behind entry `size - 1`; null where another entry follows it. */
+export async function readCheckpoint(
+  storage: LogStorage,
+  offsets: Offsets,
+  size: number,
+): Promise<Checkpoint | null> {
+  for await (const { parsed } of readLines(storage, offsets, size - 1)) {
+    if (parsed.kind === 'checkpoint' && parsed.checkpoint.size >= size) {
+      return parsed.checkpoint.size === size ? parsed.checkpoint : null;
+    }
+    if (parsed.kind === 'entry' && parsed.entry.index >= size) return null;
+  }
+  return null;
+}
+
+/** Lines from a place at or before the index on, over the ends of segments. */
+async function* readLines(storage: LogStorage, offsets: Offsets, index: number): AsyncGenerator<ReadLine> {
+  const begin = offsets.before(index);
+  if (begin === undefined) return;
+  let next = begin.index;
+  let from = begin.offset;
+  for (let segment = begin.segment; ; segment = next, from = 0) {
+    const file = await storage.open(segment, 'read');
+    try {
+      for await (const { lines } of lineRuns(file, from)) {
+        for (const { line, offset } of lines) {
+          const parsed = parseAt(line, { segment: storage.describe(segment), offset, index: next }, next);
+          if (parsed.kind === 'entry') next += 1;
+          yield { parsed, length: line.length + 1 };
+        }
+      }
+    } finally {
+      await file.close();
+    }
+    if (next === segment) return;
+  }
+}
+
+function parseAt(
+  line: Buffer,
+  place: { segment: string; offset: number; index: number },
+  next: number,
+): Line {
+  try {
+    const parsed = parseLine(line);
+    if (parsed.kind === 'entry' && parsed.entry.index !== next) {
+      throw new LineFault(`index ${parsed.entry.index} where ${next} must come`);
+    }
+    return parsed;
+  } catch (error) {
+    if (!(error instanceof LineFault)) throw error;
+    throw new LogDamagedError(place, error.message, error);
+  }
+}

@@ -1,0 +1,143 @@
+import { batchBytesMax, entryLineBytesMax } from '../protocol/limits.ts';
+import { Chain } from './chain.ts';
+import { LogDamagedError } from './damage.ts';
+import type { Entry } from './entry.ts';
+import { LineFault } from './line.ts';
+import { lineRuns } from './lines.ts';
+import { Offsets } from './offsets.ts';
+import type { LogStorage, SegmentFile } from './storage.ts';
+import { tailFault } from './tail.ts';
+
+/** A torn write is at most one batch with its checkpoint. */
+const tailBytesMax = batchBytesMax + entryLineBytesMax;
+
+/** Where the log ends and how. */
+export interface Scan {
+  chain: Chain;
+  offsets: Offsets;
+  /** First index of the last segment; null where there is none. */
+  last: number | null;
+  /** Length of the last segment up to and with its last valid checkpoint. */
+  end: number;
+  /** Bytes after it, left by a write that a crash cut short. */
+  tornBytes: number;
+}
+
+/** How far a scan has come. */
+export interface ScanProgress {
+  entries: number;
+  bytes: number;
+}
+
+export interface ScanOptions {
+  /** `all`: every checkpoint's signature; `ends`: the last of each segment, the very last included. */
+  signatures: 'all' | 'ends';
+  /** Called for every entry under a checkpoint whose root holds, in order. */
+  onEntry?: (entry: Entry) => void;
+  /** Called after each chunk. */
+  onProgress?: (progress: ScanProgress) => void;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Reads all segments in bounded memory and checks every line against the ones before it. Changes nothing. Throws
+ * `LogDamagedError` at the first thing that neither follows nor is a torn tail.
+ */
+export async function scanLog(storage: LogStorage, options: ScanOptions): Promise<Scan> {
+  const segments = await storage.list();
+  const chain = new Chain(options.signatures === 'all' ? 'all' : 'deferred');
+  const scan: Scan = { chain, offsets: new Offsets(), last: segments.at(-1) ?? null, end: 0, tornBytes: 0 };
+  let bytesBefore = 0;
+  for (const segment of segments) {
+    const report = (bytes: number): void =>
+      options.onProgress?.({ entries: scan.chain.next, bytes: bytesBefore + bytes });
+    const file = await storage.open(segment, 'read');
+    try {
+      await scanSegment(storage, segment, file, scan, options, report);
+      bytesBefore += scan.end;
+    } finally {
+      await file.close();
+    }
+  }
+  return scan;
+}
+
+async function scanSegment(
+  storage: LogStorage,
+  segment: number,
+  file: SegmentFile,
+  scan: Scan,
+  options: ScanOptions,
+  report: (bytes: number) => void,
+): Promise<void> {
+  const { chain } = scan;
+  const damaged = (offset: number, index: number, why: string, cause?: unknown): LogDamagedError =>
+    new LogDamagedError({ segment: storage.describe(segment), offset, index }, why, cause);
+  if (segment !== chain.next) throw damaged(0, chain.next, `a segment that begins with entry ${segment}`);
+
+  const held: Entry[] = [];
+  let end = 0;
+  let checkpointAt = 0;
+  let fault: { offset: number; index: number; why: string } | null = null;
+  for await (const { lines, rest } of lineRuns(file, 0)) {
+    options.signal?.throwIfAborted();
+    for (const { line, offset } of lines) {
+      const index = chain.next;
+      try {
+        const parsed = chain.push(line);
+        if (parsed.kind === 'entry') {
+          scan.offsets.add({ index, segment, offset });
+          if (options.onEntry !== undefined) held.push(parsed.entry);
+          // No batch is longer, so no checkpoint will come that may cover this.
+          if (offset - end > tailBytesMax) throw new LineFault('no checkpoint for longer than a batch');
+        } else {
+          for (const entry of held.splice(0)) options.onEntry?.(entry);
+          checkpointAt = offset;
+          end = offset + line.length + 1;
+        }
+      } catch (error) {
+        if (!(error instanceof LineFault)) throw error;
+        fault = { offset, index, why: error.message };
+        break;
+      }
+    }
+    fault ??= rest && { offset: rest.offset, index: chain.next, why: 'an unterminated line' };
+    report(end);
+    if (fault !== null) break;
+  }
+  if (end > 0) {
+    try {
+      chain.checkSignature();
+    } catch (error) {
+      throw damaged(checkpointAt, chain.settled.frontier.size, (error as Error).message, error);
+    }
+  }
+  scan.end = end;
+  const size = await file.size();
+  if (segment !== scan.last) {
+    fault ??=
+      chain.pending > 0 || end === 0 ? { offset: end, index: chain.next, why: 'no checkpoint' } : null;
+    if (fault !== null) throw damaged(fault.offset, fault.index, fault.why);
+    return;
+  }
+  if (size === end) return;
+  if (size - end > tailBytesMax) {
+    const { offset, index, why } = fault ?? { offset: end, index: chain.next, why: 'no checkpoint' };
+    throw damaged(offset, index, why);
+  }
+  const tail = await readTail(file, end, size);
+  scan.chain = chain.fromSettled();
+  const found = tailFault(tail, end, chain.fromSettled());
+  if (found !== null) throw damaged(end + found.at, found.index, found.why);
+  scan.tornBytes = tail.length;
+}
+
+async function readTail(file: SegmentFile, from: number, to: number): Promise<Buffer> {
+  const tail = Buffer.alloc(to - from);
+  for (let read = 0; read < tail.length; ) {
+    const got = await file.read(tail.subarray(read), from + read);
+    if (got === 0) return tail.subarray(0, read);
+    read += got;
+  }
+  return tail;
+}

@@ -1,0 +1,47 @@
+/**
+ * Where segments lie. Two implementations, one suite: files (`storage-file.ts`) and memory with the faults of real
+ * disks (`storage-memory.ts`). Errors are the system's own (`code: 'ENOSPC'`, `'EIO'` …); the log turns them into
+ * its own. Nothing here decides anything.
+ */
+export interface LogStorage {
+  /** First indexes of the segments there are, ascending. */
+  list(): Promise<number[]>;
+  /** Makes an empty segment; rejects with `EEXIST` where there is one. Lasting only after `syncDirectory`. */
+  create(first: number): Promise<SegmentFile>;
+  open(first: number, mode: 'read' | 'write'): Promise<SegmentFile>;
+  /** Makes lasting which segments and copies there are. */
+  syncDirectory(): Promise<void>;
+  /** Copies the bytes of a segment from `offset` to its end beside the log, synced; returns where they lie. */
+  keepCut(first: number, offset: number): Promise<string>;
+  /** Name of a segment for a person: its path. */
+  describe(first: number): string;
+}
+
+/** One open segment. The caller closes it. */
+export interface SegmentFile {
+  size(): Promise<number>;
+  /** Writes at `position` and returns how many bytes were taken, which may be fewer than given. */
+  write(bytes: Uint8Array, position: number): Promise<number>;
+  /** When it resolves, the bytes and the length written before the call outlast a loss of power. */
+  sync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  /** Fills `into` from `position`; returns the bytes read, 0 at the end. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** Segments are named by their first index: `0000000000000000.jsonl`. */
+export const segmentName = (first: number): string => `${String(first).padStart(16, '0')}.jsonl`;
+
+/** First index from a segment's name; null for any other name. */
+export function segmentFirst(name: string): number | null {
+  const match = /^([0-9]{16})\.jsonl$/.exec(name);
+  return match === null ? null : Number(match[1]);
+}
+
+/** Name of the copy of cut bytes: segment, offset, and a number where there was one already. */
+export const cutName = (first: number, offset: number, copy: number): string =>
+  `cut-${String(first).padStart(16, '0')}-${offset}${copy === 0 ? '' : `-${copy}`}`;
+
+/** Copies of one cut place that are kept; a log that tears there more often is not healthy. */
+export const cutCopiesMax = 100;
