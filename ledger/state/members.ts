@@ -16,6 +16,9 @@ export interface MemberRecord {
   standing: 'active' | 'left' | 'revoked' | 'rejected';
   reason: string | null;
   admittedAt: number | null;
+  /** Index and epoch of the entry that admitted it: what its certificate names. */
+  admittedIndex: number | null;
+  admittedEpoch: number | null;
 }
 
 export interface Members {
@@ -36,7 +39,8 @@ export const membersReducer: Reducer<Members> = {
         if (holder !== undefined && holder !== peer) {
           throw new StateError(entry, `the name ${name} belongs to ${holder}`);
         }
-        if (state.byPeer.get(peer)?.standing === 'revoked') throw new StateError(entry, `${peer} was revoked`);
+        if (state.byPeer.get(peer)?.standing === 'revoked')
+          throw new StateError(entry, `${peer} was revoked`);
         release(state, peer);
         state.byName.set(name, peer);
         state.byPeer.set(peer, {
@@ -49,6 +53,8 @@ export const membersReducer: Reducer<Members> = {
           standing: 'active',
           reason: null,
           admittedAt: entry.time,
+          admittedIndex: entry.index,
+          admittedEpoch: entry.epoch,
         });
         break;
       }
@@ -68,6 +74,8 @@ export const membersReducer: Reducer<Members> = {
           standing: 'rejected',
           reason: null,
           admittedAt: null,
+          admittedIndex: null,
+          admittedEpoch: null,
         });
         break;
       }
