@@ -64,6 +64,8 @@ export type FounderInput =
   | { type: 'secrets'; values: ReadonlyMap<string, string> }
   /** A newer roster was signed and stored. */
   | { type: 'roster'; version: number; blob: string }
+  /** The log is synced to this index; its newest checkpoint and root go to members and into `status`. */
+  | { type: 'durable'; index: number; checkpoint: string; root: string }
   | { type: 'tick' };
 
 export interface CollectFailure {
@@ -73,7 +75,11 @@ export interface CollectFailure {
 }
 
 export type FounderEffect =
-  | { type: 'append'; events: LogEvent[]; first: number }
+  /**
+   * At most one a step, and the first of its effects. Index, epoch and time of each entry are those given here: the
+   * core has applied the events with them, and every replica must read the same.
+   */
+  | { type: 'append'; events: LogEvent[]; first: number; epoch: number; time: number }
   | { type: 'send'; after: number; peer: string; session: number; message: FounderMessage }
   | { type: 'answer'; after: number; request: number; result: unknown; error: ErrorObject | null }
   /** Pull the blobs of a result from the member, verify, sync; then feed `collected`. */

@@ -52,7 +52,11 @@ export function knownEntry(entry: Entry): KnownEntry | null {
 }
 
 /** Applies one entry; `entry` must be the next. Mutates `state`. Null: of an unknown type, only counted. */
-export function applyEntry(state: MeshState, entry: Omit<Entry, 'type' | 'body'>, known: KnownEntry | null): void {
+export function applyEntry(
+  state: MeshState,
+  entry: Omit<Entry, 'type' | 'body'>,
+  known: KnownEntry | null,
+): void {
   const { mesh } = state;
   if (entry.index !== mesh.size || entry.epoch < mesh.epoch || entry.time < mesh.time) {
     throw new SuperfleetError('SF_LOG_DAMAGED', `entry ${entry.index} is not the next one`, {
@@ -61,7 +65,8 @@ export function applyEntry(state: MeshState, entry: Omit<Entry, 'type' | 'body'>
     });
   }
   if (known !== null) {
-    if (entry.index === 0 && known.type !== 'mesh.created') throw new StateError(known, 'the log begins with it');
+    if (entry.index === 0 && known.type !== 'mesh.created')
+      throw new StateError(known, 'the log begins with it');
     for (const name of NAMES) reduceOne(state, name, known);
   }
   mesh.size = entry.index + 1;

@@ -42,21 +42,26 @@ export type MemberInput =
   | { type: 'capacity'; capacity: Capacity }
   /** The owner's word (promise 15): pause stops all attempts now. */
   | { type: 'owner'; act: 'pause' | 'resume' | 'shutdown' }
+  /** A roster of this version was fetched, verified and stored. */
+  | { type: 'roster'; version: number }
   | { type: 'tick' };
+
+/** Why an attempt is told to stop. */
+export type StopReason = 'cancelled' | 'paused' | 'revoked' | 'owner' | 'lease' | 'superseded' | 'shutdown';
 
 export type MemberEffect =
   | { type: 'send'; session: number; message: MemberMessage }
   /** Fetch input, run in the sandbox, sign, keep the result on disk, then feed `started` and `finished`. */
   | { type: 'start'; assignment: Assignment }
   /** Kill it now; feed `gone` when nothing of it is left. */
-  | {
-      type: 'stop';
-      lease: Lease;
-      why: 'cancelled' | 'paused' | 'owner' | 'lease' | 'superseded' | 'shutdown';
-    }
+  | { type: 'stop'; lease: Lease; why: StopReason }
   /** The founder has settled the result: what was kept of it may be deleted. */
   | { type: 'forget'; lease: Lease }
   | { type: 'fetchRoster'; version: number; blob: string }
+  /** The newest checkpoint this member saw: keep it on disk, it is given back as `MemberRestored.checkpoint`. */
+  | { type: 'keepCheckpoint'; checkpoint: string }
+  /** The mesh knows this machine by another name than it asked for. */
+  | { type: 'renamed'; name: string }
   /** Close this session (it was answered by a newer one, or by goodbye). */
   | { type: 'close'; session: number }
   /** The founder refused this member for good: say so and stop trying (revoked, other major version). */
@@ -69,6 +74,8 @@ export interface MemberRestored {
   ready: AttemptResult[];
   ownerPaused: boolean;
   checkpoint: string | null;
+  /** Of the newest roster on disk; 0: none. */
+  rosterVersion: number;
 }
 
 /** One attempt as the core sees it. */
@@ -76,6 +83,10 @@ export interface HeldAttempt {
   lease: Lease;
   role: AttemptRole;
   correlation: string;
-  phase: 'running' | 'stopping' | 'ready';
+  /** `ended`: it gave no result and the founder has not been told so yet. */
+  phase: 'running' | 'stopping' | 'ready' | 'ended';
+  started: boolean;
+  /** Why it was told to stop; each stop is asked once. */
+  why: StopReason | null;
   result: AttemptResult | null;
 }

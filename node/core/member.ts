@@ -1,0 +1,423 @@
+import { heartbeatIdleMs, heartbeatMs, leaseMs } from '../../protocol/limits.ts';
+import {
+  type Assignment,
+  type AttemptResult,
+  type Capacity,
+  type FounderMessage,
+  type Lease,
+  leaseKey,
+  type MemberHello,
+  type MemberMessage,
+  SESSION_VERSION,
+} from '../../protocol/session.ts';
+import { checkpointSize } from './checkpoint.ts';
+import type { Clock, HeldAttempt, MemberEffect, MemberInput, MemberRestored, StopReason } from './types.ts';
+
+/** Attempts whose end the founder has not heard of yet; the oldest is let go, and the founder calls it lost. */
+const endedKeptMax = 256;
+/** Refusals after which there is no point in dialling again. */
+const FINAL_CODES: ReadonlySet<string> = new Set(['SF_REVOKED', 'SF_REJECTED', 'SF_VERSION', 'SF_REFUSED']);
+
+type StoppedWhy = Extract<MemberMessage, { type: 'stopped' }>['why'];
+
+/** What the founder is told of an attempt that was stopped for this reason. */
+const TOLD: Record<StopReason, StoppedWhy> = {
+  cancelled: 'cancelled',
+  paused: 'paused',
+  revoked: 'cancelled',
+  owner: 'owner',
+  lease: 'lease',
+  superseded: 'cancelled',
+  shutdown: 'shutdown',
+};
+
+/**
+ * One member's side of the session, without IO: `step` takes one input and returns what its driver is to do, in
+ * order. Results outlast sessions and restarts until the founder settles them; running attempts outlast sessions, but
+ * never a lease without a word from the founder (design §6).
+ */
+export class MemberCore {
+  readonly #mesh: string;
+  readonly #attempts = new Map<string, HeldAttempt>();
+  #capacity: Capacity;
+  #ownerPaused: boolean;
+  #meshPaused = false;
+  #shutdown = false;
+  #checkpoint: string | null;
+  #rosterVersion: number;
+  #session: number | null = null;
+  #welcomed = false;
+  /** Monotonic ms of the founder's last word; leases run from it. */
+  #heardAt: number;
+  #openedAt = 0;
+  #beatDue = 0;
+  #sequence = 0;
+  #heartbeatMs = heartbeatMs;
+  #leaseMs = leaseMs;
+  #effects: MemberEffect[] = [];
+
+  constructor(restored: MemberRestored, clock: Clock) {
+    this.#mesh = restored.mesh;
+    this.#ownerPaused = restored.ownerPaused;
+    this.#capacity = restored.capacity;
+    this.#checkpoint = restored.checkpoint;
+    this.#rosterVersion = restored.rosterVersion;
+    this.#heardAt = clock.now;
+    for (const result of restored.ready) {
+      this.#attempts.set(leaseKey(result), {
+        lease: leaseOf(result),
+        role: result.role,
+        correlation: result.correlation,
+        phase: 'ready',
+        started: true,
+        why: null,
+        result,
+      });
+    }
+  }
+
+  /** Attempts as they stand, for `mesh-node status` and for a driver that waits until none is left. */
+  get attempts(): readonly HeldAttempt[] {
+    return [...this.#attempts.values()];
+  }
+
+  /** Attempts that take a slot now. */
+  get busy(): number {
+    let busy = 0;
+    for (const { phase } of this.#attempts.values())
+      if (phase === 'running' || phase === 'stopping') busy += 1;
+    return busy;
+  }
+
+  get ownerPaused(): boolean {
+    return this.#ownerPaused;
+  }
+
+  /** The newest checkpoint seen, as text. */
+  get checkpoint(): string | null {
+    return this.#checkpoint;
+  }
+
+  /** Whether the founder has answered on the session that is open now. */
+  get online(): boolean {
+    return this.#welcomed;
+  }
+
+  step(input: MemberInput, clock: Clock): MemberEffect[] {
+    this.#effects = [];
+    // First of all, so that a machine that slept past its lease cannot renew it with a word said long ago.
+    this.#expireLease(clock.now);
+    switch (input.type) {
+      case 'connected':
+        this.#onConnected(input.session, clock);
+        break;
+      case 'disconnected':
+        if (input.session === this.#session) this.#endSession();
+        break;
+      case 'received':
+        if (input.session === this.#session) this.#onMessage(input.message, clock);
+        break;
+      case 'started': {
+        const attempt = this.#attempts.get(leaseKey(input.lease));
+        if (attempt?.phase !== 'running') break;
+        attempt.started = true;
+        this.#tell({ type: 'started', ...attempt.lease, correlation: attempt.correlation });
+        break;
+      }
+      case 'progress': {
+        const attempt = this.#attempts.get(leaseKey(input.lease));
+        if (attempt?.phase !== 'running') break;
+        const { phase, logBytes } = input;
+        this.#tell({ type: 'progress', ...attempt.lease, correlation: attempt.correlation, phase, logBytes });
+        break;
+      }
+      case 'finished':
+        this.#onFinished(input.result);
+        break;
+      case 'gone':
+        this.#onGone(input.lease);
+        break;
+      case 'capacity':
+        this.#capacity = input.capacity;
+        this.#tellCapacity();
+        break;
+      case 'owner':
+        this.#onOwner(input.act);
+        break;
+      case 'roster':
+        this.#rosterVersion = Math.max(this.#rosterVersion, input.version);
+        break;
+      case 'tick':
+        this.#onTick(clock.now);
+        break;
+      default:
+        input satisfies never;
+    }
+    return this.#effects;
+  }
+
+  // ── session ───────────────────────────────────────────────────────────────────────────────────────────────
+  #onConnected(session: number, clock: Clock): void {
+    if (this.#session !== null) this.#effects.push({ type: 'close', session: this.#session });
+    this.#session = session;
+    this.#welcomed = false;
+    this.#openedAt = clock.now;
+    const leases = (...phases: HeldAttempt['phase'][]): Lease[] =>
+      this.attempts.filter((attempt) => phases.includes(attempt.phase)).map((attempt) => attempt.lease);
+    const hello: MemberHello = {
+      type: 'hello',
+      version: SESSION_VERSION,
+      features: [],
+      mesh: this.#mesh,
+      capacity: this.#offer(),
+      // Those that ended without the founder's knowledge too: it hears why after its welcome.
+      held: leases('running', 'stopping', 'ended'),
+      ready: leases('ready'),
+      checkpoint: this.#checkpoint,
+      rosterVersion: this.#rosterVersion,
+    };
+    this.#effects.push({ type: 'send', session, message: hello });
+  }
+
+  #endSession(): void {
+    this.#session = null;
+    this.#welcomed = false;
+  }
+
+  #onMessage(message: FounderMessage, clock: Clock): void {
+    this.#heardAt = clock.now;
+    if (!this.#welcomed && message.type !== 'welcome' && message.type !== 'goodbye') return;
+    switch (message.type) {
+      case 'welcome':
+        this.#onWelcome(message, clock);
+        break;
+      case 'beat':
+        this.#keepCheckpoint(message.checkpoint);
+        break;
+      case 'assign':
+        this.#onAssign(message.assignment, clock);
+        break;
+      case 'cancel':
+        this.#onCancel(message, message.why, message.correlation);
+        break;
+      case 'settled':
+        this.#onSettled(message);
+        break;
+      case 'pause':
+        this.#meshPaused = true;
+        this.#stopAll('paused');
+        break;
+      case 'resume':
+        this.#meshPaused = false;
+        break;
+      case 'roster':
+        if (message.version > this.#rosterVersion) {
+          this.#effects.push({ type: 'fetchRoster', version: message.version, blob: message.blob });
+        }
+        break;
+      case 'renamed':
+        this.#effects.push({ type: 'renamed', name: message.name });
+        break;
+      case 'goodbye':
+        this.#onGoodbye(message.code, message.message);
+        break;
+      case 'grant':
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  #onWelcome(welcome: Extract<FounderMessage, { type: 'welcome' }>, clock: Clock): void {
+    this.#welcomed = true;
+    this.#heartbeatMs = welcome.heartbeatMs;
+    this.#leaseMs = welcome.leaseMs;
+    this.#meshPaused = welcome.paused;
+    this.#beatDue = clock.now;
+    this.#keepCheckpoint(welcome.checkpoint);
+    const resumed = new Set(welcome.resume.map(leaseKey));
+    for (const [key, attempt] of this.#attempts) {
+      switch (attempt.phase) {
+        case 'running':
+          if (!resumed.has(key)) this.#stop(attempt, 'superseded');
+          else if (attempt.started) {
+            this.#tell({ type: 'started', ...attempt.lease, correlation: attempt.correlation });
+          }
+          break;
+        case 'ready':
+          // Wanted or not: the founder settles it, as the result or as evidence.
+          this.#tell({ type: 'result', result: attempt.result! });
+          break;
+        case 'ended':
+          this.#tellStopped(attempt);
+          this.#attempts.delete(key);
+          break;
+        case 'stopping':
+          break;
+      }
+    }
+    this.#heartbeat(clock.now);
+  }
+
+  #onGoodbye(code: string, message: string): void {
+    this.#effects.push({ type: 'close', session: this.#session! });
+    this.#endSession();
+    if (!FINAL_CODES.has(code)) return;
+    this.#stopAll('revoked');
+    this.#effects.push({ type: 'refused', code, message });
+  }
+
+  #keepCheckpoint(checkpoint: string | null): void {
+    if (checkpoint === null || checkpointSize(checkpoint) <= checkpointSize(this.#checkpoint)) return;
+    this.#checkpoint = checkpoint;
+    this.#effects.push({ type: 'keepCheckpoint', checkpoint });
+  }
+
+  // ── attempts ──────────────────────────────────────────────────────────────────────────────────────────────
+  #onAssign(assignment: Assignment, clock: Clock): void {
+    const key = leaseKey(assignment);
+    if (this.#attempts.has(key)) return;
+    const refusal = this.#refusal();
+    const { correlation } = assignment;
+    const lease = leaseOf(assignment);
+    if (refusal !== null) {
+      this.#tell({ type: 'stopped', ...lease, correlation, ...refusal });
+      return;
+    }
+    const { role } = assignment;
+    this.#attempts.set(key, {
+      lease,
+      role,
+      correlation,
+      phase: 'running',
+      started: false,
+      why: null,
+      result: null,
+    });
+    this.#effects.push({ type: 'start', assignment });
+    // A member that idled until now sends heartbeats at the faster pace from here on.
+    this.#beatDue = Math.min(this.#beatDue, clock.now + this.#heartbeatMs);
+  }
+
+  /** Why nothing more may be started here; null: it may. */
+  #refusal(): { why: StoppedWhy; detail: string } | null {
+    if (this.#shutdown) return { why: 'shutdown', detail: 'this machine is being stopped' };
+    if (this.#ownerPaused) return { why: 'owner', detail: 'the owner has paused this machine' };
+    if (this.#meshPaused) return { why: 'paused', detail: 'the mesh is paused' };
+    if (this.#capacity.sandbox === null)
+      return { why: 'refused', detail: 'there is no working sandbox here' };
+    if (this.busy >= this.#capacity.slots) return { why: 'refused', detail: 'no slot is free' };
+    return null;
+  }
+
+  #onCancel(lease: Lease, why: 'cancelled' | 'paused' | 'revoked' | 'superseded', correlation: string): void {
+    const attempt = this.#attempts.get(leaseKey(lease));
+    if (attempt === undefined) {
+      this.#tell({ type: 'stopped', ...leaseOf(lease), correlation, why: 'unknown', detail: null });
+    } else if (attempt.phase === 'running') {
+      this.#stop(attempt, why);
+    }
+    // One that is stopping was asked already; one that is ready is settled by the founder.
+  }
+
+  #onSettled(lease: Lease): void {
+    const key = leaseKey(lease);
+    const attempt = this.#attempts.get(key);
+    if (attempt === undefined) return;
+    if (attempt.phase === 'running') this.#stop(attempt, 'superseded');
+    if (attempt.phase !== 'ready') return;
+    this.#attempts.delete(key);
+    this.#effects.push({ type: 'forget', lease: attempt.lease });
+  }
+
+  #onFinished(result: AttemptResult): void {
+    const attempt = this.#attempts.get(leaseKey(result));
+    // It may have ended by itself while it was being stopped: what is signed and on disk is still shown.
+    if (attempt === undefined || attempt.phase === 'ready') return;
+    attempt.phase = 'ready';
+    attempt.result = result;
+    this.#tell({ type: 'result', result });
+  }
+
+  #onGone(lease: Lease): void {
+    const key = leaseKey(lease);
+    const attempt = this.#attempts.get(key);
+    if (attempt === undefined || attempt.phase === 'ready' || attempt.phase === 'ended') return;
+    if (this.#welcomed) {
+      this.#attempts.delete(key);
+      this.#tellStopped(attempt);
+      return;
+    }
+    attempt.phase = 'ended';
+    const ended = this.attempts.filter((one) => one.phase === 'ended');
+    if (ended.length > endedKeptMax) this.#attempts.delete(leaseKey(ended[0]!.lease));
+  }
+
+  #stop(attempt: HeldAttempt, why: StopReason): void {
+    if (attempt.phase !== 'running') return;
+    attempt.phase = 'stopping';
+    attempt.why = why;
+    this.#effects.push({ type: 'stop', lease: attempt.lease, why });
+  }
+
+  #stopAll(why: StopReason): void {
+    for (const attempt of this.#attempts.values()) this.#stop(attempt, why);
+  }
+
+  // ── owner, time ───────────────────────────────────────────────────────────────────────────────────────────
+  #onOwner(act: 'pause' | 'resume' | 'shutdown'): void {
+    if (act === 'shutdown') this.#shutdown = true;
+    else this.#ownerPaused = act === 'pause';
+    // The stop comes first and rests on nothing; the founder hears of it if it can be told (promise 15).
+    if (act !== 'resume') this.#stopAll(act === 'pause' ? 'owner' : 'shutdown');
+    this.#tellCapacity();
+  }
+
+  #onTick(now: number): void {
+    if (this.#session === null) return;
+    const silentMax = this.#leaseMs + (this.busy > 0 ? 0 : heartbeatIdleMs);
+    if (now - Math.max(this.#heardAt, this.#openedAt) >= silentMax) {
+      // Half-open: the founder has not answered for so long that a new dial is better.
+      this.#effects.push({ type: 'close', session: this.#session });
+      this.#endSession();
+      return;
+    }
+    if (this.#welcomed && now >= this.#beatDue) this.#heartbeat(now);
+  }
+
+  #heartbeat(now: number): void {
+    this.#sequence += 1;
+    this.#beatDue = now + (this.busy > 0 ? this.#heartbeatMs : Math.max(this.#heartbeatMs, heartbeatIdleMs));
+    this.#tell({ type: 'heartbeat', sequence: this.#sequence });
+  }
+
+  #expireLease(now: number): void {
+    if (now - this.#heardAt >= this.#leaseMs) this.#stopAll('lease');
+  }
+
+  // ── telling ───────────────────────────────────────────────────────────────────────────────────────────────
+  /** Before the welcome nothing is said: hello and welcome bring both sides to one view. */
+  #tell(message: MemberMessage): void {
+    if (this.#welcomed) this.#effects.push({ type: 'send', session: this.#session!, message });
+  }
+
+  #tellStopped({ lease, correlation, why }: HeldAttempt): void {
+    this.#tell({
+      type: 'stopped',
+      ...lease,
+      correlation,
+      why: why === null ? 'unknown' : TOLD[why],
+      detail: null,
+    });
+  }
+
+  #tellCapacity(): void {
+    this.#tell({ type: 'capacity', capacity: this.#offer() });
+  }
+
+  #offer(): Capacity {
+    return { ...this.#capacity, ownerPaused: this.#ownerPaused || this.#shutdown };
+  }
+}
+
+const leaseOf = ({ task, attempt, epoch }: Lease): Lease => ({ task, attempt, epoch });
