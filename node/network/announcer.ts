@@ -1,3 +1,4 @@
+import { BlockList, isIP } from 'node:net';
 import type { PeerDiscovery, PeerInfo } from '@libp2p/interface';
 import { type MulticastDNSComponents, mdns } from '@libp2p/mdns';
 
@@ -45,4 +46,34 @@ export function announcer(port = 5353): Announcer {
       return { start: () => discovery.start(), stop: () => discovery.stop() };
     },
   };
+}
+
+/** Ranges of a LAN: private, link-local, unique-local, loopback, and what carriers hand to homes. */
+const LAN = new BlockList();
+for (const [net, bits] of [
+  ['10.0.0.0', 8],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+  ['169.254.0.0', 16],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+] as const) {
+  LAN.addSubnet(net, bits, 'ipv4');
+}
+LAN.addSubnet('fc00::', 7, 'ipv6');
+LAN.addSubnet('fe80::', 10, 'ipv6');
+LAN.addAddress('::1', 'ipv6');
+
+/**
+ * Those of announced addresses that lie on a LAN, so that no announcement can make us dial the internet
+ * (promise 17); loopback last: on another machine it is somebody else.
+ */
+export function privateAddresses(addresses: readonly string[]): string[] {
+  const usable = addresses.slice(0, 64).filter((address) => {
+    const parts = /^\/ip([46])\/([^/]+)\/tcp\/\d{1,5}(?:\/p2p\/[^/]+)?$/.exec(address);
+    if (parts === null || String(isIP(parts[2] ?? '')) !== parts[1]) return false;
+    return LAN.check(parts[2] ?? '', parts[1] === '4' ? 'ipv4' : 'ipv6');
+  });
+  const loopback = (address: string): number => (/^\/(ip4\/127\.|ip6\/::1\/)/.test(address) ? 1 : 0);
+  return usable.sort((a, b) => loopback(a) - loopback(b)).slice(0, 16);
 }

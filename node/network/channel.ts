@@ -33,7 +33,10 @@ export class FrameChannel {
     stream.addEventListener('close', (event) => this.#end(event.error ?? null));
     stream.addEventListener('end', () => this.#end(null));
     stream.addEventListener('message', (event) => this.#take(event.data.subarray()));
-    if (stream.readableEnded || stream.status !== 'open') this.#end(null);
+    // Negotiation may have read ahead and pushed back: then the end was told before the last bytes are.
+    if (stream.status !== 'open')
+      this.#end(stream.status === 'closed' ? null : new Error('the stream broke'));
+    else if (stream.readableEnded && stream.readBufferLength === 0) this.#end(null);
   }
 
   /**
@@ -115,6 +118,7 @@ export class FrameChannel {
       const failure = this.#failure;
       queueMicrotask(() => this.stream.abort(failure));
     }
+    if (this.stream.readableEnded && this.stream.readBufferLength === 0) this.#end(null);
     this.#wake?.();
   }
 
