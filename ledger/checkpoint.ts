@@ -1,13 +1,6 @@
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  hash,
-  type KeyObject,
-  sign,
-  verify,
-} from 'node:crypto';
+import { hash, sign, verify } from 'node:crypto';
 import { SuperfleetError } from '../protocol/errors.ts';
+import { publicKeyFromBase64, publicKeyObject, type SigningKey } from '../protocol/keys.ts';
 
 /**
  * Signed checkpoints: the note text of C2SP tlog-checkpoint (origin, size, base64 root) under the signatures of
@@ -18,16 +11,6 @@ const KEY_ID_BYTES = 4;
 const ROOT_BYTES = 32;
 /** Fits a session message and one log line with room for co-signatures. */
 export const checkpointBytesMax = 4096;
-/** DER of an Ed25519 private (PKCS #8) and public (SPKI) key up to the raw 32 bytes (RFC 8410). */
-const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
-const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
-
-/** The key that signs a log. Never the libp2p identity. */
-export interface LogKey {
-  /** Raw 32-byte public key in base64, as the genesis entry names it. */
-  publicKey: string;
-  privateKey: KeyObject;
-}
 
 /** What a checkpoint says, and the whole signed note as it stands in the log. */
 export interface Checkpoint {
@@ -41,36 +24,14 @@ export interface Checkpoint {
   text: string;
 }
 
-/** A new log key; `seed` is the raw 32-byte private key in base64, for the key file. */
-export function newLogKey(): LogKey & { seed: string } {
-  const { privateKey } = generateKeyPairSync('ed25519');
-  const seed = privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(PKCS8_PREFIX.length);
-  return { ...logKeyFromSeed(seed), seed: seed.toString('base64') };
-}
-
-/** The key whose raw private bytes (base64 or bytes) these are; throws `SF_USAGE` when they are not 32 bytes. */
-export function logKeyFromSeed(seed: string | Uint8Array): LogKey {
-  const raw = typeof seed === 'string' ? Buffer.from(seed, 'base64') : seed;
-  if (raw.length !== 32) {
-    throw new SuperfleetError('SF_USAGE', 'an Ed25519 private key has 32 bytes', {
-      expected: '32 bytes',
-      got: `${raw.length} bytes`,
-    });
-  }
-  const der = Buffer.concat([PKCS8_PREFIX, raw]);
-  const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
-  return { publicKey: spki.subarray(SPKI_PREFIX.length).toString('base64'), privateKey };
-}
-
 /** Signs size and root for this origin. `root` is hex. */
 export function makeCheckpoint(
   said: { origin: string; size: number; root: string },
-  key: LogKey,
+  key: SigningKey,
 ): Checkpoint {
   const body = checkpointBody(said);
   const signature = sign(null, Buffer.from(body), key.privateKey);
-  const id = keyId(said.origin, Buffer.from(key.publicKey, 'base64'));
+  const id = keyId(said.origin, key.publicKey);
   const text = `${body}\n— ${said.origin} ${Buffer.concat([id, signature]).toString('base64')}\n`;
   return { origin: said.origin, size: said.size, root: said.root, text };
 }
@@ -89,7 +50,7 @@ export function verifyCheckpoint(text: string, by: { origin: string; publicKey: 
   if (checkpoint.origin !== by.origin) {
     throw notProved('the checkpoint is of another log', `origin ${by.origin}`, `origin ${checkpoint.origin}`);
   }
-  const raw = Buffer.from(by.publicKey, 'base64');
+  const raw = publicKeyFromBase64(by.publicKey);
   const id = keyId(by.origin, raw);
   const ours = signatures.find((signature) => signature.name === by.origin && signature.id.equals(id));
   if (ours === undefined) {
@@ -99,8 +60,7 @@ export function verifyCheckpoint(text: string, by: { origin: string; publicKey: 
       signatures.map((signature) => signature.id.toString('hex')).join(', '),
     );
   }
-  const key = createPublicKey({ key: Buffer.concat([SPKI_PREFIX, raw]), format: 'der', type: 'spki' });
-  if (!verify(null, Buffer.from(body), key, ours.signature)) {
+  if (!verify(null, Buffer.from(body), publicKeyObject(raw), ours.signature)) {
     throw notProved('the signature of the checkpoint does not hold', 'a good Ed25519 signature', 'a bad one');
   }
   return checkpoint;

@@ -1,6 +1,7 @@
 import { SuperfleetError } from '../protocol/errors.ts';
+import { publicKeyToBase64, type SigningKey } from '../protocol/keys.ts';
 import { batchBytesMax, batchEntriesMax, entryLineBytesMax, segmentBytes } from '../protocol/limits.ts';
-import { type Checkpoint, checkpointBytesMax, type LogKey, makeCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, checkpointBytesMax, makeCheckpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody, LogEvent } from './events.ts';
@@ -40,7 +41,7 @@ export interface CreateLogOptions {
   storage: LogStorage;
   genesis: EventBody<'mesh.created'>;
   /** Must be the key that the genesis names. */
-  key: LogKey;
+  key: SigningKey;
   /** Unix ms. */
   time: number;
   limits?: Partial<LogLimits>;
@@ -49,7 +50,7 @@ export interface CreateLogOptions {
 export interface OpenLogOptions {
   storage: LogStorage;
   /** Null: read only; nothing on the disk is changed, a torn tail is passed over. */
-  key: LogKey | null;
+  key: SigningKey | null;
   /** Called for every entry under the last valid checkpoint, in order, while recovery reads it anyway. */
   onEntry?: (entry: Entry) => void;
   onProgress?: (progress: ScanProgress) => void;
@@ -97,7 +98,7 @@ export class Log {
   /** What recovery cut off; null where the log ended cleanly. */
   readonly cut: CutTail | null;
   readonly #storage: LogStorage;
-  readonly #key: LogKey | null;
+  readonly #key: SigningKey | null;
   readonly #limits: LogLimits;
   readonly #writer: SegmentWriter;
   readonly #offsets: Offsets;
@@ -142,10 +143,11 @@ export class Log {
    */
   static async create(options: CreateLogOptions): Promise<Log> {
     const { storage, genesis, key, time } = options;
-    if (genesis.logKey !== key.publicKey) {
+    const publicKey = publicKeyToBase64(key.publicKey);
+    if (genesis.logKey !== publicKey) {
       throw new SuperfleetError('SF_USAGE', 'the genesis entry names another log key', {
         expected: genesis.logKey,
-        got: key.publicKey,
+        got: publicKey,
       });
     }
     const segment = await emptySegment(storage);
@@ -189,10 +191,10 @@ export class Log {
       );
     }
     if (key === null) return new Log(scan, null, options);
-    if (publicKey !== key.publicKey) {
+    if (publicKey !== publicKeyToBase64(key.publicKey)) {
       throw new SuperfleetError('SF_FOLDER', 'the log key is not the one that signs this log', {
         expected: `public key ${publicKey}`,
-        got: `public key ${key.publicKey}`,
+        got: `public key ${publicKeyToBase64(key.publicKey)}`,
         hint: 'put back the file log.key that belongs to this log',
       });
     }

@@ -1,24 +1,24 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type LogKey, logKeyFromSeed } from '../../ledger/checkpoint.ts';
 import type { EventBody, LogEvent } from '../../ledger/events.ts';
 import { Log, type LogLimits } from '../../ledger/log.ts';
 import type { LogStorage } from '../../ledger/storage.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import { publicKeyToBase64, type SigningKey, signingKeyFromSeed } from '../../protocol/keys.ts';
 
 /** A fixed key, so that a test's log is the same bytes every time. */
-export const KEY: LogKey = logKeyFromSeed(Buffer.alloc(32, 7));
-export const OTHER_KEY: LogKey = logKeyFromSeed(Buffer.alloc(32, 8));
+export const KEY: SigningKey = signingKeyFromSeed(Buffer.alloc(32, 7));
+export const OTHER_KEY: SigningKey = signingKeyFromSeed(Buffer.alloc(32, 8));
 export const FOUNDER = `12D3KooW${'A'.repeat(44)}`;
 
 export const GENESIS: EventBody<'mesh.created'> = {
   format: 1,
   name: 'home',
   founder: FOUNDER,
-  logKey: KEY.publicKey,
-  recoveryKey: OTHER_KEY.publicKey,
+  logKey: publicKeyToBase64(KEY.publicKey),
+  recoveryKey: publicKeyToBase64(OTHER_KEY.publicKey),
   parent: null,
   nonce: '0'.repeat(32),
 };
