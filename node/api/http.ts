@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import type { Context, MiddlewareHandler } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { z } from 'zod';
@@ -141,14 +140,5 @@ export async function inTime<T>(promise: Promise<T>, ms: number = answerMs): Pro
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
-  }
-}
-
-/** The OS user's name as this process sees it, for the `Superfleet-User` header. */
-export function osUser(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return String(process.getuid?.() ?? 'unknown');
   }
 }

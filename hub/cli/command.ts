@@ -1,0 +1,256 @@
+import { readStart, readStop, type StartWishes, startOptions, stopOption } from '../../node/cli/command.ts';
+import { Grammar, type Parsed } from '../../node/cli/parse.ts';
+import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
+import * as v from '../../node/cli/values.ts';
+
+export type HubCommand =
+  | {
+      verb: 'init';
+      name: string | null;
+      owner: string | null;
+      port: number | null;
+      user: string | null;
+      /** As typed; null: the default in the current folder. */
+      recoveryKey: string | null;
+    }
+  | ({ verb: 'start'; acceptLoss: boolean } & StartWishes)
+  | { verb: 'stop'; timeoutMs: number }
+  | { verb: 'status' }
+  | {
+      verb: 'invite';
+      uses: number | null;
+      lifetimeMs: number | null;
+      roles: string[] | null;
+      labels: Record<string, string>;
+      owner: string | null;
+    }
+  | { verb: 'pause' }
+  | { verb: 'resume' }
+  | { verb: 'node list' }
+  | { verb: 'node describe'; node: string }
+  | { verb: 'node approve'; code: string; name: string | null; owner: string | null; roles: string[] | null }
+  | { verb: 'node reject'; code: string }
+  | { verb: 'node drain'; node: string }
+  | { verb: 'node eligible'; node: string }
+  | { verb: 'node revoke'; node: string; reason: string | null }
+  | { verb: 'ledger verify' }
+  | { verb: 'ledger tail'; from: number | null; follow: boolean }
+  | { verb: 'ledger export'; output: string | null }
+  | { verb: 'secret set'; name: string }
+  | { verb: 'secret list' }
+  | { verb: 'secret remove'; name: string }
+  | TaskCommand;
+
+const EPILOGUE = `
+A mesh in three steps:
+  mesh-hub init                      makes the mesh; keep the recovery key it names somewhere else
+  mesh-hub start --detach            this machine is the founder from now on
+  mesh-hub invite                    prints a token; on another machine: mesh-node join TOKEN
+Then send it work, from inside a git repository:
+  mesh-hub task run --check 'npm test' --wait -- npx eslint --fix .
+
+Exit codes: 0 ok, 1 the task failed, 2 wrong usage, 3 founder not reachable, 4 refused, 5 not proved,
+6 this machine can't, 70 internal error, 130 interrupted. "mesh-hub COMMAND --help" says more.
+`;
+
+const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
+
+/** The grammar of `mesh-hub`. */
+export function hubGrammar(version: string): Grammar<HubCommand> {
+  const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', EPILOGUE);
+  addMeshGrammar(grammar);
+  addNodeGrammar(grammar);
+  addTaskGrammar(grammar, 'mesh-hub');
+  addLedgerGrammar(grammar);
+  addSecretGrammar(grammar);
+  return grammar;
+}
+
+/** What a `mesh-hub` command line means; pure. */
+export function parseHub(args: readonly string[], version: string): Parsed<HubCommand> {
+  return hubGrammar(version).parse(args);
+}
+
+function addMeshGrammar(grammar: Grammar<HubCommand>): void {
+  const [name, port, user] = startOptions();
+  grammar.leaf(null, {
+    usage: 'init',
+    summary: 'make a mesh: its keys, its log, and a recovery key to be kept off this machine',
+    options: [
+      name!,
+      port!,
+      user!,
+      v.option('--owner <name>', 'whose machine this is (default: the user)', v.owner),
+      v.option('--recovery-key <file>', 'where the recovery key is written', v.text('--recovery-key')),
+    ],
+    examples: ['mesh-hub init --name home'],
+    read: ({ options }) => ({
+      verb: 'init',
+      name: or(options.name),
+      owner: or(options.owner),
+      port: or(options.port),
+      user: or(options.user),
+      recoveryKey: or(options.recoveryKey),
+    }),
+  });
+  grammar.leaf(null, {
+    usage: 'start',
+    summary: 'run the founder, in the foreground or with --detach in the background',
+    options: [
+      ...startOptions(),
+      v.option('--accept-loss', 'a restored folder: go on without what only members still hold'),
+    ],
+    read: ({ options }) => ({
+      verb: 'start',
+      acceptLoss: options.acceptLoss === true,
+      ...readStart(options),
+    }),
+  });
+  grammar.leaf(null, {
+    usage: 'stop',
+    summary: 'stop the founder; returns when the process is gone',
+    options: [stopOption()],
+    read: ({ options }) => readStop(options),
+  });
+  grammar.leaf(null, {
+    usage: 'status',
+    summary: 'the mesh at a glance, with warnings',
+    read: () => ({ verb: 'status' }),
+  });
+  grammar.leaf(null, {
+    usage: 'invite',
+    summary: 'print a token with which a machine joins',
+    options: [
+      v.option('--uses <n>', 'machines that may use it (default: 1)', v.integer('--uses', 1, 4096)),
+      v.option('--expires <duration>', 'good for this long (default: 24h)', v.duration('--expires')),
+      v.option('--role <role>', 'worker, replica, submitter, viewer, operator; repeatable', v.role),
+      v.option('--label <k=v>', 'labels the machine gets; repeatable', v.label),
+      v.option('--owner <name>', 'whose machine it will be', v.owner),
+    ],
+    examples: ['mesh-hub invite --uses 10 --expires 2h', 'mesh-hub invite --role replica --role worker'],
+    read: ({ options }) => ({
+      verb: 'invite',
+      uses: or(options.uses),
+      lifetimeMs: or(options.expires),
+      roles: or(options.role),
+      labels: or<Record<string, string>>(options.label) ?? {},
+      owner: or(options.owner),
+    }),
+  });
+  grammar.leaf(null, {
+    usage: 'pause',
+    summary: 'stop everything on all machines within a second; survives restarts',
+    read: () => ({ verb: 'pause' }),
+  });
+  grammar.leaf(null, { usage: 'resume', summary: 'give out work again', read: () => ({ verb: 'resume' }) });
+}
+
+function addNodeGrammar(grammar: Grammar<HubCommand>): void {
+  const nodeOf = (operands: string[]): string => v.nodeName('the node')(operands[0] ?? '');
+  const codeOf = (operands: string[]): string => v.code(operands[0] ?? '');
+  grammar.group('node', 'the machines: see them, let them in, send them away');
+  grammar.leaf('node', {
+    usage: 'list',
+    summary: 'all machines, and those waiting to be let in with their codes',
+    read: () => ({ verb: 'node list' }),
+  });
+  grammar.leaf('node', {
+    usage: 'describe <node>',
+    summary: 'one machine: what it offers and what it does',
+    read: ({ operands }) => ({ verb: 'node describe', node: nodeOf(operands) }),
+  });
+  grammar.leaf('node', {
+    usage: 'approve <code>',
+    summary: 'let in the machine that shows this code',
+    options: [
+      v.option('--name <name>', 'name it shall have', v.nodeName('--name')),
+      v.option('--owner <name>', 'whose machine it is', v.owner),
+      v.option('--role <role>', 'worker, replica, submitter, viewer, operator; repeatable', v.role),
+    ],
+    examples: ['mesh-hub node approve 123-456-789'],
+    read: ({ operands, options }) => ({
+      verb: 'node approve',
+      code: codeOf(operands),
+      name: or(options.name),
+      owner: or(options.owner),
+      roles: or(options.role),
+    }),
+  });
+  grammar.leaf('node', {
+    usage: 'reject <code>',
+    summary: 'send away the machine that shows this code',
+    read: ({ operands }) => ({ verb: 'node reject', code: codeOf(operands) }),
+  });
+  grammar.leaf('node', {
+    usage: 'drain <node>',
+    summary: 'give it nothing new; what runs goes on',
+    read: ({ operands }) => ({ verb: 'node drain', node: nodeOf(operands) }),
+  });
+  grammar.leaf('node', {
+    usage: 'eligible <node>',
+    summary: 'give it work again',
+    read: ({ operands }) => ({ verb: 'node eligible', node: nodeOf(operands) }),
+  });
+  grammar.leaf('node', {
+    usage: 'revoke <node>',
+    summary: 'shut it out for good: its key is refused from now on',
+    options: [
+      v.option(
+        '--reason <text>',
+        'kept in the log',
+        v.matching('--reason', /^[^\p{C}]{1,512}$/u, '1–512 printable characters'),
+      ),
+    ],
+    read: ({ operands, options }) => ({
+      verb: 'node revoke',
+      node: nodeOf(operands),
+      reason: or(options.reason),
+    }),
+  });
+}
+
+function addLedgerGrammar(grammar: Grammar<HubCommand>): void {
+  grammar.group('ledger', 'the log: everything that happened, provable');
+  grammar.leaf('ledger', {
+    usage: 'verify',
+    summary: 'recompute every hash and signature of the log',
+    read: () => ({ verb: 'ledger verify' }),
+  });
+  grammar.leaf('ledger', {
+    usage: 'tail',
+    summary: 'print entries, one a line',
+    options: [
+      v.option(
+        '--from <index>',
+        'from this index on (default: the last 20)',
+        v.integer('--from', 0, Number.MAX_SAFE_INTEGER),
+      ),
+      v.option('-f, --follow', 'go on with new entries as they come'),
+    ],
+    read: ({ options }) => ({ verb: 'ledger tail', from: or(options.from), follow: options.follow === true }),
+  });
+  grammar.leaf('ledger', {
+    usage: 'export',
+    summary: 'print the log as it stands, checkpoints included',
+    options: [v.option('--output <file>', 'write it there', v.text('--output'))],
+    examples: ['mesh-hub ledger export --output mesh.jsonl'],
+    read: ({ options }) => ({ verb: 'ledger export', output: or(options.output) }),
+  });
+}
+
+function addSecretGrammar(grammar: Grammar<HubCommand>): void {
+  const nameOf = (operands: string[]): string => v.secret('the name')(operands[0] ?? '');
+  grammar.group('secret', 'values tasks may be given, never logged');
+  grammar.leaf('secret', {
+    usage: 'set <name>',
+    summary: 'keep a secret; the value is read from stdin',
+    examples: ['mesh-hub secret set NPM_TOKEN < token.txt'],
+    read: ({ operands }) => ({ verb: 'secret set', name: nameOf(operands) }),
+  });
+  grammar.leaf('secret', { usage: 'list', summary: 'the names', read: () => ({ verb: 'secret list' }) });
+  grammar.leaf('secret', {
+    usage: 'remove <name>',
+    summary: 'forget a secret',
+    read: ({ operands }) => ({ verb: 'secret remove', name: nameOf(operands) }),
+  });
+}

@@ -1,0 +1,169 @@
+import { Grammar, type Parsed } from './parse.ts';
+import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
+import * as v from './values.ts';
+
+/** What start-like commands of both bins are told. */
+export interface StartWishes {
+  name: string | null;
+  port: number | null;
+  user: string | null;
+  detach: boolean;
+  logLevel: 'debug' | 'info' | 'warn' | 'error';
+}
+
+export type NodeCommand =
+  | ({
+      verb: 'join';
+      token: string | null;
+      founder: string | null;
+      mesh: string | null;
+      owner: string | null;
+      slots: number | null;
+      labels: Record<string, string>;
+    } & StartWishes)
+  | ({
+      verb: 'start';
+      founder: string | null;
+      slots: number | null;
+      labels: Record<string, string>;
+    } & StartWishes)
+  | { verb: 'stop'; timeoutMs: number }
+  | { verb: 'status' }
+  | { verb: 'leave' }
+  | { verb: 'pause'; ms: number | null }
+  | { verb: 'resume' }
+  | { verb: 'doctor'; founder: string | null }
+  | TaskCommand;
+
+const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+/** How long `stop` waits for the process to be gone. */
+const stopMs = 60_000;
+
+/** Options of every command that brings a process up. */
+export const startOptions = () => [
+  v.option('--name <name>', 'name in the mesh, unique there (default: host name)', v.nodeName('--name')),
+  v.option('--port <n>', 'inbound TCP port; 0: any free one', v.port),
+  v.option('--user <account>', 'started as root: the account to run as', v.nodeName('--user')),
+  v.option('--detach', 'go to the background; return when ready'),
+  v.option('--log-level <level>', 'what goes to stderr (default: info)', v.oneOf('--log-level', LEVELS)),
+];
+
+export const stopOption = () =>
+  v.option('--timeout <duration>', 'give up waiting after this (default: 60s)', v.duration('--timeout'));
+
+export const readStart = (options: Record<string, unknown>): StartWishes => ({
+  name: (options.name as string | undefined) ?? null,
+  port: (options.port as number | undefined) ?? null,
+  user: (options.user as string | undefined) ?? null,
+  detach: options.detach === true,
+  logLevel: (options.logLevel as StartWishes['logLevel'] | undefined) ?? 'info',
+});
+
+export const readStop = (options: Record<string, unknown>): { verb: 'stop'; timeoutMs: number } => ({
+  verb: 'stop',
+  timeoutMs: (options.timeout as number | undefined) ?? stopMs,
+});
+
+const EPILOGUE = `
+Give this machine to a mesh:
+  mesh-node doctor                   can it work? and if not, what to do
+  mesh-node join TOKEN --detach      TOKEN from "mesh-hub invite"; without one both screens show a code
+  mesh-node pause 2h                 you need your machine: everything stops at once
+
+Exit codes: 0 ok, 1 the task failed, 2 wrong usage, 3 founder not reachable, 4 refused, 5 not proved,
+6 this machine can't, 70 internal error, 130 interrupted. "mesh-node COMMAND --help" says more.
+`;
+
+/** The grammar of `mesh-node`. */
+export function nodeGrammar(version: string): Grammar<NodeCommand> {
+  const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', EPILOGUE);
+  const founderOption = () =>
+    v.option(
+      '--founder <address>',
+      'where the founder is, when it is not found by itself',
+      v.text('--founder'),
+    );
+  const workOptions = () => [
+    founderOption(),
+    v.option(
+      '--slots <n>',
+      'tasks at one time (default: by processors and memory)',
+      v.integer('--slots', 0, 1024),
+    ),
+    v.option('--label <k=v>', 'a label tasks may ask for; repeatable', v.label),
+  ];
+  const readWork = (options: Record<string, unknown>) => ({
+    founder: (options.founder as string | undefined) ?? null,
+    slots: (options.slots as number | undefined) ?? null,
+    labels: (options.label as Record<string, string> | undefined) ?? {},
+  });
+
+  grammar.leaf(null, {
+    usage: 'join [token]',
+    summary:
+      'join a mesh, then work for it. Without a token it asks: the operator approves the code on both screens',
+    options: [
+      ...startOptions(),
+      ...workOptions(),
+      v.option('--mesh <id>', 'which mesh, where several are found', v.mesh),
+      v.option('--owner <name>', 'whose machine it is', v.owner),
+    ],
+    examples: ['mesh-node join TOKEN --detach', 'mesh-node join', 'mesh-node join --founder 192.168.1.10'],
+    read: ({ operands, options }) => ({
+      verb: 'join',
+      token:
+        operands[0] === undefined
+          ? null
+          : v.matching('the token', /^\S{1,4096}$/, 'a token of "mesh-hub invite"')(operands[0]),
+      mesh: (options.mesh as string | undefined) ?? null,
+      owner: (options.owner as string | undefined) ?? null,
+      ...readWork(options),
+      ...readStart(options),
+    }),
+  });
+  grammar.leaf(null, {
+    usage: 'start',
+    summary: 'work for the mesh this machine has joined',
+    options: [...startOptions(), ...workOptions()],
+    read: ({ options }) => ({ verb: 'start', ...readWork(options), ...readStart(options) }),
+  });
+  grammar.leaf(null, {
+    usage: 'stop',
+    summary: 'stop; returns when the process is gone',
+    options: [stopOption()],
+    read: ({ options }) => readStop(options),
+  });
+  grammar.leaf(null, {
+    usage: 'status',
+    summary: 'what this machine is and does',
+    read: () => ({ verb: 'status' }),
+  });
+  grammar.leaf(null, {
+    usage: 'pause [duration]',
+    summary: 'stop all tasks here now and take none; without a duration until "resume"',
+    examples: ['mesh-node pause 2h'],
+    read: ({ operands }) => ({
+      verb: 'pause',
+      ms: operands[0] === undefined ? null : v.duration('the duration')(operands[0]),
+    }),
+  });
+  grammar.leaf(null, { usage: 'resume', summary: 'take tasks again', read: () => ({ verb: 'resume' }) });
+  grammar.leaf(null, {
+    usage: 'leave',
+    summary: 'end the membership for good, and stop',
+    read: () => ({ verb: 'leave' }),
+  });
+  grammar.leaf(null, {
+    usage: 'doctor',
+    summary: 'can this machine work? what was found, and what to do about each lack',
+    options: [founderOption()],
+    read: ({ options }) => ({ verb: 'doctor', founder: (options.founder as string | undefined) ?? null }),
+  });
+  addTaskGrammar(grammar, 'mesh-node');
+  return grammar;
+}
+
+/** What a `mesh-node` command line means; pure. */
+export function parseNode(args: readonly string[], version: string): Parsed<NodeCommand> {
+  return nodeGrammar(version).parse(args);
+}

@@ -1,0 +1,236 @@
+import { Command, type CommanderError, Option } from 'commander';
+import { SuperfleetError } from '../../protocol/errors.ts';
+
+/** What every command may be told. */
+export interface GlobalFlags {
+  /** As typed; null: MESH_HOME or the default. */
+  dir: string | null;
+  json: boolean;
+}
+
+/** What a command line means: a command to run, or a text (help, version) to print. */
+export type Parsed<C> = { kind: 'command'; command: C; global: GlobalFlags } | { kind: 'text'; text: string };
+
+/** What a command's own parser is given: its options, its operands, and what stood behind `--`. */
+export interface Typed {
+  options: Record<string, unknown>;
+  operands: string[];
+  argv: string[] | null;
+}
+
+export interface LeafOptions<C> {
+  /** `name <operand> [operand]` as commander reads it. */
+  usage: string;
+  summary: string;
+  /** Shown in the command's own help instead of the summary. */
+  about?: string;
+  options?: Option[];
+  /** Lines shown under the help, each one command as a person would type it. */
+  examples?: string[];
+  /** What stands behind `--` is wanted; elsewhere it is refused. */
+  takesArgv?: boolean;
+  read: (typed: Typed) => C;
+}
+
+/** A grammar under construction: parsing is pure, so everything it says is collected, not printed. */
+export class Grammar<C> {
+  readonly #program: Command;
+  readonly #name: string;
+  readonly #version: string;
+  readonly #groups = new Map<string, Command>();
+  #said = '';
+  #argv: string[] | null = null;
+  #found: { command: C; global: GlobalFlags } | null = null;
+
+  constructor(name: string, version: string, description: string, epilogue: string) {
+    this.#name = name;
+    this.#version = version;
+    this.#program = this.#prepare(new Command(name))
+      .description(description)
+      .version(version, '-V, --version', 'print the version')
+      .helpCommand(false)
+      .enablePositionalOptions()
+      .addHelpText('after', epilogue);
+    addGlobals(this.#program);
+  }
+
+  /** A word under which commands are gathered, such as `task`. */
+  group(name: string, summary: string): void {
+    const group = this.#prepare(this.#program.command(name)).description(summary).helpCommand(false);
+    this.#groups.set(name, group);
+  }
+
+  /** A command; `group` null puts it at the top. */
+  leaf(group: string | null, leaf: LeafOptions<C>): void {
+    const parent = group === null ? this.#program : this.#groups.get(group);
+    if (parent === undefined) throw new Error(`no group ${group}`);
+    const command = this.#prepare(parent.command(leaf.usage))
+      .summary(leaf.summary)
+      .description(leaf.about ?? leaf.summary);
+    for (const option of leaf.options ?? []) command.addOption(option);
+    addGlobals(command);
+    if (leaf.takesArgv === true) command.usage('[options] -- COMMAND [ARGUMENT...]');
+    if (leaf.examples !== undefined) {
+      command.addHelpText('after', `\nExamples:\n${leaf.examples.map((line) => `  ${line}`).join('\n')}\n`);
+    }
+    command.action((...given: unknown[]) => {
+      const operands = given.slice(0, -2).filter((value) => value !== undefined) as string[];
+      const merged = command.optsWithGlobals() as Record<string, unknown>;
+      if (leaf.takesArgv !== true && this.#argv !== null) {
+        throw usageError(`${pathOf(command)} takes nothing behind --`, {
+          expected: 'no --',
+          got: ['--', ...this.#argv].join(' '),
+        });
+      }
+      const global = { dir: (merged.dir as string | undefined) ?? null, json: merged.json === true };
+      this.#found = { command: leaf.read({ options: merged, operands, argv: this.#argv }), global };
+    });
+  }
+
+  /** What this command line means. Throws `SF_USAGE` saying what was expected and what it got. */
+  parse(args: readonly string[]): Parsed<C> {
+    const split = args.indexOf('--');
+    const before = split === -1 ? [...args] : args.slice(0, split);
+    this.#argv = split === -1 ? null : args.slice(split + 1);
+    this.#found = null;
+    this.#said = '';
+    if (before.length === 0) throw this.#commandNeeded(this.#program);
+    try {
+      this.#program.parse(before, { from: 'user' });
+    } catch (thrown) {
+      if (!(thrown instanceof Stopped)) throw thrown;
+      const { cause, command } = thrown;
+      if (cause.exitCode === 0) return { kind: 'text', text: this.#said };
+      if (cause.code === 'commander.help') throw this.#commandNeeded(command);
+      throw usageOf(cause, command);
+    }
+    if (this.#found === null) throw this.#commandNeeded(this.#program);
+    return { kind: 'command', ...(this.#found as { command: C; global: GlobalFlags }) };
+  }
+
+  /** The help of the whole program. */
+  help(): string {
+    this.#said = '';
+    this.#program.outputHelp();
+    return this.#said;
+  }
+
+  get version(): string {
+    return this.#version;
+  }
+
+  #prepare(command: Command): Command {
+    return command
+      .exitOverride((cause) => {
+        throw new Stopped(cause, command);
+      })
+      .configureOutput({
+        writeOut: (text) => {
+          this.#said += text;
+        },
+        writeErr: () => {},
+        getOutHelpWidth: () => 100,
+        getErrHelpWidth: () => 100,
+      })
+      .configureHelp({ sortSubcommands: false, showGlobalOptions: false });
+  }
+
+  #commandNeeded(command: Command): SuperfleetError {
+    const path = pathOf(command);
+    return usageError(`${path} needs a command`, {
+      expected: `one of ${command.commands.map((child) => child.name()).join(', ')}`,
+      got: 'nothing',
+      hint: `${path} --help`,
+    });
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+}
+
+/** Commander's own wish to end, with the command it happened in. */
+class Stopped extends Error {
+  override readonly cause: CommanderError;
+  readonly command: Command;
+
+  constructor(cause: CommanderError, command: Command) {
+    super(cause.message);
+    this.cause = cause;
+    this.command = command;
+  }
+}
+
+function addGlobals(command: Command): void {
+  command.addOption(
+    new Option('--dir <path>', 'data folder (default: MESH_HOME, else the one of this user)'),
+  );
+  command.addOption(new Option('--json', 'print JSON, errors too'));
+}
+
+function pathOf(command: Command): string {
+  const names: string[] = [];
+  for (let at: Command | null = command; at !== null; at = at.parent) names.unshift(at.name());
+  return names.join(' ');
+}
+
+function usageOf(error: CommanderError, command: Command): SuperfleetError {
+  const path = pathOf(command);
+  const quoted = /'([^']*)'/.exec(error.message)?.[1] ?? null;
+  const suggestion = /\(Did you mean (?:one of )?(.*?)\?\)/.exec(error.message)?.[1] ?? null;
+  const message = (error.message.replace(/^error: /, '').split('\n')[0] ?? '').trim();
+  const hint = suggestion === null ? `${path} --help` : `did you mean ${suggestion}?`;
+  const flags = command.options.map((option) => option.long ?? option.short ?? '').join(' ');
+  switch (error.code) {
+    case 'commander.unknownOption':
+      return usageError(`${path} has no option ${quoted}`, {
+        expected: `one of ${flags}`,
+        got: quoted,
+        hint,
+      });
+    case 'commander.unknownCommand':
+      return usageError(`${path} has no command ${quoted}`, {
+        expected: `one of ${command.commands.map((child) => child.name()).join(', ')}`,
+        got: quoted,
+        hint,
+      });
+    case 'commander.optionMissingArgument':
+      return usageError(`${path}: option ${quoted} needs a value`, {
+        expected: quoted,
+        got: 'no value',
+        hint,
+      });
+    case 'commander.missingArgument':
+      return usageError(`${path}: ${quoted} is missing`, { expected: `<${quoted}>`, got: 'nothing', hint });
+    case 'commander.excessArguments':
+      if (command.commands.length > 0) {
+        const got = command.args[0] ?? null;
+        return usageError(`${path} has no command ${got}`, {
+          expected: `one of ${command.commands.map((child) => child.name()).join(', ')}`,
+          got,
+          hint,
+        });
+      }
+      return usageError(`${path} got more words than it takes`, {
+        expected: `${path} ${command.usage()}`,
+        got: command.args.join(' '),
+        hint,
+      });
+    default:
+      return usageError(`${path}: ${message}`, { expected: null, got: quoted, hint });
+  }
+}
+
+/** An `SF_USAGE` error. */
+export function usageError(
+  message: string,
+  detail: { expected: string | null; got: string | null; hint?: string | null },
+): SuperfleetError {
+  return new SuperfleetError('SF_USAGE', message, detail);
+}
+
+/** Whether the line asks for JSON, even where it can't be parsed otherwise. */
+export function asksForJson(args: readonly string[]): boolean {
+  const split = args.indexOf('--');
+  return (split === -1 ? args : args.slice(0, split)).includes('--json');
+}

@@ -1,0 +1,199 @@
+import type { Entry } from '../../ledger/entry.ts';
+import type { MeshObject, NodeObject, Party, TaskObject } from '../api/objects.ts';
+import { visibleLine } from './visible.ts';
+
+/** Objects as text for a person. Whatever came from elsewhere is made visible first; absent values are `-`. */
+
+export type Paint = (text: string, colour: 'green' | 'red' | 'yellow' | 'dim') => string;
+
+const CODES = { green: 32, red: 31, yellow: 33, dim: 2 } as const;
+
+export const painter =
+  (on: boolean): Paint =>
+  (text, colour) =>
+    on ? `\x1b[${CODES[colour]}m${text}\x1b[0m` : text;
+
+export function cell(value: unknown): string {
+  if (value === null || value === undefined || value === '') return '-';
+  return visibleLine(
+    typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value),
+  );
+}
+
+/** Columns aligned by their widest cell; the last is not padded. */
+export function table(head: string[], rows: string[][]): string {
+  const widths = head.map((title, at) => Math.max(width(title), ...rows.map((row) => width(row[at] ?? ''))));
+  return [head, ...rows]
+    .map((row) =>
+      row
+        .map((text, at) =>
+          at === row.length - 1 ? text : text + ' '.repeat((widths[at] ?? 0) - width(text)),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** Characters seen, colours not counted. */
+const width = (text: string): number => [...text.replace(/\x1b\[\d+m/g, '')].length;
+
+/** `name  value` lines. */
+export function fields(pairs: [string, unknown][]): string {
+  const widest = Math.max(...pairs.map(([name]) => name.length));
+  return pairs.map(([name, value]) => `${name.padEnd(widest)}  ${cell(value)}`).join('\n');
+}
+
+const party = (of: Party | null | undefined): string =>
+  of === null || of === undefined ? '-' : cell(of.name ?? of.id);
+
+const moment = (ms: number | null | undefined): string =>
+  typeof ms === 'number' && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString().replace('.000Z', 'Z') : '-';
+
+const map = (of: Record<string, string> | null | undefined): string =>
+  cell(
+    Object.entries(of ?? {})
+      .map(([key, value]) => (value === '' ? key : `${key}=${value}`))
+      .join(' '),
+  );
+
+function stateColour(state: string): 'green' | 'red' | 'yellow' | 'dim' {
+  if (state === 'delivered' || state === 'online') return 'green';
+  if (['failed', 'rejected', 'revoked'].includes(state)) return 'red';
+  if (['cancelled', 'offline'].includes(state)) return 'dim';
+  return 'yellow';
+}
+
+export function meshText(mesh: MeshObject, paint: Paint): string {
+  const lines = fields([
+    ['mesh', mesh.mesh],
+    ['name', mesh.name],
+    ['founder', mesh.founder],
+    ['epoch', mesh.epoch],
+    ['log', `${mesh.size} entries, root ${mesh.root}`],
+    ['nodes', `${mesh.nodes.online} of ${mesh.nodes.total} online`],
+    ['slots', `${mesh.slots.used} of ${mesh.slots.total} used`],
+    ['queue', `${mesh.queue.queued} queued, ${mesh.queue.running} running`],
+  ]);
+  const paused = mesh.paused ? [paint('paused: nothing runs until "mesh-hub resume"', 'yellow')] : [];
+  const warnings = mesh.warnings.map((warning) => paint(`warning: ${cell(warning)}`, 'yellow'));
+  return [lines, ...paused, ...warnings].join('\n');
+}
+
+export function nodesText(nodes: NodeObject[], paint: Paint): string {
+  const rows = nodes.map((node) => [
+    cell(node.name),
+    paint(cell(node.state), stateColour(node.state)),
+    cell(node.owner),
+    cell(node.roles.join(',')),
+    `${node.slots.used}/${node.slots.total}`,
+    node.code === null ? map(node.labels) : `code ${cell(node.code)}`,
+    cell(node.id),
+  ]);
+  return table(['NAME', 'STATE', 'OWNER', 'ROLES', 'SLOTS', 'LABELS', 'ID'], rows);
+}
+
+export function nodeText(node: NodeObject, paint: Paint): string {
+  return fields([
+    ['id', node.id],
+    ['name', node.name],
+    ['state', node.state],
+    ...(node.code === null ? [] : ([['code', node.code]] as [string, unknown][])),
+    ['owner', node.owner],
+    ['roles', node.roles.join(' ')],
+    ['slots', `${node.slots.used} of ${node.slots.total} used`],
+    ['labels', map(node.labels)],
+    ['models', node.models.join(' ')],
+    ['tools', map(node.tools)],
+    ['limits', map(node.limits as unknown as Record<string, string> | null)],
+    ['lag', node.lag === null ? null : `${node.lag} entries`],
+  ]).replace(/^(state +)(\S+)/m, (_, name: string, state: string) => name + paint(state, stateColour(state)));
+}
+
+export function tasksText(tasks: TaskObject[], paint: Paint): string {
+  const rows = tasks.map((task) => [
+    cell(task.id),
+    paint(stateWords(task), stateColour(task.state)),
+    task.verified ? 'verified' : '-',
+    cell(task.confidence),
+    party(task.executor),
+    party(task.verifier),
+    cell(task.commit?.slice(0, 10)),
+    moment(task.submittedAt),
+  ]);
+  return table(
+    ['ID', 'STATE', 'VERIFIED', 'CONFIDENCE', 'EXECUTOR', 'VERIFIER', 'COMMIT', 'SUBMITTED'],
+    rows,
+  );
+}
+
+export const stateWords = (task: TaskObject): string =>
+  task.reason === null || task.reason === undefined
+    ? cell(task.state)
+    : `${cell(task.state)}/${cell(task.reason)}`;
+
+export function taskText(
+  task: TaskObject & { detail?: string | null; spec?: { argv?: string[] } },
+  paint: Paint,
+): string {
+  const argv = task.spec?.argv;
+  return fields([
+    ['id', task.id],
+    ['state', stateWords(task)],
+    ['detail', task.detail ?? null],
+    ['command', argv === undefined ? null : argv.map(quoted).join(' ')],
+    [
+      'verified',
+      task.verified
+        ? `yes, by ${party(task.verifier)}${task.sameOwner === true ? ' (same owner)' : ''}`
+        : 'no',
+    ],
+    ['confidence', task.confidence],
+    ['executor', party(task.executor)],
+    ['attempts', task.attempts],
+    ['base', task.base],
+    ['branch', task.branch],
+    ['commit', task.commit],
+    ['exit code', task.exitCode],
+    ['receipt', task.receipt],
+    ['submitter', submitterText(task.submitter)],
+    ['correlation', task.correlation],
+    ['submitted', moment(task.submittedAt)],
+    ['finished', moment(task.finishedAt)],
+  ]).replace(
+    /^(state +)(\S+)/m,
+    (_, name: string, state: string) => name + paint(state, stateColour(task.state)),
+  );
+}
+
+const quoted = (word: string): string =>
+  /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+function submitterText(by: unknown): string {
+  if (typeof by === 'string') return cell(by);
+  const fields = (typeof by === 'object' && by !== null ? by : {}) as Record<string, unknown>;
+  if (fields.kind === 'local') return `${cell(fields.user)} (claimed)`;
+  return cell(fields.name ?? fields.peer ?? fields.id ?? fields.kind);
+}
+
+export const entryText = (entry: Entry): string =>
+  `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${cell(entry.body)}`;
+
+/** What the log says of one task: the entry's own words, without what is the same in all of them. */
+export function historyText(entries: Entry[]): string {
+  return entries
+    .map((entry) => {
+      const {
+        task: _task,
+        correlation: _correlation,
+        spec: _spec,
+        ...rest
+      } = (entry.body ?? {}) as Record<string, unknown>;
+      const words = Object.entries(rest)
+        .filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0))
+        .map(([key, value]) => `${key}=${key === 'by' ? submitterText(value) : cell(value)}`)
+        .join(' ');
+      return `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${words}`;
+    })
+    .join('\n');
+}

@@ -1,0 +1,130 @@
+import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
+import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import { visibleLine } from './visible.ts';
+
+/** Where a command reads and writes, and what it knows of its surroundings; tests give their own. */
+export interface Terminal {
+  stdin: Readable;
+  stdout: Writable & { isTTY?: boolean; columns?: number };
+  stderr: Writable & { isTTY?: boolean; columns?: number };
+  env: Record<string, string | undefined>;
+  cwd: string;
+  /** Aborted by Ctrl-C, once a command has asked for it. */
+  signal: AbortSignal;
+}
+
+/** The process's own streams. Ctrl-C aborts the signal; a second one ends the process at once. */
+export function processTerminal(): Terminal {
+  const abort = new AbortController();
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (thrown: NodeJS.ErrnoException) => {
+      // The reader (head, less) has seen enough; there is nobody to tell.
+      if (thrown.code === 'EPIPE') process.exit(EXIT.ok);
+      throw thrown;
+    });
+  }
+  return {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    get cwd() {
+      return currentFolder();
+    },
+    get signal() {
+      if (!listening) {
+        listening = true;
+        process.once('SIGINT', () => abort.abort(new SuperfleetError('SF_INTERRUPTED', 'interrupted')));
+      }
+      return abort.signal;
+    },
+  };
+}
+let listening = false;
+
+function currentFolder(): string {
+  try {
+    return process.cwd();
+  } catch (cause) {
+    throw new SuperfleetError('SF_FOLDER', 'the current folder is gone', {
+      hint: 'cd to one that exists',
+      cause,
+    });
+  }
+}
+
+/** What commands say and how: results on stdout, the rest on stderr, JSON where asked for. */
+export class Voice {
+  readonly terminal: Terminal;
+  readonly json: boolean;
+  /** Columns of the line that progress keeps rewriting; 0: none is there. */
+  #progress = 0;
+
+  constructor(terminal: Terminal, json: boolean) {
+    this.terminal = terminal;
+    this.json = json;
+  }
+
+  /** A result: one line or more of text. */
+  out(text: string): void {
+    this.clear();
+    this.terminal.stdout.write(text.endsWith('\n') || text === '' ? text : `${text}\n`);
+  }
+
+  /** One JSON document a line. */
+  document(value: unknown): void {
+    this.out(JSON.stringify(value));
+  }
+
+  /** Bytes of a result, waiting for a slow reader. */
+  async bytes(bytes: Uint8Array | string): Promise<void> {
+    this.clear();
+    if (!this.terminal.stdout.write(bytes)) await once(this.terminal.stdout, 'drain');
+  }
+
+  /** A note for a person. */
+  note(text: string): void {
+    this.clear();
+    this.terminal.stderr.write(`${text}\n`);
+  }
+
+  /** Bytes for a person on stderr, waiting for a slow reader. */
+  async aside(text: string): Promise<void> {
+    this.clear();
+    if (!this.terminal.stderr.write(text)) await once(this.terminal.stderr, 'drain');
+  }
+
+  /** Where things are: one line that is rewritten on a terminal, a line each time where there is none. */
+  progress(text: string): void {
+    const { stderr } = this.terminal;
+    if (stderr.isTTY !== true) return void stderr.write(`${text}\n`);
+    const line = text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1));
+    stderr.write(`\r\x1b[2K${line}`);
+    this.#progress = line.length;
+  }
+
+  /** Takes the progress line away. */
+  clear(): void {
+    if (this.#progress === 0) return;
+    this.#progress = 0;
+    this.terminal.stderr.write('\r\x1b[2K');
+  }
+
+  /** An error as the contract has it: an object under --json, sentences for a person otherwise. */
+  error(error: SuperfleetError): void {
+    this.clear();
+    const { stderr } = this.terminal;
+    if (this.json) return void stderr.write(`${JSON.stringify({ error: error.toJSON() })}\n`);
+    const lines = [`error: ${error.message} (${error.code})`];
+    if (error.expected !== null) lines.push(`  expected: ${error.expected}`);
+    if (error.got !== null) lines.push(`  got: ${error.got}`);
+    if (error.hint !== null) lines.push(`  try: ${error.hint}`);
+    stderr.write(`${lines.map(visibleLine).join('\n')}\n`);
+  }
+
+  get colours(): boolean {
+    const { stdout, env } = this.terminal;
+    return stdout.isTTY === true && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb';
+  }
+}
