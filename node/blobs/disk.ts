@@ -1,0 +1,346 @@
+import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { blobId } from '../../protocol/ids.ts';
+import { blobChunkBytes, blobStoreBytesMax } from '../../protocol/limits.ts';
+import {
+  type BlobManifest,
+  blobIdOf,
+  chunkLength,
+  decodeManifest,
+  encodeManifest,
+  manifestBytesMax,
+} from '../../protocol/manifest.ts';
+import type { ResultBlob } from '../../protocol/session.ts';
+import { BlobDigester, sha256Of } from './digester.ts';
+import { blobFault, noSuchBlob, requireBlobId, requireChunk, requireManifestOf } from './faults.ts';
+import { codeOf, FolderSync, StoreFile, syncFolder } from './files.ts';
+import { chargeOf, Quota, Reservation } from './quota.ts';
+import { Transfer } from './transfer.ts';
+import type { BlobReceiver, BlobStore } from './types.ts';
+
+/** Transfers begun and not ended, in one store. */
+const transfersMax = 256;
+/** Manifests of large blobs kept in memory; one is at most 400 KB. */
+const manifestsKept = 8;
+/** A half-received blob that nobody came back for is dropped when the store is next opened. */
+const partKeptMs = 24 * 3_600_000;
+/** Bytes a write to the disk takes at once. */
+const writeBytes = 256 * 1024;
+
+export interface DiskBlobStoreOptions {
+  /** Quota in bytes, half-received blobs included. @default blobStoreBytesMax */
+  bytesMax?: number;
+}
+
+/**
+ * The blob store on disk. `blobs/ID` is the content itself, whole and synced before it has that name;
+ * `manifests/ID` is there for blobs of several chunks and can be made again from the content; `incoming/` holds what
+ * is not yet a blob. One process at a time (the data folder's lock).
+ */
+export class DiskBlobStore implements BlobStore {
+  readonly #folder: string;
+  readonly #quota: Quota;
+  readonly #blobsSync: FolderSync;
+  readonly #transfers = new Map<string, Transfer>();
+  /** Half-received blobs on the disk that no transfer has taken up yet, with what they count. */
+  readonly #parts = new Map<string, number>();
+  readonly #manifests = new Map<string, BlobManifest>();
+  /** Work on one blob's name, one at a time. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  #temporary = 0;
+
+  private constructor(folder: string, bytesMax: number) {
+    this.#folder = folder;
+    this.#quota = new Quota(bytesMax);
+    this.#blobsSync = new FolderSync(join(folder, 'blobs'));
+  }
+
+  /** Opens or makes the store in a folder; clears what a crash left. `SF_FOLDER` where a part of it is no folder. */
+  static async open(folder: string, options: DiskBlobStoreOptions = {}): Promise<DiskBlobStore> {
+    const store = new DiskBlobStore(folder, options.bytesMax ?? blobStoreBytesMax);
+    for (const part of ['', 'blobs', 'manifests', 'incoming']) {
+      await mkdir(join(folder, part), { recursive: true, mode: 0o700 });
+      if ((await lstat(join(folder, part))).isDirectory()) continue;
+      throw new SuperfleetError('SF_FOLDER', 'the blob store is not a folder of its own', {
+        expected: 'a folder',
+        got: join(folder, part),
+        hint: 'move it away; a symbolic link is not followed here',
+      });
+    }
+    await store.#sweep();
+    // A process that died between rename and sync left names that are visible but not yet durable.
+    await syncFolder(folder);
+    await syncFolder(join(folder, 'blobs'));
+    return store;
+  }
+
+  /** What blobs and half-received blobs count against the quota. */
+  get usedBytes(): number {
+    return this.#quota.used;
+  }
+
+  async has(blob: string): Promise<boolean> {
+    requireBlobId(blob);
+    await this.#turns.get(blob)?.catch(() => undefined);
+    return (await this.#heldBytes(blob)) !== null;
+  }
+
+  async manifest(blob: string): Promise<BlobManifest | null> {
+    requireBlobId(blob);
+    const file = await StoreFile.open(this.path(blob));
+    if (file === null) return null;
+    try {
+      return await this.#manifestOf(blob, file);
+    } finally {
+      file.close();
+    }
+  }
+
+  async chunk(blob: string, index: number): Promise<Uint8Array> {
+    const file = await this.#openHeld(blob);
+    try {
+      return await this.#chunkOf(blob, await this.#manifestOf(blob, file), file, index);
+    } finally {
+      file.close();
+    }
+  }
+
+  async *read(blob: string): AsyncIterable<Uint8Array> {
+    const file = await this.#openHeld(blob);
+    try {
+      const manifest = await this.#manifestOf(blob, file);
+      for (const index of manifest.chunks.keys()) yield await this.#chunkOf(blob, manifest, file, index);
+    } finally {
+      file.close();
+    }
+  }
+
+  async put(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob> {
+    const reservation = new Reservation(this.#quota);
+    const temporary = join(this.#folder, 'incoming', `${this.#temporary++}.put`);
+    try {
+      const digester = new BlobDigester();
+      const file = await StoreFile.create(temporary);
+      try {
+        for await (const piece of source instanceof Uint8Array ? slices(source) : source) {
+          reservation.grow(digester.bytes + piece.length);
+          await file.write(piece, digester.bytes);
+          digester.update(piece);
+        }
+        reservation.grow(digester.bytes);
+        await file.sync();
+      } finally {
+        file.close();
+      }
+      const { manifest, result } = digester.finish();
+      await this.#publish(result.blob, manifest, temporary, reservation);
+      return result;
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    } finally {
+      reservation.release();
+    }
+  }
+
+  async receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver> {
+    requireManifestOf(blob, manifest);
+    return this.#inTurn(blob, async () => {
+      if ((await this.#heldBytes(blob)) !== null) return this.#alreadyHeld(blob, manifest);
+      const known = this.#transfers.get(blob);
+      if (known !== undefined) return known.join();
+      if (this.#transfers.size >= transfersMax) {
+        throw new SuperfleetError('SF_FULL', 'too many transfers at once', { expected: `${transfersMax}` });
+      }
+      const reservation = new Reservation(this.#quota);
+      this.#quota.release(this.#parts.get(blob) ?? 0);
+      this.#parts.delete(blob);
+      reservation.grow(manifest.bytes);
+      const transfer = await Transfer.open(join(this.#folder, 'incoming', `${blob}.part`), blob, manifest, {
+        publish: (part) => this.#publish(blob, manifest, part, reservation),
+        ended: () => {
+          this.#transfers.delete(blob);
+          reservation.release();
+        },
+      }).catch((error: unknown) => {
+        reservation.release();
+        throw error;
+      });
+      this.#transfers.set(blob, transfer);
+      return transfer.join();
+    });
+  }
+
+  path(blob: string): string {
+    requireBlobId(blob);
+    return join(this.#folder, 'blobs', blob);
+  }
+
+  async delete(blob: string): Promise<void> {
+    requireBlobId(blob);
+    await this.#inTurn(blob, async () => {
+      const bytes = await this.#heldBytes(blob);
+      if (bytes === null) return;
+      await rm(this.path(blob), { force: true });
+      await rm(this.#manifestPath(blob), { force: true });
+      this.#manifests.delete(blob);
+      this.#quota.release(chargeOf(bytes));
+    });
+  }
+
+  /** Gives synced content its name. The same content put twice replaces itself, which also heals a damaged copy. */
+  #publish(blob: string, manifest: BlobManifest, from: string, reservation: Reservation): Promise<void> {
+    return this.#inTurn(blob, async () => {
+      const heldBytes = await this.#heldBytes(blob);
+      if (manifest.chunks.length > 1) await this.#writeManifest(blob, manifest);
+      await rename(from, this.path(blob));
+      reservation.keep();
+      if (heldBytes !== null) this.#quota.release(chargeOf(heldBytes));
+      await this.#blobsSync.sync();
+    });
+  }
+
+  /** Not synced: it is checked by its digest whenever it is read, and made again where it is not right. */
+  async #writeManifest(blob: string, manifest: BlobManifest): Promise<void> {
+    const temporary = join(this.#folder, 'incoming', `${this.#temporary++}.put`);
+    const file = await StoreFile.create(temporary);
+    try {
+      await file.write(encodeManifest(manifest), 0);
+    } finally {
+      file.close();
+    }
+    await rename(temporary, this.#manifestPath(blob));
+  }
+
+  async #manifestOf(blob: string, file: StoreFile): Promise<BlobManifest> {
+    const kept = this.#manifests.get(blob);
+    if (kept !== undefined) return kept;
+    if (file.size <= blobChunkBytes) {
+      const chunks = file.size === 0 ? [] : [sha256Of(await file.read(0, file.size))];
+      const manifest = { bytes: file.size, chunks };
+      if (blobIdOf(manifest) === blob) return manifest;
+      // Cut off to less than a chunk, or changed: the manifest, where there is one, knows.
+      return (await this.#storedManifest(blob)) ?? this.#fail(blobFault(blob, 0));
+    }
+    const manifest = (await this.#storedManifest(blob)) ?? (await rebuild(blob, file));
+    for (const oldest of this.#manifests.keys()) {
+      if (this.#manifests.size < manifestsKept) break;
+      this.#manifests.delete(oldest);
+    }
+    this.#manifests.set(blob, manifest);
+    return manifest;
+  }
+
+  async #storedManifest(blob: string): Promise<BlobManifest | null> {
+    const file = await StoreFile.open(this.#manifestPath(blob));
+    if (file === null) return null;
+    try {
+      const encoded = await file.read(0, Math.min(file.size, manifestBytesMax));
+      return sha256Of(encoded) === blob ? decodeManifest(encoded) : null;
+    } finally {
+      file.close();
+    }
+  }
+
+  async #chunkOf(blob: string, manifest: BlobManifest, file: StoreFile, index: number): Promise<Uint8Array> {
+    requireChunk(blob, manifest, index);
+    const bytes = await file.read(index * blobChunkBytes, chunkLength(manifest.bytes, index));
+    if (sha256Of(bytes) !== manifest.chunks[index]) throw blobFault(blob, index);
+    return bytes;
+  }
+
+  async #openHeld(blob: string): Promise<StoreFile> {
+    requireBlobId(blob);
+    return (await StoreFile.open(this.path(blob))) ?? this.#fail(noSuchBlob(blob));
+  }
+
+  /** Size of a blob by its directory entry; null where there is none, or something that is not a file. */
+  async #heldBytes(blob: string): Promise<number | null> {
+    try {
+      const stat = await lstat(this.path(blob));
+      return stat.isFile() ? stat.size : null;
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return null;
+      throw error;
+    }
+  }
+
+  #alreadyHeld(blob: string, manifest: BlobManifest): BlobReceiver {
+    return {
+      missing: () => [],
+      write: async () => undefined,
+      finish: async () => {
+        const digester = new BlobDigester();
+        for await (const bytes of this.read(blob)) digester.update(bytes);
+        const { result } = digester.finish();
+        return result.bytes === manifest.bytes ? result : this.#fail(blobFault(blob, 0));
+      },
+      abandon: async () => undefined,
+    };
+  }
+
+  #manifestPath(blob: string): string {
+    return join(this.#folder, 'manifests', blob);
+  }
+
+  /** Runs `work` when nothing else is done to this blob's name. */
+  async #inTurn<T>(blob: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(blob) ?? Promise.resolve();
+    const turn = before.catch(() => undefined).then(work);
+    this.#turns.set(blob, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(blob) === turn) this.#turns.delete(blob);
+    }
+  }
+
+  /** Counts what is there and removes what a crash left: unfinished puts, old parts, manifests without a blob. */
+  async #sweep(): Promise<void> {
+    const held = new Set<string>();
+    for (const name of await readdir(join(this.#folder, 'blobs'))) {
+      const path = join(this.#folder, 'blobs', name);
+      const stat = await lstat(path);
+      if (!stat.isFile() || !blobId.safeParse(name).success) continue;
+      held.add(name);
+      this.#quota.charge(chargeOf(stat.size));
+    }
+    for (const name of await readdir(join(this.#folder, 'manifests'))) {
+      if (!held.has(name)) await rm(join(this.#folder, 'manifests', name), { force: true, recursive: true });
+    }
+    for (const name of await readdir(join(this.#folder, 'incoming'))) {
+      const path = join(this.#folder, 'incoming', name);
+      const stat = await lstat(path);
+      const blob = name.endsWith('.part') ? name.slice(0, -'.part'.length) : '';
+      const wanted = stat.isFile() && blobId.safeParse(blob).success && !held.has(blob);
+      if (wanted && Date.now() - stat.mtimeMs < partKeptMs) {
+        this.#parts.set(blob, chargeOf(stat.size));
+        this.#quota.charge(chargeOf(stat.size));
+      } else {
+        await rm(path, { force: true, recursive: true });
+      }
+    }
+  }
+
+  #fail(error: SuperfleetError): never {
+    throw error;
+  }
+}
+
+/** The manifest from the content, for a blob whose manifest file is gone or damaged. */
+async function rebuild(blob: string, file: StoreFile): Promise<BlobManifest> {
+  const digester = new BlobDigester();
+  for (let at = 0; at < file.size; at += blobChunkBytes) digester.update(await file.read(at, blobChunkBytes));
+  const { manifest, result } = digester.finish();
+  if (result.blob === blob) return manifest;
+  throw new SuperfleetError('SF_NOT_PROVED', `blob ${blob} is damaged, and so is its manifest`, {
+    expected: `content and manifest with the digest ${blob}`,
+    got: `content of ${file.size} bytes with the id ${result.blob}`,
+    hint: 'fetch the blob again from a machine that holds it',
+  });
+}
+
+function* slices(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += writeBytes) yield bytes.subarray(at, at + writeBytes);
+}
