@@ -1,0 +1,337 @@
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { bundleUnpackedBytesMax } from '../../protocol/limits.ts';
+import type { Mount, Sandbox } from '../sandbox/types.ts';
+import type { Change } from './changes.ts';
+import { changesBytesMax, parseChanges } from './changes.ts';
+import { GitFault, type GitFaultOf, printable } from './fault.ts';
+import { layOutGitDirectory, objectFormatOf } from './layout.ts';
+import { linkOrCopy, type RepositoryCache, type TreeSize } from './repository-cache.ts';
+import { type GitEnd, type GitRun, runGit } from './sandboxed-git.ts';
+import { CONTENTS, PREPARE, RESTORE, STEP, TAKE } from './scripts.ts';
+
+/** Files one workspace may begin with. More than any honest repository; fewer than would fill a disk with inodes. */
+export const workspaceFilesMax = 1_000_000;
+const MiB = 1024 * 1024;
+/** Beside what is unpacked: index, fixed thin packs, lists. */
+const slackBytes = 256 * MiB;
+
+/** A checked bundle, ready to be unpacked. */
+export interface BundleFile {
+  blob: string;
+  path: string;
+  bytes: number;
+}
+
+/** Identity, words and time of the one commit. */
+export interface CommitWords {
+  message: string;
+  name: string;
+  email: string;
+  /** Unix seconds. */
+  time: number;
+}
+
+export interface Taken {
+  changes: Change[];
+  /** Null: the workspace is as it was. */
+  commit: string | null;
+  /** File of the host with the thin bundle. */
+  bundle: string | null;
+}
+
+/**
+ * The git side of one attempt: a throw-away git directory and workspace under `folder`, which only git in its sandbox
+ * ever reads. Methods throw `GitFault`, naming whose fault it is; an aborted signal rejects with its reason.
+ */
+export class AttemptRepository {
+  readonly #sandbox: Sandbox;
+  readonly #folder: string;
+  readonly #task: string;
+  readonly #base: string;
+  /** The caller's; exists. */
+  readonly workspace: string;
+
+  constructor(sandbox: Sandbox, folder: string, workspace: string, task: string, base: string) {
+    this.#sandbox = sandbox;
+    this.#folder = folder;
+    this.workspace = workspace;
+    this.#task = task;
+    this.#base = base;
+  }
+
+  #path(...parts: string[]): string {
+    return join(this.#folder, ...parts);
+  }
+
+  /** What a task sees of git: its own directory, pinned and read-only, and the objects that it rests on. */
+  get taskMounts(): Mount[] {
+    return [
+      { from: this.workspace, to: '/workspace', writable: true },
+      { from: this.#path('git'), to: '/workspace/.git', writable: false },
+      { from: this.#path('cache'), to: '/cache', writable: false },
+    ];
+  }
+
+  /** Makes the folders; links what the cache has. Returns the blobs of those bundles that it has not. */
+  async open(cache: RepositoryCache, repository: string, bundles: readonly string[]): Promise<string[]> {
+    await Promise.all([
+      layOutGitDirectory(this.#path('git'), this.#task, this.#base),
+      mkdir(this.#path('cache', 'pack'), { recursive: true }),
+      mkdir(this.#path('io'), { recursive: true }),
+      mkdir(join(this.workspace, '.git'), { recursive: true }),
+    ]);
+    const held = await Promise.all(
+      bundles.map((blob) => cache.linkInto(repository, blob, this.#path('cache', 'pack'))),
+    );
+    return bundles.filter((_, index) => held[index] !== true);
+  }
+
+  /**
+   * Unpacks `missing` and checks out the base, or with `result` that commit. Bounded by `treeBytesMax` before a file
+   * is written. The packs made of `missing` are linked into this attempt and then given to `keep`.
+   */
+  async prepare(
+    missing: readonly BundleFile[],
+    known: TreeSize | null,
+    result: { commit: string; bundle: BundleFile } | null,
+    treeBytesMax: number,
+    keep: (blob: string, packs: string) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<{ size: TreeSize | null; rawCommit: Buffer | null; changes: Change[] }> {
+    await Promise.all(
+      missing.map((_, index) => mkdir(this.#path('new', String(index), 'pack'), { recursive: true })),
+    );
+    const packed = missing.reduce((sum, bundle) => sum + bundle.bytes, result?.bundle.bytes ?? 0);
+    const bytesMax = Math.min(treeBytesMax, bundleUnpackedBytesMax);
+    const mounts: Mount[] = missing.map(({ path }, index) => ({
+      from: path,
+      to: `/in/${index}.bundle`,
+      writable: false,
+    }));
+    if (missing.length > 0) mounts.push({ from: this.#path('new'), to: '/new', writable: true });
+    if (result !== null) mounts.push({ from: result.bundle.path, to: '/in/result.bundle', writable: false });
+    const measured = known !== null && known.bytes <= bytesMax && known.files <= workspaceFilesMax;
+    const end = await this.#run(
+      {
+        script: PREPARE,
+        env: {
+          BASE: this.#base,
+          TASK: this.#task,
+          COMMIT: result?.commit ?? '',
+          BUNDLES: String(missing.length),
+          MEASURED: measured ? '1' : '0',
+          FILES_MAX: String(workspaceFilesMax),
+          TREE_BYTES_MAX: String(bytesMax),
+          INPUT_BYTES_MAX: String(packed + MiB),
+        },
+        mounts,
+        disk: { watch: this.#folder, bytes: bytesMax + 4 * packed + slackBytes },
+        stdin: null,
+        stdout: null,
+      },
+      signal,
+    );
+    if (end.end.exitCode !== 0) throw await this.#prepareFault(end, result !== null, bytesMax);
+    for (const [index, bundle] of missing.entries()) {
+      const packs = this.#path('new', String(index), 'pack');
+      const names = await readdir(packs);
+      await Promise.all(
+        names.map((name) => linkOrCopy(join(packs, name), this.#path('cache', 'pack', name))),
+      );
+      await keep(bundle.blob, packs);
+    }
+    const [size, rawCommit, changes] = await Promise.all([
+      measured && result === null ? null : this.#readSize(result?.commit ?? this.#base),
+      result === null ? null : this.#readBack('commit', MiB),
+      result === null ? [] : this.#readChanges('result'),
+    ]);
+    return { size, rawCommit, changes };
+  }
+
+  /** Adds everything that is not ignored, and where that changes anything makes the commit and its thin bundle. */
+  async take(words: CommitWords, bytesMax: number, signal: AbortSignal): Promise<Taken> {
+    const end = await this.#run(
+      {
+        script: TAKE,
+        env: {
+          BASE: this.#base,
+          TASK: this.#task,
+          MESSAGE: words.message,
+          BUNDLE_HEAD:
+            objectFormatOf(this.#base) === 'sha256'
+              ? '# v3 git bundle\n@object-format=sha256'
+              : '# v2 git bundle',
+          GIT_AUTHOR_NAME: words.name,
+          GIT_AUTHOR_EMAIL: words.email,
+          GIT_AUTHOR_DATE: `${words.time} +0000`,
+          GIT_COMMITTER_NAME: words.name,
+          GIT_COMMITTER_EMAIL: words.email,
+          GIT_COMMITTER_DATE: `${words.time} +0000`,
+        },
+        mounts: [],
+        disk: { watch: this.#folder, bytes: 3 * bytesMax + slackBytes },
+        stdin: null,
+        stdout: null,
+      },
+      signal,
+    );
+    if (end.end.exitCode !== 0) throw takeFault(end);
+    const changes = await this.#readChanges('work');
+    if (changes.length === 0) return { changes, commit: null, bundle: null };
+    const commit = (await this.#readBack('commit', 128)).toString('latin1').trim();
+    return { changes, commit, bundle: this.#path('io', 'bundle') };
+  }
+
+  /** Puts paths back as the base has them, and removes those the base has not. */
+  async restore(paths: readonly Buffer[], remove: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    const list = (all: readonly Buffer[]): Buffer =>
+      Buffer.concat(all.flatMap((path) => [path, Buffer.of(0)]));
+    await Promise.all([
+      writeFile(this.#path('io', 'restore'), list(paths)),
+      writeFile(this.#path('io', 'remove'), list(remove)),
+    ]);
+    const end = await this.#run(
+      { script: RESTORE, env: { BASE: this.#base }, mounts: [], disk: null, stdin: null, stdout: null },
+      signal,
+    );
+    if (end.end.exitCode !== 0) {
+      throw new GitFault('work', `the check files could not be put back: ${lastLine(end.complaint)}`);
+    }
+  }
+
+  /** Streams the contents of these objects to `chunk`, in order, with git's line of facts before each. */
+  async contents(
+    objects: readonly string[],
+    chunk: (bytes: Buffer) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const stdin = Buffer.from(objects.map((object) => `${object}\n`).join(''));
+    const run = { script: CONTENTS, env: {}, mounts: [], disk: null, stdin, stdout: chunk };
+    const end = await this.#run(run, signal);
+    if (end.end.exitCode !== 0) {
+      throw new GitFault('machine', `the commit could not be read back: ${lastLine(end.complaint)}`);
+    }
+  }
+
+  async #run(run: GitRun, signal: AbortSignal): Promise<GitEnd> {
+    const own: Mount[] = [
+      { from: this.workspace, to: '/workspace', writable: true },
+      { from: this.#path('git'), to: '/git', writable: true },
+      { from: this.#path('cache'), to: '/cache', writable: false },
+      { from: this.#path('io'), to: '/io', writable: true },
+    ];
+    const end = await runGit(this.#sandbox, { ...run, mounts: [...own, ...run.mounts] }, signal);
+    signal.throwIfAborted();
+    if (/No space left on device|Disk quota exceeded/.test(end.complaint)) {
+      throw new GitFault('machine', `the disk is full: ${lastLine(end.complaint)}`);
+    }
+    if (end.end.exitCode === 126 || end.end.exitCode === 127) {
+      throw new GitFault('machine', `git could not start in its sandbox: ${lastLine(end.complaint)}`);
+    }
+    return end;
+  }
+
+  async #prepareFault(end: GitEnd, verifying: boolean, bytesMax: number): Promise<GitFault> {
+    const said = lastLine(end.complaint);
+    const { exitCode, killedBy } = end.end;
+    if (killedBy !== null) {
+      return new GitFault(verifying ? 'result' : 'input', `unpacking it was ended: ${boundWords(killedBy)}`);
+    }
+    switch (exitCode) {
+      case STEP.inputBundle:
+        return new GitFault('input', `the bundle of the repository does not unpack: ${said}`);
+      case STEP.inputBase:
+        return new GitFault('input', `the bundles do not lead to the commit ${this.#base}: ${said}`);
+      case STEP.inputSize:
+      case STEP.resultSize: {
+        const of: GitFaultOf = exitCode === STEP.inputSize ? 'input' : 'result';
+        return new GitFault(
+          of,
+          `its tree unpacks to more than fits: at most ${workspaceFilesMax} files and ${bytesMax} bytes are taken`,
+        );
+      }
+      case STEP.inputCheckout:
+        return new GitFault('input', `the commit ${this.#base} cannot be checked out: ${said}`);
+      case STEP.resultBundle:
+        return new GitFault('result', `the bundle of the result does not unpack: ${said}`);
+      case STEP.resultCommit:
+        return new GitFault('result', `the bundle of the result does not hold its commit: ${said}`);
+      case STEP.resultCheckout:
+        return new GitFault('result', `the result cannot be checked out: ${said}`);
+      default:
+        return new GitFault('machine', `git ended with ${exitCode ?? end.end.signal}: ${said}`);
+    }
+  }
+
+  async #readSize(commit: string): Promise<TreeSize | null> {
+    const [files, bytes] = (await this.#readBack('size', 128))
+      .toString('latin1')
+      .trim()
+      .split(' ')
+      .map(Number);
+    return Number.isSafeInteger(files) && Number.isSafeInteger(bytes)
+      ? { commit, files: files ?? 0, bytes: bytes ?? 0 }
+      : null;
+  }
+
+  async #readChanges(of: GitFaultOf): Promise<Change[]> {
+    try {
+      return parseChanges(await this.#readBack('changes', changesBytesMax));
+    } catch (error) {
+      if (error instanceof RangeError) throw new GitFault(of, 'it changes more files than one result may');
+      throw error;
+    }
+  }
+
+  /** A file that git's sandbox wrote: it must be a file, is not followed anywhere, and is bounded. */
+  async #readBack(name: string, bytesMax: number): Promise<Buffer> {
+    const file = await open(
+      this.#path('io', name),
+      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    );
+    try {
+      const facts = await file.stat();
+      if (!facts.isFile()) throw new GitFault('machine', `${name} is not a file`);
+      if (facts.size > bytesMax) throw new RangeError(`${name} has ${facts.size} bytes`);
+      return await file.readFile();
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+function takeFault({ end, complaint }: GitEnd): GitFault {
+  if (end.killedBy !== null)
+    return new GitFault('work', `making the commit was ended: ${boundWords(end.killedBy)}`);
+  const said = firstError(complaint);
+  switch (end.exitCode) {
+    case STEP.add:
+    case STEP.tree:
+      return new GitFault('work', `git refuses what the task left in the workspace: ${said}`);
+    case STEP.commit:
+    case STEP.pack:
+      return new GitFault('machine', `the commit could not be made: ${said}`);
+    default:
+      return new GitFault('machine', `git ended with ${end.exitCode ?? end.signal}: ${said}`);
+  }
+}
+
+const boundWords = (killedBy: string): string =>
+  ({
+    memory: 'it needed too much memory',
+    processes: 'it needed too many processes',
+    disk: 'it took too much of the disk',
+    timeout: 'it took too long',
+    stopped: 'it was stopped',
+  })[killedBy] ?? killedBy;
+
+const lines = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');
+/** The last thing git said: the outermost reason. */
+const lastLine = (text: string): string => printable(lines(text).at(-1) ?? 'it said nothing').slice(0, 512);
+/** The first error git said: the one that names the path. */
+const firstError = (text: string): string =>
+  printable(
+    lines(text).find((line) => line.startsWith('error:')) ?? lines(text).at(-1) ?? 'it said nothing',
+  ).slice(0, 512);
