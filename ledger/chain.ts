@@ -15,6 +15,8 @@ export interface ChainState {
   time: number;
   frontier: Frontier;
   checkpoint: Checkpoint | null;
+  /** Checkpoints so far. */
+  checkpoints: number;
 }
 
 /**
@@ -100,6 +102,7 @@ export class Chain {
     }
     if (this.#signatures === 'all') this.#verify(checkpoint);
     this.#state.checkpoint = checkpoint;
+    this.#state.checkpoints += 1;
     this.#settled = { ...this.#state, frontier: this.#state.frontier.clone() };
   }
 
@@ -122,5 +125,6 @@ function emptyState(): ChainState {
     time: 0,
     frontier: new Frontier(),
     checkpoint: null,
+    checkpoints: 0,
   };
 }

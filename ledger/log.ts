@@ -8,7 +8,7 @@ import type { EventBody, LogEvent } from './events.ts';
 import { formatCheckpoint, makeEntry } from './line.ts';
 import { type Frontier, leafHash } from './merkle.ts';
 import type { Offsets } from './offsets.ts';
-import { readCheckpoint, readEntries } from './reader.ts';
+import { readBatches, readBytes, readCheckpoint, readEntries } from './reader.ts';
 import { type Scan, type ScanProgress, scanLog } from './scan.ts';
 import type { LogStorage } from './storage.ts';
 import { diskFailure, SegmentWriter } from './writer.ts';
@@ -304,6 +304,19 @@ export class Log {
     for await (const { entry } of readEntries(this.#storage, this.#offsets, from, end)) yield entry;
   }
 
+  /** Durable batches as they were committed, from the one that begins at `from` (a size of `checkpointAt`, or 0). */
+  async *batches(from: number): AsyncGenerator<DurableBatch> {
+    for await (const { entries, checkpoint } of readBatches(this.#storage, this.#offsets, from, this.size)) {
+      yield { first: entries[0]!.index, last: checkpoint.size - 1, checkpoint, entries };
+    }
+  }
+
+  /** The durable bytes of the log as they stand in its segments: JSONL that `verifyExport` checks. */
+  async *export(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { segment, end } = this.#writer.position;
+    if (segment !== null) yield* readBytes(this.#storage, { segment, end }, signal);
+  }
+
   /** Durable entries from `from` on, and then each as it becomes durable, until aborted or closed. */
   async *tail(from: number, signal: AbortSignal): AsyncGenerator<Entry> {
     for (let next = from; ; ) {
@@ -413,7 +426,7 @@ export class Log {
   }
 
   async #stop(error: unknown, batch: Waiting[]): Promise<void> {
-    const failure = diskFailure(error, this.#storage.describe(this.#writer.segment ?? 0));
+    const failure = diskFailure(error, this.#storage.describe(this.#writer.position.segment ?? 0));
     this.#failure = failure;
     await this.#writer.cutBack();
     for (const waiting of [...batch, ...this.#waiting.splice(0)]) waiting.reject(failure);

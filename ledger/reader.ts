@@ -6,6 +6,8 @@ import { lineRuns } from './lines.ts';
 import type { Offsets } from './offsets.ts';
 import type { LogStorage } from './storage.ts';
 
+const COPY_BYTES = 256 * 1024;
+
 /** A line of the log and what it takes there. */
 interface ReadLine {
   parsed: Line;
@@ -27,6 +29,54 @@ export async function* readEntries(
     if (parsed.kind === 'checkpoint') continue;
     if (parsed.entry.index >= from) yield { entry: parsed.entry, length };
     if (parsed.entry.index + 1 >= to) return;
+  }
+}
+
+/**
+ * Batches from the one that begins at `from` to the one that ends at `to`, each as it was committed. Both must be
+ * sizes at which a checkpoint was made (or 0).
+ */
+export async function* readBatches(
+  storage: LogStorage,
+  offsets: Offsets,
+  from: number,
+  to: number,
+): AsyncGenerator<{ entries: Entry[]; checkpoint: Checkpoint }> {
+  if (from >= to) return;
+  let entries: Entry[] = [];
+  for await (const { parsed } of readLines(storage, offsets, from)) {
+    if (parsed.kind === 'entry') {
+      if (parsed.entry.index >= from) entries.push(parsed.entry);
+    } else if (entries.length > 0) {
+      yield { entries, checkpoint: parsed.checkpoint };
+      if (parsed.checkpoint.size >= to) return;
+      entries = [];
+    }
+  }
+}
+
+/** Bytes of the segments as they stand, up to a place in the last of them. */
+export async function* readBytes(
+  storage: LogStorage,
+  until: { segment: number; end: number },
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for (const segment of await storage.list()) {
+    if (segment > until.segment) return;
+    const file = await storage.open(segment, 'read');
+    try {
+      const end = segment === until.segment ? until.end : await file.size();
+      for (let at = 0; at < end; ) {
+        signal?.throwIfAborted();
+        const chunk = Buffer.allocUnsafe(Math.min(COPY_BYTES, end - at));
+        const read = await file.read(chunk, at);
+        if (read === 0) return;
+        yield chunk.subarray(0, read);
+        at += read;
+      }
+    } finally {
+      await file.close();
+    }
   }
 }
 

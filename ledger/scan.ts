@@ -79,7 +79,9 @@ async function scanSegment(
   let end = 0;
   let checkpointAt = 0;
   let fault: { offset: number; index: number; why: string } | null = null;
-  for await (const { lines, rest } of lineRuns(file, 0)) {
+  // What is appended while this reads is not looked at: it belongs to a batch under way.
+  const size = await file.size();
+  for await (const { lines, rest } of lineRuns(file, 0, size)) {
     options.signal?.throwIfAborted();
     for (const { line, offset } of lines) {
       const index = chain.next;
@@ -113,7 +115,6 @@ async function scanSegment(
     }
   }
   scan.end = end;
-  const size = await file.size();
   if (segment !== scan.last) {
     fault ??=
       chain.pending > 0 || end === 0 ? { offset: end, index: chain.next, why: 'no checkpoint' } : null;

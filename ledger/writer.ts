@@ -27,9 +27,9 @@ export class SegmentWriter {
     this.#segmentBytes = segmentBytes;
   }
 
-  /** First index of the segment written last; null before the first. */
-  get segment(): number | null {
-    return this.#segment;
+  /** How far everything is synced. */
+  get position(): WriterPosition {
+    return { segment: this.#segment, end: this.#end };
   }
 
   /** Writes one batch whose first entry is `first`. When it resolves, the bytes outlast a loss of power. */
