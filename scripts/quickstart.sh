@@ -24,8 +24,8 @@ need_packages bubblewrap git || exit 6
 install_modules
 began=$(date +%s)
 
-hub() { "$root/scripts/mesh-hub" "$@" --dir "$home/hub"; }
-member() { name=$1; shift; "$root/scripts/mesh-node" "$@" --dir "$home/$name"; }
+hub() { MESH_HOME="$home/hub" "$root/scripts/mesh-hub" "$@"; }
+member() { name=$1; shift; MESH_HOME="$home/$name" "$root/scripts/mesh-node" "$@"; }
 
 home=$(mktemp -d "${TMPDIR:-/tmp}/superfleet-quickstart.XXXXXX")
 chmod 755 "$home"

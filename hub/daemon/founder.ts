@@ -1,0 +1,199 @@
+import type { Checkpoint } from '../../ledger/checkpoint.ts';
+import type { Actor } from '../../ledger/events.ts';
+import type { DurableBatch, Log } from '../../ledger/log.ts';
+import { systemClock } from '../../node/daemon/member.ts';
+import type { Session, SessionHandlers } from '../../node/network/session.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/session.ts';
+import type { FounderCore } from '../core/founder.ts';
+import { EffectGate } from '../core/gate.ts';
+import type { FounderEffect, FounderInput, Operation } from '../core/types.ts';
+
+type Held = Exclude<FounderEffect, { type: 'append' }>;
+type Collect = Extract<FounderEffect, { type: 'collect' }>;
+type Collected = Extract<FounderInput, { type: 'collected' }>;
+
+export interface FounderDriverOptions {
+  core: FounderCore;
+  log: Log;
+  /** Pulls what a result names onto this disk, synced; never rejects. */
+  collect(effect: Collect): Promise<Collected>;
+  /** Signs and stores a roster; resolves with its version and blob. */
+  roster(): Promise<{ version: number; blob: string }>;
+  /** Drops every connection of these peers. */
+  drop(peers: string[]): void;
+  /** The log has failed: the process cannot go on (its core is ahead of its log). */
+  failed(error: SuperfleetError): void;
+}
+
+const TICK_MS = 250;
+/** Requests waiting for their answer; past it a caller is told to come later. */
+const REQUESTS_MAX = 4096;
+
+/**
+ * Performs what the founder core decides: appends go to the log at once, everything else leaves when what it rests
+ * on is durable. Sessions of members, the founder's own among them, come in by `attach`; requests by `request`.
+ */
+export class FounderDriver {
+  readonly #options: FounderDriverOptions;
+  readonly #gate: EffectGate<Held>;
+  readonly #sessions = new Map<string, Session<FounderMessage>>();
+  readonly #requests = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (error: Error) => void }
+  >();
+  readonly #ticking: NodeJS.Timeout;
+  #requestId = 0;
+  #stopped = false;
+
+  constructor(options: FounderDriverOptions) {
+    this.#options = options;
+    this.#gate = new EffectGate<Held>(options.log.size - 1);
+    options.log.subscribe((batch: DurableBatch) => this.#durable(batch.last, batch.checkpoint));
+    this.#ticking = setInterval(() => this.step({ type: 'tick' }), TICK_MS);
+  }
+
+  /** One operation of the core, answered when what it rests on is durable. */
+  request(operation: Operation, by: Actor): Promise<unknown> {
+    if (this.#stopped)
+      return Promise.reject(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
+    if (this.#requests.size >= REQUESTS_MAX) {
+      return Promise.reject(
+        new SuperfleetError('SF_FULL', 'the founder has too many requests waiting', {
+          expected: `at most ${REQUESTS_MAX}`,
+          hint: 'try again in a moment',
+        }),
+      );
+    }
+    const request = ++this.#requestId;
+    return new Promise((resolve, reject) => {
+      this.#requests.set(request, { resolve, reject });
+      this.step({ type: 'request', request, by, operation });
+    });
+  }
+
+  /** A member said hello on this session; answers with what handles its messages. */
+  attach(session: Session<FounderMessage>, hello: MemberHello): SessionHandlers<MemberMessage> {
+    const { peer, id } = session;
+    this.#sessions.set(peer, session);
+    this.step({ type: 'connected', peer, session: id, hello });
+    return {
+      onMessage: async (message) => {
+        // A disk that hangs must not let sessions fill the memory: no credit is given meanwhile.
+        while (this.#gate.full && !this.#stopped) await this.#caughtUp();
+        this.step({ type: 'received', peer, session: id, message });
+      },
+      onClosed: () => {
+        if (this.#sessions.get(peer) === session) this.#sessions.delete(peer);
+        this.step({ type: 'disconnected', peer, session: id });
+      },
+    };
+  }
+
+  step(input: FounderInput): void {
+    if (this.#stopped) return;
+    let effects: FounderEffect[];
+    try {
+      effects = this.#options.core.step(input, systemClock());
+    } catch (thrown) {
+      // The core may have changed half of its state: only the log can tell what is true now.
+      this.stop();
+      this.#options.failed(asSuperfleetError(thrown));
+      return;
+    }
+    for (const effect of effects) if (effect.type === 'append') this.#append(effect);
+    this.#gate.hold(effects.filter((effect) => effect.type !== 'append'));
+    this.#release();
+  }
+
+  /** Takes no further input and answers nothing more. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearInterval(this.#ticking);
+    for (const { reject } of this.#requests.values()) {
+      reject(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
+    }
+    this.#requests.clear();
+  }
+
+  #append(effect: Extract<FounderEffect, { type: 'append' }>): void {
+    const { events, first, epoch, time } = effect;
+    try {
+      const appended = this.#options.log.append(events, time, epoch);
+      if (appended.first !== first) {
+        throw new SuperfleetError('SF_INTERNAL', 'core and log disagree about the next index', {
+          expected: String(first),
+          got: String(appended.first),
+        });
+      }
+      appended.durable.catch((error: unknown) => this.#fail(error));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.stop();
+    this.#options.failed(asSuperfleetError(error));
+  }
+
+  #durable(index: number, checkpoint: Checkpoint): void {
+    this.#gate.durable(index);
+    this.#release();
+    this.step({
+      type: 'durable',
+      index,
+      checkpoint: checkpoint.text,
+      root: checkpoint.root,
+    });
+    for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+
+  readonly #waiters: (() => void)[] = [];
+  #caughtUp(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  #release(): void {
+    for (const effect of this.#gate.release()) this.#perform(effect);
+  }
+
+  #perform(effect: Held): void {
+    switch (effect.type) {
+      case 'send': {
+        const session = this.#sessions.get(effect.peer);
+        if (session?.id === effect.session) session.send(effect.message);
+        return;
+      }
+      case 'close': {
+        const session = this.#sessions.get(effect.peer);
+        if (session?.id === effect.session) session.close(effect.code, effect.message);
+        return;
+      }
+      case 'answer': {
+        const waiting = this.#requests.get(effect.request);
+        this.#requests.delete(effect.request);
+        if (effect.error === null) waiting?.resolve(effect.result);
+        else {
+          const { code, message, ...detail } = effect.error;
+          waiting?.reject(new SuperfleetError(code, message, detail));
+        }
+        return;
+      }
+      case 'collect':
+        void this.#options.collect(effect).then((collected) => this.step(collected));
+        return;
+      case 'membership':
+        this.#options.drop(effect.removed);
+        this.#options.roster().then(
+          ({ version, blob }) => this.step({ type: 'roster', version, blob }),
+          (error: unknown) => this.#fail(error),
+        );
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+}

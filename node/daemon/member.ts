@@ -1,0 +1,225 @@
+import { randomBytes } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import { asSuperfleetError } from '../../protocol/errors.ts';
+import type { BlobId } from '../../protocol/ids.ts';
+import {
+  type Assignment,
+  type AttemptResult,
+  type Capacity,
+  type FounderMessage,
+  type Lease,
+  leaseKey,
+  type MemberMessage,
+} from '../../protocol/session.ts';
+import type { AttemptRunner } from '../attempt/types.ts';
+import type { Clock, MemberEffect, MemberInput } from '../core/types.ts';
+import type { Session, SessionHandlers } from '../network/session.ts';
+
+/** What the driver needs of the member core. */
+export interface SteppedCore {
+  step(input: MemberInput, clock: Clock): MemberEffect[];
+}
+
+/** Live output of running attempts, kept for whoever asks (the tail protocol). */
+export interface OutputSink {
+  open(lease: Lease): void;
+  write(lease: Lease, bytes: Uint8Array): void;
+  end(lease: Lease): void;
+}
+
+export interface MemberDriverOptions {
+  core: SteppedCore;
+  runner: AttemptRunner;
+  /** Deletes what was kept of a settled result. */
+  forget(lease: Lease): Promise<void>;
+  /** Gets blobs from the founder into this member's store. */
+  fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
+  /** A newer roster waits as this blob: fetches, verifies and keeps it; resolves with the version now held. */
+  roster(blob: BlobId): Promise<number>;
+  output: OutputSink;
+  /** The newest checkpoint of the log this member ever saw, for its disk (promises 2 and 5). */
+  keepCheckpoint(checkpoint: string): void;
+  /** The mesh knows this machine by another name than it asked for. */
+  renamed(name: string): void;
+  /** The founder refused this machine for good. */
+  refused(code: string, message: string): void;
+  /** Something failed that the driver goes on from; for the log. */
+  warn(message: string, cause: unknown): void;
+}
+
+/** The safety net under the events: leases and heartbeats are judged at least this often. */
+const TICK_MS = 250;
+
+/** The system's clocks and random source, as the cores want them. */
+export const systemClock = (): Clock => ({
+  now: performance.now(),
+  time: Date.now(),
+  random: (length) => randomBytes(length),
+});
+
+/**
+ * Performs what the member core decides: one session at a time, attempts by the runner. It decides nothing itself.
+ * The founder's own member and every other run this same driver.
+ */
+export class MemberDriver {
+  readonly #options: MemberDriverOptions;
+  readonly #running = new Map<string, { abort: AbortController; done: Promise<void> }>();
+  readonly #ticking: NodeJS.Timeout;
+  #session: Session<MemberMessage> | null = null;
+  #idle: (() => void)[] = [];
+  #stopped = false;
+
+  constructor(options: MemberDriverOptions) {
+    this.#options = options;
+    this.#ticking = setInterval(() => this.#step({ type: 'tick' }), TICK_MS);
+  }
+
+  /** Attempts whose processes may still exist. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Takes over a session to the founder; answers with what handles its messages. */
+  attach(session: Session<MemberMessage>): SessionHandlers<FounderMessage> {
+    this.#session = session;
+    // The hello is sent from here, before anything else can be.
+    queueMicrotask(() => this.#step({ type: 'connected', session: session.id }));
+    return {
+      onMessage: (message) => this.#step({ type: 'received', session: session.id, message }),
+      onClosed: () => {
+        if (this.#session === session) this.#session = null;
+        this.#step({ type: 'disconnected', session: session.id });
+      },
+    };
+  }
+
+  /** What this machine offers has changed. */
+  capacity(capacity: Capacity): void {
+    this.#step({ type: 'capacity', capacity });
+  }
+
+  /** The owner's word; `pause` resolves when nothing of a task is left (promise 15). */
+  async owner(act: 'pause' | 'resume'): Promise<void> {
+    this.#step({ type: 'owner', act });
+    if (act === 'pause') await this.#quiet();
+  }
+
+  /** Stops every attempt and then the driver; resolves when no process of a task is left. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#step({ type: 'owner', act: 'shutdown' });
+    await this.#quiet();
+    this.#stopped = true;
+    clearInterval(this.#ticking);
+  }
+
+  async #quiet(): Promise<void> {
+    while (this.#running.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #step(input: MemberInput): void {
+    if (this.#stopped) return;
+    for (const effect of this.#options.core.step(input, systemClock())) this.#perform(effect);
+  }
+
+  #perform(effect: MemberEffect): void {
+    switch (effect.type) {
+      case 'send':
+        if (this.#session?.id === effect.session) this.#session.send(effect.message);
+        return;
+      case 'start':
+        this.#start(effect.assignment);
+        return;
+      case 'stop':
+        this.#running.get(leaseKey(effect.lease))?.abort.abort(new Error(effect.why));
+        if (!this.#running.has(leaseKey(effect.lease))) {
+          queueMicrotask(() => this.#step({ type: 'gone', lease: effect.lease }));
+        }
+        return;
+      case 'forget':
+        this.#options.forget(effect.lease).catch((cause: unknown) => {
+          this.#options.warn('the files of a settled attempt were not deleted', cause);
+        });
+        return;
+      case 'fetchRoster':
+        this.#options.roster(effect.blob).then(
+          (version) => this.#step({ type: 'roster', version }),
+          (cause: unknown) => this.#options.warn('the roster could not be fetched', cause),
+        );
+        return;
+      case 'close':
+        if (this.#session?.id === effect.session) this.#session.close('SF_CONFLICT', 'this session is over');
+        return;
+      case 'refused':
+        this.#options.refused(effect.code, effect.message);
+        return;
+      case 'keepCheckpoint':
+        this.#options.keepCheckpoint(effect.checkpoint);
+        return;
+      case 'renamed':
+        this.#options.renamed(effect.name);
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #start(assignment: Assignment): void {
+    const { task, attempt, epoch } = assignment;
+    const lease: Lease = { task, attempt, epoch };
+    const key = leaseKey(lease);
+    if (this.#running.has(key)) return;
+    const abort = new AbortController();
+    this.#options.output.open(lease);
+    const done = this.#run(assignment, lease, abort.signal).then((input) => {
+      this.#running.delete(key);
+      this.#options.output.end(lease);
+      this.#step(input);
+      if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    });
+    this.#running.set(key, { abort, done });
+  }
+
+  async #run(assignment: Assignment, lease: Lease, signal: AbortSignal): Promise<MemberInput> {
+    try {
+      const result = await this.#options.runner.run(
+        assignment,
+        {
+          started: () => this.#step({ type: 'started', lease }),
+          progress: (phase, logBytes) => this.#step({ type: 'progress', lease, phase, logBytes }),
+          output: (bytes) => this.#options.output.write(lease, bytes),
+          fetch: (blobs, ending) => this.#options.fetch(blobs, ending),
+        },
+        signal,
+      );
+      return { type: 'finished', result };
+    } catch (thrown) {
+      if (signal.aborted) return { type: 'gone', lease };
+      this.#options.warn('an attempt failed inside this node', thrown);
+      return { type: 'finished', result: brokenResult(assignment, thrown) };
+    }
+  }
+}
+
+/** A fault of the node itself, as a result: the machine's fault, so it costs the task no retry. */
+function brokenResult(assignment: Assignment, thrown: unknown): AttemptResult {
+  const { task, attempt, epoch, role, correlation } = assignment;
+  const error = asSuperfleetError(thrown);
+  return {
+    task,
+    attempt,
+    epoch,
+    role,
+    correlation,
+    outcome: 'failed',
+    reason: 'environment',
+    fault: 'machine',
+    detail: `${error.code}: ${error.message}`.slice(0, 2048),
+    exitCode: null,
+    commit: null,
+    bundle: null,
+    log: null,
+    artifacts: [],
+    envelope: null,
+  };
+}

@@ -1,0 +1,141 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { type Certificate, openCertificate } from '../../protocol/certificate.ts';
+import { type Envelope, encodeEnvelope, parseEnvelope } from '../../protocol/dsse.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { type Genesis, parseGenesis } from '../../protocol/genesis.ts';
+import { meshId } from '../../protocol/ids.ts';
+import { entryLineBytesMax } from '../../protocol/limits.ts';
+import { newerRoster, openRoster, type Roster, rosterMember } from '../../protocol/roster.ts';
+import type { Access } from '../network/registry.ts';
+
+/** Addresses of the founder that are kept. */
+const ADDRESSES_MAX = 16;
+
+const file = z.strictObject({
+  format: z.literal(1),
+  mesh: meshId,
+  genesis: z.string().max(entryLineBytesMax),
+  certificate: z.string().max(32 * 1024),
+  /** Multiaddrs of the founder, as the invite named them or discovery found them. */
+  addresses: z.array(z.string().max(256)).max(ADDRESSES_MAX),
+});
+
+/** What a machine was given when it was let in. */
+export interface Admission {
+  genesis: string;
+  certificate: Envelope;
+  addresses: string[];
+}
+
+/** Where small files of a member are read and written, whole. */
+export interface SmallFiles {
+  membership: string;
+  roster: string;
+  write(path: string, text: string): Promise<void>;
+}
+
+/**
+ * This machine's membership of its mesh, proved anew whenever it is read: the genesis line hashes to the mesh id and
+ * names the key that signed the certificate and every roster. Access between machines rests on it.
+ */
+export class Membership implements Access {
+  readonly genesis: Genesis;
+  readonly genesisLine: string;
+  readonly certificate: Certificate;
+  readonly certificateEnvelope: Envelope;
+  readonly addresses: readonly string[];
+  readonly #files: SmallFiles;
+  #roster: Roster | null;
+
+  private constructor(admission: Admission, peer: string, roster: Roster | null, files: SmallFiles) {
+    this.genesisLine = admission.genesis;
+    this.genesis = parseGenesis(admission.genesis);
+    this.certificateEnvelope = admission.certificate;
+    this.certificate = openCertificate(admission.certificate, this.genesis.logKey, this.genesis.mesh);
+    if (this.certificate.peer !== peer) {
+      throw new SuperfleetError('SF_NOT_PROVED', 'the membership is of another identity', {
+        expected: peer,
+        got: this.certificate.peer,
+        hint: 'was identity.key copied from another machine? join again with a folder of its own',
+      });
+    }
+    this.addresses = admission.addresses.slice(0, ADDRESSES_MAX);
+    this.#roster = roster;
+    this.#files = files;
+  }
+
+  /** Checks an admission and keeps it. `SF_NOT_PROVED` where it does not hold together. */
+  static async admit(admission: Admission, peer: string, files: SmallFiles): Promise<Membership> {
+    const membership = new Membership(admission, peer, null, files);
+    const text = JSON.stringify({
+      format: 1,
+      mesh: membership.genesis.mesh,
+      genesis: admission.genesis,
+      certificate: encodeEnvelope(admission.certificate),
+      addresses: membership.addresses,
+    });
+    await files.write(files.membership, text);
+    return membership;
+  }
+
+  /** The membership of this folder; null where it never joined. */
+  static async load(peer: string, files: SmallFiles): Promise<Membership | null> {
+    const text = await readOrNull(files.membership);
+    if (text === null) return null;
+    const parsed = file.safeParse(JSON.parse(text));
+    if (!parsed.success) {
+      throw new SuperfleetError('SF_FOLDER', `the membership cannot be read: ${files.membership}`, {
+        expected: 'the file as it was written at joining',
+        got: parsed.error.issues[0]?.message ?? 'something else',
+        hint: 'join again with an empty data folder',
+      });
+    }
+    const { genesis, certificate, addresses } = parsed.data;
+    const admission = { genesis, certificate: parseEnvelope(certificate), addresses };
+    const rosterText = await readOrNull(files.roster);
+    const { mesh, logKey } = parseGenesis(genesis);
+    return new Membership(
+      admission,
+      peer,
+      rosterText === null ? null : openRoster(rosterText, logKey, mesh),
+      files,
+    );
+  }
+
+  get rosterVersion(): number {
+    return this.#roster?.version ?? 0;
+  }
+
+  /** Takes a roster's bytes; keeps them where they are newer. `SF_NOT_PROVED` for a forged one. */
+  async takeRoster(bytes: Uint8Array): Promise<number> {
+    const next = openRoster(bytes, this.genesis.logKey, this.genesis.mesh);
+    const newer = newerRoster(this.#roster, next);
+    if (newer !== this.#roster) {
+      this.#roster = newer;
+      await this.#files.write(this.#files.roster, Buffer.from(bytes).toString());
+    }
+    return this.rosterVersion;
+  }
+
+  isFounder(peer: string): boolean {
+    return peer === this.genesis.founder;
+  }
+
+  isMember(peer: string): boolean {
+    return this.isFounder(peer) || (this.#roster !== null && rosterMember(this.#roster, peer) !== null);
+  }
+
+  isRevoked(peer: string): boolean {
+    return this.#roster?.revoked.includes(peer) ?? false;
+  }
+}
+
+async function readOrNull(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw cause;
+  }
+}

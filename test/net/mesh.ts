@@ -1,0 +1,277 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+/** A whole mesh of real processes on this machine, as a person would start it: by the launchers, with `--json`. */
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const HUB = join(ROOT, 'scripts/mesh-hub');
+const NODE = join(ROOT, 'scripts/mesh-node');
+/** Nothing a test waits for takes longer. */
+const PATIENCE_MS = 60_000;
+
+export interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** A command in a network namespace (null: this machine's own). */
+export type Where = string | null;
+
+const wrap = (where: Where, argv: string[]): string[] =>
+  where === null ? argv : ['ip', 'netns', 'exec', where, ...argv];
+
+/** Runs a command to its end. Ends it after a minute, so that a hung one is a failure with its words. */
+export async function run(
+  argv: string[],
+  options: {
+    cwd?: string;
+    env?: NodeJS.ProcessEnv;
+    input?: string;
+    where?: Where;
+    signal?: AbortSignal;
+  } = {},
+): Promise<Outcome> {
+  const [file, ...args] = wrap(options.where ?? null, argv);
+  const child = spawn(file!, args, {
+    cwd: options.cwd ?? ROOT,
+    env: { ...process.env, ...options.env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  child.stdin.on('error', () => {});
+  child.stdin.end(options.input ?? '');
+  const texts = { stdout: '', stderr: '' };
+  child.stdout.on('data', (bytes: Buffer) => (texts.stdout += bytes));
+  child.stderr.on('data', (bytes: Buffer) => (texts.stderr += bytes));
+  const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+  const abort = (): void => void child.kill('SIGKILL');
+  options.signal?.addEventListener('abort', abort);
+  const [code] = (await once(child, 'close')) as [number | null];
+  clearTimeout(timer);
+  options.signal?.removeEventListener('abort', abort);
+  return { code, ...texts };
+}
+
+/** As `run`; anything but exit 0 is an error that quotes what the command said. */
+export async function ok(argv: string[], options: Parameters<typeof run>[1] = {}): Promise<string> {
+  const done = await run(argv, options);
+  if (done.code !== 0) throw new Error(`${argv.join(' ')}: exit ${done.code}\n${done.stdout}${done.stderr}`);
+  return done.stdout;
+}
+
+/** A daemon in the foreground of a child of ours, and the lines it says. */
+export class Daemon {
+  readonly child: ChildProcess;
+  readonly lines: Record<string, unknown>[] = [];
+  log = '';
+  #buffer = '';
+  readonly #waiting = new Set<() => void>();
+
+  constructor(argv: string[], where: Where, env: NodeJS.ProcessEnv) {
+    const [file, ...args] = wrap(where, argv);
+    this.child = spawn(file!, args, {
+      cwd: ROOT,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.child.stdout!.on('data', (bytes: Buffer) => this.#take(String(bytes)));
+    this.child.stderr!.on('data', (bytes: Buffer) => {
+      this.log = (this.log + bytes).slice(-65_536);
+      this.#wake();
+    });
+    this.child.once('exit', () => this.#wake());
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  get exited(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  #take(text: string): void {
+    const lines = (this.#buffer + text).split('\n');
+    this.#buffer = lines.pop() ?? '';
+    for (const line of lines.filter((line) => line.startsWith('{'))) this.lines.push(JSON.parse(line));
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** The first line of this event, waiting for it; an exit before it is an error with the log. */
+  async event(name: string): Promise<Record<string, unknown>> {
+    return this.until(() => this.lines.find((line) => line.event === name), `the event ${name}`);
+  }
+
+  async until<T>(look: () => T | undefined, what: string): Promise<T> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const found = look();
+      if (found !== undefined) return found;
+      if (this.exited || Date.now() > deadline)
+        throw new Error(`expected ${what}; the daemon said:\n${this.log}`);
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          clearTimeout(timer);
+          this.#waiting.delete(wake);
+          resolve();
+        };
+        const timer = setTimeout(wake, 1000);
+        this.#waiting.add(wake);
+      });
+    }
+  }
+
+  async end(signal: NodeJS.Signals): Promise<void> {
+    if (this.exited) return;
+    const gone = once(this.child, 'exit');
+    this.child.kill(signal);
+    await gone;
+  }
+}
+
+/** Folders and processes of one test; `close` leaves nothing behind. */
+export class Mesh {
+  readonly home: string;
+  readonly daemons: Daemon[] = [];
+  readonly #where = new Map<string, Where>();
+
+  constructor() {
+    this.home = mkdtempSync(join(tmpdir(), 'sf-'));
+    // Started as root the nodes drop to an account that must be able to pass through.
+    chmodSync(this.home, 0o755);
+  }
+
+  dir(name: string): string {
+    return join(this.home, name);
+  }
+
+  /** `mesh-hub …` against this mesh's founder. */
+  hub(args: string[], options: Parameters<typeof run>[1] = {}): Promise<Outcome> {
+    return run([HUB, ...args], {
+      where: this.#where.get('hub') ?? null,
+      ...options,
+      env: this.#env('hub', options.env),
+    });
+  }
+
+  /** `mesh-node …` of this member. */
+  node(name: string, args: string[], options: Parameters<typeof run>[1] = {}): Promise<Outcome> {
+    return run([NODE, ...args], {
+      where: this.#where.get(name) ?? null,
+      ...options,
+      env: this.#env(name, options.env),
+    });
+  }
+
+  /** `mesh-hub … --json`, parsed; an exit other than 0 is an error. */
+  async json<T = Record<string, unknown>>(
+    args: string[],
+    options: Parameters<typeof run>[1] = {},
+  ): Promise<T> {
+    const split = args.indexOf('--');
+    const with_ =
+      split === -1 ? [...args, '--json'] : [...args.slice(0, split), '--json', ...args.slice(split)];
+    const done = await this.hub(with_, options);
+    if (done.code !== 0) throw new Error(`mesh-hub ${with_.join(' ')}: exit ${done.code}\n${done.stderr}`);
+    return JSON.parse(done.stdout) as T;
+  }
+
+  #env(name: string, env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+    return { ...env, MESH_HOME: this.dir(name) };
+  }
+
+  /** `init` and `start`; resolves when the founder is ready. */
+  async founder(options: { where?: Where; args?: string[]; env?: NodeJS.ProcessEnv } = {}): Promise<Daemon> {
+    this.#where.set('hub', options.where ?? null);
+    const init = await this.hub(['init', '--name', 'hub', '--recovery-key', join(this.home, 'recovery.key')]);
+    if (init.code !== 0) throw new Error(`init: ${init.stderr}`);
+    return this.startFounder(options.args ?? ['--port', '0'], options.env);
+  }
+
+  async startFounder(args: string[] = ['--port', '0'], env: NodeJS.ProcessEnv = {}): Promise<Daemon> {
+    return this.#start('hub', [HUB, 'start', '--json', ...args], env);
+  }
+
+  /** Joins by a fresh token; resolves when the member is ready. */
+  async member(
+    name: string,
+    options: { where?: Where; args?: string[]; env?: NodeJS.ProcessEnv } = {},
+  ): Promise<Daemon> {
+    const { token } = await this.json<{ token: string }>(['invite']);
+    this.#where.set(name, options.where ?? null);
+    const args = options.args ?? ['--port', '0'];
+    return this.#start(name, [NODE, 'join', token, '--name', name, '--json', ...args], options.env);
+  }
+
+  /** Joins without a token: the pending daemon, whose `pending` event has the code. */
+  applicant(name: string, options: { where?: Where; args?: string[] } = {}): Daemon {
+    this.#where.set(name, options.where ?? null);
+    const args = options.args ?? ['--port', '0'];
+    return this.#spawn(name, [NODE, 'join', '--name', name, '--json', ...args], {});
+  }
+
+  async startMember(
+    name: string,
+    args: string[] = ['--port', '0'],
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<Daemon> {
+    return this.#start(name, [NODE, 'start', '--json', ...args], env);
+  }
+
+  async #start(name: string, argv: string[], env: NodeJS.ProcessEnv = {}): Promise<Daemon> {
+    const daemon = this.#spawn(name, argv, env);
+    await daemon.event('ready');
+    return daemon;
+  }
+
+  #spawn(name: string, argv: string[], env: NodeJS.ProcessEnv): Daemon {
+    const daemon = new Daemon(argv, this.#where.get(name) ?? null, this.#env(name, env));
+    this.daemons.push(daemon);
+    return daemon;
+  }
+
+  /** Asks until `look` finds what it wants in the task; every question waits on the founder, none on a clock alone. */
+  async task<T>(
+    id: string,
+    look: (task: Record<string, unknown>) => T | undefined,
+    what: string,
+  ): Promise<T> {
+    const deadline = Date.now() + PATIENCE_MS;
+    let last = '';
+    while (Date.now() < deadline) {
+      const task = await this.json(['task', 'describe', id]);
+      const found = look(task);
+      if (found !== undefined) return found;
+      last = JSON.stringify(task);
+    }
+    throw new Error(`expected of task ${id}: ${what}; last: ${last}`);
+  }
+
+  async close(): Promise<void> {
+    for (const daemon of this.daemons) if (!daemon.exited) daemon.child.kill('SIGCONT');
+    await Promise.all(this.daemons.map((daemon) => daemon.end('SIGTERM').catch(() => {})));
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+/** A repository of one shell script whose check is red until `Helo` becomes `Hello`. */
+export async function greeter(folder: string): Promise<string> {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'greet.sh'), 'echo "Helo, $1!"\n');
+  writeFileSync(join(folder, 'test.sh'), '[ "$(sh greet.sh mesh)" = "Hello, mesh!" ]\n');
+  await ok(['git', 'init', '-q', '-b', 'main'], { cwd: folder });
+  await ok(['git', 'add', '.'], { cwd: folder });
+  await ok(['git', '-c', 'user.name=T', '-c', 'user.email=t@example.invalid', 'commit', '-qm', 'base'], {
+    cwd: folder,
+  });
+  return folder;
+}
+
+export const isRoot = process.getuid?.() === 0;
