@@ -1,0 +1,137 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { SuperfleetError } from '../protocol/errors.ts';
+import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
+import { elasticSlotsMax } from '../protocol/limits.ts';
+import { writeFileAtomic } from './atomic-file.ts';
+
+/** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
+export const defaultPort = 4701;
+/** A config file larger than this is none. */
+const configBytesMax = 64 * 1024;
+const addressesMax = 32;
+
+const multiaddrText = z
+  .string()
+  .regex(/^(\/[A-Za-z0-9]+\/[^/\s]+)+$/, 'a multiaddr such as /ip4/192.168.1.5/tcp/4701');
+const hostAddress = z
+  .string()
+  .regex(/^[0-9A-Fa-f:.]{2,45}$/, 'an IP address such as 0.0.0.0, 192.168.1.5 or ::');
+
+/** `config.json` of a data folder. Every field may be left out; an unknown one is an error. */
+const schema = z.strictObject({
+  /** Which daemon the folder is of. @default null: not yet made or joined */
+  kind: z.enum(['hub', 'node']).nullable().default(null),
+  /** Unique in a mesh. @default null: the host's name */
+  name: memberName.nullable().default(null),
+  /** Whose machine this is. @default null: the name of the user who runs it */
+  owner: ownerName.nullable().default(null),
+  /** Inbound TCP port; 0: any free one. @default 4701 for a hub, 0 for a node */
+  port: z.int().min(0).max(65_535).nullable().default(null),
+  /** IP addresses to listen on. @default ["0.0.0.0"] */
+  listen: z.array(hostAddress).min(1).max(addressesMax).default(['0.0.0.0']),
+  /** Find and be found by mDNS. @default true */
+  mdns: z.boolean().default(true),
+  /** Attempts at one time; 0: take no work. @default null: by the machine's processors */
+  slots: z.int().min(0).max(elasticSlotsMax).nullable().default(null),
+  /** What tasks may ask for by label. @default {} */
+  labels: labels.default({}),
+  /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
+  user: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/, 'an account name or a uid')
+    .nullable()
+    .default(null),
+  /** Mesh this node belongs to. @default null: none yet */
+  mesh: meshId.nullable().default(null),
+  /** The founder as it was last known; addresses are tried in order, then mDNS. @default null */
+  founder: z
+    .strictObject({ peer: peerId, addresses: z.array(multiaddrText).max(addressesMax) })
+    .nullable()
+    .default(null),
+  /** Least level of the program's log on stderr. @default "info" */
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+});
+
+/** What a data folder is set to, defaults filled in. */
+export type Config = z.infer<typeof schema>;
+/** What a person writes or a command changes: any of the fields. */
+export type ConfigInput = z.input<typeof schema>;
+
+/** Checks a whole config, fields together included. Throws `SF_USAGE` naming the field, what was expected and what came. */
+export function checkConfig(value: unknown, from = 'the configuration'): Config {
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw badField(from, parsed.error.issues[0]!, value);
+  const config = parsed.data;
+  const faults: [boolean, string, string, string][] = [
+    [
+      config.kind === 'hub' && config.founder !== null,
+      'founder',
+      'no founder for a hub, which is the founder',
+      JSON.stringify(config.founder),
+    ],
+    [
+      config.kind === 'node' && (config.mesh === null) !== (config.founder === null),
+      config.mesh === null ? 'mesh' : 'founder',
+      'both mesh and founder for a node that has joined, or neither',
+      'null',
+    ],
+    [
+      new Set(config.listen).size !== config.listen.length,
+      'listen',
+      'each address once',
+      JSON.stringify(config.listen),
+    ],
+  ];
+  const fault = faults.find(([holds]) => holds);
+  if (fault !== undefined) throw usage(from, fault[1], fault[2], fault[3]);
+  return config;
+}
+
+/** The folder's config; all defaults where there is no file. Throws `SF_USAGE` where it is not of the form. */
+export async function readConfig(path: string): Promise<Config> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return checkConfig({}, path);
+    throw new SuperfleetError('SF_FOLDER', `cannot read ${path}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  if (text.length > configBytesMax)
+    throw usage(path, '', `at most ${configBytesMax} characters`, `${text.length}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw usage(path, '', 'one JSON object', (error as Error).message);
+  }
+  return checkConfig(value, path);
+}
+
+/** Checks and writes the whole config, or leaves the old one as it is. */
+export async function writeConfig(path: string, config: ConfigInput): Promise<Config> {
+  const checked = checkConfig(config);
+  await writeFileAtomic(path, `${JSON.stringify(checked, null, 2)}\n`);
+  return checked;
+}
+
+function badField(from: string, issue: z.core.$ZodIssue, value: unknown): SuperfleetError {
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0]! : null;
+  const path = [...issue.path, ...(unknown === null ? [] : [unknown])];
+  let got: unknown = value;
+  for (const step of path) got = (got as Record<PropertyKey, unknown> | null | undefined)?.[step];
+  const expected = unknown === null ? issue.message : `one of ${Object.keys(schema.shape).join(', ')}`;
+  return usage(from, path.join('.'), expected, JSON.stringify(got) ?? 'nothing');
+}
+
+function usage(from: string, field: string, expected: string, got: string): SuperfleetError {
+  const shown = got.slice(0, 200);
+  const where = field === '' ? from : `${from}: ${field}`;
+  return new SuperfleetError('SF_USAGE', `${where}: expected ${expected}, got ${shown}`, {
+    expected: field === '' ? expected : `${field}: ${expected}`,
+    got: shown,
+    hint: 'mend or remove the field; every field has a default',
+  });
+}
