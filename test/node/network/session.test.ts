@@ -35,7 +35,12 @@ async function founderOf(net: Net) {
 
 type Founder = Awaited<ReturnType<typeof founderOf>>;
 
-async function memberOf(net: Net, founder: Founder, greeting: MemberMessage | null = hello(), member = net.member()) {
+async function memberOf(
+  net: Net,
+  founder: Founder,
+  greeting: MemberMessage | null = hello(),
+  member = net.member(),
+) {
   const host = await member;
   const messages = new Signal<FounderMessage>();
   const ends = new Signal<SessionEnd>();
