@@ -45,11 +45,24 @@ export function readHostLayout(): HostLayout {
   return { roots, etc };
 }
 
-/** Descriptors bwrap reads from; the numbers are those of the child's stdio array. */
-export const FD = { args: 3, seccomp: 4, status: 5, passwd: 6, group: 7, hosts: 8, nsswitch: 9 } as const;
+/** Descriptors of the child's stdio array: the gate is the task's wrapper's, the others are read by bwrap. */
+export const FD = {
+  gate: 3,
+  args: 4,
+  seccomp: 5,
+  status: 6,
+  passwd: 7,
+  group: 8,
+  hosts: 9,
+  nsswitch: 10,
+  stdin: 11,
+} as const;
+export const FD_LAST = FD.stdin;
 
 export const SANDBOX_PATH = '/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin';
 export const SANDBOX_HOME = '/home/sandbox';
+/** A file, so that a task may open its `/dev/stdin` by name, which would wait for ever with a FIFO. */
+const STDIN = '/run/stdin';
 const SHARED_MEMORY_BYTES_MAX = 256 * 1024 * 1024;
 /** A run whose folders in memory were smaller than this could not compile a hello world. */
 const TMPFS_BYTES_MIN = 16 * 1024 * 1024;
@@ -107,13 +120,60 @@ export function bwrapOptions(layout: HostLayout, run: SandboxRun, uid: number, g
   options.push('--perms', '0755', '--dir', '/etc');
   for (const path of layout.etc) options.push('--ro-bind-try', path, path);
   for (const { fd, path } of ownFiles(uid, gid)) options.push('--perms', '0444', '--file', String(fd), path);
+  if (run.stdin !== null) options.push('--perms', '0444', '--file', String(FD.stdin), STDIN);
   options.push('--dev', '/dev', ...tmpfs('/dev/shm', '1777', shmBytes), '--remount-ro', '/dev');
   options.push('--proc', '/proc', ...tmpfs('/tmp', '1777', tmpfsBytes), '--perms', '0755', '--dir', '/home');
-  options.push(...tmpfs(SANDBOX_HOME, '0700', tmpfsBytes), '--symlink', '/tmp', '/var/tmp');
+  options.push(...tmpfs(SANDBOX_HOME, '0700', tmpfsBytes));
+  options.push('--perms', '0755', '--dir', '/var', '--symlink', '/tmp', '/var/tmp');
   for (const { from, to, writable } of run.mounts) options.push(writable ? '--bind' : '--ro-bind', from, to);
   options.push('--remount-ro', '/', '--chdir', run.cwd);
   const env = { ...run.env, PATH: SANDBOX_PATH, HOME: SANDBOX_HOME };
   options.push('--clearenv');
   for (const [name, value] of Object.entries(env)) options.push('--setenv', name, value);
   return options;
+}
+
+/**
+ * The gate, in the sandbox's shell without a fork: it waits until init's filter is in force, which bwrap loads right
+ * after init has bound its life to its parent's; says so; and goes on only when the node answers. If the node or bwrap
+ * died meanwhile, the answer never comes and nothing of the task has run.
+ */
+const GATE = `ok=
+until [ -n "$ok" ]; do
+  while read -r name value; do [ "$name$value" = Seccomp:2 ] && ok=1; done </proc/1/status
+done
+echo ready >&${FD.gate}
+read -r go <&${FD.gate} || exit 125
+exec ${FD.gate}<&-
+[ ! -e ${STDIN} ] || exec <${STDIN}
+unset PWD OLDPWD SHLVL ok name value go
+exec "$@"`;
+
+/** Ceilings of this machine: a limit above them would be refused, not lowered. */
+export interface Ceilings {
+  processes: number;
+  fileBytes: number;
+  openFiles: number;
+}
+
+/** Files one process may have open. Programs that close "all" descriptors loop over this. */
+const OPEN_FILES_MAX = 65_536;
+/** The limit most programs expect to start with; they may raise it themselves. */
+const OPEN_FILES_SOFT = 1024;
+
+/**
+ * The command bwrap runs: gate, then limits, then argv. Limits are set in here because they count per user and user
+ * namespace; `prlimit` answers 127 for a program that is not there and 126 for one that can't be run.
+ */
+export function wrappedCommand(run: SandboxRun, ceilings: Ceilings): string[] {
+  const openFiles = Math.min(OPEN_FILES_MAX, ceilings.openFiles);
+  const limits = [
+    `--nproc=${Math.min(run.limits.processes, ceilings.processes)}`,
+    `--nofile=${Math.min(OPEN_FILES_SOFT, openFiles)}:${openFiles}`,
+    '--core=0',
+  ];
+  if (run.limits.diskBytes !== null) {
+    limits.push(`--fsize=${Math.min(run.limits.diskBytes, ceilings.fileBytes)}`);
+  }
+  return ['/bin/sh', '-c', GATE, 'sh', 'prlimit', ...limits, '--', ...run.argv];
 }

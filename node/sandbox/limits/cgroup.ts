@@ -1,0 +1,292 @@
+import { randomBytes } from 'node:crypto';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+/**
+ * Folders of the cgroup file system in which this process may make children, one a hierarchy. On a machine with
+ * cgroup v2 all three are the same folder; with v1 they are three; null where there is none.
+ */
+export interface CgroupSlots {
+  memory: CgroupSlot | null;
+  pids: CgroupSlot | null;
+  /** A v2 folder, with or without controllers: `cgroup.kill`, and the proof that nobody is left. */
+  unified: CgroupSlot | null;
+}
+export interface CgroupSlot {
+  version: 1 | 2;
+  folder: string;
+}
+
+const PREFIX = 'superfleet-';
+
+interface Hierarchy {
+  version: 1 | 2;
+  /** Controllers of a v1 hierarchy; those of v2 are read from its files. */
+  controllers: string[];
+  /** Folder of this process in it. */
+  own: string;
+}
+
+/** Pure: which hierarchies there are, from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`. */
+export function hierarchies(mountinfo: string, membership: string): Hierarchy[] {
+  const paths = membership.split('\n').flatMap((line) => {
+    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    return controllers === undefined || path === undefined ? [] : [{ controllers, path }];
+  });
+  return mountinfo.split('\n').flatMap((line) => {
+    const [before, after] = line.split(' - ');
+    const [type, , options] = after?.split(' ') ?? [];
+    const [, , , root, point] = before?.split(' ') ?? [];
+    if (root === undefined || point === undefined || (type !== 'cgroup' && type !== 'cgroup2')) return [];
+    const version = type === 'cgroup2' ? 2 : 1;
+    const flags = options?.split(',') ?? [];
+    const member = paths.find(({ controllers }) =>
+      version === 2
+        ? controllers === ''
+        : controllers !== '' && controllers.split(',').every((c) => flags.includes(c)),
+    );
+    if (member === undefined) return [];
+    // In a container the mount shows a part of the hierarchy: paths count from its root.
+    const path = root !== '/' && member.path.startsWith(root) ? member.path.slice(root.length) : member.path;
+    return [
+      { version, controllers: version === 2 ? [] : member.controllers.split(','), own: join(point, path) },
+    ];
+  });
+}
+
+const ownHierarchies = (): Hierarchy[] => {
+  try {
+    return hierarchies(
+      readFileSync('/proc/self/mountinfo', 'utf8'),
+      readFileSync('/proc/self/cgroup', 'utf8'),
+    );
+  } catch {
+    return [];
+  }
+};
+
+const controllersOf = (folder: string): string[] =>
+  readFileSync(join(folder, 'cgroup.controllers'), 'utf8').trim().split(/\s+/);
+
+/**
+ * For a process that is still root: makes a folder in each hierarchy under its own, gives it to `uid`, and removes
+ * what processes before it left. A machine that refuses has no slot there; this never throws.
+ */
+export function prepareCgroups(uid: number, gid: number): CgroupSlots {
+  const slots: CgroupSlots = { memory: null, pids: null, unified: null };
+  for (const { version, controllers, own } of ownHierarchies()) {
+    try {
+      if (version === 1) {
+        for (const wanted of ['memory', 'pids'] as const) {
+          if (!controllers.includes(wanted)) continue;
+          sweep(own);
+          slots[wanted] ??= {
+            version,
+            folder: give(join(own, `${PREFIX}${process.pid}`), uid, gid, ['tasks']),
+          };
+        }
+      } else {
+        sweep(own);
+        unifiedSlot(join(own, `${PREFIX}${process.pid}`), uid, gid, slots);
+      }
+    } catch {
+      // Read-only or not ours: the limit is watched instead, and says so.
+    }
+  }
+  return slots;
+}
+
+function give(folder: string, uid: number, gid: number, files: string[]): string {
+  mkdirSync(folder, { recursive: true });
+  for (const name of ['', 'cgroup.procs', ...files]) chownSync(join(folder, name), uid, gid);
+  return folder;
+}
+
+function unifiedSlot(folder: string, uid: number, gid: number, slots: CgroupSlots): void {
+  const parent = dirname(folder);
+  const offered = controllersOf(parent).filter((name) => name === 'memory' || name === 'pids');
+  const root = !existsSync(join(parent, 'cgroup.type'));
+  // Only the root of v2 may both hold processes and lend controllers.
+  if (offered.length > 0 && root) lend(parent, offered);
+  give(folder, uid, gid, ['cgroup.subtree_control', 'cgroup.threads']);
+  useUnified(folder, slots);
+}
+
+/** The node itself moves to a leaf: v2 lets it move others only under a common parent it may write. */
+function useUnified(folder: string, slots: CgroupSlots): void {
+  const leaf = join(folder, 'node');
+  mkdirSync(leaf, { recursive: true });
+  const { uid, gid } = statSync(folder);
+  for (const name of ['', 'cgroup.procs']) chownSync(join(leaf, name), uid, gid);
+  writeFileSync(join(leaf, 'cgroup.procs'), String(process.pid));
+  const slot: CgroupSlot = { version: 2, folder };
+  slots.unified = slot;
+  const offered = controllersOf(folder).filter((name) => name === 'memory' || name === 'pids');
+  if (offered.length > 0) lend(folder, offered);
+  if (offered.includes('memory')) slots.memory ??= slot;
+  if (offered.includes('pids')) slots.pids ??= slot;
+}
+
+const lend = (folder: string, controllers: string[]): void =>
+  writeFileSync(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
+
+/**
+ * For a process that never was root: its own v2 folder, when it was delegated (a systemd unit with `User=` and
+ * `Delegate=yes`). Known by its owner, and by this process being alone in it: a session's scope is not ours to divide.
+ */
+export function delegatedCgroups(): CgroupSlots {
+  const slots: CgroupSlots = { memory: null, pids: null, unified: null };
+  const own = ownHierarchies().find(({ version }) => version === 2)?.own;
+  try {
+    if (own === undefined || statSync(own).uid !== process.getuid?.() || process.getuid() === 0) return slots;
+    if (basename(own) === 'node') useUnified(dirname(own), slots);
+    else if (members(own).every((pid) => pid === process.pid)) useUnified(own, slots);
+  } catch {
+    // Not delegated after all.
+  }
+  return slots;
+}
+
+const members = (folder: string): number[] =>
+  readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+
+/** Removes folders of nodes that are gone, killing what they left. */
+function sweep(own: string): void {
+  for (const name of readdirSync(own)) {
+    const pid = name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length)) : Number.NaN;
+    if (Number.isInteger(pid) && pid !== process.pid && !existsSync(`/proc/${pid}`)) {
+      removeTree(join(own, name));
+    }
+  }
+}
+
+function removeTree(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeTree(join(folder, entry.name));
+  }
+  for (const pid of members(folder)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It went by itself.
+    }
+  }
+  tryRemove(folder);
+}
+
+function tryRemove(folder: string): boolean {
+  try {
+    rmdirSync(folder);
+    return true;
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'ENOENT';
+  }
+}
+
+/** Removes what `prepareCgroups` made; for whoever still may (root), when the node has ended. */
+export function removeCgroups(slots: CgroupSlots): void {
+  for (const slot of new Set([slots.memory, slots.pids, slots.unified])) {
+    if (slot === null || !existsSync(slot.folder)) continue;
+    for (const name of ['node', ...readdirSync(slot.folder)]) tryRemove(join(slot.folder, name));
+    tryRemove(slot.folder);
+  }
+}
+
+/** The cgroup of one run: made before it, joined before its first instruction, removed after its last. */
+export class RunCgroup {
+  readonly #folders = new Map<string, CgroupSlot>();
+  readonly #slots: CgroupSlots;
+  readonly #name = `run-${randomBytes(8).toString('hex')}`;
+
+  constructor(slots: CgroupSlots, limits: { memoryBytes: number; processes: number }) {
+    this.#slots = slots;
+    try {
+      for (const slot of [slots.memory, slots.pids, slots.unified]) {
+        if (slot === null) continue;
+        const folder = join(slot.folder, this.#name);
+        if (this.#folders.has(folder)) continue;
+        mkdirSync(folder);
+        this.#folders.set(folder, slot);
+      }
+      // bwrap's monitor and the sandbox's init are in it too.
+      if (slots.pids !== null) this.#write(slots.pids, 'pids.max', String(limits.processes + 2));
+      if (slots.memory?.version === 2) {
+        this.#write(slots.memory, 'memory.max', String(limits.memoryBytes));
+        this.#write(slots.memory, 'memory.oom.group', '1');
+        this.#tryWrite(slots.memory, 'memory.swap.max', '0');
+      } else if (slots.memory !== null) {
+        this.#write(slots.memory, 'memory.limit_in_bytes', String(limits.memoryBytes));
+        this.#tryWrite(slots.memory, 'memory.memsw.limit_in_bytes', String(limits.memoryBytes));
+      }
+    } catch (cause) {
+      this.remove();
+      throw cause;
+    }
+  }
+
+  /** Moves one process, before it has children: they are born where it is. */
+  join(pid: number): void {
+    for (const folder of this.#folders.keys()) writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+  }
+
+  /** Kills everything in it at once, where the kernel can. */
+  kill(): void {
+    if (this.#slots.unified !== null) this.#tryWrite(this.#slots.unified, 'cgroup.kill', '1');
+  }
+
+  /** The kernel ended a process because the tree was at its memory limit. */
+  outOfMemory(): boolean {
+    const { memory } = this.#slots;
+    if (memory === null) return false;
+    const text = this.#read(memory, memory.version === 2 ? 'memory.events' : 'memory.oom_control');
+    return Number(/^oom_kill (\d+)/m.exec(text)?.[1] ?? 0) > 0;
+  }
+
+  /** The tree has as many processes as it may have. */
+  atProcessLimit(limit: number): boolean {
+    return this.#slots.pids !== null && Number(this.#read(this.#slots.pids, 'pids.current')) >= limit + 2;
+  }
+
+  /** True when nobody is left in it (v2 only; null: it can't say). */
+  empty(): boolean | null {
+    if (this.#slots.unified === null) return null;
+    const text = this.#read(this.#slots.unified, 'cgroup.events');
+    return text === '' ? null : /^populated 0/m.test(text);
+  }
+
+  /** False while the kernel still holds on to a part of it. */
+  remove(): boolean {
+    for (const folder of this.#folders.keys()) if (tryRemove(folder)) this.#folders.delete(folder);
+    return this.#folders.size === 0;
+  }
+
+  #path(slot: CgroupSlot, file: string): string {
+    return join(slot.folder, this.#name, file);
+  }
+  #write(slot: CgroupSlot, file: string, text: string): void {
+    writeFileSync(this.#path(slot, file), text);
+  }
+  #tryWrite(slot: CgroupSlot, file: string, text: string): void {
+    try {
+      this.#write(slot, file, text);
+    } catch {
+      // Not every kernel has it (swap accounting, cgroup.kill before 5.14); what relies on it has another way.
+    }
+  }
+  #read(slot: CgroupSlot, file: string): string {
+    try {
+      return readFileSync(this.#path(slot, file), 'utf8');
+    } catch {
+      return '';
+    }
+  }
+}

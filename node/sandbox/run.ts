@@ -1,0 +1,255 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { Duplex, Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { assertNotRoot, noSandbox } from './host.ts';
+import { type CgroupSlots, RunCgroup } from './limits/cgroup.ts';
+import { processStat } from './limits/tree.ts';
+import { type Bound, watchRun } from './limits/watch.ts';
+import type { PipePool } from './pipes.ts';
+import {
+  bwrapOptions,
+  type Ceilings,
+  FD,
+  FD_LAST,
+  type HostLayout,
+  ownFiles,
+  wrappedCommand,
+} from './profile.ts';
+import type { SandboxEnd, SandboxProcess, SandboxRun } from './types.ts';
+
+export interface Machine {
+  bwrap: string;
+  seccomp: Uint8Array;
+  layout: HostLayout;
+  /** Descriptors a child would inherit; each is covered with /dev/null. */
+  inherited: number[];
+  pipes: PipePool;
+  cgroups: CgroupSlots;
+  ceilings: Ceilings;
+}
+
+/** The sandbox that was never made. */
+export function failedStart(thrown: unknown): SandboxProcess {
+  const error = asSuperfleetError(thrown);
+  const cause =
+    error.code === 'SF_NO_SANDBOX'
+      ? error
+      : noSandbox(`the sandbox could not be started: ${error.message}`, 'run `mesh-node doctor`', thrown);
+  const ended = Promise.reject(cause);
+  ended.catch(() => {}); // Whoever awaits it is told; a caller that was aborted before is not a crash.
+  return { stdout: Readable.from([]), stderr: Readable.from([]), ended, kill: () => {} };
+}
+
+/** A killed init takes the whole pid namespace with it; how long that may take before it is called a defect. */
+const GONE_MS_MAX = 30_000;
+/** SIGXFSZ as bwrap reports it: a file reached the size limit, which is the workspace's. */
+const EXIT_FILE_SIZE = 128 + 25;
+/** Bytes of bwrap's own words kept for the error. */
+const WORDS_MAX = 500;
+
+/** Starts one run. Throws before anything was started; later failures reject `ended`. */
+export function startRun(machine: Machine, run: SandboxRun, signal: AbortSignal): SandboxProcess {
+  assertNotRoot();
+  const cgroup = hasSlot(machine.cgroups) ? new RunCgroup(machine.cgroups, run.limits) : null;
+  try {
+    return new Running(machine, run, cgroup, signal).process;
+  } catch (thrown) {
+    cgroup?.remove();
+    throw thrown;
+  }
+}
+
+const hasSlot = (slots: CgroupSlots): boolean =>
+  slots.memory !== null || slots.pids !== null || slots.unified !== null;
+
+class Running {
+  readonly process: SandboxProcess;
+  readonly #child: ChildProcess;
+  readonly #cgroup: RunCgroup | null;
+  readonly #began = performance.now();
+  #killedBy: Bound | null = null;
+  /** The sandbox's pid 1 as this machine knows it; its start time tells it from a later one with its pid. */
+  #init: { pid: number; started: string } | null = null;
+  #ready = false;
+
+  constructor(machine: Machine, run: SandboxRun, cgroup: RunCgroup | null, signal: AbortSignal) {
+    this.#cgroup = cgroup;
+    const out = machine.pipes.open();
+    const err = machine.pipes.open();
+    const devNull = openSync('/dev/null', 'r+');
+    const stdio: ('pipe' | 'ignore' | number)[] = [devNull, out.child, err.child];
+    for (let fd = 3; fd <= Math.max(FD_LAST, ...machine.inherited); fd += 1) {
+      stdio.push(fd <= FD_LAST ? 'pipe' : machine.inherited.includes(fd) ? devNull : 'ignore');
+    }
+    try {
+      const argv = ['--args', String(FD.args), '--', ...wrappedCommand(run, machine.ceilings)];
+      // bwrap's own environment is empty: what a submitter sets must never reach this machine's loader.
+      this.#child = spawn(machine.bwrap, argv, { env: {}, stdio, cwd: '/' });
+    } catch (cause) {
+      for (const end of [out, err]) end.own.destroy();
+      throw cause;
+    } finally {
+      for (const fd of [devNull, out.child, err.child]) closeSync(fd);
+    }
+    const exited = new Promise<{ code: number | null; error: Error | null }>((resolve) => {
+      this.#child.once('error', (error) => resolve({ code: null, error }));
+      this.#child.once('exit', (code) => resolve({ code, error: null }));
+    });
+    this.process = {
+      stdout: out.own,
+      stderr: err.own,
+      kill: () => this.#end('stopped'),
+      ended: this.#run(machine, run, exited, err.own, signal),
+    };
+    this.process.ended.catch(() => {});
+    if (this.#child.pid === undefined) return;
+    // bwrap reads its options to their end before it makes a process, so all of them are born inside.
+    cgroup?.join(this.#child.pid);
+    this.#feed(machine, run);
+  }
+
+  #feed(machine: Machine, run: SandboxRun): void {
+    const uid = process.getuid?.() ?? -1;
+    const gid = process.getgid?.() ?? -1;
+    const send = (stream: Duplex, bytes: string | Uint8Array): void => {
+      stream.on('error', () => {}); // It ended before it read all; its end says why.
+      stream.end(bytes);
+    };
+    for (const { fd, text } of ownFiles(uid, gid)) send(this.#stream(fd), text);
+    send(this.#stream(FD.seccomp), machine.seccomp);
+    send(this.#stream(FD.stdin), run.stdin ?? '');
+    this.#gate();
+    this.#readStatus();
+    const options = bwrapOptions(machine.layout, run, uid, gid);
+    const broken = options.find((option) => option.includes('\0'));
+    if (broken !== undefined) this.#end('stopped');
+    else send(this.#stream(FD.args), `${options.join('\0')}\0`);
+  }
+
+  #stream(fd: number): Duplex {
+    const stream = this.#child.stdio[fd];
+    if (!(stream instanceof Duplex)) throw new SuperfleetError('SF_INTERNAL', `descriptor ${fd} is no pipe`);
+    return stream;
+  }
+
+  /** Lets the task go once it is told that nothing can outlive this process. */
+  #gate(): void {
+    const gate = this.#stream(FD.gate);
+    gate.on('error', () => {});
+    gate.once('data', () => {
+      this.#ready = true;
+      if (this.#killedBy !== null) gate.destroy();
+      else gate.end('go\n');
+    });
+  }
+
+  #readStatus(): void {
+    const status = this.#stream(FD.status);
+    let text = '';
+    status.on('error', () => {});
+    status.on('data', (bytes: Buffer) => {
+      if (this.#init !== null) return;
+      text += bytes.toString('latin1');
+      const pid = Number(/"child-pid":\s*(\d+)[\s,}]/.exec(text)?.[1] ?? 0);
+      if (pid === 0) return;
+      const stat = processStat(pid);
+      this.#init = { pid, started: stat?.started ?? 'gone' };
+      if (this.#killedBy !== null) this.#killTree();
+    });
+  }
+
+  #end(why: Bound): void {
+    this.#killedBy ??= why;
+    this.#killTree();
+  }
+
+  /**
+   * Kills init, and the kernel everything in its pid namespace. Before bwrap has said who init is there is nobody to
+   * kill: bwrap alone would leave an init behind that is not yet bound to it.
+   */
+  #killTree(): void {
+    this.#cgroup?.kill();
+    if (this.#init === null || !this.#initLives()) return;
+    try {
+      process.kill(this.#init.pid, 'SIGKILL');
+    } catch {
+      // It is gone.
+    }
+  }
+
+  /** A zombie init has no namespace any more: the kernel makes it one when all others in it are gone. */
+  #initLives(): boolean {
+    if (this.#init === null) return false;
+    const stat = processStat(this.#init.pid);
+    return stat !== null && stat.started === this.#init.started && stat.state !== 'Z' && stat.state !== 'X';
+  }
+
+  async #run(
+    machine: Machine,
+    run: SandboxRun,
+    exited: Promise<{ code: number | null; error: Error | null }>,
+    stderr: Readable,
+    signal: AbortSignal,
+  ): Promise<SandboxEnd> {
+    const stop = (): void => this.#end('stopped');
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    const cgroup =
+      this.#cgroup === null
+        ? null
+        : {
+            run: this.#cgroup,
+            memory: machine.cgroups.memory !== null,
+            processes: machine.cgroups.pids !== null,
+          };
+    const watch = watchRun(this.#child.pid ?? 0, run.limits, cgroup, (bound) => this.#end(bound));
+    const { code, error } = await exited;
+    watch.stop();
+    signal.removeEventListener('abort', stop);
+    if (error !== null) throw this.#neverStarted(error.message, error);
+    await this.#gone();
+    const wallMs = performance.now() - this.#began;
+    if (this.#killedBy === null && this.#cgroup?.outOfMemory()) this.#killedBy = 'memory';
+    if (this.#killedBy === null && code === EXIT_FILE_SIZE && run.limits.diskBytes !== null)
+      this.#killedBy = 'disk';
+    await this.#removeCgroup();
+    if (this.#killedBy !== null)
+      return { exitCode: null, killedBy: this.#killedBy, signal: 'SIGKILL', wallMs };
+    if (!this.#ready) throw this.#neverStarted(words(stderr) ?? `bwrap ended with ${code}`);
+    return { exitCode: code, killedBy: null, signal: this.#child.signalCode, wallMs };
+  }
+
+  #neverStarted(why: string, cause?: unknown): SuperfleetError {
+    return noSandbox(`the sandbox could not be set up: ${why}`, 'run `mesh-node doctor`', cause);
+  }
+
+  /** bwrap ends with the task's first process; whatever that left behind dies with init, a moment later. */
+  async #gone(): Promise<void> {
+    const deadline = performance.now() + GONE_MS_MAX;
+    for (let wait = 0; this.#initLives() || this.#cgroup?.empty() === false; wait = Math.min(20, wait + 1)) {
+      this.#killTree();
+      if (performance.now() > deadline) {
+        throw noSandbox(
+          'processes of a task could not be ended',
+          'look for processes in state D; restart the machine',
+        );
+      }
+      await delay(wait);
+    }
+  }
+
+  async #removeCgroup(): Promise<void> {
+    for (let wait = 0; wait < 10 && this.#cgroup?.remove() === false; wait += 1) await delay(wait);
+  }
+}
+
+/** What bwrap said before it gave up, if nobody has read it yet; it stays readable. */
+function words(stderr: Readable): string | null {
+  if (stderr.readableFlowing === true) return null;
+  const said: unknown = stderr.read();
+  if (!Buffer.isBuffer(said)) return null;
+  stderr.unshift(said);
+  return said.toString('utf8', 0, WORDS_MAX).trim();
+}
