@@ -92,21 +92,27 @@ export function parseLine(line: Uint8Array): Line {
   if (line.length + 1 > entryLineBytesMax)
     throw new LineFault(`a line of more than ${entryLineBytesMax} bytes`);
   const text = Buffer.from(line.buffer, line.byteOffset, line.length).toString('utf8');
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new LineFault('a line that is no JSON');
-  }
-  if (!Buffer.from(JSON.stringify(value)).equals(line)) {
+  const value = parsedJson(text);
+  if (value === undefined) throw new LineFault('a line that is no JSON');
+  if (!Buffer.from(value.text).equals(line)) {
     throw new LineFault('a line that is not written in the one form of its value');
   }
-  return text.startsWith('{"checkpoint"') ? parseCheckpointLine(value) : parseEntryLine(value, text);
+  return text.startsWith('{"checkpoint"') ? parseCheckpointLine(value.of) : parseEntryLine(value.of, text);
 }
 
 /** The entry with its body's type known to the compiler; null where this program does not know the type. */
 export function asKnownEntry(entry: Entry): KnownEntry | null {
   return isEventType(entry.type) ? (entry as KnownEntry) : null;
+}
+
+/** The value of a JSON text, and the text that is written for it. Nesting that the engine cannot follow is none. */
+function parsedJson(text: string): { of: unknown; text: string } | undefined {
+  try {
+    const of: unknown = JSON.parse(text);
+    return { of, text: JSON.stringify(of) };
+  } catch {
+    return undefined;
+  }
 }
 
 function parseCheckpointLine(value: unknown): Line {
