@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { writeFileAtomic } from '../../node/folder.ts';
+import { writeFileAtomic } from '../../node/atomic-file.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
 
@@ -86,7 +86,7 @@ export class SecretStore {
       .catch(() => {})
       .then(() => {
         const text = JSON.stringify({ format: 1, secrets: Object.fromEntries(this.#values) });
-        return writeFileAtomic(this.#path, text, 0o600);
+        return writeFileAtomic(this.#path, text);
       });
     return this.#saving;
   }

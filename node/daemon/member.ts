@@ -14,17 +14,11 @@ import {
 import type { AttemptRunner } from '../attempt/types.ts';
 import type { Clock, MemberEffect, MemberInput } from '../core/types.ts';
 import type { Session, SessionHandlers } from '../network/session.ts';
+import type { TailSource, TailSources } from '../network/tail-source.ts';
 
 /** What the driver needs of the member core. */
 export interface SteppedCore {
   step(input: MemberInput, clock: Clock): MemberEffect[];
-}
-
-/** Live output of running attempts, kept for whoever asks (the tail protocol). */
-export interface OutputSink {
-  open(lease: Lease): void;
-  write(lease: Lease, bytes: Uint8Array): void;
-  end(lease: Lease): void;
 }
 
 export interface MemberDriverOptions {
@@ -36,7 +30,8 @@ export interface MemberDriverOptions {
   fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
   /** A newer roster waits as this blob: fetches, verifies and keeps it; resolves with the version now held. */
   roster(blob: BlobId): Promise<number>;
-  output: OutputSink;
+  /** Live output of running attempts, kept for whoever asks. */
+  tails: TailSources;
   /** The newest checkpoint of the log this member ever saw, for its disk (promises 2 and 5). */
   keepCheckpoint(checkpoint: string): void;
   /** The mesh knows this machine by another name than it asked for. */
@@ -170,24 +165,29 @@ export class MemberDriver {
     const key = leaseKey(lease);
     if (this.#running.has(key)) return;
     const abort = new AbortController();
-    this.#options.output.open(lease);
-    const done = this.#run(assignment, lease, abort.signal).then((input) => {
+    const output = this.#options.tails.open(task, attempt);
+    const done = this.#run(assignment, lease, output, abort.signal).then((input) => {
       this.#running.delete(key);
-      this.#options.output.end(lease);
+      output.end(input.type === 'finished' ? 'finished' : 'stopped');
       this.#step(input);
       if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     });
     this.#running.set(key, { abort, done });
   }
 
-  async #run(assignment: Assignment, lease: Lease, signal: AbortSignal): Promise<MemberInput> {
+  async #run(
+    assignment: Assignment,
+    lease: Lease,
+    output: TailSource,
+    signal: AbortSignal,
+  ): Promise<MemberInput> {
     try {
       const result = await this.#options.runner.run(
         assignment,
         {
           started: () => this.#step({ type: 'started', lease }),
           progress: (phase, logBytes) => this.#step({ type: 'progress', lease, phase, logBytes }),
-          output: (bytes) => this.#options.output.write(lease, bytes),
+          output: (bytes) => output.write(bytes),
           fetch: (blobs, ending) => this.#options.fetch(blobs, ending),
         },
         signal,

@@ -1,0 +1,229 @@
+import { randomBytes } from 'node:crypto';
+import type { Entry } from '../../ledger/entry.ts';
+import type { Actor } from '../../ledger/events.ts';
+import type { IndexStore } from '../../ledger/index-store.ts';
+import type { Log } from '../../ledger/log.ts';
+import { resolveMember } from '../../ledger/state/members.ts';
+import type { MeshState } from '../../ledger/state/state.ts';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { InviteObject, NodeObject, TaskDetail } from '../../node/api/objects.ts';
+import type { BlobStore } from '../../node/blobs/types.ts';
+import type { Host } from '../../node/network/host.ts';
+import type { JoinServer } from '../../node/network/join-server.ts';
+import type { TailSources } from '../../node/network/tail-source.ts';
+import { encodeReceiptFile } from '../../protocol/bundle.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Role } from '../../protocol/ids.ts';
+import { encodeInvite, newInviteSecret, secretHash } from '../../protocol/invite.ts';
+import { envelopeBytesMax } from '../../protocol/limits.ts';
+import { parseSigned } from '../../protocol/statement.ts';
+import { TERMINAL_STATES } from '../../protocol/task.ts';
+import type {
+  ApproveOptions,
+  HubPort,
+  InviteOptions,
+  LedgerProgress,
+  LedgerReport,
+  Right,
+} from '../api/port.ts';
+import type { Operation } from '../core/types.ts';
+import type { FounderDriver } from './founder.ts';
+import { taskLog } from './logs.ts';
+import type { Notary } from './roster.ts';
+import type { SecretStore } from './secrets.ts';
+import { TaskWatch } from './watch.ts';
+
+export interface PortParts {
+  driver: FounderDriver;
+  state(): MeshState;
+  log: Log;
+  /** Verifies the whole log anew from its files. */
+  verifyLog(progress: (at: LedgerProgress) => void, signal: AbortSignal): Promise<LedgerReport>;
+  index: IndexStore;
+  blobs: BlobStore;
+  host: Host;
+  join: JoinServer;
+  notary: Notary;
+  genesisLine: string;
+  secrets: SecretStore;
+  own: TailSources;
+  stop(): void;
+}
+
+/** Entries about one task that are shown; a task has a few dozen. */
+const HISTORY_MAX = 1000;
+const RIGHTS: Record<Right, readonly Role[]> = {
+  view: ['viewer', 'submitter', 'operator', 'replica'],
+  submit: ['submitter', 'operator'],
+  operate: ['operator'],
+};
+
+/** `/v1`'s view of the founder's process: every act goes through the core, every read rests on what is durable. */
+export class FounderPort implements HubPort {
+  readonly #parts: PortParts;
+  readonly #watch: TaskWatch;
+
+  constructor(parts: PortParts) {
+    this.#parts = parts;
+    this.#watch = new TaskWatch(parts.log);
+  }
+
+  get blobs(): BlobStore {
+    return this.#parts.blobs;
+  }
+
+  request(operation: Operation, by: Actor, correlation: string | null): Promise<unknown> {
+    const carried =
+      operation.op === 'task.submit' && operation.correlation === null
+        ? { ...operation, correlation }
+        : operation;
+    return this.#parts.driver.request(carried, by);
+  }
+
+  allowed(by: Actor, right: Right): boolean {
+    if (by.kind !== 'peer') return true;
+    const member = resolveMember(this.#parts.state().members, by.peer);
+    return member?.roles.some((role) => RIGHTS[right].includes(role)) ?? false;
+  }
+
+  async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {
+    const { host, state, log } = this.#parts;
+    const { lifetimeMs, uses, roles, labels, owner } = options;
+    const addresses = host.addresses().map((address) => address.replace(/\/p2p\/[^/]+$/, ''));
+    // Other machines cannot dial this one's loopback: it is named last, and only where there is nothing else first.
+    addresses.sort((a, b) => Number(isLoopback(a)) - Number(isLoopback(b)));
+    const secret = newInviteSecret((length) => randomBytes(length));
+    const expiresAt = Date.now() + lifetimeMs;
+    await this.#parts.driver.request(
+      {
+        op: 'invite.create',
+        invite: { invite: secretHash(secret), expiresAt, uses, roles, labels, owner, by },
+      },
+      by,
+    );
+    const founder = state().mesh.genesis?.founder ?? host.peer;
+    const token = encodeInvite({ mesh: log.meshId, founder, addresses, secret, expiresAt, roles });
+    return { token, expiresAt, uses, roles, labels };
+  }
+
+  async pendingJoins(): Promise<NodeObject[]> {
+    return this.#parts.join.pending().map(({ peer, name, owner, code }) => ({
+      id: peer,
+      name,
+      owner,
+      roles: [],
+      state: 'pending' as const,
+      code,
+      slots: { used: 0, total: 0 },
+      models: [],
+      tools: {},
+      labels: {},
+      limits: null,
+      lag: null,
+    }));
+  }
+
+  async approve(options: ApproveOptions, by: Actor): Promise<NodeObject> {
+    const { driver, join, notary } = this.#parts;
+    const { peer } = await join.approve(options.code, async (applicant) => {
+      const via = { kind: 'approval' as const, code: options.code, roles: options.roles };
+      const name = options.name ?? applicant.name;
+      const owner = options.owner ?? applicant.owner;
+      await driver.request({ op: 'member.admit', peer: applicant.peer, name, owner, via }, by);
+      return notary.admitted(applicant.peer);
+    });
+    return (await driver.request({ op: 'node.get', member: peer }, by)) as NodeObject;
+  }
+
+  async reject(code: string, by: Actor): Promise<void> {
+    const { peer, name } = this.#parts.join.reject(code);
+    await this.#parts.driver.request({ op: 'member.reject', peer, name }, by);
+  }
+
+  async secretSet(name: string, value: Uint8Array, by: Actor): Promise<void> {
+    await this.#parts.secrets.set(name, value);
+    await this.#parts.driver.request({ op: 'secret.set', name }, by);
+    this.#parts.driver.step({ type: 'secrets', values: this.#parts.secrets.values });
+  }
+
+  async secretRemove(name: string, by: Actor): Promise<void> {
+    await this.#parts.driver.request({ op: 'secret.remove', name }, by);
+    await this.#parts.secrets.remove(name);
+    this.#parts.driver.step({ type: 'secrets', values: this.#parts.secrets.values });
+  }
+
+  logs(task: string, options: { follow: boolean; signal: AbortSignal }): AsyncIterable<Uint8Array> {
+    const { blobs, host, own, state } = this.#parts;
+    const find = (id: string): TaskRecord | undefined => state().tasks.byId.get(id);
+    return taskLog({ task: find, blobs, host, own, watch: this.#watch }, task, options);
+  }
+
+  async receiptFile(id: string): Promise<Uint8Array> {
+    const { state, notary, genesisLine } = this.#parts;
+    const task = state().tasks.byId.get(id);
+    if (task === undefined) throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`);
+    const executed = task.accepted ?? task.lastEnd;
+    if (executed === null || executed.envelope === null) {
+      throw new SuperfleetError('SF_CONFLICT', `task ${id} has no receipt`, {
+        expected: 'a task that a member has executed',
+        got: task.state,
+        hint: 'a receipt is there once the task was executed: mesh-hub task describe ID',
+      });
+    }
+    const verification = task.accepted === null ? null : task.verification;
+    const peers = new Set([executed.member, ...(verification === null ? [] : [verification.member])]);
+    return encodeReceiptFile({
+      format: 'superfleet-receipt/1',
+      receipt: parseSigned(await this.#small(executed.envelope)),
+      verification: verification === null ? null : parseSigned(await this.#small(verification.envelope)),
+      genesis: genesisLine,
+      handovers: [],
+      certificates: [...peers].map((peer) => notary.certificate(peer)),
+    });
+  }
+
+  async history(task: string): Promise<Entry[]> {
+    const { index, log, state } = this.#parts;
+    if (!state().tasks.byId.has(task)) throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${task}`);
+    const indexes = (await index.history(task)).slice(-HISTORY_MAX);
+    const entries: Entry[] = [];
+    for (const at of indexes) entries.push(...(await log.read(at, 1)));
+    return entries;
+  }
+
+  get ledger(): HubPort['ledger'] {
+    const { log, verifyLog } = this.#parts;
+    return {
+      verify: verifyLog,
+      tail: (from, { follow, signal }) => (follow ? log.tail(from, signal) : log.entries(from)),
+      export: (signal) => log.export(signal),
+    };
+  }
+
+  async *watch(id: string, signal: AbortSignal): AsyncGenerator<TaskDetail> {
+    for await (const _ of this.#watch.changes(id, signal)) {
+      const operation: Operation = { op: 'task.get', task: id };
+      const task = (await this.#parts.driver.request(operation, { kind: 'founder' })) as TaskDetail;
+      yield task;
+      if (TERMINAL_STATES.has(task.state)) return;
+    }
+  }
+
+  stop(): void {
+    this.#parts.stop();
+  }
+
+  async #small(blob: string): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const part of this.#parts.blobs.read(blob)) {
+      bytes += part.byteLength;
+      if (bytes > envelopeBytesMax)
+        throw new SuperfleetError('SF_NOT_PROVED', 'a receipt of this size is none');
+      parts.push(part);
+    }
+    return Buffer.concat(parts);
+  }
+}
+
+const isLoopback = (address: string): boolean => /^\/ip4\/127\.|^\/ip6\/::1\//.test(address);
