@@ -44,6 +44,8 @@ export function failedStart(thrown: unknown): SandboxProcess {
 
 /** A killed init takes the whole pid namespace with it; how long that may take before it is called a defect. */
 const GONE_MS_MAX = 30_000;
+/** Waits of 0, 1, 2 … ms: over a second in all. What stays even then, the next start as root sweeps. */
+const REMOVE_TRIES = 50;
 /** SIGXFSZ as bwrap reports it: a file reached the size limit, which is the workspace's. */
 const EXIT_FILE_SIZE = 128 + 25;
 /** Bytes of bwrap's own words kept for the error. */
@@ -214,7 +216,7 @@ class Running {
     if (this.#killedBy === null && this.#cgroup?.outOfMemory()) this.#killedBy = 'memory';
     if (this.#killedBy === null && code === EXIT_FILE_SIZE && run.limits.diskBytes !== null)
       this.#killedBy = 'disk';
-    await this.#removeCgroup();
+    void this.#removeCgroup();
     if (this.#killedBy !== null)
       return { exitCode: null, killedBy: this.#killedBy, signal: 'SIGKILL', wallMs };
     if (!this.#ready) throw this.#neverStarted(words(stderr) ?? `bwrap ended with ${code}`);
@@ -240,8 +242,9 @@ class Running {
     }
   }
 
+  /** The kernel lets go of a folder a moment after its last process; nobody waits for that. */
   async #removeCgroup(): Promise<void> {
-    for (let wait = 0; wait < 10 && this.#cgroup?.remove() === false; wait += 1) await delay(wait);
+    for (let wait = 0; wait < REMOVE_TRIES && this.#cgroup?.remove() === false; wait += 1) await delay(wait);
   }
 }
 

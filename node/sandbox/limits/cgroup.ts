@@ -196,6 +196,11 @@ function tryRemove(folder: string): boolean {
 export function removeCgroups(slots: CgroupSlots): void {
   for (const slot of new Set([slots.memory, slots.pids, slots.unified])) {
     if (slot === null || !existsSync(slot.folder)) continue;
+    try {
+      if (slot.version === 2) writeFileSync(join(dirname(slot.folder), 'cgroup.procs'), String(process.pid));
+    } catch {
+      // Not allowed back up; the next start as root sweeps what stays.
+    }
     for (const name of ['node', ...readdirSync(slot.folder)]) tryRemove(join(slot.folder, name));
     tryRemove(slot.folder);
   }
