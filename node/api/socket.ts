@@ -19,7 +19,8 @@ export const socketPathBytesMax = 107;
 /** Folder of what lives only while the process does: socket, pid, logs of `--detach`. Mode 0700. */
 export const runFolder = (dir: string): string => join(dir, 'run');
 export const socketPath = (dir: string): string => join(runFolder(dir), 'api.sock');
-export const pidPath = (dir: string): string => join(runFolder(dir), 'pid');
+/** Mark of the process that listens (not the lock's pid file: this one tells a reused pid from the process). */
+export const markPath = (dir: string): string => join(runFolder(dir), 'process.json');
 export const detachedLogPath = (dir: string): string => join(runFolder(dir), 'detached.log');
 
 /** Makes the run folder, or takes it if it is this user's, a real folder and closed to others. */
@@ -101,7 +102,7 @@ export function lives(mark: ProcessMark): boolean {
 /** The mark a running process left in the run folder; null where there is none to be believed. */
 export function readMark(dir: string): ProcessMark | null {
   try {
-    const value = JSON.parse(readFileSync(pidPath(dir), 'utf8')) as Partial<ProcessMark>;
+    const value = JSON.parse(readFileSync(markPath(dir), 'utf8')) as Partial<ProcessMark>;
     if (!Number.isSafeInteger(value.pid) || (value.pid ?? 0) < 2) return null;
     return { pid: value.pid as number, started: typeof value.started === 'string' ? value.started : null };
   } catch {
@@ -139,7 +140,7 @@ export async function listenOn(server: Server, dir: string): Promise<ApiSocket> 
     });
   }
   chmodSync(path, 0o600);
-  writeFileSync(pidPath(dir), JSON.stringify(markOf(process.pid)), { mode: 0o600 });
+  writeFileSync(markPath(dir), JSON.stringify(markOf(process.pid)), { mode: 0o600 });
   return {
     path,
     close: async () => {
@@ -149,7 +150,7 @@ export async function listenOn(server: Server, dir: string): Promise<ApiSocket> 
       });
       reachable.release();
       rmSync(path, { force: true });
-      rmSync(pidPath(dir), { force: true });
+      rmSync(markPath(dir), { force: true });
     },
   };
 }

@@ -114,7 +114,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       token:
         operands[0] === undefined
           ? null
-          : v.matching('the token', /^\S{1,4096}$/, 'a token of "mesh-hub invite"')(operands[0]),
+          : v.matching('the token', /^[^\0]{1,8192}$/, 'a token of "mesh-hub invite"')(operands[0]),
       mesh: (options.mesh as string | undefined) ?? null,
       owner: (options.owner as string | undefined) ?? null,
       ...readWork(options),

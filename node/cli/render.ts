@@ -1,6 +1,6 @@
 import type { Entry } from '../../ledger/entry.ts';
+import { escapeLine } from '../../protocol/escape.ts';
 import type { MeshObject, NodeObject, Party, TaskObject } from '../api/objects.ts';
-import { visibleLine } from './visible.ts';
 
 /** Objects as text for a person. Whatever came from elsewhere is made visible first; absent values are `-`. */
 
@@ -15,7 +15,7 @@ export const painter =
 
 export function cell(value: unknown): string {
   if (value === null || value === undefined || value === '') return '-';
-  return visibleLine(
+  return escapeLine(
     typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value),
   );
 }

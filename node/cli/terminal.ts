@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import { visibleLine } from './visible.ts';
+import { escapeLine } from '../../protocol/escape.ts';
 
 /** Where a command reads and writes, and what it knows of its surroundings; tests give their own. */
 export interface Terminal {
@@ -120,7 +120,7 @@ export class Voice {
     if (error.expected !== null) lines.push(`  expected: ${error.expected}`);
     if (error.got !== null) lines.push(`  got: ${error.got}`);
     if (error.hint !== null) lines.push(`  try: ${error.hint}`);
-    stderr.write(`${lines.map(visibleLine).join('\n')}\n`);
+    stderr.write(`${lines.map(escapeLine).join('\n')}\n`);
   }
 
   get colours(): boolean {

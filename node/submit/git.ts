@@ -1,0 +1,107 @@
+import { existsSync } from 'node:fs';
+import { simpleGit } from 'simple-git';
+import { SuperfleetError } from '../../protocol/errors.ts';
+
+/**
+ * Git on the submitter's own repository, which is trusted as every git command they type trusts it. What came from a
+ * member is only ever a bundle file here: its bytes go through `quarantine.ts` first.
+ */
+export type Git = (args: string[]) => Promise<string>;
+
+/** Git said no: its exit code and its words. */
+export class GitFailed extends Error {
+  readonly exitCode: number;
+  readonly stderr: string;
+
+  constructor(exitCode: number, stderr: string) {
+    super(stderr.trim().split('\n').slice(-3).join(' ') || `git ended with ${exitCode}`);
+    this.exitCode = exitCode;
+    this.stderr = stderr;
+  }
+}
+
+/** What git may know of the surroundings: identity and place, and nothing that names another repository. */
+const KEPT = ['PATH', 'HOME', 'XDG_CONFIG_HOME', 'USER', 'LOGNAME', 'TMPDIR'];
+const IDENTITY = ['GIT_AUTHOR_NAME', 'GIT_AUTHOR_EMAIL', 'GIT_COMMITTER_NAME', 'GIT_COMMITTER_EMAIL'];
+const FIXED = {
+  LC_ALL: 'C',
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_OPTIONAL_LOCKS: '0',
+  // Replaced objects are this clone's affair: what is sent is what everybody else has.
+  GIT_NO_REPLACE_OBJECTS: '1',
+};
+
+/** Nothing of the repository runs by itself: no hook (an in-tree hooks folder could be a task's), no monitor, no collection. */
+const QUIET = [
+  'core.hooksPath=/dev/null',
+  'core.fsmonitor=false',
+  'gc.auto=0',
+  'maintenance.auto=false',
+  'submodule.recurse=false',
+  'fetch.recurseSubmodules=false',
+  'fetch.writeCommitGraph=false',
+  'transfer.fsckObjects=true',
+  'fetch.fsckObjects=true',
+  'advice.detachedHead=false',
+];
+
+/** No git command of ours is silent for longer. */
+const silentMs = 10 * 60_000;
+
+export function gitIn(folder: string, env: Record<string, string | undefined>, signal?: AbortSignal): Git {
+  if (!existsSync(folder)) throw notThere(folder);
+  const kept = Object.fromEntries(
+    [...KEPT, ...IDENTITY]
+      .filter((name) => env[name] !== undefined)
+      .map((name) => [name, env[name] as string]),
+  );
+  const git = simpleGit({
+    baseDir: folder,
+    config: QUIET,
+    allowEnvironment: [...IDENTITY, ...Object.keys(FIXED)],
+    unsafe: { allowUnsafeHooksPath: true, allowUnsafeFsMonitor: true },
+    timeout: { block: silentMs },
+    ...(signal === undefined ? {} : { abort: signal }),
+    errors: (error, result) => {
+      if (error !== undefined) return error;
+      if (result.exitCode === 0) return undefined;
+      return new GitFailed(result.exitCode, Buffer.concat(result.stdErr).toString('utf8'));
+    },
+  }).env({ ...kept, ...FIXED });
+  return async (args) => {
+    try {
+      return await git.raw(args);
+    } catch (thrown) {
+      if (signal?.aborted === true) throw signal.reason;
+      if (/ENOENT/.test(String(thrown))) {
+        throw new SuperfleetError('SF_REPOSITORY', 'git cannot be run', {
+          expected: 'git on the PATH',
+          got: String(thrown),
+          hint: 'install git, or use --no-repo',
+          cause: thrown,
+        });
+      }
+      throw thrown;
+    }
+  };
+}
+
+/** Whether git's answer was yes (exit 0) or no (exit 1); anything else is thrown. */
+export async function gitSays(git: Git, args: string[]): Promise<boolean> {
+  try {
+    await git(args);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof GitFailed && [1, 128].includes(thrown.exitCode)) return false;
+    throw thrown;
+  }
+}
+
+/** `SF_REPOSITORY` for a folder that is none. */
+export function notThere(folder: string, said?: string): SuperfleetError {
+  return new SuperfleetError('SF_REPOSITORY', `there is no git repository at ${folder}`, {
+    expected: 'a git repository, or a folder inside one',
+    got: said ?? 'no such folder',
+    hint: '--repo PATH names one; --no-repo runs in an empty workspace',
+  });
+}

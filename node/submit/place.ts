@@ -1,0 +1,110 @@
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Client } from '../api/client.ts';
+import { GitFailed, gitIn } from './git.ts';
+import { download, type Given, otherRepository, quarantine } from './quarantine.ts';
+import { hasCommit, type Repository } from './repository.ts';
+import { TemporaryFolder } from './temporary.ts';
+
+export interface Work {
+  client: Client;
+  env: Record<string, string | undefined>;
+  signal?: AbortSignal;
+}
+
+export const branchOf = (task: string): string => `mesh/${task}`;
+
+/**
+ * Places branch `mesh/<task>` in the repository; nothing is checked out. A branch that is there at the same commit is
+ * left as it is; at another one it is `SF_EXISTS`, unless `force`.
+ */
+export async function placeBranch(
+  repository: Repository,
+  given: Given,
+  { client, env, signal }: Work,
+  force: boolean,
+): Promise<string> {
+  const branch = branchOf(given.task);
+  if (given.base !== null && !(await hasCommit(repository, given.base)))
+    throw otherRepository(repository, given.base);
+  const there = await branchCommit(repository, branch);
+  if (there === given.commit) return branch;
+  if (there !== null && !force) {
+    throw new SuperfleetError('SF_EXISTS', `branch ${branch} is there already, at another commit`, {
+      expected: given.commit,
+      got: there,
+      hint: 'give --force to move it, or rename your branch',
+    });
+  }
+  using folder = new TemporaryFolder();
+  const bundle = join(folder.path, 'result.bundle');
+  await download(client, given.bundle, bundle, signal);
+  const { path, ref } = await quarantine(given, bundle, repository, join(folder.path, 'q'), env, signal);
+  try {
+    await repository.git([
+      'fetch',
+      '--quiet',
+      '--no-tags',
+      '--no-write-fetch-head',
+      '--no-auto-gc',
+      '--no-recurse-submodules',
+      path,
+      `${force ? '+' : ''}${ref}:refs/heads/${branch}`,
+    ]);
+  } catch (thrown) {
+    if (!(thrown instanceof GitFailed)) throw thrown;
+    throw new SuperfleetError('SF_REPOSITORY', `git could not place branch ${branch}`, {
+      expected: 'a repository that can be written to, with the branch not checked out',
+      got: thrown.message,
+      cause: thrown,
+    });
+  }
+  return branch;
+}
+
+/** The commit a local branch is at; null: there is no such branch. */
+export async function branchCommit({ git }: Repository, branch: string): Promise<string | null> {
+  try {
+    return (await git(['rev-parse', '--verify', '--quiet', `refs/heads/${branch}`])).trim();
+  } catch (thrown) {
+    if (thrown instanceof GitFailed) return null;
+    throw thrown;
+  }
+}
+
+/**
+ * The patch from the task's base to its commit, as bytes. Where the commit is not in the repository the bundle is looked
+ * at in quarantine; the repository is only read.
+ */
+export async function* patchOf(
+  repository: Repository | null,
+  given: Given,
+  { client, env, signal }: Work,
+): AsyncGenerator<Uint8Array> {
+  using folder = new TemporaryFolder();
+  let git = repository?.git;
+  if (git === undefined || repository === null || !(await hasCommit(repository, given.commit))) {
+    if (given.base !== null && (repository === null || !(await hasCommit(repository, given.base)))) {
+      throw otherRepository(repository, given.base);
+    }
+    const bundle = join(folder.path, 'result.bundle');
+    await download(client, given.bundle, bundle, signal);
+    const { path } = await quarantine(given, bundle, repository, join(folder.path, 'q'), env, signal);
+    git = gitIn(path, env, signal);
+  }
+  const patch = join(folder.path, 'patch');
+  const between =
+    given.base === null ? ['--root', '--no-commit-id', given.commit] : [given.base, given.commit];
+  await git([
+    'diff-tree',
+    '-p',
+    '--binary',
+    '--no-ext-diff',
+    '--no-textconv',
+    '--no-color',
+    `--output=${patch}`,
+    ...between,
+  ]);
+  yield* createReadStream(patch);
+}

@@ -1,0 +1,138 @@
+import { basename, dirname, resolve } from 'node:path';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { type Git, GitFailed, gitIn, notThere } from './git.ts';
+
+/** The submitter's repository. */
+export interface Repository {
+  git: Git;
+  /** Top of the work tree, or the bare repository. */
+  folder: string;
+  bare: boolean;
+  /** Where its objects lie; shared by all work trees. */
+  objects: string;
+  objectFormat: 'sha1' | 'sha256';
+  /** Last part of its path, for people. */
+  name: string;
+}
+
+export interface Surroundings {
+  cwd: string;
+  env: Record<string, string | undefined>;
+  signal?: AbortSignal;
+}
+
+/** The repository at `path`, or the one around the current folder. `SF_REPOSITORY` where there is none to work with. */
+export async function openRepository(
+  path: string | null,
+  { cwd, env, signal }: Surroundings,
+): Promise<Repository> {
+  const start = resolve(cwd, path ?? '.');
+  let lines: string[];
+  let git = gitIn(start, env, signal);
+  try {
+    const facts = await git([
+      'rev-parse',
+      '--path-format=absolute',
+      '--is-bare-repository',
+      '--is-shallow-repository',
+      '--show-object-format',
+      '--git-common-dir',
+      '--git-path',
+      'objects',
+    ]);
+    lines = facts.trimEnd().split('\n');
+  } catch (thrown) {
+    if (!(thrown instanceof GitFailed)) throw thrown;
+    if (/dubious ownership/.test(thrown.stderr)) {
+      throw new SuperfleetError('SF_REPOSITORY', `git does not trust ${start}: it belongs to another user`, {
+        expected: 'a repository of this user',
+        got: 'dubious ownership',
+        hint: `git config --global --add safe.directory ${start}`,
+        cause: thrown,
+      });
+    }
+    throw notThere(start, thrown.message);
+  }
+  const [bare, shallow, objectFormat, common = '', objects = ''] = lines;
+  if (shallow === 'true') {
+    throw new SuperfleetError('SF_REPOSITORY', 'the repository is a shallow clone: its history is cut off', {
+      expected: 'a repository with its whole history',
+      got: `a shallow clone at ${start}`,
+      hint: 'git fetch --unshallow',
+    });
+  }
+  let folder = common;
+  if (bare !== 'true') {
+    folder = (await git(['rev-parse', '--path-format=absolute', '--show-toplevel'])).trimEnd();
+    git = gitIn(folder, env, signal);
+  }
+  const holder = basename(common) === '.git' ? dirname(common) : common;
+  return {
+    git,
+    folder,
+    bare: bare === 'true',
+    objects,
+    objectFormat: objectFormat === 'sha256' ? 'sha256' : 'sha1',
+    name:
+      basename(holder)
+        .replace(/\.git$/, '')
+        .slice(0, 128) || 'repository',
+  };
+}
+
+/** The commit a person means by `ref`; `SF_REPOSITORY` names what does not exist. */
+export async function resolveRef(repository: Repository, ref: string): Promise<string> {
+  const found = ref.startsWith('-') || ref.length > 256 ? null : await commitOf(repository, ref);
+  if (found !== null) return found;
+  if ((await commitOf(repository, 'HEAD')) === null && ref === 'HEAD') {
+    throw new SuperfleetError('SF_REPOSITORY', `the repository ${repository.folder} has no commit yet`, {
+      expected: 'at least one commit',
+      got: 'an empty repository',
+      hint: 'commit something, or use --no-repo',
+    });
+  }
+  throw new SuperfleetError('SF_REPOSITORY', `no commit is named ${ref} in ${repository.folder}`, {
+    expected: 'a commit, branch or tag that exists here',
+    got: ref,
+    hint: 'git branch --all, git tag',
+  });
+}
+
+async function commitOf({ git }: Repository, ref: string): Promise<string | null> {
+  try {
+    const text = (await git(['rev-parse', '--verify', '--quiet', `${ref}^{commit}`])).trim();
+    return /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(text) ? text : null;
+  } catch (thrown) {
+    if (thrown instanceof GitFailed) return null;
+    throw thrown;
+  }
+}
+
+/** Whether this repository has the commit. */
+export async function hasCommit(repository: Repository, commit: string): Promise<boolean> {
+  return (await commitOf(repository, commit)) === commit;
+}
+
+/** One path of `git status`: two letters, and the path (of a rename: both). */
+export interface Change {
+  code: string;
+  path: string;
+}
+
+/** Everything in the work tree that is not in HEAD, ignored files left out. */
+export async function uncommitted(repository: Repository): Promise<Change[]> {
+  if (repository.bare) return [];
+  const parts = (await repository.git(['status', '--porcelain=v1', '-z', '--untracked-files=all'])).split(
+    '\0',
+  );
+  const changes: Change[] = [];
+  for (let at = 0; at < parts.length; at++) {
+    const part = parts[at] ?? '';
+    if (part.length < 4) continue;
+    const code = part.slice(0, 2);
+    changes.push({ code, path: part.slice(3) });
+    // A rename or copy is followed by where it came from.
+    if (/[RC]/.test(code)) changes.push({ code, path: parts[++at] ?? '' });
+  }
+  return changes;
+}

@@ -1,0 +1,141 @@
+import { createReadStream, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { blobBytesMax } from '../../protocol/limits.ts';
+import type { ResultBlob } from '../../protocol/session.ts';
+import type { RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
+import type { Client } from '../api/client.ts';
+import { GitFailed, gitIn } from './git.ts';
+import { type Repository, resolveRef } from './repository.ts';
+import { bareBeside, TemporaryFolder } from './temporary.ts';
+
+/** Recent commits the founder is asked about. */
+export const candidatesMax = 256;
+/** Commits a bundle may rest on (the log's bound); past it the bundle is whole. */
+const prerequisitesMax = 64;
+
+/** A bundle on this disk, not yet sent. Its bytes are `header`, then the file from `packOffset` on. */
+export interface MadeBundle {
+  path: string;
+  header: Buffer;
+  packOffset: number;
+  bytes: number;
+  commit: string;
+  prerequisites: string[];
+}
+
+/** What a task says about its repository: where it stands and which it is. */
+export async function describeInput(repository: Repository, ref: string): Promise<RepositoryInput> {
+  const base = await resolveRef(repository, ref);
+  const roots = await repository.git(['rev-list', '--max-parents=0', base]);
+  return { id: roots.split('\n')[0] ?? '', name: repository.name, ref, base };
+}
+
+/**
+ * Writes a bundle of `base` and what `known` commits do not reach, into `folder`. With nothing known that `base` rests
+ * on, it is whole. The ref inside is `refs/heads/base`. The repository itself is only read.
+ */
+export async function makeBundle(
+  repository: Repository,
+  base: string,
+  known: string[],
+  folder: string,
+  env: Record<string, string | undefined>,
+  signal?: AbortSignal,
+): Promise<MadeBundle> {
+  const prerequisites = await newestOf(repository, known);
+  const beside = join(folder, 'beside.git');
+  const path = join(folder, 'base.bundle');
+  bareBeside(beside, repository, base);
+  const git = gitIn(beside, env, signal);
+  try {
+    const without = prerequisites.map((commit) => `^${commit}`);
+    await git(['bundle', 'create', '--quiet', path, 'refs/heads/base', ...without]);
+  } catch (thrown) {
+    if (!(thrown instanceof GitFailed)) throw thrown;
+    throw new SuperfleetError('SF_REPOSITORY', 'git could not bundle the repository', {
+      expected: 'a repository with all objects of its history',
+      got: thrown.message,
+      hint: 'git fsck says what is missing; a partial clone gets the rest by: git fetch --refetch --no-filter',
+      cause: thrown,
+    });
+  }
+  const { header, packOffset } = restOn(await readHeader(path), prerequisites);
+  const size = header.length + statSync(path).size - packOffset;
+  if (size > blobBytesMax) {
+    throw new SuperfleetError('SF_REPOSITORY', 'the repository is too large to be sent', {
+      expected: `a bundle of at most ${blobBytesMax} bytes`,
+      got: `${size} bytes`,
+    });
+  }
+  return { path, header, packOffset, bytes: size, commit: base, prerequisites };
+}
+
+/** A header of commit subjects is small; past this it is none. */
+const headerBytesMax = 16 * 1024 * 1024;
+
+/** What stands before the pack, the empty line included. */
+async function readHeader(path: string): Promise<Buffer> {
+  let head = Buffer.alloc(0);
+  for await (const chunk of createReadStream(path)) {
+    head = Buffer.concat([head, chunk as Buffer]);
+    const end = head.indexOf('\n\n');
+    if (end !== -1) return head.subarray(0, end + 2);
+    if (head.length > headerBytesMax) break;
+  }
+  throw new SuperfleetError('SF_INTERNAL', 'git wrote a bundle without an end of its header');
+}
+
+/**
+ * The same header resting on these commits instead of the boundary git names. Where branches were merged, the boundary
+ * has commits the mesh knows only as ancestors of what it was sent; whoever has the known ones has those too.
+ */
+function restOn(found: Buffer, prerequisites: string[]): { header: Buffer; packOffset: number } {
+  const lines = found.toString('latin1').trimEnd().split('\n');
+  const refs = lines.filter((line) => /^[0-9a-f]/.test(line));
+  const head = lines.filter((line) => /^[#@]/.test(line));
+  const text = [...head, ...prerequisites.map((commit) => `-${commit} `), ...refs, '', ''].join('\n');
+  return { header: Buffer.from(text, 'latin1'), packOffset: found.length };
+}
+
+/** The bundle's bytes as they are sent. */
+export async function* bundleBytes(made: MadeBundle): AsyncGenerator<Uint8Array> {
+  yield made.header;
+  yield* createReadStream(made.path, { start: made.packOffset, highWaterMark: 1024 * 1024 });
+}
+
+/** Those known commits that no other known one reaches: all the bundle has to rest on. */
+async function newestOf(repository: Repository, known: string[]): Promise<string[]> {
+  if (known.length < 2) return known;
+  const found = (await repository.git(['merge-base', '--independent', ...known])).trim().split('\n');
+  return found.length > prerequisitesMax ? [] : found;
+}
+
+/** Sends what the mesh lacks of `base`, and says how it got there; null: it has it already. */
+export async function sendBase(
+  client: Client,
+  repository: Repository,
+  base: string,
+  options: {
+    full: boolean;
+    env: Record<string, string | undefined>;
+    signal?: AbortSignal;
+    onBytes?: (bytes: number) => void;
+  },
+): Promise<RepositoryBundle | null> {
+  const { env, signal } = options;
+  let known: string[] = [];
+  if (!options.full) {
+    const recent = await repository.git(['rev-list', `--max-count=${candidatesMax}`, base]);
+    const commits = recent.trim().split('\n');
+    const answer = await client.post<{ commits?: unknown }>('/v1/repositories/known', { commits });
+    const held = new Set(Array.isArray(answer.commits) ? answer.commits : []);
+    known = commits.filter((commit) => held.has(commit));
+    if (known.includes(base)) return null;
+  }
+  using folder = new TemporaryFolder();
+  const made = await makeBundle(repository, base, known, folder.path, env, signal);
+  options.onBytes?.(made.bytes);
+  const sent = await client.upload<ResultBlob>('POST', '/v1/blobs', bundleBytes(made), signal);
+  return { commit: base, bundle: sent.blob, prerequisites: made.prerequisites };
+}
