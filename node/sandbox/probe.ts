@@ -1,0 +1,229 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { asSuperfleetError } from '../../protocol/errors.ts';
+import type { LimitKinds } from '../../protocol/session.ts';
+import { findProgram } from './host.ts';
+import { seccompProgram } from './seccomp.ts';
+import type { Sandbox } from './types.ts';
+
+export const BWRAP_MIN = [0, 8] as const;
+/** RLIMIT_NPROC counts per user namespace, and cgroup.kill exists, from here on. */
+export const KERNEL_MIN = [5, 14] as const;
+
+export interface Lack {
+  /** What is missing, in one sentence. */
+  what: string;
+  /** What a person can do about it: a command, a file's contents, or a plain no. */
+  remedy: string;
+}
+
+export interface SandboxReport {
+  /** Tasks can run here: the real profile ran, and what it must refuse it refused. */
+  works: boolean;
+  limitKinds: LimitKinds;
+  bwrap: string | null;
+  kernel: string;
+  lacks: Lack[];
+}
+
+const PROBE_MS = 10_000;
+
+/**
+ * Does this machine have a working sandbox? Runs the real profile once, with a task that tries what must fail, and
+ * looks for the reason when it does not work. Never throws.
+ */
+export async function probe(sandbox: Sandbox, signal?: AbortSignal): Promise<SandboxReport> {
+  const bwrap = bwrapVersion();
+  const kernel = release();
+  const lacks = await tryProfile(sandbox, signal);
+  const works = lacks.length === 0;
+  if (!works && process.getuid?.() !== 0) lacks.unshift(...findReasons(readFacts(bwrap, kernel)));
+  return { works, limitKinds: sandbox.limitKinds, bwrap, kernel, lacks };
+}
+
+/** Each line is `name yes|no`; every one must say yes. `echo` and `read` are the shell's own. */
+const SCRIPT = `
+say() { if "$@" 2>/dev/null; then echo "$label no"; else echo "$label yes"; fi; }
+label=usr-is-read-only; say touch /usr/.superfleet
+label=root-is-read-only; say touch /.superfleet
+label=proc-sys-is-read-only; say sh -c 'echo x > /proc/sys/kernel/core_pattern'
+label=no-nested-namespaces; say unshare --user true
+filter=no; while read -r name value; do [ "$name$value" = Seccomp:2 ] && filter=yes; done </proc/self/status
+echo "system-calls-are-filtered $filter"
+net=yes; while read -r name rest; do case "$name" in *:*) [ "\${name%%:*}" = lo ] || net=no;; esac; done </proc/net/dev
+echo "no-network $net"
+if echo x > /workspace/x; then echo "workspace-is-writable yes"; else echo "workspace-is-writable no"; fi
+`;
+const ANSWERS = 7;
+
+async function tryProfile(sandbox: Sandbox, signal?: AbortSignal): Promise<Lack[]> {
+  const workspace = mkdtempSync(join(tmpdir(), 'superfleet-probe-'));
+  try {
+    const run = sandbox.start(
+      {
+        argv: ['sh', '-c', SCRIPT],
+        env: {},
+        mounts: [{ from: workspace, to: '/workspace', writable: true }],
+        cwd: '/workspace',
+        limits: {
+          memoryBytes: 256 * 1024 * 1024,
+          processes: 32,
+          diskBytes: 1024 * 1024,
+          watchBytesIn: workspace,
+          wallMs: PROBE_MS,
+        },
+        stdin: null,
+      },
+      signal ?? AbortSignal.timeout(PROBE_MS),
+    );
+    const [out, complaint, end] = await Promise.all([text(run.stdout), text(run.stderr), run.ended]).catch(
+      async (thrown: unknown) => {
+        const said = await text(run.stderr).catch(() => '');
+        throw said === '' ? thrown : new Error(said.trim().slice(0, 500));
+      },
+    );
+    if (end.killedBy !== null)
+      return [{ what: `the trial run was ended (${end.killedBy})`, remedy: 'run it again' }];
+    return judge(out, complaint);
+  } catch (thrown) {
+    const error = asSuperfleetError(thrown);
+    return [{ what: error.message, remedy: error.hint ?? 'see the reasons above' }];
+  } finally {
+    rmSync(workspace, { recursive: true, force: true });
+  }
+}
+
+/** Pure: what the trial run's answers lack. */
+export function judge(out: string, complaint: string): Lack[] {
+  const answers = out.split('\n').filter((line) => / (yes|no)$/.test(line));
+  if (answers.length !== ANSWERS) {
+    return [{ what: `the trial run broke off: ${complaint.trim().slice(0, 300)}`, remedy: 'run it again' }];
+  }
+  return answers
+    .filter((line) => line.endsWith(' no'))
+    .map((line) => ({
+      what: `inside the sandbox this does not hold: ${line.slice(0, -3).replaceAll('-', ' ')}`,
+      remedy: 'no tasks run here; report it, with the versions of bubblewrap and of the kernel',
+    }));
+}
+
+export interface Facts {
+  platform: string;
+  arch: string;
+  bwrap: string | null;
+  kernel: string;
+  prlimit: boolean;
+  /** Contents of sysctls; null where there is none. */
+  apparmorRestricts: string | null;
+  usernsClone: string | null;
+  maxUserNamespaces: string | null;
+  container: boolean;
+}
+
+function bwrapVersion(): string | null {
+  const path = findProgram('bwrap');
+  if (path === null) return null;
+  const asked = spawnSync(path, ['--version'], { env: {}, encoding: 'utf8', timeout: 5_000 });
+  return /(\d+\.\d+(?:\.\d+)*)/.exec(asked.stdout ?? '')?.[1] ?? 'unknown';
+}
+
+function readFacts(bwrap: string | null, kernel: string): Facts {
+  const sysctl = (path: string): string | null => {
+    try {
+      return readFileSync(`/proc/sys/${path}`, 'utf8').trim();
+    } catch {
+      return null;
+    }
+  };
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    bwrap,
+    kernel,
+    prlimit: findProgram('prlimit') !== null,
+    apparmorRestricts: sysctl('kernel/apparmor_restrict_unprivileged_userns'),
+    usernsClone: sysctl('kernel/unprivileged_userns_clone'),
+    maxUserNamespaces: sysctl('user/max_user_namespaces'),
+    container: existsSync('/.dockerenv') || existsSync('/run/.containerenv'),
+  };
+}
+
+const atLeast = (version: string, min: readonly number[]): boolean => {
+  const parts = version.split(/[^\d]+/).map(Number);
+  for (const [index, wanted] of min.entries()) {
+    const part = parts[index] ?? 0;
+    if (part !== wanted) return part > wanted;
+  }
+  return true;
+};
+
+/** Lets bwrap, and nothing else, make user namespaces where AppArmor keeps them from ordinary programs. */
+export const APPARMOR_PROFILE = `abi <abi/4.0>,
+include <tunables/global>
+
+profile bwrap /usr/bin/bwrap flags=(unconfined) {
+  userns,
+  include if exists <local/bwrap>
+}
+`;
+
+/** Pure: why a sandbox does not work, from the facts of a machine; the most likely first. */
+export function findReasons(facts: Facts): Lack[] {
+  const reasons: Lack[] = [];
+  const lack = (missing: boolean, what: string, remedy: string): void => {
+    if (missing) reasons.push({ what, remedy });
+  };
+  if (facts.platform !== 'linux') {
+    return [
+      {
+        what: `${facts.platform} has no sandbox of equal strength`,
+        remedy: 'this machine can operate, keep the log and serve models; tasks need Linux (WSL 2 will do)',
+      },
+    ];
+  }
+  lack(
+    facts.bwrap === null,
+    'bubblewrap is not installed',
+    'sudo apt install bubblewrap   (or: dnf install bubblewrap, pacman -S bubblewrap, apk add bubblewrap)',
+  );
+  lack(
+    facts.bwrap !== null && !atLeast(facts.bwrap, BWRAP_MIN),
+    `bubblewrap ${facts.bwrap} is too old: ${BWRAP_MIN.join('.')} can forbid nested user namespaces`,
+    'upgrade the distribution, or install a newer bubblewrap',
+  );
+  lack(!facts.prlimit, '`prlimit` is not installed', 'sudo apt install util-linux');
+  lack(
+    !atLeast(facts.kernel, KERNEL_MIN),
+    `kernel ${facts.kernel} is too old: ${KERNEL_MIN.join('.')} counts processes per user namespace`,
+    'upgrade the kernel',
+  );
+  lack(
+    facts.apparmorRestricts === '1',
+    'AppArmor keeps user namespaces from bubblewrap (kernel.apparmor_restrict_unprivileged_userns = 1)',
+    `write this to /etc/apparmor.d/bwrap, then run: sudo apparmor_parser -r /etc/apparmor.d/bwrap\n${APPARMOR_PROFILE}`,
+  );
+  lack(
+    facts.usernsClone === '0',
+    'unprivileged user namespaces are switched off (kernel.unprivileged_userns_clone = 0)',
+    'echo kernel.unprivileged_userns_clone=1 | sudo tee /etc/sysctl.d/60-superfleet.conf && sudo sysctl --system',
+  );
+  lack(
+    facts.maxUserNamespaces === '0',
+    'no user namespaces are allowed (user.max_user_namespaces = 0)',
+    'echo user.max_user_namespaces=15000 | sudo tee /etc/sysctl.d/60-superfleet.conf && sudo sysctl --system',
+  );
+  lack(
+    seccompProgram(facts.arch) === null,
+    `there is no system call filter for ${facts.arch}`,
+    'use a machine with x86-64 or arm64',
+  );
+  lack(
+    facts.container && reasons.length === 0,
+    'this is a container, and its manager forbids namespaces inside by default',
+    'run the node on the host; a member in a container can keep the log and serve models',
+  );
+  return reasons;
+}
