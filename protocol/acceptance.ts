@@ -25,6 +25,13 @@ export interface Accepted<T> {
   digest: string;
 }
 
+/** What of an accepted receipt a verification is held against: the log keeps these, and not the whole receipt. */
+export type AboutReceipt = Accepted<
+  Pick<Receipt, 'task' | 'attempt' | 'epoch' | 'nonce' | 'executor' | 'commit'> & {
+    spec: Pick<Receipt['spec'], 'checks'>;
+  }
+>;
+
 /** The receipt of `result.envelope`, or `SF_NOT_PROVED` with the first thing that does not match. */
 export function acceptReceipt(expected: Expected): Accepted<Receipt> {
   const { assignment, result } = expected;
@@ -51,7 +58,7 @@ export function acceptReceipt(expected: Expected): Accepted<Receipt> {
 }
 
 /** The verification of `result.envelope` about this receipt, or `SF_NOT_PROVED` with the first thing that does not match. */
-export function acceptVerification(expected: Expected, about: Accepted<Receipt>): Accepted<Verification> {
+export function acceptVerification(expected: Expected, about: AboutReceipt): Accepted<Verification> {
   const { assignment, result } = expected;
   const bytes = openedBy(expected);
   const facts = parseVerification(bytes);
@@ -65,7 +72,7 @@ export function acceptVerification(expected: Expected, about: Accepted<Receipt>)
 }
 
 /** Why a verification is not one of this receipt, in words; null where it is. Both are of the same mesh and signed. */
-export function mismatch(verification: Verification, receipt: Accepted<Receipt>): string | null {
+export function mismatch(verification: Verification, receipt: AboutReceipt): string | null {
   const { facts, digest } = receipt;
   if (verification.receipt !== digest) return 'it is about another receipt';
   if (verification.task !== facts.task) return 'it is about another task';

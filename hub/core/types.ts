@@ -76,7 +76,7 @@ export interface CollectFailure {
 
 export type FounderEffect =
   /**
-   * At most one a step, and the first of its effects. Index, epoch and time of each entry are those given here: the
+   * The first of a step's effects, almost always one. Index, epoch and time of each entry are those given here: the
    * core has applied the events with them, and every replica must read the same.
    */
   | { type: 'append'; events: LogEvent[]; first: number; epoch: number; time: number }

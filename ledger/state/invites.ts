@@ -2,7 +2,7 @@ import type { KnownEntry } from '../entry.ts';
 import type { EventBody } from '../events.ts';
 import { loadPairs, type Reducer, savePairs } from './reducer.ts';
 
-/** A live invite. One whose uses are spent is gone from the state. */
+/** A live invite. One whose uses are spent is gone from the state; an expired one goes when the next is made. */
 export interface InviteRecord extends Omit<EventBody<'invite.created'>, 'invite'> {
   usesLeft: number;
 }
@@ -17,6 +17,8 @@ export const invitesReducer: Reducer<Invites> = {
   reduce(state, entry: KnownEntry) {
     if (entry.type === 'invite.created') {
       const { invite, ...facts } = entry.body;
+      // Swept by the log's own time, so that every replica sweeps the same ones.
+      for (const [old, { expiresAt }] of state) if (expiresAt < entry.time) state.delete(old);
       state.set(invite, { ...facts, usesLeft: facts.uses });
     } else if (entry.type === 'member.admitted' && entry.body.via.kind === 'invite') {
       const invite = state.get(entry.body.via.invite);

@@ -60,6 +60,8 @@ export interface TaskRecord {
   attempts: AttemptRecord[];
   /** Attempts ever made, of both roles; the next has the number `attemptCount + 1`. */
   attemptCount: number;
+  /** Those of them that executed: the task's `attempts` in the outside contract. */
+  executions: number;
   retriesUsed: number;
   /** Executions ended by a fault of the machine. */
   machineFaults: number;

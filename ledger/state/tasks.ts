@@ -98,6 +98,7 @@ function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
     finishedAt: null,
     attempts: [],
     attemptCount: 0,
+    executions: 0,
     retriesUsed: 0,
     machineFaults: 0,
     verifierFaults: 0,
@@ -122,6 +123,7 @@ function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
   if (role === 'execute') {
     need(entry, task.state === 'queued', `the task is ${task.state}, not queued`);
     task.state = 'assigned';
+    task.executions += 1;
   } else {
     need(entry, task.state === 'executed', `the task is ${task.state}, not executed`);
     need(entry, openAttempt(task, 'verify') === null, 'it is being verified already');

@@ -1,0 +1,77 @@
+import { bundleChain } from '../../ledger/state/repositories.ts';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { newNonce } from '../../protocol/ids.ts';
+import type { Assignment, AttemptRole } from '../../protocol/session.ts';
+import { assignmentBytesMax, bundlesMax, repositoriesKeptMax } from './config.ts';
+import type { FounderContext, LiveMember } from './context.ts';
+import { converge, openLease } from './lifecycle.ts';
+
+/** Whether another attempt may run; attempts of both roles count. */
+export const ringHasRoom = (ctx: FounderContext): boolean => ctx.leases.size < ctx.config.ringSlots;
+
+/** Leases a task to a member: logged, and sent when that is durable. */
+export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, role: AttemptRole): void {
+  const number = task.attemptCount + 1;
+  const nonce = newNonce(ctx.clock.random);
+  const assignment = assignmentOf(ctx, task, number, nonce, role);
+  const problem = typeof assignment === 'string' ? assignment : null;
+  if (problem !== null) {
+    converge(ctx, task, { state: 'failed', reason: 'refused', detail: problem });
+    return;
+  }
+  const { id, correlation } = task;
+  ctx.append({
+    type: 'attempt.assigned',
+    body: { task: id, attempt: number, correlation, role, member: live.peer, nonce },
+  });
+  openLease(ctx, task, number, null);
+  live.assignedAt = ctx.now;
+  const times = ctx.times.get(id);
+  if (times !== undefined) times.firstAssignedAt ??= ctx.now;
+  const repository = task.spec.repository?.id;
+  if (repository !== undefined) {
+    const others = live.repositories.filter((one) => one !== repository);
+    live.repositories = [...others, repository].slice(-repositoriesKeptMax);
+  }
+  ctx.send(live.peer, { type: 'assign', assignment: assignment as Assignment });
+}
+
+/** What the member is sent, or why it cannot be. Checks get no secrets, so a verifier gets none. */
+function assignmentOf(
+  ctx: FounderContext,
+  task: TaskRecord,
+  attempt: number,
+  nonce: string,
+  role: AttemptRole,
+): Assignment | string {
+  const { spec, accepted } = task;
+  const chain =
+    spec.repository === null ? [] : bundleChain(ctx.state.repositories, spec.repository.base, bundlesMax);
+  if (chain === null)
+    return `the mesh holds no chain of at most ${bundlesMax} bundles to ${spec.repository?.base}`;
+  const names = role === 'execute' ? spec.secrets : [];
+  const assignment: Assignment = {
+    task: task.id,
+    attempt,
+    epoch: ctx.epoch,
+    role,
+    correlation: task.correlation,
+    spec,
+    bundles: chain,
+    nonce,
+    secrets: Object.fromEntries(names.map((name) => [name, ctx.secrets.get(name) ?? ''])),
+    verify:
+      role === 'execute'
+        ? null
+        : {
+            attempt: accepted!.attempt,
+            executor: accepted!.member,
+            receipt: accepted!.receipt,
+            commit: accepted!.commit,
+            bundle: accepted!.bundle,
+          },
+  };
+  const bytes = Buffer.byteLength(JSON.stringify(assignment));
+  if (bytes <= assignmentBytesMax) return assignment;
+  return `task, bundles and secrets together take ${bytes} bytes; one assignment holds ${assignmentBytesMax}`;
+}

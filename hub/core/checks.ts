@@ -1,0 +1,28 @@
+import {
+  type AboutReceipt,
+  type Accepted,
+  acceptReceipt,
+  acceptVerification,
+  type Expected,
+} from '../../protocol/acceptance.ts';
+
+/** What the founder uses of a receipt that counts. */
+export interface ReceiptFacts {
+  checksChanged: string[];
+}
+/** What the founder uses of a verification that counts. */
+export interface VerificationFacts {
+  passed: boolean;
+  detail: string | null;
+}
+
+/**
+ * Promise 12: throws `SF_NOT_PROVED` unless every fact of the envelope is the one expected. The founder's are those of
+ * `protocol/acceptance.ts`; a simulation may put a cheaper signature in their place.
+ */
+export interface EnvelopeChecks {
+  receipt(expected: Expected): Accepted<ReceiptFacts>;
+  verification(expected: Expected, about: AboutReceipt): Accepted<VerificationFacts>;
+}
+
+export const signedChecks: EnvelopeChecks = { receipt: acceptReceipt, verification: acceptVerification };

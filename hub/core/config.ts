@@ -1,0 +1,71 @@
+import {
+  graceMs,
+  heartbeatIdleMs,
+  heartbeatMs,
+  leaseMs,
+  machineFaultsMax,
+  openTasksMax,
+  ringSlots,
+} from '../../protocol/limits.ts';
+
+/** Times and bounds of a founder; all times monotonic ms. */
+export interface FounderConfig {
+  /** @default 5 s */
+  heartbeatMs: number;
+  /** @default 15 s, for members without an attempt */
+  heartbeatIdleMs: number;
+  /** @default 15 s without a word ends a lease */
+  leaseMs: number;
+  /** @default 2 s for a member whose connection closed to come back */
+  graceMs: number;
+  /** @default 36 attempts over the mesh */
+  ringSlots: number;
+  /** @default 100,000 */
+  openTasksMax: number;
+  /** @default 20 */
+  machineFaultsMax: number;
+}
+
+export const defaultConfig: FounderConfig = {
+  heartbeatMs,
+  heartbeatIdleMs,
+  leaseMs,
+  graceMs,
+  ringSlots,
+  openTasksMax,
+  machineFaultsMax,
+};
+
+/** How often a driver ticks the founder core; what is due is noticed within it. */
+export const founderTickMs = 250;
+/** A founder that was not stepped for so long was asleep: its members could not be heard, and are given the time back. */
+export const founderSleptMs = 1_500;
+/** How long a result waits for a verifier that is a member but not to be had, before it goes out unverified. */
+export const verifierWaitMs = 60_000;
+/** Verifications of one result that may end without a word on it. */
+export const verifierFaultsMax = 5;
+/** First wait of a retry; doubled each time, drawn from its upper half. */
+export const retryBaseMs = 1_000;
+export const retryMaxMs = 60_000;
+/** Where only members that failed before fit, a task waits this long for the first of them; doubled each time. */
+export const sameMemberBaseMs = 250;
+export const sameMemberMaxMs = 10_000;
+/** Where another member fits but has no free slot, so long is it waited for. */
+export const otherMemberWaitMs = 10_000;
+/** What an attempt was told to stop and gave no word of holds its slot for at most so long. */
+export const stoppingMax = 30_000;
+/** Times that a founder asks for the blobs of one result, and the wait between. */
+export const collectsMax = 5;
+export const collectRetryMs = 1_000;
+/** Late results whose envelopes are being stored at one time; past it they are settled and not kept. */
+export const lateResultsMax = 1_024;
+/** Bytes of one assignment: it goes in one frame. */
+export const assignmentBytesMax = 240 * 1024;
+/** Bundles of one assignment (session message). */
+export const bundlesMax = 512;
+/** Repositories remembered of one member. */
+export const repositoriesKeptMax = 16;
+/** A machine whose owner stopped something is given nothing for so long. */
+export const restMs = 1_000;
+/** Events of one append: a step that decides on more (many results given up on at once) appends in parts. */
+export const appendEventsMax = 256;

@@ -1,0 +1,223 @@
+import type { KnownEntry } from '../../ledger/entry.ts';
+import type { LogEvent } from '../../ledger/events.ts';
+import type { MemberRecord } from '../../ledger/state/members.ts';
+import { applyEntry, type MeshState } from '../../ledger/state/state.ts';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { Clock } from '../../node/core/types.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { AttemptResult, AttemptRole, Capacity, FounderMessage, Lease } from '../../protocol/session.ts';
+import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
+import { appendEventsMax, type FounderConfig } from './config.ts';
+import { RunQueue } from './queue.ts';
+import type { FounderEffect } from './types.ts';
+
+/** A member as the founder hears it now. Rebuilt from hellos after a restart; nothing of it is logged. */
+export interface LiveMember {
+  peer: string;
+  /** Null: no session is open. */
+  session: number | null;
+  /** From the newest hello; null until the first. */
+  capacity: Capacity | null;
+  /** Monotonic ms of its last word, or of its last assignment: a lease runs from the later. */
+  heardAt: number;
+  /** While no session is open: until when its leases wait for it. */
+  awaitedUntil: number;
+  /** Keys of its open leases. */
+  leases: Set<string>;
+  /** Leases it was told to stop, which may still take a slot: key → since when. */
+  stopping: Map<string, number>;
+  /** Ids of repositories of its last attempts, newest last. */
+  repositories: string[];
+  assignedAt: number;
+  /** After its owner stopped something, nothing is given to it for a moment, whatever it says; null: it may. */
+  restsUntil: number | null;
+}
+
+/** A result whose envelope was checked and whose blobs are being pulled. */
+export type CheckedResult =
+  | { role: 'execute'; result: AttemptResult; digest: string; facts: ReceiptFacts }
+  | { role: 'verify'; result: AttemptResult; digest: string; facts: VerificationFacts };
+
+/** An open lease: the log's attempt, and what only this process knows of it. */
+export interface LiveLease {
+  key: string;
+  lease: Lease;
+  role: AttemptRole;
+  member: string;
+  correlation: string;
+  assignedAt: number;
+  startedAt: number | null;
+  pending: CheckedResult | null;
+  /** A collect effect is out. */
+  collecting: boolean;
+  collects: number;
+  /** When to ask for the blobs again. */
+  collectAt: number | null;
+}
+
+/** A late result whose envelope is being stored. */
+export interface LateResult {
+  peer: string;
+  lease: Lease;
+  role: AttemptRole;
+  correlation: string;
+  /** Of the receipt; null for a verification, whose subject may be gone. */
+  digest: string | null;
+}
+
+/** A result that waits for a verifier. */
+export interface Waiting {
+  /** Since when none could be had; null: one is online. */
+  aloneSince: number | null;
+  /** The fleet in which that was so. */
+  aloneIn: number;
+  /** Not before; after a verifier failed. */
+  retryAt: number;
+}
+
+/** Monotonic times of an open task that this process saw; all null after a restart. */
+export interface TaskTimes {
+  queuedAt: number | null;
+  firstAssignedAt: number | null;
+  runMs: number | null;
+}
+
+/** What the parts of the founder core share: the replayed state, the live view, and the effects of this step. */
+export class FounderContext {
+  readonly mesh: string;
+  readonly state: MeshState;
+  readonly config: FounderConfig;
+  readonly checks: EnvelopeChecks;
+  readonly live = new Map<string, LiveMember>();
+  readonly leases = new Map<string, LiveLease>();
+  readonly late = new Map<string, LateResult>();
+  readonly times = new Map<string, TaskTimes>();
+  readonly queue = new RunQueue();
+  /** Executed tasks that wait for a verifier. */
+  readonly unverified = new Map<string, Waiting>();
+  /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */
+  readonly parked = new Set<string>();
+  parkedIn = 0;
+  /** Rises when what members offer or may do changes; what fits nobody is looked at again only then. */
+  fleet = 1;
+  epoch: number;
+  /** Values of secrets; never logged, never shown. */
+  secrets: ReadonlyMap<string, string> = new Map();
+  roster: { version: number; blob: string } | null = null;
+  durable: { index: number; checkpoint: string; root: string } | null = null;
+  /** Leases of the epoch before may still run until then (monotonic); nothing is given before it. */
+  settledAt: number;
+  clock: Clock;
+  /** When this process began (monotonic). */
+  startedAt = 0;
+  /** Members admitted under another name than they asked for, who have not been told. */
+  readonly renamed = new Set<string>();
+  /** Queued tasks whose last attempt failed for want of something on its machine. */
+  readonly troubled = new Set<string>();
+  readonly #effects: FounderEffect[] = [];
+  #events: LogEvent[] = [];
+  #first = 0;
+
+  constructor(options: {
+    mesh: string;
+    state: MeshState;
+    config: FounderConfig;
+    checks: EnvelopeChecks;
+    epoch: number;
+    clock: Clock;
+  }) {
+    this.mesh = options.mesh;
+    this.state = options.state;
+    this.config = options.config;
+    this.checks = options.checks;
+    this.epoch = options.epoch;
+    this.clock = options.clock;
+    this.settledAt =
+      options.epoch > options.state.mesh.epoch ? options.clock.now + options.config.leaseMs : 0;
+  }
+
+  get now(): number {
+    return this.clock.now;
+  }
+
+  /** Index of the last entry decided on, durable or not. */
+  get last(): number {
+    return this.state.mesh.size - 1;
+  }
+
+  /** Decides on an entry: applies it at once, and appends it with the others of this step. */
+  append(event: LogEvent): void {
+    const { mesh } = this.state;
+    const head = { index: mesh.size, epoch: this.epoch, time: this.#time() };
+    if (this.#events.length === 0) this.#first = head.index;
+    applyEntry(this.state, head, { ...head, ...event } as KnownEntry);
+    this.#events.push(event);
+  }
+
+  /** One time for all entries of a step, never below the log's. */
+  #time(): number {
+    return Math.max(this.state.mesh.time, Math.floor(this.clock.time));
+  }
+
+  /** To the member's open session; where there is none, hello and welcome will bring both to one view. */
+  send(peer: string, message: FounderMessage): void {
+    const session = this.live.get(peer)?.session ?? null;
+    if (session !== null) this.#effects.push({ type: 'send', after: 0, peer, session, message });
+  }
+
+  emit(effect: Exclude<FounderEffect, { type: 'append' }>): void {
+    this.#effects.push(effect);
+  }
+
+  /** The effects of the step: what it appends first, all others to be released when it is durable. */
+  take(): FounderEffect[] {
+    const after = this.last;
+    const outward = this.#effects.splice(0).map((effect) => ({ ...effect, after }));
+    const events = this.#events;
+    this.#events = [];
+    if (events.length === 0) return outward;
+    const { epoch, time } = this.state.mesh;
+    const appends: FounderEffect[] = [];
+    for (let at = 0; at < events.length; at += appendEventsMax) {
+      const part = events.slice(at, at + appendEventsMax);
+      appends.push({ type: 'append', events: part, first: this.#first + at, epoch, time });
+    }
+    return [...appends, ...outward];
+  }
+
+  task(id: string): TaskRecord {
+    const task = this.state.tasks.byId.get(id);
+    if (task !== undefined) return task;
+    throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`, { hint: 'see task list' });
+  }
+
+  /** The record of an active member, or null. */
+  member(peer: string): MemberRecord | null {
+    const member = this.state.members.byPeer.get(peer);
+    return member?.standing === 'active' ? member : null;
+  }
+
+  liveMember(peer: string): LiveMember {
+    let live = this.live.get(peer);
+    if (live === undefined) {
+      live = {
+        peer,
+        session: null,
+        capacity: null,
+        heardAt: this.now,
+        awaitedUntil: this.now,
+        leases: new Set(),
+        stopping: new Map(),
+        repositories: [],
+        assignedAt: Number.NEGATIVE_INFINITY,
+        restsUntil: null,
+      };
+      this.live.set(peer, live);
+    }
+    return live;
+  }
+}
+
+/** Slots of a member that are not taken, also not by what is still stopping. */
+export const freeSlots = (live: LiveMember): number =>
+  (live.capacity?.slots ?? 0) - live.leases.size - live.stopping.size;

@@ -1,0 +1,111 @@
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { assign, ringHasRoom } from './assign.ts';
+import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
+import { mismatch, score, unavailable } from './fit.ts';
+import { converge } from './lifecycle.ts';
+import { type Bucket, needOf, type Queued } from './queue.ts';
+import { giveToVerifiers } from './verifiers.ts';
+
+/**
+ * Gives out what can be given now: results to verifiers first, since they free what waits for them, then tasks,
+ * the first submitted first. Called after every input that may have changed something, and by the tick.
+ */
+export function dispatch(ctx: FounderContext, ticking: boolean): void {
+  ctx.queue.wake(ctx.now);
+  if (ctx.state.mesh.paused || ctx.now < ctx.settledAt) return;
+  giveToVerifiers(ctx, ticking);
+  giveUpUnfit(ctx);
+  if (ctx.queue.buckets.size === 0) return;
+  const full = new Set<Bucket>();
+  while (ringHasRoom(ctx) && anyRoom(ctx)) {
+    const next = firstFitting(ctx, full);
+    if (next === null) return;
+    const [queued, live] = next;
+    ctx.queue.remove(queued.id);
+    assign(ctx, ctx.task(queued.id), live, 'execute');
+  }
+}
+
+function anyRoom(ctx: FounderContext): boolean {
+  for (const live of ctx.live.values()) if (live.session !== null && freeSlots(live) > 0) return true;
+  return false;
+}
+
+/** The earliest task that some member can take now. Buckets that nobody fits are skipped until the fleet changes. */
+function firstFitting(ctx: FounderContext, full: Set<Bucket>): [Queued, LiveMember] | null {
+  let best: [Queued, LiveMember] | null = null;
+  for (const bucket of ctx.queue.buckets.values()) {
+    if (bucket.barrenIn === ctx.fleet || full.has(bucket)) continue;
+    const head = ctx.queue.head(bucket);
+    if (head === null || (best !== null && head.number > best[0].number)) continue;
+    const live = chooseExecutor(ctx, bucket, head);
+    if (live !== null) best = [head, live];
+    else full.add(bucket);
+  }
+  return best;
+}
+
+function chooseExecutor(ctx: FounderContext, bucket: Bucket, queued: Queued): LiveMember | null {
+  if (bucket.need.secrets.some((name) => !ctx.secrets.has(name))) return null;
+  const fits = fitting(ctx, bucket);
+  if (fits.length === 0) {
+    bucket.barrenIn = ctx.fleet;
+    return null;
+  }
+  const fresh = fits.filter((live) => !bucket.need.avoid.includes(live.peer));
+  const anyway = ctx.now >= (fresh.length === 0 ? queued.sameMemberAt : queued.anyMemberAt);
+  const repository = ctx.task(queued.id).spec.repository?.id ?? null;
+  return best(fresh, repository) ?? (anyway ? best(fits, repository) : null);
+}
+
+/** Members online now that can execute what a bucket asks, busy ones among them. */
+function fitting(ctx: FounderContext, { need }: Pick<Bucket, 'need'>): LiveMember[] {
+  const fits: LiveMember[] = [];
+  for (const live of ctx.live.values()) {
+    const member = ctx.member(live.peer);
+    if (member === null || unavailable(member, live) !== null) continue;
+    if (mismatch(need, member, live) === null) fits.push(live);
+  }
+  return fits;
+}
+
+function best(members: LiveMember[], repository: string | null): LiveMember | null {
+  let chosen: { live: LiveMember; score: number } | null = null;
+  for (const live of members) {
+    if (freeSlots(live) <= 0) continue;
+    const mark = score(live, repository);
+    const tie = chosen !== null && mark === chosen.score;
+    const earlier = tie && live.assignedAt < chosen!.live.assignedAt;
+    if (chosen === null || mark < chosen.score || earlier) chosen = { live, score: mark };
+  }
+  return chosen?.live ?? null;
+}
+
+/**
+ * Ends queued tasks that failed for want of something on one machine, where no machine here has it. A member that
+ * may come back within its grace, or has not had the time to since the founder started, is waited for.
+ */
+export function giveUpUnfit(ctx: FounderContext): void {
+  for (const id of ctx.troubled) {
+    const task = ctx.task(id);
+    const last = task.lastEnd;
+    if (task.state === 'queued' && last !== null && couldRun(ctx, task)) continue;
+    ctx.troubled.delete(id);
+    if (task.state !== 'queued' || last === null) continue;
+    const { detail, exitCode } = last;
+    converge(ctx, task, { state: 'failed', reason: 'environment', detail, exitCode, receipt: last.receipt });
+  }
+}
+
+function couldRun(ctx: FounderContext, task: TaskRecord): boolean {
+  const need = needOf(task);
+  for (const member of ctx.state.members.byPeer.values()) {
+    if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
+    const live = ctx.live.get(member.peer);
+    if (mismatch(need, member, live) !== null) continue;
+    const awaitedUntil = live?.awaitedUntil ?? ctx.startedAt + ctx.config.leaseMs;
+    const online = live !== undefined && live.session !== null;
+    if (online ? unavailable(member, live) === null : ctx.now < awaitedUntil) return true;
+  }
+  return false;
+}

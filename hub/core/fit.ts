@@ -1,0 +1,48 @@
+import type { MemberRecord } from '../../ledger/state/members.ts';
+import { freeSlots, type LiveMember } from './context.ts';
+import type { Need } from './queue.ts';
+
+/** Why a member can be given nothing at all now, in words; null: it can. Slots are not looked at. */
+export function unavailable(member: MemberRecord, live: LiveMember | undefined): string | null {
+  if (!member.roles.includes('worker')) return 'is no worker';
+  if (!member.eligible) return 'is draining';
+  if (live === undefined || live.session === null || live.capacity === null) return 'is offline';
+  if (live.capacity.ownerPaused) return 'is paused by its owner';
+  if (live.restsUntil !== null) return 'was stopped by its owner a moment ago';
+  if (live.capacity.sandbox === null) return 'has no working sandbox';
+  if (live.capacity.slots === 0) return 'offers no slots';
+  return null;
+}
+
+/** Why this member can never execute what is asked, as it is now; null: it can. */
+export function mismatch(need: Need, member: MemberRecord, live: LiveMember | undefined): string | null {
+  if (need.on !== null && need.on !== member.name && need.on !== member.peer) return `is not ${need.on}`;
+  const has = { ...live?.capacity?.labels, ...member.labels };
+  for (const [key, value] of Object.entries(need.labels)) {
+    if (!Object.hasOwn(has, key)) return `has no label ${key}`;
+    if (has[key] !== value) return `has ${key}=${has[key]}, not ${value}`;
+  }
+  if (need.unfit.includes(member.peer)) return 'lacks what the task needs (it failed there with environment)';
+  return null;
+}
+
+/** Why this member may not verify a result of `executor`; null: it may. `owners`: the owners in the mesh. */
+export function verifierMismatch(
+  task: { unfit: string[] },
+  executor: { peer: string; owner: string },
+  owners: number,
+  member: MemberRecord,
+): string | null {
+  if (member.peer === executor.peer) return 'executed it';
+  if (owners > 1 && member.owner === executor.owner)
+    return `belongs to ${member.owner}, as the executor does`;
+  if (task.unfit.includes(member.peer)) return 'lacks what the checks need';
+  return null;
+}
+
+/** Smaller is better: load first, then whether the repository is there already, then who waited longest. */
+export function score(live: LiveMember, repository: string | null): number {
+  const slots = live.capacity?.slots ?? 1;
+  const load = (slots - freeSlots(live) + 1) / slots;
+  return load - (repository !== null && live.repositories.includes(repository) ? 0.25 : 0);
+}

@@ -1,0 +1,228 @@
+import type { LogEvent } from '../../ledger/events.ts';
+import type { MeshState } from '../../ledger/state/state.ts';
+import type { Clock } from '../../node/core/types.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { type EnvelopeChecks, signedChecks } from './checks.ts';
+import { defaultConfig, type FounderConfig } from './config.ts';
+import { FounderContext } from './context.ts';
+import { dispatch } from './dispatch.ts';
+import { openLease } from './lifecycle.ts';
+import * as membership from './membership.ts';
+import * as queries from './queries.ts';
+import { onCollected, retryCollects } from './results.ts';
+import { requireRight } from './rights.ts';
+import { expire, onConnected, onDisconnected, onMessage } from './sessions.ts';
+import * as tasks from './tasks.ts';
+import type { FounderEffect, FounderInput, Operation } from './types.ts';
+import { meshObject, nodeObjects, taskView } from './views.ts';
+
+export interface FounderOptions {
+  /** Mesh id. */
+  mesh: string;
+  /** Replayed from the whole durable log; the core owns it from here on and mutates it. */
+  state: MeshState;
+  /** @default the epoch of the log; a higher one first waits a lease of the old. */
+  epoch?: number;
+  /** @default `defaultConfig` */
+  config?: Partial<FounderConfig>;
+  /** @default the real signatures */
+  checks?: EnvelopeChecks;
+}
+
+/**
+ * The founder's one decider, without IO: `step` takes one input and returns what its driver is to do, in order. Its
+ * state is the log's: each step yields at most one append, and everything else waits until that is durable.
+ */
+export class FounderCore {
+  readonly #ctx: FounderContext;
+  #begun = false;
+  #steppedAt: number;
+
+  constructor(options: FounderOptions, clock: Clock) {
+    const { mesh, state } = options;
+    if (state.mesh.genesis === null)
+      throw new SuperfleetError('SF_INTERNAL', 'a founder needs a log with a genesis');
+    this.#ctx = new FounderContext({
+      mesh,
+      state,
+      config: { ...defaultConfig, ...options.config },
+      checks: options.checks ?? signedChecks,
+      epoch: options.epoch ?? state.mesh.epoch,
+      clock,
+    });
+    this.#steppedAt = clock.now;
+    this.#restore();
+  }
+
+  /** The replayed state, to be read only; entries that are not durable yet are in it. */
+  get state(): MeshState {
+    return this.#ctx.state;
+  }
+
+  /** Whether this member's session is the one given. */
+  hasSession(peer: string, session: number): boolean {
+    return this.#ctx.live.get(peer)?.session === session;
+  }
+
+  step(input: FounderInput, clock: Clock): FounderEffect[] {
+    const ctx = this.#ctx;
+    ctx.clock = clock;
+    if (!this.#begun) {
+      this.#begun = true;
+      membership.settleAll(ctx);
+    }
+    this.#take(input, clock);
+    this.#steppedAt = clock.now;
+    // Nothing that is due waits for a quiet moment: every step looks, and an idle look is cheap.
+    if (!isRead(input)) dispatch(ctx, input.type === 'tick');
+    return ctx.take();
+  }
+
+  #take(input: FounderInput, clock: Clock): void {
+    const ctx = this.#ctx;
+    switch (input.type) {
+      case 'request':
+        this.#answer(input);
+        break;
+      case 'connected':
+        onConnected(ctx, input.peer, input.session, input.hello);
+        if (ctx.live.get(input.peer)?.session === input.session && ctx.renamed.delete(input.peer)) {
+          ctx.send(input.peer, { type: 'renamed', name: ctx.member(input.peer)!.name });
+        }
+        break;
+      case 'received':
+        onMessage(ctx, input.peer, input.session, input.message);
+        break;
+      case 'disconnected':
+        onDisconnected(ctx, input.peer, input.session);
+        break;
+      case 'collected':
+        onCollected(ctx, input);
+        break;
+      case 'secrets':
+        ctx.secrets = input.values;
+        break;
+      case 'roster':
+        ctx.roster = { version: input.version, blob: input.blob };
+        for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'roster', ...ctx.roster });
+        break;
+      case 'durable': {
+        const { index, checkpoint, root } = input;
+        if (index >= (ctx.durable?.index ?? -1)) ctx.durable = { index, checkpoint, root };
+        break;
+      }
+      case 'tick':
+        expire(ctx, clock.now - this.#steppedAt);
+        retryCollects(ctx);
+        break;
+      default:
+        input satisfies never;
+    }
+  }
+
+  /** Open attempts of the log wait one lease for their members to say that they have them (design §6). */
+  #restore(): void {
+    const ctx = this.#ctx;
+    for (const id of ctx.state.tasks.open) {
+      const task = ctx.task(id);
+      for (const attempt of task.attempts) {
+        if (attempt.end === null) openLease(ctx, task, attempt.number, null);
+      }
+    }
+    for (const live of ctx.live.values()) live.awaitedUntil = ctx.now + ctx.config.leaseMs;
+    ctx.startedAt = ctx.now;
+  }
+
+  #answer({ request, by, operation }: Extract<FounderInput, { type: 'request' }>): void {
+    const ctx = this.#ctx;
+    try {
+      requireRight(ctx.state.members, by, operation);
+      const result = perform(ctx, by, operation);
+      ctx.emit({ type: 'answer', after: 0, request, result, error: null });
+    } catch (error) {
+      // Operations throw before they append. A log that contradicts itself is nobody's wrong request.
+      const known = asSuperfleetError(error);
+      if (known.code === 'SF_LOG_DAMAGED' || known.code === 'SF_INTERNAL') throw error;
+      ctx.emit({ type: 'answer', after: 0, request, result: null, error: known.toJSON() });
+    }
+  }
+}
+
+type Request = Extract<FounderInput, { type: 'request' }>;
+
+function perform(ctx: FounderContext, by: Request['by'], operation: Operation): unknown {
+  switch (operation.op) {
+    case 'task.submit':
+      tasks.requireShortChain(ctx, operation);
+      return tasks.submit(ctx, by, operation);
+    case 'task.stop':
+      return tasks.stop(ctx, by, operation);
+    case 'task.rerun':
+      return tasks.rerun(ctx, by, operation);
+    case 'task.applied':
+      return tasks.applied(ctx, by, operation);
+    case 'task.get':
+      return taskView(ctx, ctx.task(operation.task));
+    case 'task.list':
+      return queries.listTasks(ctx, operation);
+    case 'task.why':
+      return queries.why(ctx, operation.task);
+    case 'repository.known':
+      return queries.knownCommits(ctx, operation.commits);
+    case 'invite.create':
+      return membership.createInvite(ctx, by, operation);
+    case 'member.admit':
+      return membership.admit(ctx, by, operation);
+    case 'member.reject':
+      return membership.reject(ctx, by, operation);
+    case 'member.eligible':
+      return membership.setEligible(ctx, by, operation);
+    case 'member.revoke':
+      return membership.revoke(ctx, by, operation);
+    case 'member.leave':
+      return membership.leave(ctx, by, operation);
+    case 'node.list':
+      return { items: nodeObjects(ctx), next: null };
+    case 'node.get':
+      return queries.getNode(ctx, operation.member);
+    case 'mesh.pause':
+      return membership.pause(ctx, by);
+    case 'mesh.resume':
+      return membership.resume(ctx, by);
+    case 'secret.set':
+      return membership.setSecret(ctx, by, operation.name);
+    case 'secret.remove':
+      return membership.removeSecret(ctx, by, operation.name);
+    case 'secret.list':
+      return { items: [...ctx.state.secrets].sort().map((name) => ({ name })), next: null };
+    case 'status':
+      return meshObject(ctx);
+    default:
+      return operation satisfies never;
+  }
+}
+
+const READS: ReadonlySet<Operation['op']> = new Set([
+  'task.get',
+  'task.list',
+  'task.why',
+  'repository.known',
+  'node.list',
+  'node.get',
+  'secret.list',
+  'status',
+]);
+
+const isRead = (input: FounderInput): boolean =>
+  input.type === 'durable' || (input.type === 'request' && READS.has(input.operation.op));
+
+/** The entry that admits the founder to its own mesh; it follows the genesis. */
+export const founderAdmitted = (
+  founder: Pick<
+    Extract<LogEvent, { type: 'member.admitted' }>['body'],
+    'peer' | 'name' | 'owner' | 'roles' | 'labels'
+  >,
+): LogEvent => ({
+  type: 'member.admitted',
+  body: { ...founder, via: { kind: 'genesis' }, by: { kind: 'founder' } },
+});

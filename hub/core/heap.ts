@@ -1,0 +1,44 @@
+/** A binary heap: the item of the smallest key first; equal keys in no promised order. */
+export class Heap<T> {
+  readonly #items: { key: number; item: T }[] = [];
+
+  get size(): number {
+    return this.#items.length;
+  }
+
+  peek(): { key: number; item: T } | undefined {
+    return this.#items[0];
+  }
+
+  push(key: number, item: T): void {
+    const items = this.#items;
+    let at = items.length;
+    items.push({ key, item });
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (items[parent]!.key <= key) break;
+      items[at] = items[parent]!;
+      at = parent;
+    }
+    items[at] = { key, item };
+  }
+
+  pop(): { key: number; item: T } | undefined {
+    const items = this.#items;
+    const first = items[0];
+    const last = items.pop();
+    if (first === undefined || last === undefined || items.length === 0) return first;
+    let at = 0;
+    for (;;) {
+      const left = 2 * at + 1;
+      if (left >= items.length) break;
+      const right = left + 1;
+      const child = right < items.length && items[right]!.key < items[left]!.key ? right : left;
+      if (items[child]!.key >= last.key) break;
+      items[at] = items[child]!;
+      at = child;
+    }
+    items[at] = last;
+    return first;
+  }
+}

@@ -1,0 +1,277 @@
+import type { EventBody } from '../../ledger/events.ts';
+import { findAttempt, openAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
+import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
+import { CONFIDENCE, type FailureReason, type Fault } from '../../protocol/task.ts';
+import {
+  lateResultsMax,
+  otherMemberWaitMs,
+  retryBaseMs,
+  retryMaxMs,
+  sameMemberBaseMs,
+  sameMemberMaxMs,
+} from './config.ts';
+import type { FounderContext, LiveLease } from './context.ts';
+
+type Converged = EventBody<'task.converged'>;
+
+/** Why a lease ends without an accepted result. */
+export interface Ending {
+  fault: Fault;
+  reason: FailureReason;
+  detail: string | null;
+  exitCode?: number | null;
+  receipt?: string | null;
+  envelope?: string | null;
+  log?: ResultBlob | null;
+  /** Tell the member to stop; null: it knows, or cannot be told. */
+  cancel: 'cancelled' | 'paused' | 'revoked' | 'superseded' | null;
+}
+
+/** Ends an open lease: logged, the member told, and the task brought to its next state. */
+export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending): void {
+  const { task: id, attempt } = lease.lease;
+  ctx.append({
+    type: 'attempt.ended',
+    body: {
+      task: id,
+      attempt,
+      correlation: lease.correlation,
+      fault: ending.fault,
+      reason: ending.reason,
+      detail: ending.detail?.slice(0, 2048) ?? null,
+      exitCode: ending.exitCode ?? null,
+      receipt: ending.receipt ?? null,
+      envelope: ending.envelope ?? null,
+      log: ending.log ?? null,
+    },
+  });
+  dropLease(ctx, lease);
+  if (ending.cancel !== null) {
+    const live = ctx.live.get(lease.member);
+    if (live !== undefined && live.session !== null) live.stopping.set(lease.key, ctx.now);
+    const { correlation } = lease;
+    ctx.send(lease.member, { type: 'cancel', ...lease.lease, correlation, why: ending.cancel });
+  }
+  settle(ctx, ctx.task(id));
+}
+
+/** Takes a closed lease out of the live view. A result that came for it and was not settled is late from now on. */
+export function dropLease(ctx: FounderContext, lease: LiveLease): void {
+  ctx.leases.delete(lease.key);
+  ctx.live.get(lease.member)?.leases.delete(lease.key);
+  const { member: peer, role, correlation, lease: of, pending } = lease;
+  if (pending === null) return;
+  const digest = pending.role === 'execute' ? pending.digest : null;
+  if (lease.collecting && ctx.late.size < lateResultsMax) {
+    ctx.late.set(lease.key, { peer, lease: of, role, correlation, digest });
+  } else {
+    const why = 'the lease ended before the result was fetched';
+    ctx.send(peer, { type: 'settled', ...of, correlation, accepted: false, why });
+  }
+}
+
+/**
+ * Brings an open task to the state that follows from what is logged of it: level-triggered, so that after a crash
+ * between two entries it goes on where it stood. Does nothing where nothing follows.
+ */
+export function settle(ctx: FounderContext, task: TaskRecord): void {
+  if (task.converged !== null) return;
+  if (task.cancelledBy !== null) {
+    cancel(ctx, task);
+    return;
+  }
+  switch (task.state) {
+    case 'queued':
+      settleQueued(ctx, task);
+      break;
+    case 'executed':
+      settleExecuted(ctx, task);
+      break;
+    case 'verified':
+      deliver(ctx, task, null);
+      break;
+    default:
+      ctx.queue.remove(task.id);
+  }
+}
+
+function cancel(ctx: FounderContext, task: TaskRecord): void {
+  for (const attempt of task.attempts.filter((one) => one.end === null)) {
+    const lease = ctx.leases.get(leaseKey({ task: task.id, attempt: attempt.number, epoch: attempt.epoch }));
+    if (lease === undefined) continue;
+    // Ends by `settle` of the last of them, which converges.
+    endLease(ctx, lease, {
+      fault: 'person',
+      reason: 'refused',
+      detail: 'the task was cancelled',
+      cancel: 'cancelled',
+    });
+    if (task.converged !== null) return;
+  }
+  if (task.attempts.every((attempt) => attempt.end !== null)) {
+    converge(ctx, task, { state: 'cancelled', reason: null, detail: 'cancelled by a person' });
+  }
+}
+
+function settleQueued(ctx: FounderContext, task: TaskRecord): void {
+  ctx.unverified.delete(task.id);
+  ctx.parked.delete(task.id);
+  const last = task.lastEnd;
+  if (last !== null && task.retriesUsed > task.spec.retries) {
+    const { reason, detail, exitCode } = last;
+    converge(ctx, task, { state: 'failed', reason, detail, exitCode, receipt: last.receipt });
+  } else if (last !== null && task.machineFaults >= ctx.config.machineFaultsMax) {
+    const detail = `given up after ${task.machineFaults} faults of machines; the last: ${last.detail ?? last.reason}`;
+    converge(ctx, task, { state: 'failed', reason: 'lost', detail: detail.slice(0, 2048) });
+  } else {
+    ctx.queue.add(task, retryTimes(ctx, task), ctx.now);
+    if (last?.fault === 'machine' && last.reason === 'environment') ctx.troubled.add(task.id);
+  }
+}
+
+/** A fault of the task backs off; one of a machine or person goes elsewhere at once, and to the same member later. */
+function retryTimes(ctx: FounderContext, task: TaskRecord) {
+  const { now } = ctx;
+  const last = task.lastEnd;
+  if (last === null) return { notBefore: now, sameMemberAt: now, anyMemberAt: now };
+  const sameMemberAt = now + doubled(sameMemberBaseMs, sameMemberMaxMs, task.machineFaults - 1);
+  const backOff = doubled(retryBaseMs, retryMaxMs, task.retriesUsed - 1);
+  const notBefore = last.fault === 'task' ? now + backOff * (1 - 0.5 * draw(ctx)) : now;
+  return { notBefore, sameMemberAt, anyMemberAt: now + otherMemberWaitMs };
+}
+
+const doubled = (base: number, max: number, times: number): number =>
+  Math.min(max, base * 2 ** Math.max(0, times));
+
+/** A number in [0, 1) from the random source. */
+export function draw(ctx: FounderContext): number {
+  return Buffer.from(ctx.clock.random(4)).readUInt32BE() / 2 ** 32;
+}
+
+function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
+  ctx.queue.remove(task.id);
+  const { accepted, verification, spec } = task;
+  if (verification?.passed === false) {
+    const { correlation, id } = task;
+    const { attempt, exitCode, receipt, envelope, log } = accepted!;
+    const detail = `the checks were not green on another machine: ${verification.detail ?? 'no detail'}`;
+    ctx.append({
+      type: 'attempt.ended',
+      body: {
+        task: id,
+        attempt,
+        correlation,
+        fault: 'task',
+        reason: 'check',
+        detail: detail.slice(0, 2048),
+        exitCode,
+        receipt,
+        envelope,
+        log,
+      },
+    });
+    settle(ctx, task);
+  } else if (verification !== null || spec.checks.length === 0) {
+    // Checks that the result itself changed prove nothing, whoever ran them; nor do none.
+    if (!spec.requireVerified) deliver(ctx, task, unprovable(task));
+  } else if (
+    openAttempt(task, 'verify') === null &&
+    !ctx.unverified.has(task.id) &&
+    !ctx.parked.has(task.id)
+  ) {
+    const { verifierFaults: faults } = task;
+    const wait = faults === 0 ? 0 : doubled(sameMemberBaseMs, sameMemberMaxMs, faults - 1);
+    ctx.unverified.set(task.id, { aloneSince: null, aloneIn: 0, retryAt: ctx.now + wait });
+  }
+}
+
+/** Why no verification can make this result verified; null: one could. */
+export function unprovable(task: TaskRecord): string | null {
+  if (task.spec.checks.length === 0) return 'unverified: the task has no checks';
+  const changed = task.accepted?.checksChanged ?? [];
+  if (changed.length === 0) return null;
+  return `unverified: the result changes the files that check it: ${changed.slice(0, 8).join(', ')}`;
+}
+
+/** Finishes an executed task. `detail` says why it is unverified, where it is. */
+export function deliver(ctx: FounderContext, task: TaskRecord, detail: string | null): void {
+  const verified = task.state === 'verified';
+  const unproved = task.spec.checks.length === 0 ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
+  converge(ctx, task, {
+    state: 'delivered',
+    reason: null,
+    detail,
+    verified,
+    confidence: verified ? CONFIDENCE.verified : unproved,
+  });
+}
+
+/** Logs the convergence record; the task is finished, and nothing of it is kept here. */
+export function converge(
+  ctx: FounderContext,
+  task: TaskRecord,
+  facts: Pick<Converged, 'state' | 'reason' | 'detail'> & Partial<Converged>,
+): void {
+  const { accepted, verification } = task;
+  const times = ctx.times.get(task.id);
+  const faults = task.attempts.flatMap(({ member, end }) =>
+    end?.kind === 'ended' && end.fault !== 'person' ? [{ member, reason: end.reason, fault: end.fault }] : [],
+  );
+  const delivered = facts.state === 'delivered';
+  const queuedMs =
+    times?.queuedAt == null || times.firstAssignedAt === null ? null : times.firstAssignedAt - times.queuedAt;
+  ctx.append({
+    type: 'task.converged',
+    body: {
+      task: task.id,
+      correlation: task.correlation,
+      verified: false,
+      confidence: 0,
+      executor: accepted?.member ?? task.lastEnd?.member ?? null,
+      verifier: verification?.member ?? null,
+      sameOwner: verification?.sameOwner ?? null,
+      attempts: task.executions,
+      commit: delivered ? (accepted?.commit ?? null) : null,
+      exitCode: delivered ? (accepted?.exitCode ?? null) : null,
+      receipt: accepted?.receipt ?? null,
+      verification: verification?.verification ?? null,
+      learned: {
+        queuedMs: queuedMs === null ? null : Math.round(queuedMs),
+        runMs: times?.runMs == null ? null : Math.round(times.runMs),
+        faults: faults.slice(-32),
+      },
+      ...facts,
+    },
+  });
+  ctx.times.delete(task.id);
+  ctx.queue.remove(task.id);
+  ctx.unverified.delete(task.id);
+  ctx.parked.delete(task.id);
+}
+
+/** The lease of an attempt of the log as this process keeps it. */
+export function openLease(
+  ctx: FounderContext,
+  task: TaskRecord,
+  number: number,
+  startedAt: number | null,
+): LiveLease {
+  const attempt = findAttempt(task, number)!;
+  const lease = { task: task.id, attempt: number, epoch: attempt.epoch };
+  const opened: LiveLease = {
+    key: leaseKey(lease),
+    lease,
+    role: attempt.role,
+    member: attempt.member,
+    correlation: task.correlation,
+    assignedAt: ctx.now,
+    startedAt,
+    pending: null,
+    collecting: false,
+    collects: 0,
+    collectAt: null,
+  };
+  ctx.leases.set(opened.key, opened);
+  ctx.liveMember(attempt.member).leases.add(opened.key);
+  return opened;
+}

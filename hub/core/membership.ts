@@ -1,0 +1,222 @@
+import type { Actor, EventBody } from '../../ledger/events.ts';
+import { resolveMember } from '../../ledger/state/members.ts';
+import type { NodeObject } from '../../node/api/objects.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { invitesMax, membersMax } from '../../protocol/limits.ts';
+import type { FounderContext } from './context.ts';
+import { endLease, settle } from './lifecycle.ts';
+import { findMember } from './queries.ts';
+import type { Operation } from './types.ts';
+import { meshObject, nodeObject } from './views.ts';
+
+type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
+
+/** Makes an invite known by the hash of its secret. */
+export function createInvite(ctx: FounderContext, by: Actor, { invite }: Of<'invite.create'>): object {
+  const { invites } = ctx.state;
+  if (invites.has(invite.invite)) throw new SuperfleetError('SF_EXISTS', 'there is such an invite already');
+  const live = [...invites.values()].filter((one) => one.expiresAt > ctx.clock.time);
+  if (live.length >= invitesMax) {
+    throw new SuperfleetError('SF_FULL', 'too many invites are live', { expected: `at most ${invitesMax}` });
+  }
+  ctx.append({ type: 'invite.created', body: { ...invite, by } });
+  const { expiresAt, uses, roles, labels, owner } = invite;
+  return { expiresAt, uses, roles, labels, owner };
+}
+
+/**
+ * Lets a machine in, by an invite or a person's word. A member that asks again is answered with what it is, and
+ * uses nothing up. The name may get a suffix; the answer says so.
+ */
+export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admit'>): NodeObject {
+  const { peer, via } = operation;
+  const known = ctx.state.members.byPeer.get(peer);
+  if (known?.standing === 'active') return nodeObject(ctx, known);
+  if (known?.standing === 'revoked') {
+    throw new SuperfleetError('SF_REVOKED', 'this machine was revoked, and its key is refused for good');
+  }
+  if (known?.standing === 'rejected' && via.kind === 'invite' && by.kind !== 'local') {
+    throw new SuperfleetError('SF_REJECTED', 'a person refused this machine', {
+      hint: 'the operator may approve it',
+    });
+  }
+  const grant =
+    via.kind === 'invite' ? usableInvite(ctx, via.secretHash) : { roles: via.roles, labels: {}, owner: null };
+  let active = 0;
+  for (const member of ctx.state.members.byPeer.values()) if (member.standing === 'active') active += 1;
+  if (active >= membersMax) {
+    throw new SuperfleetError('SF_FULL', 'the mesh has no room for another member', {
+      expected: `at most ${membersMax}`,
+    });
+  }
+  const name = freeName(ctx, operation.name);
+  const body: EventBody<'member.admitted'> = {
+    peer,
+    name,
+    owner: grant.owner ?? operation.owner ?? name,
+    roles: grant.roles,
+    labels: grant.labels,
+    via:
+      via.kind === 'invite'
+        ? { kind: 'invite', invite: via.secretHash }
+        : { kind: 'approval', code: via.code },
+    by,
+  };
+  ctx.append({ type: 'member.admitted', body });
+  if (name !== operation.name) ctx.renamed.add(peer);
+  changed(ctx, []);
+  return nodeObject(ctx, findMember(ctx, peer));
+}
+
+/** Expiry is judged here, by the founder's wall clock: the one decision that rests on one (design §5). */
+function usableInvite(ctx: FounderContext, hash: string) {
+  const invite = ctx.state.invites.get(hash);
+  if (invite === undefined) {
+    throw new SuperfleetError('SF_INVITE', 'the invite is unknown or used up', {
+      hint: 'ask the operator for a new one',
+    });
+  }
+  if (invite.expiresAt <= ctx.clock.time) {
+    throw new SuperfleetError('SF_INVITE', 'the invite has expired', {
+      expected: `before ${new Date(invite.expiresAt).toISOString()}`,
+      hint: 'ask the operator for a new one',
+    });
+  }
+  return invite;
+}
+
+/** The name, or with the first free suffix `-2`, `-3` …; at most 63 characters. */
+function freeName(ctx: FounderContext, name: string): string {
+  const { byName } = ctx.state.members;
+  let free = name;
+  for (let count = 2; byName.has(free); count += 1) {
+    const suffix = `-${count}`;
+    free = name.slice(0, 63 - suffix.length) + suffix;
+  }
+  return free;
+}
+
+export function reject(ctx: FounderContext, by: Actor, { peer, name }: Of<'member.reject'>): object {
+  if (ctx.member(peer) !== null) {
+    throw new SuperfleetError('SF_CONFLICT', `${peer} is a member`, { hint: 'revoke it instead' });
+  }
+  if (ctx.state.members.byPeer.get(peer)?.standing !== 'revoked') {
+    ctx.append({ type: 'member.rejected', body: { peer, name, by } });
+  }
+  return { id: peer, name };
+}
+
+/** Draining lets what runs go on and gives nothing new. */
+export function setEligible(ctx: FounderContext, by: Actor, operation: Of<'member.eligible'>): NodeObject {
+  const member = requireMember(ctx, operation.member);
+  const { eligible } = operation;
+  if (member.eligible !== eligible) {
+    ctx.append({ type: 'member.eligibility', body: { peer: member.peer, eligible, by } });
+    ctx.fleet += 1;
+  }
+  return nodeObject(ctx, member);
+}
+
+/** Cancels its leases at once, closes its connections, and refuses its key for good. */
+export function revoke(
+  ctx: FounderContext,
+  by: Actor,
+  { member: which, reason }: Of<'member.revoke'>,
+): NodeObject {
+  const member = requireMember(ctx, which);
+  requireNotFounder(ctx, member.peer);
+  ctx.append({ type: 'member.revoked', body: { peer: member.peer, reason, by } });
+  depart(ctx, member.peer, 'the member was revoked', 'SF_REVOKED');
+  return nodeObject(ctx, member);
+}
+
+/** A member goes by itself, or the operator lets it go; it may be admitted again. */
+export function leave(ctx: FounderContext, by: Actor, { peer }: Of<'member.leave'>): object {
+  const member = requireMember(ctx, peer);
+  requireNotFounder(ctx, member.peer);
+  ctx.append({ type: 'member.left', body: { peer: member.peer, by } });
+  depart(ctx, member.peer, 'the member left the mesh', 'SF_REFUSED');
+  return { id: member.peer, name: member.name };
+}
+
+function depart(ctx: FounderContext, peer: string, detail: string, code: string): void {
+  ctx.fleet += 1;
+  const live = ctx.live.get(peer);
+  if (live !== undefined) {
+    for (const key of [...live.leases]) {
+      const lease = ctx.leases.get(key)!;
+      endLease(ctx, lease, { fault: 'person', reason: 'refused', detail, cancel: 'revoked' });
+    }
+    if (live.session !== null) {
+      ctx.emit({ type: 'close', after: 0, peer, session: live.session, code, message: detail });
+    }
+    ctx.live.delete(peer);
+  }
+  for (const [key, late] of ctx.late) if (late.peer === peer) ctx.late.delete(key);
+  changed(ctx, [peer]);
+}
+
+const changed = (ctx: FounderContext, removed: string[]): void => {
+  ctx.fleet += 1;
+  ctx.emit({ type: 'membership', after: 0, removed });
+};
+
+function requireMember(ctx: FounderContext, nameOrPeer: string) {
+  const member = resolveMember(ctx.state.members, nameOrPeer);
+  if (member !== null) return member;
+  throw new SuperfleetError('SF_NOT_FOUND', `no member has the name or id ${nameOrPeer}`, {
+    hint: 'see node list',
+  });
+}
+
+function requireNotFounder(ctx: FounderContext, peer: string): void {
+  if (peer !== ctx.state.mesh.genesis?.founder) return;
+  throw new SuperfleetError('SF_CONFLICT', 'the founder cannot leave its own mesh', {
+    hint: 'hand the mesh over first',
+  });
+}
+
+/** The kill switch: nothing is given out, everything that runs is told to stop, and goes back to the queue. */
+export function pause(ctx: FounderContext, by: Actor): object {
+  if (!ctx.state.mesh.paused) {
+    ctx.append({ type: 'mesh.paused', body: { by } });
+    for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'pause' });
+    for (const lease of [...ctx.leases.values()]) {
+      // What has ended and is only being fetched is no work any more.
+      if (lease.pending !== null) continue;
+      endLease(ctx, lease, {
+        fault: 'person',
+        reason: 'refused',
+        detail: 'the mesh was paused',
+        cancel: 'paused',
+      });
+    }
+  }
+  return meshObject(ctx);
+}
+
+export function resume(ctx: FounderContext, by: Actor): object {
+  if (ctx.state.mesh.paused) {
+    ctx.append({ type: 'mesh.resumed', body: { by } });
+    for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'resume' });
+    for (const waiting of ctx.unverified.values()) waiting.aloneSince = null;
+    ctx.fleet += 1;
+  }
+  return meshObject(ctx);
+}
+
+export function setSecret(ctx: FounderContext, by: Actor, name: string): object {
+  ctx.append({ type: 'secret.set', body: { name, by } });
+  return { name };
+}
+
+export function removeSecret(ctx: FounderContext, by: Actor, name: string): object {
+  if (!ctx.state.secrets.has(name)) throw new SuperfleetError('SF_NOT_FOUND', `there is no secret ${name}`);
+  ctx.append({ type: 'secret.removed', body: { name, by } });
+  return { name };
+}
+
+/** Every open task once, after a start: what a crash cut off between two entries is done now. */
+export function settleAll(ctx: FounderContext): void {
+  for (const id of [...ctx.state.tasks.open]) settle(ctx, ctx.task(id));
+}

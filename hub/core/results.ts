@@ -1,0 +1,357 @@
+import { assertEvent } from '../../ledger/line.ts';
+import { type AttemptRecord, findAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
+import type { AboutReceipt } from '../../protocol/acceptance.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { type AttemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
+import { collectRetryMs, collectsMax, lateResultsMax } from './config.ts';
+import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
+import { dropLease, endLease, settle } from './lifecycle.ts';
+import type { FounderInput } from './types.ts';
+
+/** A member says what came out. Only the lease that is open now can count; everything else is evidence at most. */
+export function onResult(ctx: FounderContext, peer: string, result: AttemptResult): void {
+  const key = leaseKey(result);
+  ctx.live.get(peer)?.stopping.delete(key);
+  const task = ctx.state.tasks.byId.get(result.task);
+  const attempt = task === undefined ? null : findAttempt(task, result.attempt);
+  const own = attempt?.member === peer && attempt.epoch === result.epoch && attempt.role === result.role;
+  if (task === undefined || attempt === null || !own) {
+    settled(ctx, peer, result, result.correlation, false, 'this lease was not given to you, or long ago');
+    return;
+  }
+  const lease = ctx.leases.get(key);
+  if (attempt.end !== null || lease === undefined) onLate(ctx, task, attempt, result);
+  else if (lease.pending === null) onCurrent(ctx, task, attempt, lease, result);
+  else if (!lease.collecting) collect(ctx, lease);
+}
+
+function onCurrent(
+  ctx: FounderContext,
+  task: TaskRecord,
+  attempt: AttemptRecord,
+  lease: LiveLease,
+  result: AttemptResult,
+): void {
+  if (result.envelope === null) {
+    if (result.outcome === 'failed') {
+      const fault = result.fault === 'person' ? 'person' : 'machine';
+      const { reason, detail, exitCode } = result;
+      settled(ctx, lease.member, result, lease.correlation, true, null);
+      endLease(ctx, lease, { fault, reason: reason ?? 'environment', detail, exitCode, cancel: null });
+    } else refuse(ctx, lease, 'the result comes without a signature');
+    return;
+  }
+  const checked = check(ctx, task, attempt, result);
+  if (typeof checked === 'string') {
+    refuse(ctx, lease, checked);
+    return;
+  }
+  lease.pending = checked;
+  const { times } = ctx;
+  const seen = times.get(task.id);
+  if (seen !== undefined && lease.role === 'execute' && lease.startedAt !== null) {
+    seen.runMs = ctx.now - lease.startedAt;
+  }
+  collect(ctx, lease);
+}
+
+/** The envelope's facts where every one is as expected, else what is not. */
+function check(
+  ctx: FounderContext,
+  task: TaskRecord,
+  attempt: AttemptRecord,
+  result: AttemptResult,
+): CheckedResult | string {
+  const { id, spec } = task;
+  const expected = {
+    mesh: ctx.mesh,
+    member: ctx.member(attempt.member)?.peer ?? null,
+    assignment: { task: id, attempt: attempt.number, epoch: attempt.epoch, nonce: attempt.nonce, spec },
+    result,
+  };
+  try {
+    if (attempt.role === 'execute') return { role: 'execute', result, ...ctx.checks.receipt(expected) };
+    const about = aboutAccepted(task);
+    if (about === null) return 'what it verifies is not the accepted result any more';
+    return { role: 'verify', result, ...ctx.checks.verification(expected, about) };
+  } catch (error) {
+    const { code, message } = asSuperfleetError(error);
+    if (code !== 'SF_NOT_PROVED') throw error;
+    return message;
+  }
+}
+
+/** What the log keeps of the accepted receipt, for a verification to be held against. */
+function aboutAccepted(task: TaskRecord): AboutReceipt | null {
+  const { accepted } = task;
+  const attempt = accepted === null ? null : findAttempt(task, accepted.attempt);
+  if (accepted === null || attempt === null) return null;
+  return {
+    digest: accepted.receipt,
+    facts: {
+      task: task.id,
+      attempt: accepted.attempt,
+      epoch: attempt.epoch,
+      nonce: attempt.nonce,
+      executor: accepted.member,
+      commit: accepted.commit,
+      spec: { checks: task.spec.checks },
+    },
+  };
+}
+
+/** What it sent is not what it was asked for: the machine's fault, and the log says so. */
+function refuse(ctx: FounderContext, lease: LiveLease, why: string): void {
+  settled(ctx, lease.member, lease.lease, lease.correlation, false, why);
+  lease.pending = null;
+  const detail = `the result was not accepted: ${why}`;
+  endLease(ctx, lease, { fault: 'machine', reason: 'refused', detail, cancel: null });
+}
+
+function collect(ctx: FounderContext, lease: LiveLease): void {
+  const session = ctx.live.get(lease.member)?.session ?? null;
+  // Without a session there is nobody to ask; the member sends the result again when it is back.
+  if (session === null || lease.pending === null) return;
+  const { result } = lease.pending;
+  lease.collecting = true;
+  lease.collects += 1;
+  lease.collectAt = null;
+  ctx.emit({
+    type: 'collect',
+    after: 0,
+    peer: lease.member,
+    session,
+    lease: lease.lease,
+    role: lease.role,
+    blobs: [result.bundle, result.log, ...result.artifacts].filter((blob) => blob !== null),
+    envelope: result.envelope,
+  });
+}
+
+/** Asks again for what could not be had; called on ticks. */
+export function retryCollects(ctx: FounderContext): void {
+  for (const lease of ctx.leases.values()) {
+    if (lease.collectAt !== null && lease.collectAt <= ctx.now) collect(ctx, lease);
+  }
+}
+
+type Collected = Extract<FounderInput, { type: 'collected' }>;
+
+/** Every blob of a result is on this disk, or could not be had. */
+export function onCollected(
+  ctx: FounderContext,
+  { peer, lease: of, envelopeBlob, failure }: Collected,
+): void {
+  const key = leaseKey(of);
+  const lease = ctx.leases.get(key);
+  if (lease === undefined || lease.pending === null) {
+    onLateCollected(ctx, key, envelopeBlob, failure?.kind ?? null);
+    return;
+  }
+  if (lease.member !== peer || !lease.collecting) return;
+  lease.collecting = false;
+  if (failure !== null) {
+    onCollectFailure(ctx, lease, failure);
+    return;
+  }
+  if (envelopeBlob === null) {
+    throw new SuperfleetError('SF_INTERNAL', 'a result was collected without the blob of its envelope');
+  }
+  const { pending } = lease;
+  lease.pending = null;
+  if (pending.role === 'execute') executed(ctx, lease, pending, envelopeBlob);
+  else verified(ctx, lease, pending, envelopeBlob);
+}
+
+function onCollectFailure(
+  ctx: FounderContext,
+  lease: LiveLease,
+  failure: NonNullable<Collected['failure']>,
+): void {
+  if (failure.kind === 'bad') {
+    refuse(ctx, lease, failure.detail);
+  } else if (failure.kind === 'disk') {
+    // This founder's own lack: the member is not blamed, and the result waits for room while the lease lives.
+    lease.collectAt = ctx.now + 5 * collectRetryMs;
+  } else if (lease.collects >= collectsMax) {
+    const detail = `its result could not be fetched: ${failure.detail}`;
+    endLease(ctx, lease, { fault: 'machine', reason: 'lost', detail, cancel: 'superseded' });
+  } else lease.collectAt = ctx.now + collectRetryMs;
+}
+
+function executed(
+  ctx: FounderContext,
+  lease: LiveLease,
+  { result, digest, facts }: CheckedResult & { role: 'execute' },
+  envelope: string,
+): void {
+  const { exitCode, commit, bundle, log, artifacts } = result;
+  if (result.outcome === 'failed') {
+    const { fault, reason, detail } = result;
+    settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
+    endLease(ctx, lease, {
+      fault: fault ?? 'task',
+      reason: reason ?? 'task',
+      detail,
+      exitCode,
+      receipt: digest,
+      envelope,
+      log,
+      cancel: null,
+    });
+    return;
+  }
+  const { task, attempt } = lease.lease;
+  const event = {
+    type: 'task.executed' as const,
+    body: {
+      task,
+      attempt,
+      correlation: lease.correlation,
+      exitCode,
+      commit,
+      receipt: digest,
+      envelope,
+      bundle,
+      log,
+      artifacts,
+      checksChanged: facts.checksChanged.slice(0, 64),
+    },
+  };
+  const fault = lineFault(event);
+  settled(ctx, lease.member, lease.lease, lease.correlation, fault === null, fault);
+  if (fault !== null) {
+    const detail = `the result does not fit the log: ${fault}; name fewer artifacts, or an archive of them`;
+    endLease(ctx, lease, {
+      fault: 'task',
+      reason: 'task',
+      detail,
+      exitCode,
+      receipt: digest,
+      envelope,
+      cancel: null,
+    });
+    return;
+  }
+  ctx.append(event);
+  dropLease(ctx, lease);
+  settle(ctx, ctx.task(task));
+}
+
+function lineFault(event: Parameters<typeof assertEvent>[0]): string | null {
+  try {
+    assertEvent(event);
+    return null;
+  } catch (error) {
+    return asSuperfleetError(error).message;
+  }
+}
+
+function verified(
+  ctx: FounderContext,
+  lease: LiveLease,
+  { result, digest, facts }: CheckedResult & { role: 'verify' },
+  envelope: string,
+): void {
+  const { task: id, attempt } = lease.lease;
+  const task = ctx.task(id);
+  settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
+  if (result.outcome === 'failed' && result.fault === 'machine') {
+    const { reason, detail, exitCode } = result;
+    const more = { exitCode, receipt: digest, envelope, log: result.log, cancel: null };
+    endLease(ctx, lease, { fault: 'machine', reason: reason ?? 'environment', detail, ...more });
+    return;
+  }
+  const owner = (peer: string): string | null => ctx.state.members.byPeer.get(peer)?.owner ?? null;
+  ctx.append({
+    type: 'task.verified',
+    body: {
+      task: id,
+      attempt,
+      correlation: lease.correlation,
+      receipt: task.accepted!.receipt,
+      verification: digest,
+      envelope,
+      passed: facts.passed,
+      sameOwner: owner(lease.member) === owner(task.accepted!.member),
+      detail: (facts.detail ?? result.detail)?.slice(0, 2048) ?? null,
+    },
+  });
+  dropLease(ctx, lease);
+  settle(ctx, task);
+}
+
+// ── late results ──────────────────────────────────────────────────────────────────────────────────────────────
+function onLate(ctx: FounderContext, task: TaskRecord, attempt: AttemptRecord, result: AttemptResult): void {
+  const peer = attempt.member;
+  const { end } = attempt;
+  // Said before, and settled then; the member did not hear it.
+  const counted = end !== null && (end.kind !== 'ended' || end.receipt !== null);
+  if (counted) {
+    settled(ctx, peer, result, task.correlation, true, null);
+    return;
+  }
+  const key = leaseKey(result);
+  if (ctx.late.has(key)) return;
+  const why = 'the lease had ended before the result came';
+  if (result.envelope === null || attempt.evidence !== null || ctx.late.size >= lateResultsMax) {
+    settled(ctx, peer, result, task.correlation, false, why);
+    return;
+  }
+  const checked = attempt.role === 'execute' ? check(ctx, task, attempt, result) : null;
+  const session = ctx.live.get(peer)?.session ?? null;
+  if (typeof checked === 'string' || session === null) {
+    settled(ctx, peer, result, task.correlation, false, checked === null ? why : `${why}; ${checked}`);
+    return;
+  }
+  const { task: id, attempt: number, epoch } = result;
+  const lease = { task: id, attempt: number, epoch };
+  const { correlation } = task;
+  ctx.late.set(key, { peer, lease, role: attempt.role, correlation, digest: checked?.digest ?? null });
+  const { envelope } = result;
+  ctx.emit({ type: 'collect', after: 0, peer, session, lease, role: attempt.role, blobs: [], envelope });
+}
+
+function onLateCollected(
+  ctx: FounderContext,
+  key: string,
+  envelope: string | null,
+  failure: string | null,
+): void {
+  const late = ctx.late.get(key);
+  if (late === undefined) return;
+  ctx.late.delete(key);
+  // A member that vanished sends it again when it is back.
+  if (failure === 'gone') return;
+  const { lease, correlation, peer, digest } = late;
+  const attempt = findAttempt(ctx.task(lease.task), lease.attempt);
+  const why = 'the lease had ended before the result came';
+  if (attempt !== null && attempt.evidence === null) {
+    ctx.append({
+      type: 'task.evidence',
+      body: {
+        task: lease.task,
+        attempt: lease.attempt,
+        correlation,
+        epoch: lease.epoch,
+        member: peer,
+        receipt: digest,
+        envelope,
+        why,
+      },
+    });
+  }
+  settled(ctx, peer, lease, correlation, false, why);
+}
+
+function settled(
+  ctx: FounderContext,
+  peer: string,
+  { task, attempt, epoch }: Lease,
+  correlation: string,
+  accepted: boolean,
+  why: string | null,
+): void {
+  const said = why?.slice(0, 1024) ?? null;
+  ctx.send(peer, { type: 'settled', task, attempt, epoch, correlation, accepted, why: said });
+}

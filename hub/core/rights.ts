@@ -1,0 +1,68 @@
+import type { Actor } from '../../ledger/events.ts';
+import type { Members } from '../../ledger/state/members.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Role } from '../../protocol/ids.ts';
+import type { Operation } from './types.ts';
+
+/** What a caller may do: `view` reads, `submit` sends and fetches work, `operate` does everything else. */
+export type Right = 'view' | 'submit' | 'operate';
+
+const GIVEN_BY: Record<Right, readonly Role[]> = {
+  view: ['viewer', 'submitter', 'operator'],
+  submit: ['submitter', 'operator'],
+  operate: ['operator'],
+};
+
+const NEEDED: Record<Operation['op'], Right> = {
+  'task.submit': 'submit',
+  'task.stop': 'submit',
+  'task.rerun': 'submit',
+  'task.applied': 'submit',
+  'task.get': 'view',
+  'task.list': 'view',
+  'task.why': 'view',
+  'repository.known': 'submit',
+  'invite.create': 'operate',
+  'member.admit': 'operate',
+  'member.reject': 'operate',
+  'member.eligible': 'operate',
+  'member.revoke': 'operate',
+  'member.leave': 'operate',
+  'node.list': 'view',
+  'node.get': 'view',
+  'mesh.pause': 'operate',
+  'mesh.resume': 'operate',
+  'secret.set': 'operate',
+  'secret.remove': 'operate',
+  'secret.list': 'submit',
+  status: 'view',
+};
+
+/** Whether this actor has the right: the founder and its own socket have all, a peer has what its roles give. */
+export function allowed(members: Members, by: Actor, right: Right): boolean {
+  if (by.kind !== 'peer') return true;
+  const member = members.byPeer.get(by.peer);
+  return member?.standing === 'active' && GIVEN_BY[right].some((role) => member.roles.includes(role));
+}
+
+/** Throws `SF_REFUSED` unless the actor may do this. A member may always leave by itself. */
+export function requireRight(members: Members, by: Actor, operation: Operation): void {
+  const leaves = operation.op === 'member.leave' && by.kind === 'peer' && by.peer === operation.peer;
+  const right = NEEDED[operation.op];
+  if (leaves || allowed(members, by, right)) return;
+  throw new SuperfleetError('SF_REFUSED', `the right to ${right} is lacking`, {
+    expected: `one of the roles ${GIVEN_BY[right].join(', ')}`,
+    got: by.kind === 'peer' ? (members.byPeer.get(by.peer)?.roles.join(', ') ?? 'no membership') : by.kind,
+    hint: 'the operator gives roles with the invite or the approval',
+  });
+}
+
+/** Throws `SF_REFUSED` unless the actor sent this work or operates the mesh. */
+export function requireOwnWork(members: Members, by: Actor, submitter: Actor): void {
+  if (allowed(members, by, 'operate')) return;
+  if (by.kind === 'peer' && submitter.kind === 'peer' && by.peer === submitter.peer) return;
+  throw new SuperfleetError('SF_REFUSED', 'this task was sent by somebody else', {
+    expected: 'the submitter of the task, or an operator',
+    got: by.kind === 'peer' ? by.peer : by.kind,
+  });
+}

@@ -1,0 +1,243 @@
+import { findAttempt } from '../../ledger/state/task-record.ts';
+import {
+  type Lease,
+  leaseKey,
+  type MemberHello,
+  type MemberMessage,
+  SESSION_VERSION,
+} from '../../protocol/session.ts';
+import type { FailureReason, Fault } from '../../protocol/task.ts';
+import { founderSleptMs, restMs, stoppingMax } from './config.ts';
+import type { FounderContext, LiveLease, LiveMember } from './context.ts';
+import { endLease } from './lifecycle.ts';
+import { onResult } from './results.ts';
+
+/** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
+export function onConnected(ctx: FounderContext, peer: string, session: number, hello: MemberHello): void {
+  const refusal = refuseHello(ctx, peer, hello);
+  if (refusal !== null) {
+    ctx.emit({ type: 'close', after: 0, peer, session, ...refusal });
+    return;
+  }
+  const live = ctx.liveMember(peer);
+  if (live.session !== null && live.session !== session) {
+    const message = 'this member has opened a newer session';
+    ctx.emit({ type: 'close', after: 0, peer, session: live.session, code: 'SF_CONFLICT', message });
+  }
+  live.session = session;
+  live.heardAt = ctx.now;
+  live.capacity = hello.capacity;
+  live.stopping.clear();
+  ctx.fleet += 1;
+  const held = new Set(hello.held.map(leaseKey));
+  const ready = new Set(hello.ready.map(leaseKey));
+  const resume: Lease[] = [];
+  const missing: LiveLease[] = [];
+  for (const key of live.leases) {
+    const lease = ctx.leases.get(key)!;
+    const stopped = ctx.state.mesh.paused && held.has(key);
+    if ((held.has(key) && !stopped) || ready.has(key)) {
+      resume.push(lease.lease);
+      lease.collects = 0;
+    } else missing.push(lease);
+  }
+  const { mesh } = ctx.state;
+  ctx.send(peer, {
+    type: 'welcome',
+    version: SESSION_VERSION,
+    features: [],
+    mesh: ctx.mesh,
+    epoch: ctx.epoch,
+    heartbeatMs: ctx.config.heartbeatMs,
+    leaseMs: ctx.config.leaseMs,
+    paused: mesh.paused,
+    resume,
+    checkpoint: ctx.durable?.checkpoint ?? null,
+  });
+  if (ctx.roster !== null && ctx.roster.version > hello.rosterVersion) {
+    ctx.send(peer, { type: 'roster', ...ctx.roster });
+  }
+  for (const lease of missing) {
+    // Paused between the two entries of a crash: what should have ended then ends now, and costs nothing.
+    if (held.has(lease.key)) endLease(ctx, lease, { ...PAUSED, cancel: null });
+    else lose(ctx, lease, 'the member came back without it', null);
+  }
+  // What it holds and was not told to go on with is being stopped there, and takes a slot until it is gone.
+  for (const key of held) if (!live.leases.has(key)) live.stopping.set(key, ctx.now);
+}
+
+const PAUSED = { fault: 'person', reason: 'refused', detail: 'the mesh was paused' } as const;
+
+function refuseHello(
+  ctx: FounderContext,
+  peer: string,
+  hello: MemberHello,
+): { code: string; message: string } | null {
+  const record = ctx.state.members.byPeer.get(peer);
+  if (record?.standing === 'revoked') return { code: 'SF_REVOKED', message: 'the membership was revoked' };
+  if (record?.standing !== 'active') return { code: 'SF_REFUSED', message: 'this machine is no member' };
+  if (hello.mesh !== ctx.mesh) {
+    return { code: 'SF_REFUSED', message: `this founder serves mesh ${ctx.mesh}, not ${hello.mesh}` };
+  }
+  const { major, minor } = SESSION_VERSION;
+  const { version } = hello;
+  if (version.major !== major || Math.abs(version.minor - minor) > 1) {
+    const spoken = `${version.major}.${version.minor}`;
+    const message = `the member speaks session ${spoken}, the founder ${major}.${minor}: install the same release on both`;
+    return { code: 'SF_VERSION', message };
+  }
+  return null;
+}
+
+/** Its leases wait a short grace for the member to come back (design §8). */
+export function onDisconnected(ctx: FounderContext, peer: string, session: number): void {
+  const live = ctx.live.get(peer);
+  if (live === undefined || live.session !== session) return;
+  live.session = null;
+  live.awaitedUntil = ctx.now + ctx.config.graceMs;
+  live.stopping.clear();
+  ctx.fleet += 1;
+}
+
+export function onMessage(ctx: FounderContext, peer: string, session: number, message: MemberMessage): void {
+  const live = ctx.live.get(peer);
+  if (live === undefined || live.session !== session) return;
+  // Any word renews its leases.
+  live.heardAt = ctx.now;
+  switch (message.type) {
+    case 'heartbeat': {
+      const checkpoint = ctx.durable?.checkpoint ?? null;
+      ctx.send(peer, { type: 'beat', sequence: message.sequence, checkpoint });
+      break;
+    }
+    case 'capacity':
+      live.capacity = message.capacity;
+      ctx.fleet += 1;
+      break;
+    case 'started':
+      onStarted(ctx, live, message, message.correlation);
+      break;
+    case 'progress':
+      if (!live.leases.has(leaseKey(message))) cancelUnknown(ctx, live, message, message.correlation);
+      break;
+    case 'result':
+      onResult(ctx, peer, message.result);
+      break;
+    case 'stopped':
+      onStopped(ctx, live, message);
+      break;
+    case 'hello':
+    case 'grant':
+    case 'goodbye':
+      break;
+    default:
+      message satisfies never;
+  }
+}
+
+function onStarted(ctx: FounderContext, live: LiveMember, of: Lease, correlation: string): void {
+  const lease = live.leases.has(leaseKey(of)) ? ctx.leases.get(leaseKey(of)) : undefined;
+  if (lease === undefined) {
+    cancelUnknown(ctx, live, of, correlation);
+    return;
+  }
+  lease.startedAt ??= ctx.now;
+  const attempt = findAttempt(ctx.task(lease.lease.task), lease.lease.attempt)!;
+  if (attempt.startedAt !== null) return;
+  const { task, attempt: number } = lease.lease;
+  ctx.append({ type: 'attempt.started', body: { task, attempt: number, correlation: lease.correlation } });
+}
+
+/** It works on a lease that is not open: it is told so once, and holds the slot until it is gone. */
+function cancelUnknown(ctx: FounderContext, live: LiveMember, of: Lease, correlation: string): void {
+  const key = leaseKey(of);
+  if (live.stopping.has(key) || live.stopping.size >= 1024) return;
+  live.stopping.set(key, ctx.now);
+  const { task, attempt, epoch } = of;
+  ctx.send(live.peer, { type: 'cancel', task, attempt, epoch, correlation, why: 'superseded' });
+}
+
+type Stopped = Extract<MemberMessage, { type: 'stopped' }>;
+
+/** Whose doing it is that an attempt stopped by itself, by what the member says. */
+const STOPPED: Record<Stopped['why'], { fault: Fault; reason: FailureReason; detail: string }> = {
+  cancelled: { fault: 'machine', reason: 'lost', detail: 'the member stopped it' },
+  lease: {
+    fault: 'machine',
+    reason: 'lost',
+    detail: 'the member had no word from the founder for a whole lease',
+  },
+  unknown: { fault: 'machine', reason: 'lost', detail: 'the attempt vanished on the member' },
+  refused: { fault: 'machine', reason: 'refused', detail: 'the member refused it' },
+  paused: PAUSED,
+  owner: { fault: 'person', reason: 'refused', detail: 'the owner of the machine stopped it' },
+  shutdown: { fault: 'person', reason: 'refused', detail: 'the machine was stopped by a person' },
+};
+
+function onStopped(ctx: FounderContext, live: LiveMember, message: Stopped): void {
+  const key = leaseKey(message);
+  live.stopping.delete(key);
+  if ((message.why === 'owner' || message.why === 'shutdown') && live.capacity !== null) {
+    // Its capacity follows; until then nothing more is given to it.
+    live.capacity = { ...live.capacity, ownerPaused: true };
+    rest(ctx, live);
+  }
+  const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
+  if (lease === undefined) return;
+  // A pause that this founder did not ask for is the member's own doing.
+  const why = message.why === 'paused' && !ctx.state.mesh.paused ? 'refused' : message.why;
+  const ending = STOPPED[why];
+  endLease(ctx, lease, { ...ending, detail: message.detail ?? ending.detail, cancel: null });
+}
+
+/** Owners' stops cost a task nothing; so that they cannot be repeated without end, the machine rests after one. */
+export function rest(ctx: FounderContext, live: LiveMember): void {
+  live.restsUntil = ctx.now + restMs;
+  ctx.fleet += 1;
+}
+
+/** Ends the leases whose time is up. `sinceMs`: since the step before this one. */
+export function expire(ctx: FounderContext, sinceMs: number): void {
+  const { now, config } = ctx;
+  const slept = sinceMs > founderSleptMs ? sinceMs : 0;
+  for (const live of ctx.live.values()) {
+    for (const [key, since] of live.stopping) if (now - since >= stoppingMax) live.stopping.delete(key);
+    if (live.restsUntil !== null && now >= live.restsUntil) {
+      live.restsUntil = null;
+      ctx.fleet += 1;
+    }
+    if (live.session === null) {
+      live.awaitedUntil += slept;
+      if (now >= live.awaitedUntil)
+        loseAll(ctx, live, 'the connection to the member closed and it did not come back');
+      continue;
+    }
+    // What a sleeping founder could not hear is no silence.
+    live.heardAt += slept;
+    const patience = config.leaseMs + (live.leases.size > 0 ? 0 : config.heartbeatIdleMs);
+    const silent = now - Math.max(live.heardAt, live.assignedAt);
+    if (silent < patience) continue;
+    const message = `nothing was heard from this member for ${Math.round(silent / 1000)} s`;
+    loseAll(ctx, live, message);
+    ctx.emit({
+      type: 'close',
+      after: 0,
+      peer: live.peer,
+      session: live.session,
+      code: 'SF_TIMEOUT',
+      message,
+    });
+    live.session = null;
+    live.awaitedUntil = now;
+    live.stopping.clear();
+    ctx.fleet += 1;
+  }
+}
+
+function loseAll(ctx: FounderContext, live: LiveMember, why: string): void {
+  for (const key of [...live.leases]) lose(ctx, ctx.leases.get(key)!, why, 'superseded');
+}
+
+function lose(ctx: FounderContext, lease: LiveLease, detail: string, cancel: 'superseded' | null): void {
+  endLease(ctx, lease, { fault: 'machine', reason: 'lost', detail, cancel });
+}

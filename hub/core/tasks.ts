@@ -1,0 +1,130 @@
+import type { Actor, EventBody } from '../../ledger/events.ts';
+import { assertEvent } from '../../ledger/line.ts';
+import { resolveMember } from '../../ledger/state/members.ts';
+import { bundleChain } from '../../ledger/state/repositories.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { newTaskId } from '../../protocol/ids.ts';
+import type { RepositoryBundle } from '../../protocol/task.ts';
+import { TERMINAL_STATES } from '../../protocol/task.ts';
+import { bundlesMax } from './config.ts';
+import type { FounderContext } from './context.ts';
+import { settle } from './lifecycle.ts';
+import { requireOwnWork } from './rights.ts';
+import type { Operation } from './types.ts';
+import { type TaskAnswer, taskView } from './views.ts';
+
+type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
+
+/** A new task, once everything it names can be had. Throws what the submitter can mend, and logs nothing then. */
+export function submit(
+  ctx: FounderContext,
+  by: Actor,
+  { spec, bundle, correlation }: Of<'task.submit'>,
+): TaskAnswer {
+  if (spec.on !== null && resolveMember(ctx.state.members, spec.on) === null) {
+    throw new SuperfleetError('SF_NOT_FOUND', `no member has the name or id ${spec.on}`, {
+      hint: 'see node list',
+    });
+  }
+  requireReachable(ctx, spec.repository?.base ?? null, bundle);
+  return create(ctx, { spec, bundle, correlation, rerunOf: null, by });
+}
+
+/** A new task with the same spec; its input is what the mesh holds of it. */
+export function rerun(ctx: FounderContext, by: Actor, { task: id }: Of<'task.rerun'>): TaskAnswer {
+  const { spec } = ctx.task(id);
+  return create(ctx, { spec, bundle: null, correlation: null, rerunOf: id, by });
+}
+
+type Created = Omit<EventBody<'task.submitted'>, 'task' | 'correlation'> & { correlation: string | null };
+
+function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAnswer {
+  const { tasks } = ctx.state;
+  if (tasks.open.size >= ctx.config.openTasksMax) {
+    throw new SuperfleetError('SF_FULL', 'too many tasks wait or run', {
+      expected: `at most ${ctx.config.openTasksMax} open tasks`,
+      got: `${tasks.open.size}`,
+      hint: 'submit again when some have ended',
+    });
+  }
+  let task = newTaskId(ctx.clock.random);
+  while (tasks.byId.has(task)) task = newTaskId(ctx.clock.random);
+  const { spec, bundle, rerunOf, by } = facts;
+  const event = {
+    type: 'task.submitted' as const,
+    body: { task, correlation: correlation ?? task, spec, bundle, rerunOf, by },
+  };
+  assertEvent(event);
+  ctx.append(event);
+  ctx.times.set(task, { queuedAt: ctx.now, firstAssignedAt: null, runMs: null });
+  settle(ctx, ctx.task(task));
+  return taskView(ctx, ctx.task(task));
+}
+
+/** Throws `SF_REPOSITORY` unless known bundles, with this one, lead to the base. */
+function requireReachable(ctx: FounderContext, base: string | null, bundle: RepositoryBundle | null): void {
+  const { repositories } = ctx.state;
+  const missing = bundle?.prerequisites.find((commit) => !repositories.has(commit));
+  if (missing !== undefined) {
+    throw new SuperfleetError('SF_REPOSITORY', 'the bundle rests on a commit that the mesh does not hold', {
+      expected: 'prerequisites that repository.known answered with',
+      got: missing,
+      hint: 'send a bundle that rests on nothing, or on commits the mesh knows',
+    });
+  }
+  if (bundle !== null && base === null) {
+    throw new SuperfleetError('SF_REPOSITORY', 'a bundle without a repository', {
+      hint: 'name the repository and its base',
+    });
+  }
+  if (base === null || base === bundle?.commit) return;
+  if (!repositories.has(base)) {
+    throw new SuperfleetError('SF_REPOSITORY', 'the mesh does not hold the base of this task', {
+      expected: 'a base that is known, or a bundle of it',
+      got: base,
+      hint: 'send a bundle of the base commit with the task',
+    });
+  }
+}
+
+/** Chains that grew too long are refused where a shorter one can still be sent. */
+export function requireShortChain(ctx: FounderContext, { spec, bundle }: Of<'task.submit'>): void {
+  const from =
+    bundle === null ? (spec.repository === null ? [] : [spec.repository.base]) : bundle.prerequisites;
+  for (const commit of from) {
+    const chain = bundleChain(ctx.state.repositories, commit, bundlesMax - 1);
+    if (chain !== null || !ctx.state.repositories.has(commit)) continue;
+    throw new SuperfleetError('SF_REPOSITORY', `more than ${bundlesMax} bundles lead to this base`, {
+      hint: 'send a bundle that rests on nothing',
+    });
+  }
+}
+
+/** A person's stop: what runs is cancelled, and the task ends `cancelled`. */
+export function stop(ctx: FounderContext, by: Actor, { task: id }: Of<'task.stop'>): TaskAnswer {
+  const task = ctx.task(id);
+  requireOwnWork(ctx.state.members, by, task.by);
+  if (TERMINAL_STATES.has(task.state)) {
+    throw new SuperfleetError('SF_CONFLICT', `the task has ended: it is ${task.state}`, { got: task.state });
+  }
+  ctx.append({ type: 'task.cancelled', body: { task: id, correlation: task.correlation, by } });
+  settle(ctx, task);
+  return taskView(ctx, task);
+}
+
+/** A person took the result into a branch of their own. */
+export function applied(
+  ctx: FounderContext,
+  by: Actor,
+  { task: id, commit }: Of<'task.applied'>,
+): TaskAnswer {
+  const task = ctx.task(id);
+  if (task.state !== 'delivered') {
+    throw new SuperfleetError('SF_CONFLICT', `the task is ${task.state}: there is nothing to apply`, {
+      expected: 'a delivered task',
+      got: task.state,
+    });
+  }
+  ctx.append({ type: 'task.applied', body: { task: id, commit, by } });
+  return taskView(ctx, task);
+}

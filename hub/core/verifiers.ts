@@ -1,0 +1,104 @@
+import type { MemberRecord } from '../../ledger/state/members.ts';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { assign, ringHasRoom } from './assign.ts';
+import { verifierFaultsMax, verifierWaitMs } from './config.ts';
+import { type FounderContext, freeSlots, type LiveMember, type Waiting } from './context.ts';
+import { unavailable, verifierMismatch } from './fit.ts';
+import { deliver, draw } from './lifecycle.ts';
+
+/** Gives executed results to verifiers, and delivers unverified those that no other party can verify. */
+export function giveToVerifiers(ctx: FounderContext, ticking: boolean): void {
+  if (ctx.parkedIn !== ctx.fleet) {
+    for (const id of ctx.parked) ctx.unverified.set(id, { aloneSince: null, aloneIn: 0, retryAt: ctx.now });
+    ctx.parked.clear();
+    ctx.parkedIn = ctx.fleet;
+  }
+  for (const [id, waiting] of ctx.unverified) {
+    // While nobody can be had, only the tick and a change of the fleet are news.
+    const noNews = !ticking && waiting.aloneSince !== null && waiting.aloneIn === ctx.fleet;
+    if (ctx.now >= waiting.retryAt && !noNews) giveToVerifier(ctx, ctx.task(id), waiting);
+  }
+}
+
+function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting): void {
+  const parties = verifierParties(ctx, task);
+  const verdict = noParty(task, parties);
+  if (verdict !== null) {
+    if (task.spec.requireVerified) park(ctx, task);
+    else deliver(ctx, task, verdict);
+    return;
+  }
+  const ready = parties.flatMap((member) => {
+    const live = ctx.live.get(member.peer);
+    return live !== undefined && unavailable(member, live) === null ? [live] : [];
+  });
+  if (ready.length === 0) {
+    waitForParty(ctx, task, waiting);
+    return;
+  }
+  waiting.aloneSince = null;
+  const verifier = ringHasRoom(ctx) ? drawVerifier(ctx, task, ready) : null;
+  if (verifier === null) return;
+  ctx.unverified.delete(task.id);
+  assign(ctx, task, verifier, 'verify');
+}
+
+/** Only a change of the fleet can help it: it is not looked at before. */
+function park(ctx: FounderContext, task: TaskRecord): void {
+  ctx.unverified.delete(task.id);
+  ctx.parked.add(task.id);
+}
+
+/** Members that may verify this result, online or not. */
+export function verifierParties(ctx: FounderContext, task: TaskRecord): MemberRecord[] {
+  const executor = executorOf(ctx, task);
+  if (executor === null) return [];
+  const owners = ownersOf(ctx);
+  const parties: MemberRecord[] = [];
+  for (const member of ctx.state.members.byPeer.values()) {
+    if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
+    if (verifierMismatch(task, executor, owners, member) === null) parties.push(member);
+  }
+  return parties;
+}
+
+/** Who executed the accepted result, also where it is a member no more. */
+export function executorOf(ctx: FounderContext, task: TaskRecord): { peer: string; owner: string } | null {
+  return ctx.state.members.byPeer.get(task.accepted?.member ?? '') ?? null;
+}
+
+/** How many owners the mesh has (outside contract, owner rule). */
+export function ownersOf(ctx: FounderContext): number {
+  const owners = new Set<string>();
+  for (const member of ctx.state.members.byPeer.values()) {
+    if (member.standing === 'active') owners.add(member.owner);
+  }
+  return owners.size;
+}
+
+/** Why this result can be verified by nobody, for good; null: somebody may. */
+export function noParty(task: TaskRecord, parties: MemberRecord[]): string | null {
+  if (parties.length === 0) return 'unverified: the mesh has no other party that may verify it';
+  if (task.verifierFaults < verifierFaultsMax) return null;
+  return `unverified: ${task.verifierFaults} verifiers ended without a word on it`;
+}
+
+/** Somebody may verify it and cannot be had now: a bounded wait, unless only a verified result will do. */
+function waitForParty(ctx: FounderContext, task: TaskRecord, waiting: Waiting): void {
+  if (task.spec.requireVerified) {
+    park(ctx, task);
+    return;
+  }
+  waiting.aloneSince ??= ctx.now;
+  waiting.aloneIn = ctx.fleet;
+  if (ctx.now - waiting.aloneSince < verifierWaitMs) return;
+  const seconds = verifierWaitMs / 1000;
+  deliver(ctx, task, `unverified: no member that may verify it could be had for ${seconds} s`);
+}
+
+/** At random among those with a free slot; those that failed here before only where no other is left. */
+function drawVerifier(ctx: FounderContext, task: TaskRecord, ready: LiveMember[]): LiveMember | null {
+  const fresh = ready.filter((live) => !task.avoid.includes(live.peer));
+  const free = (fresh.length > 0 ? fresh : ready).filter((live) => freeSlots(live) > 0);
+  return free[Math.floor(draw(ctx) * free.length)] ?? null;
+}
