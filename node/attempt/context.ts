@@ -1,0 +1,52 @@
+import type { Assignment, ResultBlob } from '../../protocol/session.ts';
+import type { SignedStatement } from '../../protocol/statement.ts';
+import type { Artifact } from '../../protocol/task.ts';
+import type { RepositoryCache } from '../git/repository-cache.ts';
+import type { Sandbox } from '../sandbox/types.ts';
+import type { AttemptLog } from './log.ts';
+import type { ResultBlobs } from './result-blobs.ts';
+import type { AttemptHooks } from './types.ts';
+
+/** What the steps of one attempt share. */
+export interface AttemptContext {
+  assignment: Assignment;
+  hooks: AttemptHooks;
+  signal: AbortSignal;
+  sandbox: Sandbox;
+  blobs: ResultBlobs;
+  cache: RepositoryCache;
+  /** Input bundles may go from the store once the cache has them. */
+  deletesInput: boolean;
+  /** Private folder of the attempt; deleted with it. */
+  work: string;
+  log: AttemptLog;
+  mesh: string;
+  member: { readonly id: string; readonly name: string };
+  sign(statement: Uint8Array): SignedStatement | Promise<SignedStatement>;
+  /** Unix ms. */
+  time(): number;
+  startedAt: number;
+}
+
+/** What an attempt found out, filled as it goes; what is not reached keeps its first value. */
+export interface AttemptFacts {
+  /** The command's; null where it never ran or a signal ended it. */
+  exitCode: number | null;
+  /** The task's command, or a check of a verification, was started. */
+  ran: boolean;
+  checks: { line: string; exitCode: number | null }[];
+  checksChanged: string[];
+  commit: string | null;
+  bundle: ResultBlob | null;
+  artifacts: Artifact[];
+}
+
+export const noFacts = (): AttemptFacts => ({
+  exitCode: null,
+  ran: false,
+  checks: [],
+  checksChanged: [],
+  commit: null,
+  bundle: null,
+  artifacts: [],
+});
