@@ -21,7 +21,7 @@ export interface ChainState {
 
 /**
  * Reads a log line by line and refuses the first one that does not continue it: index, epoch, time, root, and
- * the signature of every checkpoint (`all`) or of those it is asked about (`deferred`, see `checkSignature`). The same
+ * the signature of every checkpoint (`all`) or of none (`deferred`: see `checkSignature`). The same
  * checks serve recovery, `ledger verify` and exported files.
  */
 export class Chain {
@@ -55,12 +55,6 @@ export class Chain {
     if (parsed.kind === 'entry') this.#pushEntry(parsed.entry, line);
     else this.#pushCheckpoint(parsed.checkpoint);
     return parsed;
-  }
-
-  /** Checks the signature of the last checkpoint; throws `LineFault`. */
-  checkSignature(): void {
-    const { checkpoint } = this.#settled;
-    if (checkpoint !== null) this.#verify(checkpoint);
   }
 
   /** A chain that goes on from the last checkpoint, as if what came after had not been read. */
@@ -100,19 +94,19 @@ export class Chain {
     if (checkpoint.root !== root) {
       throw new LineFault(`a checkpoint whose root is ${checkpoint.root} where the entries give ${root}`);
     }
-    if (this.#signatures === 'all') this.#verify(checkpoint);
+    if (this.#signatures === 'all') checkSignature({ ...this.#state, checkpoint });
     this.#state.checkpoint = checkpoint;
     this.#state.checkpoints += 1;
     this.#settled = { ...this.#state, frontier: this.#state.frontier.clone() };
   }
+}
 
-  #verify(checkpoint: Checkpoint): void {
-    const { meshId, publicKey } = this.#state;
-    try {
-      verifyCheckpoint(checkpoint.text, { origin: meshId!, publicKey: publicKey! });
-    } catch (error) {
-      throw new LineFault((error as Error).message, { cause: error });
-    }
+/** Throws `LineFault` where the checkpoint of this state is not signed by the key of this state. */
+export function checkSignature({ meshId, publicKey, checkpoint }: ChainState): void {
+  try {
+    verifyCheckpoint(checkpoint!.text, { origin: meshId!, publicKey: publicKey! });
+  } catch (error) {
+    throw new LineFault((error as Error).message, { cause: error });
   }
 }
 

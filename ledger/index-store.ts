@@ -9,7 +9,17 @@ import type { Entry } from './entry.ts';
 import type { DurableBatch, Log } from './log.ts';
 
 /** What the store asks of a level: `Level` on disk and `MemoryLevel` both have it. */
-export type IndexDatabase = Pick<Level<string, string>, 'get' | 'put' | 'batch' | 'keys' | 'clear' | 'close'>;
+export interface IndexDatabase {
+  get(key: string): Promise<string | undefined>;
+  put(key: string, value: string): Promise<void>;
+  /** All of it or, after a crash, none. */
+  batch(changes: IndexChange[]): Promise<void>;
+  keys(range: { gte: string; lte?: string; limit?: number }): { all(): Promise<string[]> };
+  clear(range?: { gte: string; lt: string }): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type IndexChange = { type: 'put'; key: string; value: string } | { type: 'del'; key: string };
 
 /** What the store asks of a log. */
 export type IndexedLog = Pick<Log, 'meshId' | 'size' | 'checkpointAt' | 'batches'>;
@@ -125,7 +135,7 @@ export class IndexStore {
 
   /** One batch, its counts and the marker in one write, so that a crash leaves none of it or all. */
   async #apply(batch: DurableBatch): Promise<void> {
-    const puts: { type: 'put'; key: string; value: string }[] = [];
+    const puts: IndexChange[] = [];
     const counts = new Map<string, number>();
     for (const entry of batch.entries) {
       const task = taskOf(entry);

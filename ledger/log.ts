@@ -1,7 +1,7 @@
 import { SuperfleetError } from '../protocol/errors.ts';
 import { publicKeyToBase64, type SigningKey } from '../protocol/keys.ts';
 import { batchBytesMax, batchEntriesMax, entryLineBytesMax, segmentBytes } from '../protocol/limits.ts';
-import { type Checkpoint, checkpointBytesMax, makeCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, checkpointBytesMax, makeCheckpoint, verifyCheckpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody, LogEvent } from './events.ts';
@@ -175,7 +175,7 @@ export class Log {
   static async open(options: OpenLogOptions): Promise<Log> {
     const { storage, key, onEntry, onProgress } = options;
     const scan = await scanLog(storage, {
-      signatures: 'ends',
+      signatures: 'recent',
       ...(onEntry && { onEntry }),
       ...(onProgress && { onProgress }),
     });
@@ -331,11 +331,14 @@ export class Log {
     }
   }
 
-  /** The checkpoint that was made at exactly this size; null where no batch ended there. */
+  /** The checkpoint that was made at exactly this size; null where no batch ended there. Throws `SF_NOT_PROVED` where its signature is bad. */
   async checkpointAt(size: number): Promise<Checkpoint | null> {
     if (size === this.size) return this.#checkpoint;
     if (size < 1 || size > this.size) return null;
-    return readCheckpoint(this.#storage, this.#offsets, size);
+    const found = await readCheckpoint(this.#storage, this.#offsets, size);
+    // Recovery need not have checked the signature of one so old.
+    if (found !== null) verifyCheckpoint(found.text, { origin: this.meshId, publicKey: this.genesis.logKey });
+    return found;
   }
 
   /** Calls back with every batch as it becomes durable, in order. Returns what ends it. */

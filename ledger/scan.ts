@@ -1,5 +1,5 @@
 import { batchBytesMax, entryLineBytesMax } from '../protocol/limits.ts';
-import { Chain } from './chain.ts';
+import { Chain, type ChainState, checkSignature } from './chain.ts';
 import { LogDamagedError } from './damage.ts';
 import type { Entry } from './entry.ts';
 import { LineFault } from './line.ts';
@@ -10,6 +10,16 @@ import { tailFault } from './tail.ts';
 
 /** A torn write is at most one batch with its checkpoint. */
 const tailBytesMax = batchBytesMax + entryLineBytesMax;
+
+/** Signatures that `recent` checks: about a quarter of a second. */
+const recentSignatures = 2048;
+
+/** A checkpoint whose signature is still to be checked, and where it lies. */
+interface Unchecked {
+  state: ChainState;
+  segment: number;
+  offset: number;
+}
 
 /** Where the log ends and how. */
 export interface Scan {
@@ -30,8 +40,11 @@ export interface ScanProgress {
 }
 
 export interface ScanOptions {
-  /** `all`: every checkpoint's signature; `ends`: the last of each segment, the very last included. */
-  signatures: 'all' | 'ends';
+  /**
+   * `all`: every checkpoint's signature. `recent`: the newest of them and the last of each segment, so that a start does
+   * not wait for all; the entries under the others are under those too.
+   */
+  signatures: 'all' | 'recent';
   /** Called for every entry under a checkpoint whose root holds, in order. */
   onEntry?: (entry: Entry) => void;
   /** Called after each chunk. */
@@ -47,19 +60,30 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
   const segments = await storage.list();
   const chain = new Chain(options.signatures === 'all' ? 'all' : 'deferred');
   const scan: Scan = { chain, offsets: new Offsets(), last: segments.at(-1) ?? null, end: 0, tornBytes: 0 };
+  const unchecked: Unchecked[] = [];
   let bytesBefore = 0;
   for (const segment of segments) {
     const report = (bytes: number): void =>
       options.onProgress?.({ entries: scan.chain.next, bytes: bytesBefore + bytes });
     const file = await storage.open(segment, 'read');
     try {
-      await scanSegment(storage, segment, file, scan, options, report);
+      await scanSegment(storage, segment, file, scan, unchecked, options, report);
       bytesBefore += scan.end;
     } finally {
       await file.close();
     }
   }
+  if (options.signatures === 'recent') for (const each of unchecked) check(storage, each);
   return scan;
+}
+
+function check(storage: LogStorage, { state, segment, offset }: Unchecked): void {
+  try {
+    checkSignature(state);
+  } catch (error) {
+    const place = { segment: storage.describe(segment), offset, index: state.frontier.size };
+    throw new LogDamagedError(place, (error as Error).message, error);
+  }
 }
 
 async function scanSegment(
@@ -67,6 +91,7 @@ async function scanSegment(
   segment: number,
   file: SegmentFile,
   scan: Scan,
+  unchecked: Unchecked[],
   options: ScanOptions,
   report: (bytes: number) => void,
 ): Promise<void> {
@@ -77,7 +102,6 @@ async function scanSegment(
 
   const held: Entry[] = [];
   let end = 0;
-  let checkpointAt = 0;
   let fault: { offset: number; index: number; why: string } | null = null;
   // What is appended while this reads is not looked at: it belongs to a batch under way.
   const size = await file.size();
@@ -85,16 +109,19 @@ async function scanSegment(
     options.signal?.throwIfAborted();
     for (const { line, offset } of lines) {
       const index = chain.next;
+      const batch = index - chain.pending;
       try {
         const parsed = chain.push(line);
         if (parsed.kind === 'entry') {
-          scan.offsets.add({ index, segment, offset });
           if (options.onEntry !== undefined) held.push(parsed.entry);
           // No batch is longer, so no checkpoint will come that may cover this.
           if (offset - end > tailBytesMax) throw new LineFault('no checkpoint for longer than a batch');
         } else {
+          // Only now: what no checkpoint covers may be cut, and others come to stand there.
+          scan.offsets.add({ index: batch, segment, offset: end });
           for (const entry of held.splice(0)) options.onEntry?.(entry);
-          checkpointAt = offset;
+          unchecked.push({ state: chain.settled, segment, offset });
+          if (unchecked.length > recentSignatures) unchecked.shift();
           end = offset + line.length + 1;
         }
       } catch (error) {
@@ -107,13 +134,8 @@ async function scanSegment(
     report(end);
     if (fault !== null) break;
   }
-  if (end > 0) {
-    try {
-      chain.checkSignature();
-    } catch (error) {
-      throw damaged(checkpointAt, chain.settled.frontier.size, (error as Error).message, error);
-    }
-  }
+  // Before what follows is judged: a tail hangs on the checkpoint before it.
+  if (end > 0) check(storage, unchecked.at(-1)!);
   scan.end = end;
   if (segment !== scan.last) {
     fault ??=

@@ -1,0 +1,157 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Level } from 'level';
+import { MemoryLevel } from 'memory-level';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type IndexDatabase, IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
+import { Log } from '../../ledger/log.ts';
+import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import { KEY, newLog, started, taskId } from './kit.ts';
+
+const TIME = 1_700_000_000_000;
+
+/** A log in which every third entry is about task 1, and others about task 2 and 3. */
+async function filled(): Promise<{ log: Log; storage: MemoryStorage; expected: number[] }> {
+  const storage = new MemoryStorage();
+  const log = await newLog(storage, { segmentBytes: 3000 });
+  for (let n = 0; n < 60; n += 1) await log.append([started(1 + (n % 3))], TIME, 1).durable;
+  const expected = Array.from({ length: 20 }, (_, n) => 1 + 3 * n);
+  return { log, storage, expected };
+}
+
+const backends: { name: string; make(): Promise<{ db: IndexDatabase; remove(): Promise<void> }> }[] = [
+  {
+    name: 'memory',
+    make: async () => {
+      const db = new MemoryLevel<string, string>();
+      return { db, remove: () => db.close() };
+    },
+  },
+  {
+    name: 'disk',
+    make: async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'superfleet-index-'));
+      const db = await openIndexDatabase(folder);
+      return { db, remove: () => db.close().then(() => rm(folder, { recursive: true })) };
+    },
+  },
+];
+
+for (const { name, make } of backends) {
+  const on = (what: string, run: (db: IndexDatabase) => Promise<void>): void =>
+    test(`${name}: ${what}`, async () => {
+      const { db, remove } = await make();
+      await run(db).finally(remove);
+    });
+
+  on('the history of a task is the entries about it, in order, and grows with the log', async (db) => {
+    const { log, expected } = await filled();
+    const store = await IndexStore.open(db, log);
+    assert.equal(await store.history(taskId(1)), expected);
+    const { first, durable } = log.append([started(1)], TIME, 1);
+    await durable;
+    assert.equal(await store.history(taskId(1)), [...expected, first]);
+    assert.equal(await store.history(taskId(77)), []);
+    assert.is(store.built, log.size);
+  });
+
+  on('what was built is taken up again where it is of a beginning of this log', async (db) => {
+    const { log, expected } = await filled();
+    await (await IndexStore.open(db, log)).catchUp();
+    await log.append([started(2)], TIME, 1).durable;
+    const again = await IndexStore.open(db, log);
+    assert.is(again.built, log.size - 1);
+    assert.equal(await again.history(taskId(1)), expected);
+  });
+
+  on('what is of another log, or of more than this log has, is thrown away', async (db) => {
+    const { log, storage } = await filled();
+    const early = storage.crash('process');
+    await log.append([started(1)], TIME, 1).durable;
+    const store = await IndexStore.open(db, log);
+    await store.saveState('tasks', 1, log.checkpoint, { n: 1 });
+    await store.catchUp();
+    // A folder put back from a backup: the log is shorter than what was indexed.
+    const restored = await Log.open({ storage: early, key: KEY });
+    const shorter = await IndexStore.open(db, restored);
+    assert.is(shorter.built, 0);
+    assert.is(await shorter.loadState('tasks', 1), null);
+    await shorter.catchUp();
+    // The same size with another history.
+    await restored.append([started(3)], TIME, 1).durable;
+    await shorter.catchUp();
+    const forked = await IndexStore.open(db, log);
+    assert.is(forked.built, 0);
+  });
+
+  on('keys that went missing are noticed and rebuilt: losing them loses nothing', async (db) => {
+    const { log, expected } = await filled();
+    const store = await IndexStore.open(db, log);
+    assert.equal(await store.history(taskId(1)), expected);
+    const [key] = (await db.keys({ gte: `task!${taskId(1)}`, limit: 1 }).all()) as [string];
+    await db.batch([{ type: 'del', key }]);
+    assert.equal(await store.history(taskId(1)), expected);
+    await db.put(`count!${taskId(1)}`, '3');
+    assert.equal(await store.history(taskId(1)), expected);
+    await db.put('built', '{"garbage"');
+    assert.is((await IndexStore.open(db, log)).built, 0);
+  });
+
+  on(
+    'a saved state comes back with the size it was made at, for its version only (promise 9)',
+    async (db) => {
+      const { log } = await filled();
+      const store = await IndexStore.open(db, log);
+      const { checkpoint } = log;
+      await store.saveState('tasks', 2, checkpoint, { open: ['a'], n: 0.5 });
+      await log.append([started(1)], TIME, 1).durable;
+      assert.equal(await store.loadState('tasks', 2), {
+        size: checkpoint.size,
+        state: { open: ['a'], n: 0.5 },
+      });
+      assert.is(await store.loadState('tasks', 3), null);
+      assert.is(await store.loadState('members', 2), null);
+      const text = (await db.get('state!tasks'))!;
+      await db.put('state!tasks', text.replace('0.5', '0.6'));
+      assert.is(await store.loadState('tasks', 2), null);
+      await store.rebuild();
+      assert.equal(await store.history(taskId(2)).then((found) => found.length), 20);
+    },
+  );
+
+  on('calls at one time share the work', async (db) => {
+    const { log, expected } = await filled();
+    const store = await IndexStore.open(db, log);
+    const found = await Promise.all(Array.from({ length: 5 }, () => store.history(taskId(1))));
+    for (const history of found) assert.equal(history, expected);
+  });
+}
+
+test('a database that cannot be opened is made anew, and one that is open elsewhere is not touched', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'superfleet-index-'));
+  try {
+    const { log, expected } = await filled();
+    const first = await openIndexDatabase(folder);
+    await (await IndexStore.open(first, log)).catchUp();
+    await openIndexDatabase(folder).then(
+      () => assert.unreachable(),
+      (error) => assert.is(error.code, 'SF_LOCKED'),
+    );
+    await first.close();
+    await writeFile(join(folder, 'CURRENT'), 'garbage');
+    for (const name of await readdir(folder)) {
+      if (name.startsWith('MANIFEST')) await writeFile(join(folder, name), Buffer.alloc(100, 7));
+    }
+    const again = await openIndexDatabase(folder);
+    assert.instance(again, Level);
+    const store = await IndexStore.open(again, log);
+    assert.equal(await store.history(taskId(1)), expected);
+    await store.close();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test.run();
