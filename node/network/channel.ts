@@ -8,6 +8,8 @@ export interface ChannelLimits {
   frameBytesMax?: number;
   /** Bytes of frames that may wait to be read; a peer that sends more is cut off. @default 2 frames */
   unreadBytesMax?: number;
+  /** What a peer gets that breaks these bounds: its stream aborted at once, or our words first. @default abort */
+  onFault?: 'abort' | 'tell';
 }
 
 /**
@@ -19,6 +21,7 @@ export class FrameChannel {
   readonly stream: Stream;
   readonly #decoder: FrameDecoder;
   readonly #unreadBytesMax: number;
+  readonly #onFault: 'abort' | 'tell';
   #frames: Uint8Array[] = [];
   #unread = 0;
   #failure: Error | null = null;
@@ -30,6 +33,7 @@ export class FrameChannel {
     this.stream = stream;
     this.#decoder = new FrameDecoder(frameMax);
     this.#unreadBytesMax = limits.unreadBytesMax ?? 2 * frameMax;
+    this.#onFault = limits.onFault ?? 'abort';
     stream.addEventListener('close', (event) => this.#end(event.error ?? null));
     stream.addEventListener('end', () => this.#end(null));
     stream.addEventListener('message', (event) => this.#take(event.data.subarray()));
@@ -66,8 +70,8 @@ export class FrameChannel {
   /** Sends one frame and waits until the muxer has taken all of it. */
   async write(body: Uint8Array, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
-    if (this.#failure !== null) throw this.#failure;
     const { stream } = this;
+    if (this.#failure !== null && stream.status !== 'open') throw this.#failure;
     try {
       stream.send(withLength(body));
     } catch (cause) {
@@ -83,13 +87,9 @@ export class FrameChannel {
     }
   }
 
-  /** Ends our side; gives up after `timeoutMs` and aborts. Never rejects. */
-  async close(timeoutMs = 2_000): Promise<void> {
-    try {
-      await this.stream.close({ signal: AbortSignal.timeout(timeoutMs) });
-    } catch (thrown) {
-      this.abort(thrown instanceof Error ? thrown : new Error(String(thrown)));
-    }
+  /** Ends our side and waits for the other to end its own; aborts after `timeoutMs`. Never rejects. */
+  close(timeoutMs = 2_000): Promise<void> {
+    return finish(this.stream, timeoutMs);
   }
 
   abort(reason: Error): void {
@@ -114,9 +114,9 @@ export class FrameChannel {
       this.#failure = thrown instanceof Error ? thrown : new Error(String(thrown));
       this.#frames = [];
       this.#unread = 0;
-      // Not from within the stream's own dispatch of these bytes.
       const failure = this.#failure;
-      queueMicrotask(() => this.stream.abort(failure));
+      // Not from within the stream's own dispatch of these bytes.
+      if (this.#onFault === 'abort') queueMicrotask(() => this.stream.abort(failure));
     }
     if (this.stream.readableEnded && this.stream.readBufferLength === 0) this.#end(null);
     this.#wake?.();
@@ -146,6 +146,20 @@ export class FrameChannel {
       signal?.addEventListener('abort', stop, { once: true });
       this.#wake = done;
     });
+  }
+}
+
+/**
+ * Ends a stream so that nothing of it is left: our side is closed, the other side has `timeoutMs` to close its own (a
+ * muxer keeps a half-closed stream for ever), then it is aborted.
+ */
+export async function finish(stream: Stream, timeoutMs: number): Promise<void> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    await stream.close({ signal });
+    while (stream.status === 'open' || stream.status === 'closing') await eventOf(stream, signal);
+  } catch (thrown) {
+    stream.abort(thrown instanceof Error ? thrown : new Error(String(thrown)));
   }
 }
 

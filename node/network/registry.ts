@@ -2,6 +2,7 @@ import type { Connection, Stream } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { strangerMs, strangersMax } from '../../protocol/limits.ts';
+import { finish } from './channel.ts';
 import type { Host } from './host.ts';
 
 /** Who a peer is to this machine, now. Asked at every stream, so a changed roster counts at once. */
@@ -153,7 +154,7 @@ export class Registry {
       if (refusal === null) await options.handler(stream, connection);
       else if (options.refuse !== undefined) await options.refuse(stream, refusal);
       else throw refusal;
-      await stream.close({ signal: AbortSignal.timeout(this.#limits.closeMs) });
+      await finish(stream, this.#limits.closeMs);
     } catch (thrown) {
       const error = asSuperfleetError(thrown);
       this.#onError(error, peer, options.protocol);

@@ -108,6 +108,7 @@ export class SessionTransport<In extends Typed, Out extends Typed> implements Se
       frameBytesMax: this.#limits.frameBytesMax,
       // The reader takes frames as they come; the credit is what bounds a peer.
       unreadBytesMax: this.#limits.creditBytes + 2 * this.#limits.frameBytesMax,
+      onFault: 'tell',
     });
     this.#sender = new FlowSender(this.#limits);
     this.#receiver = new FlowReceiver(this.#limits);

@@ -48,6 +48,7 @@ export async function* tail(
     // What was granted, and room for the words between.
     unreadBytesMax: tailCreditBytes + tailFrameBytesMax,
   });
+  let ended = false;
   try {
     await channel.write(frameOf({ type: 'tail', ...target } as { type: string }), signal);
     let offset = target.from;
@@ -55,6 +56,7 @@ export async function* tail(
     for (;;) {
       const event = openTailFrame(await channel.expect(signal));
       if (event.type === 'end') {
+        ended = true;
         yield event;
         return;
       }
@@ -71,8 +73,7 @@ export async function* tail(
       ungranted = 0;
     }
   } finally {
-    await channel.close();
-    // The member may still be sending: what comes now is nobody's.
-    if (channel.stream.status === 'open') channel.abort(new Error('no longer looked at'));
+    if (ended) await channel.close();
+    else channel.abort(new Error('no longer looked at'));
   }
 }
