@@ -129,6 +129,8 @@ export const memberMessage = z.discriminatedUnion('type', [
     why: z.enum(['cancelled', 'paused', 'owner', 'lease', 'refused', 'shutdown', 'unknown']),
     detail: z.string().max(2048).nullable(),
   }),
+  /** The owner takes this machine out of the mesh; answered by goodbye once that is in the log. */
+  z.object({ type: z.literal('leave') }),
   grant,
   goodbye,
 ]);
@@ -217,6 +219,7 @@ export const URGENT: ReadonlySet<(MemberMessage | FounderMessage)['type']> = new
   'pause',
   'resume',
   'stopped',
+  'leave',
   'grant',
   'goodbye',
 ]);

@@ -10,6 +10,7 @@ import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { founderSleptMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
 import { endLease } from './lifecycle.ts';
+import { leave } from './membership.ts';
 import { onResult } from './results.ts';
 
 /** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
@@ -127,6 +128,10 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
       onStopped(ctx, live, message);
       break;
     case 'hello':
+    case 'leave':
+      if (peer !== ctx.state.mesh.genesis?.founder)
+        leave(ctx, { kind: 'peer', peer }, { op: 'member.leave', peer });
+      break;
     case 'grant':
     case 'goodbye':
       break;
