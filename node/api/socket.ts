@@ -16,12 +16,16 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 /** Bytes of a Unix socket's path the kernel takes (`sun_path` is 108 with its zero). */
 export const socketPathBytesMax = 107;
 
-/** Folder of what lives only while the process does: socket, pid, logs of `--detach`. Mode 0700. */
+/** Folder of what lives only while the process does: the socket and its process's mark. Mode 0700. */
 export const runFolder = (dir: string): string => join(dir, 'run');
 export const socketPath = (dir: string): string => join(runFolder(dir), 'api.sock');
 /** Mark of the process that listens (not the lock's pid file: this one tells a reused pid from the process). */
 export const markPath = (dir: string): string => join(runFolder(dir), 'process.json');
-export const detachedLogPath = (dir: string): string => join(runFolder(dir), 'detached.log');
+/**
+ * Log of a `--detach`ed process: beside the data folder, which may not be there yet, and into which root writes nothing
+ * once it is another account's.
+ */
+export const detachedLogPath = (dir: string): string => `${dir}.log`;
 
 /** Makes the run folder, or takes it if it is this user's, a real folder and closed to others. */
 export function prepareRunFolder(dir: string): void {
@@ -99,12 +103,31 @@ export function lives(mark: ProcessMark): boolean {
   return started !== null && (mark.started === null || started === mark.started);
 }
 
-/** The mark a running process left in the run folder; null where there is none to be believed. */
+/**
+ * The mark a process left in the run folder; null where there is none to be believed. A mark is believed about processes
+ * of the account that wrote it: else it could have root end any other.
+ */
 export function readMark(dir: string): ProcessMark | null {
   try {
+    const writer = lstatSync(markPath(dir));
     const value = JSON.parse(readFileSync(markPath(dir), 'utf8')) as Partial<ProcessMark>;
-    if (!Number.isSafeInteger(value.pid) || (value.pid ?? 0) < 2) return null;
-    return { pid: value.pid as number, started: typeof value.started === 'string' ? value.started : null };
+    if (!writer.isFile() || !Number.isSafeInteger(value.pid) || (value.pid ?? 0) < 2) return null;
+    const mark = {
+      pid: value.pid as number,
+      started: typeof value.started === 'string' ? value.started : null,
+    };
+    const account = accountOf(mark.pid);
+    return account === null || account === writer.uid ? mark : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Effective uid of a process; null where it can't be known. */
+function accountOf(pid: number): number | null {
+  try {
+    const uid = /^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return uid === undefined ? null : Number(uid);
   } catch {
     return null;
   }

@@ -200,7 +200,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
   const taskOf = (operands: string[]): string => v.task(operands[0] ?? '');
   grammar.leaf('task', {
     usage: 'list',
-    summary: 'list tasks, newest last',
+    summary: 'list tasks, newest first',
     options: [
       v.option('--state <states>', 'only these states, by comma', v.words('--state', TASK_STATES)),
       v.option('--cursor <cursor>', 'go on where the last page ended', v.text('--cursor')),

@@ -14,14 +14,18 @@ export interface Terminal {
   signal: AbortSignal;
 }
 
-/** The process's own streams. Ctrl-C aborts the signal; a second one ends the process at once. */
+/**
+ * The process's own streams. Ctrl-C aborts the signal once a command has asked for it; until then, and the second time,
+ * it ends the process.
+ */
 export function processTerminal(): Terminal {
   const abort = new AbortController();
+  let listening = false;
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (thrown: NodeJS.ErrnoException) => {
-      // The reader (head, less) has seen enough; there is nobody to tell.
-      if (thrown.code === 'EPIPE') process.exit(EXIT.ok);
-      throw thrown;
+      // The reader (head, less) has seen enough. A daemon goes on; for any other command there is nobody left to tell.
+      if (thrown.code !== 'EPIPE') throw thrown;
+      if (!daemon) process.exit(EXIT.ok);
     });
   }
   return {
@@ -35,13 +39,18 @@ export function processTerminal(): Terminal {
     get signal() {
       if (!listening) {
         listening = true;
-        process.once('SIGINT', () => abort.abort(new SuperfleetError('SF_INTERRUPTED', 'interrupted')));
+        const interrupted = new SuperfleetError('SF_INTERRUPTED', 'interrupted');
+        for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => abort.abort(interrupted));
       }
       return abort.signal;
     },
   };
 }
-let listening = false;
+let daemon = false;
+/** From here on a reader that goes away does not end this process. */
+export function becomeDaemon(): void {
+  daemon = true;
+}
 
 function currentFolder(): string {
   try {
@@ -90,7 +99,7 @@ export class Voice {
   }
 
   /** Bytes for a person on stderr, waiting for a slow reader. */
-  async aside(text: string): Promise<void> {
+  async aside(text: string | Uint8Array): Promise<void> {
     this.clear();
     if (!this.terminal.stderr.write(text)) await once(this.terminal.stderr, 'drain');
   }

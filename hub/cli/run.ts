@@ -1,0 +1,186 @@
+import { resolve } from 'node:path';
+import type { Entry } from '../../ledger/entry.ts';
+import type { InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import { runMain } from '../../node/cli/main.ts';
+import { cell, entryText, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
+import { type Session, sessionOf, show } from '../../node/cli/session.ts';
+import type { Terminal } from '../../node/cli/terminal.ts';
+import { programVersion } from '../../node/cli/version.ts';
+import { EXIT } from '../../protocol/errors.ts';
+import type { LedgerProgress, LedgerReport } from '../api/port.ts';
+import { type HubCommand, parseHub } from './command.ts';
+import type { InitHub, StartHub } from './options.ts';
+
+// What a command alone needs is loaded when it runs: most of the time a small command takes is loading.
+
+/** Entries that `ledger tail` shows where no index is named. */
+const tailEntries = 20;
+
+/** `mesh-hub ARGS…`: answers the exit code. */
+export function hubMain(args: readonly string[], terminal: Terminal): Promise<number> {
+  return runMain(
+    args,
+    terminal,
+    (words) => parseHub(words, programVersion()),
+    ({ command, global }) => runHub(command, sessionOf('mesh-hub', global, terminal), args),
+  );
+}
+
+async function runHub(command: HubCommand, session: Session, args: readonly string[]): Promise<number> {
+  switch (command.verb) {
+    case 'init':
+      return init(command, session);
+    case 'start': {
+      const { inBackground, inForeground } = await import('../../node/cli/lifecycle.ts');
+      if (command.detach) return inBackground(session, args);
+      const { startHub } = (await import('../daemon/start.ts')) as { startHub: StartHub };
+      const { name, port, user, logLevel, acceptLoss } = command;
+      return inForeground(session, () =>
+        startHub({ dir: session.dir, name, port, user, logLevel, acceptLoss }),
+      );
+    }
+    case 'stop':
+      return (await import('../../node/cli/lifecycle.ts')).stopProcess(session, command.timeoutMs);
+    case 'status':
+      show(session, await session.client().get<MeshObject>('/v1/status'), meshText);
+      return EXIT.ok;
+    case 'pause':
+    case 'resume':
+      show(session, await session.client().post<MeshObject>(`/v1/mesh/${command.verb}`), meshText);
+      return EXIT.ok;
+    case 'invite':
+      return invite(command, session);
+    case 'node list':
+      show(session, await session.client().get<Page<NodeObject>>('/v1/nodes'), ({ items }, paint) =>
+        nodesText(items, paint),
+      );
+      return EXIT.ok;
+    case 'node describe':
+      show(session, await session.client().get<NodeObject>(`/v1/nodes/${command.node}`), nodeText);
+      return EXIT.ok;
+    case 'node approve': {
+      const body = wished({ name: command.name, owner: command.owner, roles: command.roles });
+      show(
+        session,
+        await session.client().post<NodeObject>(`/v1/joins/${command.code}/approve`, body),
+        (node) => `${cell(node.name)} is in (${cell(node.id)})`,
+      );
+      return EXIT.ok;
+    }
+    case 'node reject':
+      show(session, await session.client().post(`/v1/joins/${command.code}/reject`), () => 'sent away');
+      return EXIT.ok;
+    case 'node drain':
+    case 'node eligible': {
+      const act = command.verb.slice('node '.length);
+      show(session, await session.client().post<NodeObject>(`/v1/nodes/${command.node}/${act}`), nodeText);
+      return EXIT.ok;
+    }
+    case 'node revoke': {
+      const answer = await session
+        .client()
+        .post(`/v1/nodes/${command.node}/revoke`, wished({ reason: command.reason }));
+      show(session, answer, () => `${cell(command.node)} is shut out for good`);
+      return EXIT.ok;
+    }
+    case 'ledger verify':
+      return verifyLedger(session);
+    case 'ledger tail':
+      return tailLedger(command, session);
+    case 'ledger export': {
+      const { writeOutput } = await import('../../node/cli/output.ts');
+      const bytes = session.client().bytes('/v1/ledger/export', session.terminal.signal);
+      await writeOutput(session, bytes, command.output);
+      return EXIT.ok;
+    }
+    case 'secret set': {
+      const client = session.client();
+      if (session.terminal.stdout.isTTY === true) session.voice.note('the value, then Ctrl-D:');
+      const set = await client.upload('PUT', `/v1/secrets/${command.name}`, session.terminal.stdin);
+      show(session, set, () => `secret ${command.name} is set`);
+      return EXIT.ok;
+    }
+    case 'secret list':
+      show(session, await session.client().get<Page<unknown>>('/v1/secrets'), ({ items }) =>
+        items.map(secretLine).join('\n'),
+      );
+      return EXIT.ok;
+    case 'secret remove': {
+      const removed = await session.client().json({ method: 'DELETE', path: `/v1/secrets/${command.name}` });
+      show(session, removed, () => `secret ${command.name} is gone`);
+      return EXIT.ok;
+    }
+    default:
+      return (await import('../../node/cli/task-commands.ts')).runTaskCommand(command, session);
+  }
+}
+
+/** Only what was asked for: the founder fills in its defaults. */
+const wished = (fields: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+
+const secretLine = (item: unknown): string =>
+  cell(typeof item === 'object' && item !== null ? ((item as { name?: unknown }).name ?? item) : item);
+
+async function init(command: Extract<HubCommand, { verb: 'init' }>, session: Session): Promise<number> {
+  const { initHub } = (await import('../daemon/init.ts')) as { initHub: InitHub };
+  const { mesh, recoveryKeyFile } = await initHub({
+    dir: session.dir,
+    name: command.name,
+    owner: command.owner,
+    port: command.port,
+    user: command.user,
+    recoveryKeyFile: resolve(session.terminal.cwd, command.recoveryKey ?? 'superfleet-recovery.key'),
+  });
+  show(session, { ...mesh, recoveryKeyFile }, meshText);
+  session.voice.note(`recovery key: ${recoveryKeyFile}`);
+  session.voice.note('whoever has it can take the mesh over: keep it off this machine, and keep it');
+  return EXIT.ok;
+}
+
+async function invite(command: Extract<HubCommand, { verb: 'invite' }>, session: Session): Promise<number> {
+  const { uses, lifetimeMs, roles, labels, owner } = command;
+  const made = await session
+    .client()
+    .post<InviteObject>('/v1/invites', wished({ uses, lifetimeMs, roles, labels, owner }));
+  show(session, made, ({ token }) => token);
+  const times = made.uses === 1 ? 'once' : `${made.uses} times`;
+  session.voice.note(
+    `good ${times}, until ${new Date(made.expiresAt).toISOString()}; on the other machine: mesh-node join TOKEN`,
+  );
+  return EXIT.ok;
+}
+
+async function verifyLedger(session: Session): Promise<number> {
+  const { voice, terminal } = session;
+  type Line = { progress?: LedgerProgress; report?: LedgerReport };
+  for await (const line of session.client().lines<Line>('POST', '/v1/ledger/verify', terminal.signal)) {
+    if (line.progress !== undefined && terminal.stderr.isTTY === true) {
+      voice.progress(`checked ${line.progress.checked} of ${line.progress.size} entries`);
+    }
+    if (line.report === undefined) continue;
+    show(session, line.report, (report) => {
+      const { size, root, checkpoints, segments, mesh } = report;
+      return `the log of mesh ${mesh} holds: ${size} entries in ${segments} segments, ${checkpoints} signed checkpoints\nroot ${root}`;
+    });
+  }
+  return EXIT.ok;
+}
+
+async function tailLedger(
+  command: Extract<HubCommand, { verb: 'ledger tail' }>,
+  session: Session,
+): Promise<number> {
+  const { voice, terminal } = session;
+  const client = session.client();
+  const from = command.from ?? Math.max(0, (await client.get<MeshObject>('/v1/status')).size - tailEntries);
+  const path = `/v1/ledger/entries?from=${from}&follow=${command.follow ? 1 : 0}`;
+  const items: Entry[] = [];
+  for await (const entry of client.lines<Entry>('GET', path, terminal.signal)) {
+    if (!voice.json) voice.out(entryText(entry));
+    else if (command.follow) voice.document(entry);
+    else items.push(entry);
+  }
+  if (voice.json && !command.follow) voice.document({ items, next: null });
+  return EXIT.ok;
+}

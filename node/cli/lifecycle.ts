@@ -1,0 +1,216 @@
+import { spawn } from 'node:child_process';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { asSuperfleetError, EXIT, isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
+import type { PendingLine, ReadyLine } from '../api/objects.ts';
+import { detachedLogPath, lives, markOf, type ProcessMark, readMark } from '../api/socket.ts';
+import type { Running } from './options.ts';
+import { cell } from './render.ts';
+import type { Session } from './session.ts';
+import { becomeDaemon } from './terminal.ts';
+
+/** At the next start a log of this size becomes `.1`. */
+const logBytesMax = 8 * 1024 * 1024;
+/** A process that is to be ready says so within this time; one that waits for approval has longer. */
+const readyMs = 120_000;
+const goneEveryMs = 25;
+/** How much of the end of a log is looked at for the error a process ended with. */
+const tailBytes = 64 * 1024;
+
+/** Runs a process of ours in the foreground to its end: says the ready line, answers its exit code. */
+export async function inForeground(session: Session, start: () => Promise<Running>): Promise<number> {
+  becomeDaemon();
+  const running = await start();
+  sayReady(session, running.ready);
+  return running.done;
+}
+
+export function sayReady({ voice }: Session, ready: ReadyLine): void {
+  if (voice.json) {
+    voice.document(ready);
+    return;
+  }
+  const where = ready.addresses.length === 0 ? 'no address' : ready.addresses.join(', ');
+  voice.out(`ready: ${cell(ready.name)} (${cell(ready.id)}) of mesh ${cell(ready.mesh)}`);
+  voice.note(`listening on ${cell(where)}`);
+}
+
+export function sayPending({ voice }: Session, line: PendingLine): void {
+  if (voice.json) {
+    voice.document(line);
+    return;
+  }
+  voice.out(`code: ${cell(line.code)}`);
+  voice.note(`compare it with the founder's screen, then there: mesh-hub node approve ${cell(line.code)}`);
+}
+
+/**
+ * Runs the same command line in the background and waits until it is ready. Its log lies beside the data folder. Where it
+ * ends instead, its error is this command's error. Ctrl-C meanwhile ends it again.
+ */
+export async function inBackground(session: Session, args: readonly string[]): Promise<number> {
+  const { terminal, dir } = session;
+  const path = detachedLogPath(dir);
+  const log = openLog(path);
+  const from = fstatSync(log).size;
+  const again = [...process.execArgv, process.argv[1] ?? '', ...forChild(args, dir)];
+  const child = spawn(process.execPath, again, {
+    cwd: terminal.cwd,
+    env: terminal.env as NodeJS.ProcessEnv,
+    detached: true,
+    stdio: ['ignore', 'pipe', log],
+  });
+  const interrupt = (): void => void child.kill('SIGTERM');
+  terminal.signal.addEventListener('abort', interrupt, { once: true });
+  let patience = setTimeout(interrupt, readyMs);
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  try {
+    for await (const line of createInterface({ input: child.stdout! })) {
+      const said = eventOf(line);
+      if (said?.event === 'pending') {
+        clearTimeout(patience);
+        patience = setTimeout(interrupt, Math.max(readyMs, (said.expiresAt ?? 0) - Date.now() + readyMs));
+        sayPending(session, said);
+      }
+      if (said?.event !== 'ready') continue;
+      child.stdout!.destroy();
+      child.unref();
+      sayReady(session, said);
+      session.voice.note(`in the background as process ${child.pid}; its log: ${path}`);
+      return EXIT.ok;
+    }
+    const code = await ended;
+    terminal.signal.throwIfAborted();
+    throw lastError(path, from) ?? endedWithout(code, path);
+  } finally {
+    clearTimeout(patience);
+    terminal.signal.removeEventListener('abort', interrupt);
+    closeSync(log);
+  }
+}
+
+/** The same words for the child, but in the foreground, with JSON, and with the folder said outright. */
+function forChild(args: readonly string[], dir: string): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] ?? '';
+    if (word === '--dir') at++;
+    else if (word !== '--detach' && word !== '--json' && !word.startsWith('--dir=')) kept.push(word);
+  }
+  return ['--dir', dir, '--json', ...kept];
+}
+
+function openLog(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && found.size > logBytesMax) renameSync(path, `${path}.1`);
+    // Not through a link: root may write this log beside a folder it has given away.
+    return openSync(
+      path,
+      constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW,
+      0o600,
+    );
+  } catch (cause) {
+    throw new SuperfleetError('SF_FOLDER', `the log ${path} cannot be written`, {
+      got: String(cause),
+      cause,
+    });
+  }
+}
+
+function eventOf(line: string): ReadyLine | PendingLine | null {
+  try {
+    const value = JSON.parse(line) as { event?: unknown };
+    return value.event === 'ready' || value.event === 'pending' ? (value as ReadyLine | PendingLine) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The error a process of ours ended with, from the end of its log. */
+function lastError(path: string, from: number): SuperfleetError | null {
+  const file = openSync(path, 'r');
+  try {
+    const start = Math.max(from, fstatSync(file).size - tailBytes);
+    const buffer = Buffer.alloc(tailBytes);
+    const text = buffer.toString('utf8', 0, readSync(file, buffer, 0, buffer.length, start));
+    for (const line of text.split('\n').reverse()) {
+      if (!line.startsWith('{"error"')) continue;
+      const { code, message, ...detail } = (JSON.parse(line) as { error: Record<string, string | null> })
+        .error;
+      if (isErrorCode(code)) return new SuperfleetError(code, message ?? '', detail);
+    }
+  } catch {
+    // A log that can't be read says nothing; the caller names the file.
+  } finally {
+    closeSync(file);
+  }
+  return null;
+}
+
+const endedWithout = (code: number | null, path: string): SuperfleetError =>
+  new SuperfleetError('SF_INTERNAL', 'the process ended before it was ready', {
+    expected: 'a line saying it is ready',
+    got: code === null ? 'it was ended by a signal' : `exit code ${code}`,
+    hint: `its log: ${path}`,
+  });
+
+/** Stops the process of a data folder; resolves when it is gone. Nothing there: says so, exit 0. */
+export async function stopProcess(session: Session, timeoutMs: number): Promise<number> {
+  const { voice, dir } = session;
+  const mark = await askToStop(session);
+  if (mark === null) {
+    voice.note(`nothing runs with the data folder ${dir}`);
+    if (voice.json) voice.document({ stopped: false, pid: null });
+    return EXIT.ok;
+  }
+  await untilGone(mark, timeoutMs, session.terminal.signal);
+  if (voice.json) voice.document({ stopped: true, pid: mark.pid });
+  else voice.note(`stopped process ${mark.pid}`);
+  return EXIT.ok;
+}
+
+/** By its socket; where that does not answer but the process lives, by signal. null: there is none. */
+async function askToStop(session: Session): Promise<ProcessMark | null> {
+  const marked = readMark(session.dir);
+  const alive = marked !== null && lives(marked) ? marked : null;
+  try {
+    const { pid } = await session.client().post<{ pid: number }>('/v1/process/stop', {}, 10_000);
+    // The pid as its own namespace counts it; the mark was written there too.
+    return alive ?? markOf(pid);
+  } catch (thrown) {
+    const { code } = asSuperfleetError(thrown);
+    if (code !== 'SF_UNREACHABLE' && code !== 'SF_TIMEOUT') throw thrown;
+    if (alive === null) return null;
+    process.kill(alive.pid, 'SIGTERM');
+    return alive;
+  }
+}
+
+/** Waits until the very process is gone. */
+export async function untilGone(mark: ProcessMark, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  // There is no event for the end of a process that is not a child; its entry in /proc is cheap to look at.
+  while (lives(mark)) {
+    if (performance.now() > deadline) {
+      throw new SuperfleetError('SF_TIMEOUT', `process ${mark.pid} has not ended`, {
+        expected: `its end within ${timeoutMs} ms`,
+        got: 'it still runs',
+        hint: `wait longer with --timeout, or end it: kill -9 ${mark.pid}`,
+      });
+    }
+    await delay(goneEveryMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
+}

@@ -1,0 +1,33 @@
+import { asSuperfleetError } from '../../protocol/errors.ts';
+import { asksForJson, type Parsed } from './parse.ts';
+import { processTerminal, type Terminal, Voice } from './terminal.ts';
+
+/** Parses, runs, and turns whatever is thrown into words and an exit code. The one place where a bin's errors end. */
+export async function runMain<C>(
+  args: readonly string[],
+  terminal: Terminal,
+  parse: (args: readonly string[]) => Parsed<C>,
+  run: (parsed: Extract<Parsed<C>, { kind: 'command' }>) => Promise<number>,
+): Promise<number> {
+  const voice = new Voice(terminal, asksForJson(args));
+  try {
+    const parsed = parse(args);
+    if (parsed.kind === 'command') return await run(parsed);
+    voice.out(parsed.text.trimEnd());
+    return 0;
+  } catch (thrown) {
+    const error = asSuperfleetError(thrown);
+    voice.error(error);
+    if (error.code === 'SF_INTERNAL' && error.cause instanceof Error && terminal.env.SUPERFLEET_DEBUG) {
+      voice.note(error.cause.stack ?? '');
+    }
+    return error.exitCode;
+  }
+}
+
+/** Runs a bin on this process; it ends when nothing is left to do, with the code of the command. */
+export async function runProcess(
+  main: (args: readonly string[], terminal: Terminal) => Promise<number>,
+): Promise<void> {
+  process.exitCode = await main(process.argv.slice(2), processTerminal());
+}

@@ -1,0 +1,122 @@
+import { EXIT } from '../../protocol/errors.ts';
+import { actMs } from '../api/client.ts';
+import type { NodeObject } from '../api/objects.ts';
+import { type NodeCommand, parseNode } from './command.ts';
+import { runMain } from './main.ts';
+import type { DoctorCheck, JoinMesh, RunDoctor, StartNode, StartNodeOptions } from './options.ts';
+import { cell, nodeText, table } from './render.ts';
+import { type Session, sessionOf, show } from './session.ts';
+import type { Terminal } from './terminal.ts';
+import { programVersion } from './version.ts';
+
+// What a command alone needs is loaded when it runs: most of the time a small command takes is loading.
+
+/** `mesh-node ARGS…`: answers the exit code. */
+export function nodeMain(args: readonly string[], terminal: Terminal): Promise<number> {
+  return runMain(
+    args,
+    terminal,
+    (words) => parseNode(words, programVersion()),
+    ({ command, global }) => runNode(command, sessionOf('mesh-node', global, terminal), args),
+  );
+}
+
+async function runNode(command: NodeCommand, session: Session, args: readonly string[]): Promise<number> {
+  switch (command.verb) {
+    case 'join': {
+      const { inBackground, inForeground, sayPending } = await import('./lifecycle.ts');
+      if (command.detach) return inBackground(session, args);
+      const { joinMesh } = (await import('../daemon/join.ts')) as { joinMesh: JoinMesh };
+      return inForeground(session, () =>
+        joinMesh({
+          ...startOptionsOf(command, session),
+          token: command.token,
+          mesh: command.mesh,
+          owner: command.owner,
+          onPending: (line) => sayPending(session, line),
+        }),
+      );
+    }
+    case 'start': {
+      const { inBackground, inForeground } = await import('./lifecycle.ts');
+      if (command.detach) return inBackground(session, args);
+      const { startNode } = (await import('../daemon/start.ts')) as { startNode: StartNode };
+      return inForeground(session, () => startNode(startOptionsOf(command, session)));
+    }
+    case 'stop':
+      return (await import('./lifecycle.ts')).stopProcess(session, command.timeoutMs);
+    case 'status':
+      show(session, await session.client().get<NodeObject>('/v1/node'), nodeText);
+      return EXIT.ok;
+    case 'pause': {
+      const body = { ms: command.ms };
+      show(session, await session.client().post<NodeObject>('/v1/node/pause', body, actMs), nodeText);
+      return EXIT.ok;
+    }
+    case 'resume':
+      show(session, await session.client().post<NodeObject>('/v1/node/resume'), nodeText);
+      return EXIT.ok;
+    case 'leave':
+      return leave(session);
+    case 'doctor':
+      return doctor(session, command.founder);
+    default:
+      return (await import('./task-commands.ts')).runTaskCommand(command, session);
+  }
+}
+
+const startOptionsOf = (
+  command: Extract<NodeCommand, { verb: 'start' | 'join' }>,
+  session: Session,
+): StartNodeOptions => ({
+  dir: session.dir,
+  name: command.name,
+  port: command.port,
+  user: command.user,
+  logLevel: command.logLevel,
+  founder: command.founder,
+  slots: command.slots,
+  labels: command.labels,
+});
+
+async function leave(session: Session): Promise<number> {
+  const client = session.client();
+  const { pid } = await client.get<{ pid: number }>('/v1/process');
+  const [{ markOf }, { untilGone }] = await Promise.all([
+    import('../api/socket.ts'),
+    import('./lifecycle.ts'),
+  ]);
+  const mark = markOf(pid);
+  const left = await client.post('/v1/node/leave', {}, actMs);
+  await untilGone(mark, actMs, session.terminal.signal);
+  show(session, left, () => 'left the mesh; this machine takes no more work from it');
+  return EXIT.ok;
+}
+
+async function doctor(session: Session, founder: string | null): Promise<number> {
+  const { runDoctor } = (await import('../doctor/doctor.ts')) as { runDoctor: RunDoctor };
+  const checks = await runDoctor({ dir: session.dir, founder, signal: session.terminal.signal });
+  const able = checks.every((check) => check.ok || !check.required);
+  if (session.voice.json) session.voice.document({ able, checks });
+  else session.voice.out(doctorText(checks, able));
+  return able ? EXIT.ok : EXIT.machine;
+}
+
+function doctorText(checks: DoctorCheck[], able: boolean): string {
+  const rows = checks.map((check) => [
+    check.ok ? 'ok' : check.required ? 'LACKS' : 'note',
+    cell(check.name),
+    cell(check.found),
+  ]);
+  const fixes = checks
+    .filter((check) => !check.ok && check.fix !== null)
+    .map(
+      (check) =>
+        `\n${cell(check.name)}:\n${(check.fix ?? '')
+          .split('\n')
+          .map((line) => `  ${cell(line)}`)
+          .join('\n')}`,
+    );
+  const verdict = able ? 'This machine can work.' : 'This machine cannot run tasks yet.';
+  return [table(['', 'WHAT', 'FOUND'], rows), ...fixes, '', verdict].join('\n');
+}

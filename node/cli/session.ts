@@ -1,0 +1,47 @@
+import { homedir } from 'node:os';
+import { Client } from '../api/client.ts';
+import { dataFolder } from './folder.ts';
+import type { GlobalFlags } from './parse.ts';
+import { painter } from './render.ts';
+import { type Terminal, Voice } from './terminal.ts';
+
+/** One command under way: where it speaks, where the data folder is, and how to reach the process there. */
+export interface Session {
+  /** `mesh-hub` or `mesh-node`. */
+  bin: 'mesh-hub' | 'mesh-node';
+  voice: Voice;
+  terminal: Terminal;
+  dir: string;
+  client(correlation?: string | null): Client;
+}
+
+export function sessionOf(bin: Session['bin'], global: GlobalFlags, terminal: Terminal): Session {
+  const dir = dataFolder({
+    flag: global.dir,
+    env: terminal.env,
+    cwd: terminal.cwd,
+    home: terminal.env.HOME ?? homedir(),
+    uid: process.getuid?.() ?? null,
+  });
+  const shown = global.dir === null && (terminal.env.MESH_HOME ?? '') === '' ? '' : ` --dir ${dir}`;
+  return {
+    bin,
+    voice: new Voice(terminal, global.json),
+    terminal,
+    dir,
+    client: (correlation = null) =>
+      new Client({ dir, correlation, startHint: `${bin} start --detach${shown}` }),
+  };
+}
+
+export const paintOf = (session: Session) => painter(session.voice.colours);
+
+/** An object as the contract has it under `--json`, as text for a person otherwise. */
+export function show<T>(
+  session: Session,
+  value: T,
+  text: (value: T, paint: ReturnType<typeof painter>) => string,
+): void {
+  if (session.voice.json) session.voice.document(value);
+  else session.voice.out(text(value, paintOf(session)));
+}

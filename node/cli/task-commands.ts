@@ -1,0 +1,336 @@
+import { resolve } from 'node:path';
+import type { Entry } from '../../ledger/entry.ts';
+import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import { ControlEscaper } from '../../protocol/escape.ts';
+import type { RepositoryBundle, TaskSpecInput } from '../../protocol/task.ts';
+import type { Client } from '../api/client.ts';
+import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
+import type { Repository } from '../submit/repository.ts';
+import { writeOutput } from './output.ts';
+import { cell, historyText, stateWords, table, tasksText, taskText } from './render.ts';
+import { type Session, show } from './session.ts';
+import type { Delivery, TaskCommand, TaskWishes } from './task-grammar.ts';
+import { isTerminal, waitFor } from './watch.ts';
+
+/** Runs a verb that both bins have; answers its exit code. Git and its library are loaded only where needed. */
+export async function runTaskCommand(command: TaskCommand, session: Session): Promise<number> {
+  const { voice } = session;
+  if (command.verb === 'receipt verify')
+    return (await import('./receipt.ts')).verifyReceipt(command, session);
+  const client = session.client(command.verb === 'task run' ? command.correlation : null);
+  const path = 'task' in command ? `/v1/tasks/${command.task}` : '/v1/tasks';
+  switch (command.verb) {
+    case 'task run':
+      return runTask(command, session, client);
+    case 'task rerun': {
+      const made = await client.post<TaskObject>(`${path}/rerun`);
+      return finish(command, session, client, made);
+    }
+    case 'task list': {
+      const query = new URLSearchParams({ limit: String(command.limit) });
+      if (command.states !== null) query.set('state', command.states.join(','));
+      if (command.cursor !== null) query.set('cursor', command.cursor);
+      const page = await client.get<Page<TaskObject>>(`/v1/tasks?${query}`);
+      show(session, page, ({ items }, paint) => tasksText(items, paint));
+      if (page.next !== null) voice.note(`more: --cursor ${cell(page.next)}`);
+      return EXIT.ok;
+    }
+    case 'task describe':
+      show(session, await client.get<TaskDetail>(path), taskText);
+      return EXIT.ok;
+    case 'task stop':
+      show(
+        session,
+        await client.post<TaskDetail>(`${path}/stop`),
+        (task) => `${task.id} ${stateWords(task)}`,
+      );
+      return EXIT.ok;
+    case 'task logs':
+      return logs(command, session, client);
+    case 'task history':
+      show(session, await client.get<Page<Entry>>(`${path}/history`), ({ items }) => historyText(items));
+      return EXIT.ok;
+    case 'task why':
+      show(session, await client.get<Why>(`${path}/why`), whyText);
+      return EXIT.ok;
+    case 'task diff':
+      return diff(command, session, client);
+    case 'task apply':
+      return apply(command, session, client);
+    case 'task get': {
+      const task = await client.get<TaskDetail>(path);
+      if (!isTerminal(task.state)) {
+        throw new SuperfleetError('SF_CONFLICT', `task ${task.id} has not ended`, {
+          expected: 'a task that has ended',
+          got: task.state,
+          hint: `${session.bin} task logs -f ${task.id} waits for it`,
+        });
+      }
+      const placed = await deliver(command, session, client, task);
+      if (voice.json) voice.document(task);
+      else for (const line of placed) voice.out(line);
+      return EXIT.ok;
+    }
+    case 'receipt show': {
+      const bytes: Uint8Array[] = [];
+      for await (const chunk of client.bytes(`${path}/receipt`)) bytes.push(chunk);
+      await writeOutput(session, bytes, command.output);
+      return EXIT.ok;
+    }
+    default:
+      return command satisfies never;
+  }
+}
+
+async function runTask(
+  command: Extract<TaskCommand, { verb: 'task run' }>,
+  session: Session,
+  client: Client,
+): Promise<number> {
+  const { terminal, voice } = session;
+  const spec = specOf(command.wishes);
+  let made: TaskObject;
+  if (command.repo === false) {
+    made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
+  } else {
+    const [{ openRepository, uncommitted }, { describeInput, sendBase }] = await Promise.all([
+      import('../submit/repository.ts'),
+      import('../submit/send.ts'),
+    ]);
+    const repository = await openRepository(command.repo, surroundings(session));
+    const input = await describeInput(repository, command.ref ?? 'HEAD');
+    const dirty = await uncommitted(repository);
+    if (dirty.length > 0) {
+      const files =
+        dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
+      voice.note(`note: ${files} not sent; the task runs on ${input.base.slice(0, 12)} (${cell(input.ref)})`);
+    }
+    const send = (full: boolean): Promise<RepositoryBundle | null> =>
+      sendBase(client, repository, input.base, { full, env: terminal.env, signal: terminal.signal });
+    const submit = (bundle: RepositoryBundle | null): Promise<TaskObject> =>
+      client.post<TaskObject>('/v1/tasks', { spec: { ...spec, repository: input }, bundle });
+    const bundle = await send(false);
+    try {
+      made = await submit(bundle);
+    } catch (thrown) {
+      // The chain of bundles that leads here has grown too long, or is gone: one that rests on nothing starts it anew.
+      const whole = bundle !== null && bundle.prerequisites.length === 0;
+      if (asSuperfleetError(thrown).code !== 'SF_REPOSITORY' || whole) throw thrown;
+      made = await submit(await send(true));
+    }
+  }
+  return finish(command, session, client, made);
+}
+
+/** Says the id; where asked to, waits for the end and brings the result. */
+async function finish(
+  command: { wait: boolean; follow: boolean } & Delivery,
+  session: Session,
+  client: Client,
+  made: TaskObject,
+): Promise<number> {
+  const { voice, bin } = session;
+  if (!voice.json) voice.out(made.id);
+  else if (!command.wait) voice.document(made);
+  else if (command.follow) voice.document({ event: 'submitted', task: made.id });
+  if (!command.wait) return EXIT.ok;
+  const task = await waitFor(session, client, made.id, command.follow);
+  const delivered = task.state === 'delivered';
+  if (delivered) for (const line of await deliver(command, session, client, task)) voice.note(line);
+  else {
+    voice.note(`${task.id}: ${stateWords(task)}${task.detail === null ? '' : `: ${cell(task.detail)}`}`);
+    voice.note(`its output: ${bin} task logs ${task.id}`);
+  }
+  if (voice.json) voice.document(task);
+  return delivered ? EXIT.ok : EXIT.taskFailed;
+}
+
+/** Places branch and artifacts of a task that has ended; says in lines what lies where. */
+async function deliver(
+  wish: Delivery,
+  session: Session,
+  client: Client,
+  task: TaskDetail,
+): Promise<string[]> {
+  const lines: string[] = [];
+  const { terminal } = session;
+  if (task.commit !== null && task.bundle !== null && wish.repo !== false) {
+    const repository = await repositoryFor(task, wish.repo, session);
+    if (repository !== null) {
+      const { placeBranch } = await import('../submit/place.ts');
+      const work = { client, env: terminal.env, signal: terminal.signal };
+      const branch = await placeBranch(repository, givenOf(task), work, wish.force);
+      lines.push(`branch ${branch} at ${task.commit.slice(0, 12)} in ${repository.folder}`);
+    }
+  } else if (task.state === 'delivered' && task.commit === null) lines.push('it changed no file: no branch');
+  if (task.artifacts.length > 0) {
+    const { placeArtifacts } = await import('../submit/artifacts.ts');
+    const folder = resolve(terminal.cwd, wish.output ?? `mesh-${task.id}`);
+    const written = await placeArtifacts(client, task.artifacts, folder, wish.force, terminal.signal);
+    for (const path of written) lines.push(`artifact ${cell(path)}`);
+  }
+  if (task.state === 'delivered' && !task.verified) {
+    lines.push(`unverified: nobody but the executor says so (confidence ${cell(task.confidence)})`);
+  }
+  return lines;
+}
+
+/** The repository a result belongs in; null for a task that had none, where none is named. */
+async function repositoryFor(
+  task: TaskDetail,
+  named: string | null,
+  session: Session,
+): Promise<Repository | null> {
+  if (named === null && task.spec.repository === null) return null;
+  const { openRepository } = await import('../submit/repository.ts');
+  return openRepository(named, surroundings(session));
+}
+
+async function diff(
+  command: Extract<TaskCommand, { verb: 'task diff' }>,
+  session: Session,
+  client: Client,
+): Promise<number> {
+  const { terminal, voice } = session;
+  const task = await client.get<TaskDetail>(`/v1/tasks/${command.task}`);
+  if (task.commit === null || task.bundle === null) {
+    if (!isTerminal(task.state) && task.state !== 'executed') throw noResult(task);
+    voice.note(`${task.id} changed no file`);
+    if (voice.json) voice.document({ task: task.id, base: task.base, commit: null, patch: '' });
+    return EXIT.ok;
+  }
+  const { patchOf } = await import('../submit/place.ts');
+  const repository = await repositoryFor(task, command.repo, session);
+  const work = { client, env: terminal.env, signal: terminal.signal };
+  const escaper = terminal.stdout.isTTY === true ? new ControlEscaper() : null;
+  const whole: Uint8Array[] = [];
+  for await (const bytes of patchOf(repository, givenOf(task), work)) {
+    if (voice.json) whole.push(bytes);
+    else await voice.bytes(escaper === null ? bytes : escaper.push(bytes));
+  }
+  if (escaper !== null) await voice.bytes(escaper.end());
+  if (voice.json) {
+    const patch = Buffer.concat(whole).toString('utf8');
+    voice.document({ task: task.id, base: task.base, commit: task.commit, patch });
+  }
+  return EXIT.ok;
+}
+
+async function apply(
+  command: Extract<TaskCommand, { verb: 'task apply' }>,
+  session: Session,
+  client: Client,
+): Promise<number> {
+  const { terminal, voice } = session;
+  const task = await client.get<TaskDetail>(`/v1/tasks/${command.task}`);
+  if (task.state !== 'delivered' || task.commit === null || task.bundle === null) throw noResult(task);
+  const [{ openRepository }, { placeBranch }, { applyResult }] = await Promise.all([
+    import('../submit/repository.ts'),
+    import('../submit/place.ts'),
+    import('../submit/apply.ts'),
+  ]);
+  if (!task.verified) voice.note('note: this result is unverified; only its executor vouches for it');
+  const repository = await openRepository(command.repo, surroundings(session));
+  const given = givenOf(task);
+  await placeBranch(repository, given, { client, env: terminal.env, signal: terminal.signal }, command.force);
+  const head = await applyResult(repository, given, command.how, command.force);
+  const after = await client.post<TaskDetail>(`/v1/tasks/${task.id}/applied`, { commit: task.commit });
+  show(
+    session,
+    { ...after, head },
+    () => `${command.how}: ${task.id} is in, HEAD is now ${head.slice(0, 12)}`,
+  );
+  return EXIT.ok;
+}
+
+async function logs(
+  command: Extract<TaskCommand, { verb: 'task logs' }>,
+  session: Session,
+  client: Client,
+): Promise<number> {
+  const { terminal, voice } = session;
+  const path = `/v1/tasks/${command.task}`;
+  const decoder = new TextDecoder();
+  const escaper = terminal.stdout.isTTY === true && !voice.json ? new ControlEscaper() : null;
+  let text = '';
+  for await (const bytes of client.bytes(`${path}/log?follow=${command.follow ? 1 : 0}`, terminal.signal)) {
+    if (!voice.json) await voice.bytes(escaper === null ? bytes : escaper.push(bytes));
+    else {
+      const piece = decoder.decode(bytes, { stream: true });
+      if (command.follow) voice.document({ event: 'output', task: command.task, text: piece });
+      else text += piece;
+    }
+  }
+  if (escaper !== null) await voice.bytes(escaper.end());
+  if (voice.json && command.follow) voice.document(await client.get<TaskDetail>(path));
+  else if (voice.json) voice.document({ task: command.task, log: text + decoder.decode() });
+  return EXIT.ok;
+}
+
+const surroundings = ({ terminal }: Session) => ({
+  cwd: terminal.cwd,
+  env: terminal.env,
+  signal: terminal.signal,
+});
+
+function givenOf(task: TaskDetail) {
+  if (task.commit === null || task.bundle === null) throw noResult(task);
+  return {
+    task: task.id,
+    base: task.spec.repository?.base ?? null,
+    commit: task.commit,
+    bundle: task.bundle,
+  };
+}
+
+const noResult = (task: TaskObject): SuperfleetError =>
+  new SuperfleetError('SF_CONFLICT', `task ${task.id} has given no commit`, {
+    expected: 'a task that is delivered and changed something',
+    got: stateWords(task),
+  });
+
+/** Only what was asked for: the founder fills in its defaults. */
+function specOf(wishes: TaskWishes): Omit<TaskSpecInput, 'repository'> {
+  const limits = {
+    ...(wishes.memoryBytes === null ? {} : { memoryBytes: wishes.memoryBytes }),
+    ...(wishes.processes === null ? {} : { processes: wishes.processes }),
+    ...(wishes.workspaceBytes === null ? {} : { workspaceBytes: wishes.workspaceBytes }),
+  };
+  return {
+    kind: 'command',
+    argv: wishes.argv,
+    checks: wishes.checks,
+    checkFiles: wishes.checkFiles,
+    env: wishes.env,
+    secrets: wishes.secrets,
+    artifacts: wishes.artifacts,
+    labels: wishes.labels,
+    on: wishes.on,
+    requireVerified: wishes.requireVerified,
+    limits,
+    ...(wishes.timeoutMs === null ? {} : { timeoutMs: wishes.timeoutMs }),
+    ...(wishes.checkTimeoutMs === null ? {} : { checkTimeoutMs: wishes.checkTimeoutMs }),
+    ...(wishes.retries === null ? {} : { retries: wishes.retries }),
+  };
+}
+
+/** What `task why` answers. */
+interface Why {
+  state: string;
+  reasons: string[];
+  position: number | null;
+  members: { id: string; name: string; why: string }[];
+}
+
+/** The causes, then one line a machine: what did not match. */
+function whyText({ state, reasons, members }: Why): string {
+  const lines = [`${cell(state)}: ${reasons.map(cell).join('; ') || 'a machine can take it'}`];
+  if (members.length > 0)
+    lines.push(
+      table(
+        ['NODE', 'WHY'],
+        members.map(({ name, why }) => [cell(name), cell(why)]),
+      ),
+    );
+  return lines.join('\n');
+}

@@ -1,0 +1,122 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { ControlEscaper } from '../../protocol/escape.ts';
+import type { TaskState } from '../../protocol/task.ts';
+import type { Client } from '../api/client.ts';
+import type { TaskDetail } from '../api/objects.ts';
+import { stateWords } from './render.ts';
+import type { Session } from './session.ts';
+
+/** A founder that restarts is waited for this long before a waiting command gives up. */
+const awayMs = 60_000;
+const retryMs = 500;
+/** What is left of a live output after the task's end is waited for this long. */
+const lastOutputMs = 5_000;
+
+const TERMINAL: ReadonlySet<TaskState> = new Set(['delivered', 'failed', 'cancelled', 'rejected']);
+export const isTerminal = (state: TaskState): boolean => TERMINAL.has(state);
+
+/** The task on each change, across restarts of the founder, until it has ended. */
+async function* changes(client: Client, task: string, signal: AbortSignal): AsyncGenerator<TaskDetail> {
+  let away: number | null = null;
+  for (;;) {
+    try {
+      for await (const now of client.lines<TaskDetail>('GET', `/v1/tasks/${task}/watch`, signal)) {
+        away = null;
+        yield now;
+        if (isTerminal(now.state)) return;
+      }
+      away ??= Date.now();
+    } catch (thrown) {
+      if (signal.aborted || asSuperfleetError(thrown).code !== 'SF_UNREACHABLE') throw thrown;
+      away ??= Date.now();
+      if (Date.now() - away > awayMs) throw thrown;
+    }
+    await delay(retryMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
+}
+
+/**
+ * Waits for a task's end and says on stderr how it goes; with `follow` its output too, under `--json` as events on
+ * stdout. Ctrl-C leaves the task running and says how to get at it.
+ */
+export async function waitFor(
+  session: Session,
+  client: Client,
+  task: string,
+  follow: boolean,
+): Promise<TaskDetail> {
+  const { voice, terminal, bin } = session;
+  const { signal } = terminal;
+  const output = new AbortController();
+  const both = AbortSignal.any([signal, output.signal]);
+  const following = follow ? followOutput(session, client, task, both).catch(() => {}) : Promise.resolve();
+  try {
+    let last = '';
+    for await (const now of changes(client, task, signal)) {
+      const words = progressWords(now);
+      if (words !== last) {
+        if (follow && voice.json)
+          voice.document({ event: 'state', task, state: now.state, reason: now.reason });
+        voice.progress(`${task}: ${words}`);
+      }
+      last = words;
+      if (!isTerminal(now.state)) continue;
+      const late = new AbortController();
+      await Promise.race([
+        following,
+        delay(lastOutputMs, undefined, { signal: late.signal }).catch(() => {}),
+      ]);
+      late.abort();
+      voice.clear();
+      return now;
+    }
+    throw new SuperfleetError('SF_UNREACHABLE', 'the founder stopped telling about the task');
+  } catch (thrown) {
+    if (!signal.aborted) throw thrown;
+    throw new SuperfleetError('SF_INTERRUPTED', `interrupted; task ${task} goes on`, {
+      hint: `${bin} task get ${task} when it has ended; ${bin} task stop ${task} cancels it`,
+    });
+  } finally {
+    output.abort();
+    await following;
+  }
+}
+
+async function followOutput(
+  session: Session,
+  client: Client,
+  task: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { voice, terminal } = session;
+  const escaper = new ControlEscaper();
+  const decoder = new TextDecoder();
+  for await (const bytes of client.bytes(`/v1/tasks/${task}/log?follow=1`, signal)) {
+    if (voice.json) voice.document({ event: 'output', task, text: decoder.decode(bytes, { stream: true }) });
+    else if (terminal.stderr.isTTY === true) await voice.aside(escaper.push(bytes));
+    else await voice.aside(bytes);
+  }
+}
+
+function progressWords(task: TaskDetail): string {
+  const name = (party: TaskDetail['executor']): string =>
+    party === null ? 'a machine' : (party.name ?? party.id);
+  const attempt = task.attempts > 1 ? ` (attempt ${task.attempts})` : '';
+  switch (task.state) {
+    case 'queued':
+      return task.attempts === 0 ? 'queued' : `queued again${attempt}`;
+    case 'assigned':
+      return `given to ${name(task.executor)}${attempt}`;
+    case 'running':
+      return `running on ${name(task.executor)}${attempt}`;
+    case 'executed':
+      return task.verifier === null
+        ? 'done, waiting for a verifier'
+        : `done, being verified by ${name(task.verifier)}`;
+    case 'delivered':
+      return task.verified ? `delivered, verified by ${name(task.verifier)}` : 'delivered, unverified';
+    default:
+      return stateWords(task);
+  }
+}
