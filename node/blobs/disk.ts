@@ -197,7 +197,16 @@ export class DiskBlobStore implements BlobStore {
       await rename(from, this.path(blob));
       reservation.keep();
       if (heldBytes !== null) this.#quota.release(chargeOf(heldBytes));
-      await this.#blobsSync.sync();
+      try {
+        await this.#blobsSync.sync();
+      } catch (error) {
+        // A name that may not outlive a power cut must not be seen, or others would rest on it.
+        if (heldBytes === null) {
+          await rm(this.path(blob), { force: true });
+          this.#quota.release(chargeOf(manifest.bytes));
+        }
+        throw error;
+      }
     });
   }
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { acceptReceipt, acceptVerification, type Expected } from '../../protocol/acceptance.ts';
+import { acceptReceipt, acceptVerification, type Expected, mismatch } from '../../protocol/acceptance.ts';
 import { buildReceipt, type Receipt } from '../../protocol/receipt.ts';
 import type { AttemptResult } from '../../protocol/session.ts';
 import { encodeSigned, signBatch, signStatement } from '../../protocol/statement.ts';
@@ -115,6 +115,8 @@ test('a verification counts only for the receipt it binds, from its own lease an
   assert.match(accept({}, keys.verifier, keys.stranger.peer), /signature does not hold/);
   assert.match(accept({ checks: verification.checks.slice(0, 1) }), /other checks/);
   assert.match(accept({ checks: [{ line: 'true', exitCode: 0 }, verification.checks[1]!] }), /other checks/);
+  const later = { ...about, facts: { ...about.facts, epoch: 2 } };
+  assert.match(String(mismatch(verification, later)), /epoch before the receipt/);
   assert.is(accept({ passed: false, checks: [{ line: 'npm test', exitCode: 1 }] }), '');
 });
 

@@ -70,6 +70,16 @@ test('one wrong character anywhere is refused, and never gives another invite', 
   );
 });
 
+test('of all last characters only the right one is taken, so that a token has one spelling', () => {
+  for (let length = 1; length <= 5; length += 1) {
+    const one = encodeInvite({ ...invite, addresses: [`/${'x'.repeat(length)}`] });
+    const taken = [...'abcdefghijklmnopqrstuvwxyz234567'].filter(
+      (last) => codeOf(() => parseInvite(one.slice(0, -1) + last)) === null,
+    );
+    assert.equal(taken, [one.at(-1)]);
+  }
+});
+
 test('what is no token, goes on after its end, or is of another version is said to be so', () => {
   assert.match(
     messageOf(() => parseInvite('hello')),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -28,6 +29,17 @@ test('every statement of a batch of any size opens to its own bytes by the batch
     );
     assert.is(new Set(batch.map((one) => one.envelope.signatures[0]!.sig)).size, 1);
   }
+});
+
+test('the root that a batch signs is the one of RFC 6962', () => {
+  const hash = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
+  const [a, b, c] = ['a', 'b', 'c'].map((text) => hash(Uint8Array.of(0), Buffer.from(text)));
+  const root = hash(Uint8Array.of(1), hash(Uint8Array.of(1), a!, b!), c!).toString('hex');
+  const batch = signBatch(
+    ['a', 'b', 'c'].map((text) => Buffer.from(text)),
+    key,
+  );
+  assert.is(Buffer.from(batch[0]!.envelope.payload, 'base64').toString(), JSON.stringify({ root }));
 });
 
 test('a batch of one is a statement signed alone', () => {
