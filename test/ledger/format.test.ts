@@ -11,7 +11,7 @@ import { fixtureSegments } from './fixture.ts';
 const FOLDER = join(import.meta.dirname, '../fixtures/log-1');
 const PAGE = readFileSync(join(import.meta.dirname, '../../docs/log.md'), 'utf8');
 const MESH = '55b4194d23079ae723953407758ead04f9d46637f492ce6e6c748f5df24587e0';
-const ROOT = '59a85783be77dcc9e5ec64a543b7227733ba49add81750bdbcf3a16f95558d54';
+const ROOT = '59a85783be77dcc9e5ec64a543b7227733ba49add81750bdbcf3a16f97558d54';
 
 test('the frozen log of format 1 opens and verifies', async () => {
   const storage = new FileStorage(FOLDER);
