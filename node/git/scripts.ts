@@ -79,9 +79,9 @@ fi
 /** The workspace as a tree, what it changes, and where it changes anything: one commit and the thin bundle of it. */
 export const TAKE = `
 git add -A . || exit ${STEP.add}
-tree=$(git write-tree) || exit ${STEP.tree}
-git diff-tree -r --raw -z --no-renames "$BASE" "$tree" >/io/changes || exit ${STEP.tree}
+git diff-index --cached --raw -z --no-renames "$BASE" >/io/changes || exit ${STEP.tree}
 [ -s /io/changes ] || exit 0
+tree=$(git write-tree) || exit ${STEP.tree}
 commit=$(git commit-tree "$tree" -p "$BASE" -m "$MESSAGE") || exit ${STEP.commit}
 printf '%s\\n' "$commit" >/io/commit
 printf '%s\\n' "$commit" >"/git/refs/heads/mesh/$TASK"
