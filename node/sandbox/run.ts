@@ -83,7 +83,8 @@ class Running {
     const devNull = openSync('/dev/null', 'r+');
     const stdio: ('pipe' | 'ignore' | number)[] = [devNull, out.child, err.child];
     for (let fd = 3; fd <= Math.max(FD_LAST, ...machine.inherited); fd += 1) {
-      stdio.push(fd <= FD_LAST ? 'pipe' : machine.inherited.includes(fd) ? devNull : 'ignore');
+      const used = fd <= FD_LAST && (fd !== FD.stdin || run.stdin !== null);
+      stdio.push(used ? 'pipe' : machine.inherited.includes(fd) ? devNull : 'ignore');
     }
     try {
       const argv = ['--args', String(FD.args), '--', ...wrappedCommand(run, machine.ceilings)];
@@ -121,7 +122,7 @@ class Running {
     };
     for (const { fd, text } of ownFiles(uid, gid)) send(this.#stream(fd), text);
     send(this.#stream(FD.seccomp), machine.seccomp);
-    send(this.#stream(FD.stdin), run.stdin ?? '');
+    if (run.stdin !== null) send(this.#stream(FD.stdin), run.stdin);
     this.#gate();
     this.#readStatus();
     const options = bwrapOptions(machine.layout, run, uid, gid);
