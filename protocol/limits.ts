@@ -79,8 +79,8 @@ export const processesMax = 512;
 export const bundleObjectsMax = 2_000_000;
 export const bundleUnpackedBytesMax = 8 * GiB;
 
-/** A receipt or verification envelope: larger than any honest one. */
-export const envelopeBytesMax = 64 * KiB;
+/** A signed receipt or verification: in base64, that of any task whose submission fits an entry line; half a frame. */
+export const envelopeBytesMax = 128 * KiB;
 /** Body of a `/v1` request that is not a blob. */
 export const requestBytesMax = 256 * KiB;
 /** Items in one page of a list. */

@@ -102,7 +102,7 @@ export const attemptResult = z.object({
   bundle: resultBlob.nullable(),
   log: resultBlob.nullable(),
   artifacts: z.array(artifact).max(artifactsMax),
-  /** DSSE envelope (JSON text): a receipt from an executor, a verification from a verifier. Null only when a
+  /** Signed statement (`encodeSigned`): a receipt from an executor, a verification from a verifier. Null only when a
    * fault of the machine kept the attempt from running at all. */
   envelope: z.string().max(envelopeBytesMax).nullable(),
 });

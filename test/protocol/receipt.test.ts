@@ -1,8 +1,11 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { entryLineBytesMax, envelopeBytesMax } from '../../protocol/limits.ts';
 import { buildReceipt, parseReceipt, type Receipt } from '../../protocol/receipt.ts';
-import { codeOf, digestOf, messageOf, receipt, spec } from './samples.ts';
+import { encodeSigned, signStatement } from '../../protocol/statement.ts';
+import { buildVerification } from '../../protocol/verification.ts';
+import { codeOf, digestOf, keys, messageOf, receipt, spec, verification } from './samples.ts';
 
 type Json = { [key: string]: Json } & Json[];
 const parsed = (): Json => JSON.parse(Buffer.from(buildReceipt(receipt)).toString());
@@ -88,6 +91,19 @@ test('what is built is read back, whatever the facts', () => {
     fc.property(facts, (one) => assert.equal(parseReceipt(buildReceipt(one)), one)),
     { numRuns: 300 },
   );
+});
+
+test('any task whose submission fits a line of the log has a receipt and a verification that fit an envelope', () => {
+  const checks = Array.from(
+    { length: 64 },
+    (_, index) => `${index} ${'x'.repeat(entryLineBytesMax / 64 - 20)}`,
+  );
+  const ran = checks.map((line) => ({ line, exitCode: 0 }));
+  const large = buildReceipt({ ...receipt, spec: { ...receipt.spec, checks }, checks: ran });
+  assert.ok(large.length > entryLineBytesMax * 0.95);
+  for (const statement of [large, buildVerification({ ...verification, checks: ran })]) {
+    assert.ok(encodeSigned(signStatement(statement, keys.executor)).length <= envelopeBytesMax);
+  }
 });
 
 test('facts that contradict each other are never built into a receipt', () => {
