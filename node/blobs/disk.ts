@@ -156,11 +156,18 @@ export class DiskBlobStore implements BlobStore {
       const reservation = new Reservation(this.#quota);
       this.#quota.release(this.#parts.get(blob) ?? 0);
       this.#parts.delete(blob);
-      reservation.grow(manifest.bytes);
-      const transfer = await Transfer.open(join(this.#folder, 'incoming', `${blob}.part`), blob, manifest, {
-        publish: (part) => this.#publish(blob, manifest, part, reservation),
+      const part = join(this.#folder, 'incoming', `${blob}.part`);
+      try {
+        reservation.grow(manifest.bytes);
+      } catch (error) {
+        await rm(part, { force: true });
+        throw error;
+      }
+      const transfer = await Transfer.open(part, blob, manifest, {
+        publish: (from) => this.#publish(blob, manifest, from, reservation),
+        inTurn: (work) => this.#inTurn(blob, work),
         ended: () => {
-          this.#transfers.delete(blob);
+          if (this.#transfers.get(blob) === transfer) this.#transfers.delete(blob);
           reservation.release();
         },
       }).catch((error: unknown) => {

@@ -11,6 +11,9 @@ import type { BlobReceiver } from './types.ts';
 interface TransferHooks {
   /** Gives the complete, synced part its name among the blobs. */
   publish(part: string): Promise<void>;
+  /** Runs when nobody else begins, joins or publishes a transfer of this blob. */
+  inTurn(work: () => Promise<void>): Promise<void>;
+  /** The store forgets this transfer and frees what it reserved. */
   ended(): void;
 }
 
@@ -89,9 +92,11 @@ export class Transfer {
         if (left) return;
         left = true;
         this.#receivers -= 1;
-        if (this.#receivers > 0 || this.#finished !== null) return;
-        await rm(this.#part, { force: true });
-        this.#hooks.ended();
+        await this.#hooks.inTurn(async () => {
+          if (this.#receivers > 0 || this.#finished !== null) return;
+          await rm(this.#part, { force: true });
+          this.#hooks.ended();
+        });
       },
     };
   }
@@ -126,7 +131,11 @@ export class Transfer {
 
   async #withPart<T>(work: (file: StoreFile) => Promise<T>): Promise<T> {
     const file = await StoreFile.open(this.#part, 'write');
-    if (file === null) throw unfinished(this.#blob, this.#manifest.chunks.length);
+    if (file === null) {
+      // The part is gone from under it: the next receiver begins anew.
+      this.#hooks.ended();
+      throw unfinished(this.#blob, this.#manifest.chunks.length);
+    }
     try {
       return await work(file);
     } finally {

@@ -292,6 +292,21 @@ export function blobStoreSuite(test: Test, open: OpenStore): void {
     await again.abandon();
   });
 
+  promise('a transfer begun while another of the same blob is given up is whole', async ({ store }) => {
+    const bytes = content(2 * MiB);
+    const manifest = manifestOf(bytes);
+    const blob = blobIdOf(manifest);
+    for (let round = 0; round < 10; round += 1) {
+      const first = await store.receive(blob, manifest);
+      await first.write(0, chunkOf(bytes, 0));
+      const [, second] = await Promise.all([first.abandon(), store.receive(blob, manifest)]);
+      await fill(second, bytes);
+      assert.is((await second.finish()).sha256, sha256Of(bytes));
+      await store.delete(blob);
+      assert.is(store.usedBytes, 0);
+    }
+  });
+
   promise('a blob that came by another way while it was received is held once', async ({ store }) => {
     const bytes = content(2 * MiB);
     const manifest = manifestOf(bytes);
