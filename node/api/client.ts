@@ -193,6 +193,7 @@ export class Client {
         cause: thrown,
       });
     }
+    if (code === 'ECONNRESET' || code === 'EPIPE') return cutOff(thrown, signal);
     return this.#unreachable(thrown);
   }
 

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { Context } from 'hono';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { followersMax } from './http.ts';
@@ -118,8 +119,8 @@ async function stream(context: Context, followers: Followers, source: Source, fo
         } catch (thrown) {
           if (abort.signal.aborted) return;
           end();
-          if (form.failure === null) return controller.error(thrown);
-          controller.enqueue(form.failure(thrown));
+          if (form.failure !== null) controller.enqueue(form.failure(thrown));
+          else if (!breakOff(context)) return controller.error(thrown);
           controller.close();
         }
       },
@@ -141,4 +142,11 @@ async function soon(first: Promise<unknown>): Promise<void> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Closes the connection under an answer that can't be completed; false: this answer has no connection of its own. */
+function breakOff(context: Context): boolean {
+  const { outgoing } = (context.env ?? {}) as { outgoing?: ServerResponse };
+  outgoing?.destroy();
+  return outgoing !== undefined;
 }
