@@ -1,5 +1,5 @@
 import type { KnownEntry } from '../../ledger/entry.ts';
-import type { LogEvent } from '../../ledger/events.ts';
+import { EVENT_BODIES, type LogEvent } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { applyEntry, type MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
@@ -149,9 +149,11 @@ export class FounderContext {
   append(event: LogEvent): void {
     const { mesh } = this.state;
     const head = { index: mesh.size, epoch: this.epoch, time: this.#time() };
+    // As a reader of the log will get it: what does not fit its schema is a defect, and is not decided on.
+    const body: unknown = EVENT_BODIES[event.type].parse(event.body);
     if (this.#events.length === 0) this.#first = head.index;
-    applyEntry(this.state, head, { ...head, ...event } as KnownEntry);
-    this.#events.push(event);
+    applyEntry(this.state, head, { ...head, type: event.type, body } as KnownEntry);
+    this.#events.push({ type: event.type, body } as LogEvent);
   }
 
   /** One time for all entries of a step, never below the log's. */

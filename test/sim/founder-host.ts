@@ -1,0 +1,172 @@
+import { createHash } from 'node:crypto';
+import type { EnvelopeChecks } from '../../hub/core/checks.ts';
+import { founderTickMs } from '../../hub/core/config.ts';
+import { FounderCore } from '../../hub/core/founder.ts';
+import { EffectGate } from '../../hub/core/gate.ts';
+import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
+import type { Entry } from '../../ledger/entry.ts';
+import type { Actor, LogEvent } from '../../ledger/events.ts';
+import { replay } from '../../ledger/state/state.ts';
+import type { ErrorObject } from '../../protocol/errors.ts';
+import type { FounderMessage } from '../../protocol/session.ts';
+import type { Machine } from './machine.ts';
+
+type Outward = Exclude<FounderEffect, { type: 'append' }>;
+type Collect = Extract<FounderEffect, { type: 'collect' }>;
+
+/** What the founder's driver needs of the world. */
+export interface FounderWorld {
+  mesh: string;
+  checks: EnvelopeChecks;
+  send(peer: string, session: number, message: FounderMessage): void;
+  close(peer: string, session: number): void;
+  /** Whether the member can give what its result names, now. */
+  fetch(effect: Collect): 'ok' | 'gone' | 'bad' | 'disk';
+  answered(request: number, result: unknown, error: ErrorObject | null): void;
+  released(effect: Outward): void;
+  trace(text: string): void;
+}
+
+/** The founder's process: its core, a log whose synced lines outlive it, and the gate between them. */
+export class FounderHost {
+  readonly machine: Machine;
+  readonly world: FounderWorld;
+  /** The disk: lines written, of which the first `durable` are synced. */
+  lines: string[] = [];
+  durable = 0;
+  readonly blobs = new Set<string>();
+  core: FounderCore | null = null;
+  /** Slower syncs for a while. */
+  syncMs = 2;
+  secrets = new Map<string, string>();
+  #gate = new EffectGate<Outward>(-1);
+  #syncing = 0;
+
+  constructor(machine: Machine, world: FounderWorld) {
+    this.machine = machine;
+    this.world = world;
+  }
+
+  /** Entries as they are read back from the disk. */
+  entries(count: number = this.lines.length): Entry[] {
+    return this.lines.slice(0, count).map((line) => JSON.parse(line) as Entry);
+  }
+
+  write(event: LogEvent): void {
+    const time = this.machine.clock().time;
+    this.lines.push(JSON.stringify({ index: this.lines.length, epoch: 1, time, ...event }));
+    this.durable = this.lines.length;
+  }
+
+  boot(): void {
+    this.machine.start();
+    this.#gate = new EffectGate(this.durable - 1);
+    this.#syncing = 0;
+    const { mesh, checks } = this.world;
+    this.core = new FounderCore({ mesh, state: replay(this.entries()), checks }, this.machine.clock());
+    this.step({ type: 'secrets', values: new Map(this.secrets) });
+    this.#tick();
+  }
+
+  /** Power goes: of what was not synced, a batch that was being written may be whole on the disk, or not be there. */
+  crash(): void {
+    const kept = this.machine.random.chance(0.3) ? Math.max(this.durable, this.#syncing) : this.durable;
+    this.lines.length = kept;
+    this.durable = kept;
+    this.core = null;
+    this.machine.kill();
+  }
+
+  request(request: number, by: Actor, operation: Operation): void {
+    this.machine.deliver(() => this.step({ type: 'request', request, by, operation }));
+  }
+
+  step(input: FounderInput): void {
+    if (this.core === null) return;
+    const outward: Outward[] = [];
+    for (const effect of this.core.step(input, this.machine.clock())) {
+      if (effect.type === 'append') this.#append(effect);
+      else outward.push(effect);
+    }
+    this.#gate.hold(outward);
+    this.#release();
+  }
+
+  #append({ events, first, epoch, time }: Extract<FounderEffect, { type: 'append' }>): void {
+    if (first !== this.lines.length)
+      throw new Error(`append at ${first}, the log has ${this.lines.length} lines`);
+    for (const event of events) {
+      this.lines.push(JSON.stringify({ index: this.lines.length, epoch, time, ...event }));
+      this.world.trace(`log ${this.lines.at(-1)}`);
+    }
+    this.#sync();
+  }
+
+  /** Group commit: one sync at a time, of all that was written when it began. */
+  #sync(): void {
+    if (this.#syncing > this.durable || this.lines.length === this.durable) return;
+    this.#syncing = this.lines.length;
+    this.machine.after(this.syncMs * this.machine.random.between(0.2, 2), () => {
+      this.durable = this.#syncing;
+      const index = this.durable - 1;
+      const checkpoint = `sim\n${this.durable}\nroot\n`;
+      this.step({ type: 'durable', index, checkpoint, root: 'root' });
+      this.#release();
+      this.#sync();
+    });
+  }
+
+  #release(): void {
+    this.#gate.durable(this.durable - 1);
+    for (const effect of this.#gate.release()) this.#perform(effect);
+  }
+
+  #perform(effect: Outward): void {
+    this.world.released(effect);
+    switch (effect.type) {
+      case 'send':
+        this.world.send(effect.peer, effect.session, effect.message);
+        break;
+      case 'answer':
+        this.world.answered(effect.request, effect.result, effect.error);
+        break;
+      case 'close': {
+        const { code, message } = effect;
+        this.world.send(effect.peer, effect.session, { type: 'goodbye', code, message });
+        this.world.close(effect.peer, effect.session);
+        break;
+      }
+      case 'collect':
+        this.#collect(effect);
+        break;
+      case 'membership':
+        break;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #collect(effect: Collect): void {
+    const { peer, lease } = effect;
+    const slow = this.machine.random.chance(0.1) ? 3_000 : 50;
+    this.machine.after(this.machine.random.between(1, slow), () => {
+      const outcome = this.world.fetch(effect);
+      if (outcome !== 'ok') {
+        const failure = { kind: outcome, detail: `simulated: ${outcome}` };
+        this.step({ type: 'collected', peer, lease, envelopeBlob: null, failure });
+        return;
+      }
+      const envelopeBlob = createHash('sha256').update(effect.envelope!).digest('hex');
+      this.blobs.add(envelopeBlob);
+      for (const { blob } of effect.blobs) this.blobs.add(blob);
+      this.step({ type: 'collected', peer, lease, envelopeBlob, failure: null });
+    });
+  }
+
+  #tick(): void {
+    this.machine.after(founderTickMs, () => {
+      this.step({ type: 'tick' });
+      this.#tick();
+    });
+  }
+}

@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { TERMINAL_STATES } from '../../protocol/task.ts';
+import { acknowledge, heal, inflict } from './faults.ts';
+import { checkLog, Violation } from './invariants.ts';
+import { Random } from './random.ts';
+import { scenarioOf } from './scenario.ts';
+import { World } from './world.ts';
+
+export interface RunOptions {
+  /** The same run with other wall clocks. @default the seed */
+  wallSeed?: string;
+  /** Events after which the run ends, checked or not. @default `eventsMax` */
+  steps?: number;
+  /** Takes every message, entry and fault as a line. */
+  trace?: (text: string) => void;
+}
+
+export interface Report {
+  seed: number;
+  events: number;
+  virtualMs: number;
+  tasks: number;
+  delivered: number;
+  verified: number;
+  failed: number;
+  cancelled: number;
+  waiting: number;
+  evidence: number;
+  entries: number;
+  /** Digest of the log without its times. */
+  decisions: string;
+}
+
+/** More than any run needs; a run that reaches it goes round in circles. */
+const eventsMax = 600_000;
+/** Virtual ms after the last fault in which all must have come to rest. */
+const restMaxMs = 600_000;
+
+/** The command that runs it again. */
+export const replayCommand = (seed: number): string => `npm run sim -- --seed ${seed}`;
+
+/** Runs one seed to its end and checks it. Throws a `Violation` or whatever the cores threw, with the seed named. */
+export function runSeed(seed: number, options: RunOptions = {}): Report {
+  const scenario = scenarioOf(new Random(`${seed}/scenario`));
+  const world = new World(String(seed), options.wallSeed ?? String(seed), scenario, options.trace ?? null);
+  const { schedule } = world;
+  try {
+    for (const { at, spec } of scenario.tasks) {
+      schedule.at(at, () =>
+        world.ask({ op: 'task.submit', spec, bundle: null, correlation: null }, (result) =>
+          acknowledge(world, result),
+        ),
+      );
+    }
+    for (const { at, kind } of scenario.faults) schedule.at(at, () => inflict(world, kind));
+    if (scenario.secretAt !== null) schedule.at(scenario.secretAt, () => setSecret(world));
+    const stepsMax = Math.min(options.steps ?? eventsMax, eventsMax);
+    while (schedule.now < scenario.faultsEnd && schedule.ran < stepsMax && schedule.step());
+    heal(world);
+    rest(world, scenario.faultsEnd + restMaxMs, stepsMax);
+    if (options.steps === undefined) checkEnd(world);
+    return report(seed, world);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Violation(`seed ${seed}: ${message}\nreplay: ${replayCommand(seed)}`, { cause: error });
+  }
+}
+
+function setSecret(world: World): void {
+  world.founder.secrets.set('TOKEN', 'value');
+  world.founder.machine.deliver(() =>
+    world.founder.step({ type: 'secrets', values: new Map(world.founder.secrets) }),
+  );
+}
+
+/** Runs until nothing is left to do, or says what was. */
+function rest(world: World, until: number, stepsMax: number): void {
+  const { schedule } = world;
+  let unrest: string | null = 'not looked at yet';
+  for (let next = schedule.now + 20_000; unrest !== null; next = schedule.now + 5_000) {
+    while (schedule.now < next && schedule.ran < stepsMax && schedule.step());
+    if (schedule.ran >= stepsMax && stepsMax < eventsMax) return;
+    unrest = unrestOf(world);
+    if (unrest !== null && (schedule.now >= until || schedule.ran >= stepsMax)) {
+      throw new Violation(
+        `not at rest ${Math.round((schedule.now - world.scenario.faultsEnd) / 1000)} s after: ${unrest}`,
+      );
+    }
+  }
+}
+
+function unrestOf(world: World): string | null {
+  const { core } = world.founder;
+  if (core === null) return 'the founder is down';
+  for (const id of core.state.tasks.open) {
+    const task = core.state.tasks.byId.get(id)!;
+    if (!mayWait(world, task)) return `task ${id} is ${task.state} (promise 16)`;
+  }
+  for (const member of world.members.values()) {
+    const active = core.state.members.byPeer.get(member.peer)?.standing === 'active';
+    if (!member.machine.alive || !active) continue;
+    if (member.running.size > 0) return `${world.nameOf(member.peer)} runs ${[...member.running.keys()]}`;
+    if (member.disk.ready.size > 0)
+      return `${world.nameOf(member.peer)} keeps ${[...member.disk.ready.keys()]}`;
+  }
+  return null;
+}
+
+/** Whether the world gives this open task a reason to wait for ever; told apart from the core's own words. */
+function mayWait(world: World, task: TaskRecord): boolean {
+  const { core, secrets } = world.founder;
+  const { members } = core!.state;
+  const active = [...members.byPeer.values()].filter((member) => member.standing === 'active');
+  const workers = active.filter((member) => member.roles.includes('worker'));
+  if (task.state === 'queued') {
+    if (task.spec.secrets.some((name) => !secrets.has(name))) return true;
+    const labelsOf = (peer: string): Record<string, string> => world.plans.get(peer)?.labels ?? {};
+    const fit = workers.filter(
+      (member) =>
+        (task.spec.on === null || task.spec.on === member.name) &&
+        (task.spec.labels.gpu === undefined || labelsOf(member.peer).gpu === task.spec.labels.gpu),
+    );
+    return fit.length === 0;
+  }
+  if (task.state !== 'executed' || !task.spec.requireVerified) return false;
+  if (task.spec.checks.length === 0 || task.accepted!.checksChanged.length > 0) return true;
+  if (task.verifierFaults >= 5) return true;
+  const executor = members.byPeer.get(task.accepted!.member)!;
+  const several = new Set(active.map((member) => member.owner)).size > 1;
+  return !workers.some(
+    (member) =>
+      member.peer !== executor.peer &&
+      !(several && member.owner === executor.owner) &&
+      !task.unfit.includes(member.peer),
+  );
+}
+
+function checkEnd(world: World): void {
+  const { founder } = world;
+  const core = founder.core!;
+  if (founder.durable !== founder.lines.length)
+    throw new Violation('at rest, and something waits for its sync');
+  const entries = founder.entries();
+  checkLog(entries, world.honest);
+  world.checkReplay();
+  for (const id of world.acknowledged) {
+    const task = core.state.tasks.byId.get(id);
+    if (task === undefined) throw new Violation(`task ${id} was acknowledged and is gone (promise 16)`);
+    if (!TERMINAL_STATES.has(task.state)) checkWhy(world, id);
+  }
+  for (const entry of entries) {
+    const { envelope } = entry.body as { envelope?: string | null };
+    if (entry.type === 'task.executed' && !founder.blobs.has(envelope ?? '')) {
+      throw new Violation(`entry ${entry.index} names a receipt that is not on the disk`);
+    }
+  }
+}
+
+function checkWhy(world: World, task: string): void {
+  let reasons: string[] = [];
+  const steps = world.schedule.ran;
+  world.ask({ op: 'task.why', task }, (result) => {
+    reasons = (result as { reasons: string[] }).reasons;
+  });
+  while (reasons.length === 0 && world.schedule.ran < steps + 1000 && world.schedule.step());
+  if (reasons.length === 0) throw new Violation(`task ${task} waits, and nothing says why (promise 16)`);
+}
+
+function report(seed: number, world: World): Report {
+  const entries = world.founder.entries();
+  const tasks = [...(world.founder.core?.state.tasks.byId.values() ?? [])];
+  const count = (state: string): number => tasks.filter((task) => task.state === state).length;
+  const timeless = entries.map(({ index, epoch, type, body }) => JSON.stringify([index, epoch, type, body]));
+  return {
+    seed,
+    events: world.schedule.ran,
+    virtualMs: Math.round(world.schedule.now),
+    tasks: tasks.length,
+    delivered: count('delivered'),
+    verified: tasks.filter((task) => task.converged?.verified).length,
+    failed: count('failed'),
+    cancelled: count('cancelled'),
+    waiting: world.founder.core?.state.tasks.open.size ?? 0,
+    evidence: entries.filter((entry) => entry.type === 'task.evidence').length,
+    entries: entries.length,
+    decisions: createHash('sha256').update(timeless.join('\n')).digest('hex'),
+  };
+}

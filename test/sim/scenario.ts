@@ -1,0 +1,117 @@
+import type { Role } from '../../protocol/ids.ts';
+import { type TaskSpec, type TaskSpecInput, taskSpec } from '../../protocol/task.ts';
+import type { Mishaps } from './executor.ts';
+import type { Random } from './random.ts';
+
+/** What can be done to the world while it works. */
+export const FAULTS = [
+  'memberCrash',
+  'memberFreeze',
+  'founderCrash',
+  'founderFreeze',
+  'partition',
+  'oneWay',
+  'reset',
+  'latency',
+  'slowDisk',
+  'wallJump',
+  'ownerPause',
+  'meshPause',
+  'drain',
+  'revoke',
+  'leave',
+  'stopTask',
+  'rerun',
+  'join',
+] as const;
+export type FaultKind = (typeof FAULTS)[number];
+
+export interface MemberPlan {
+  name: string;
+  owner: string;
+  roles: Role[];
+  labels: Record<string, string>;
+  slots: number;
+  forger: boolean;
+  inProcess: boolean;
+  /** Joins only when a fault says so. */
+  later: boolean;
+}
+
+export interface Scenario {
+  members: MemberPlan[];
+  tasks: { at: number; spec: TaskSpec }[];
+  faults: { at: number; kind: FaultKind }[];
+  mishaps: Mishaps;
+  /** The secret that some tasks need is set at this time; null: never. */
+  secretAt: number | null;
+  faultsEnd: number;
+  /** The founder's disk and members' transfers fail at times. */
+  badTransfers: boolean;
+}
+
+/** What a seed stands for. Each takes part of the faults only, so that rare ones are not always hidden by common ones. */
+export function scenarioOf(random: Random): Scenario {
+  const faultsEnd = random.between(20_000, 90_000);
+  const kinds = FAULTS.filter(() => random.chance(random.pick([0.2, 0.6])));
+  const count = random.int(0, 25);
+  const faults = Array.from({ length: kinds.length === 0 ? 0 : count }, () => ({
+    at: random.between(500, faultsEnd),
+    kind: random.pick(kinds),
+  }));
+  const rare = (probability: number): number => (random.chance(0.5) ? random.between(0, probability) : 0);
+  return {
+    members: membersOf(random),
+    tasks: Array.from({ length: random.int(1, 25) }, () => ({
+      at: random.between(0, faultsEnd * 0.9),
+      spec: specOf(random),
+    })),
+    faults,
+    mishaps: {
+      task: rare(0.4),
+      check: rare(0.3),
+      environment: rare(0.3),
+      hang: rare(0.1),
+      verifierRed: rare(0.4),
+      verifierEnvironment: rare(0.4),
+      checksChanged: rare(0.3),
+    },
+    secretAt: random.chance(0.7) ? random.between(0, faultsEnd) : null,
+    faultsEnd,
+    badTransfers: random.chance(0.3),
+  };
+}
+
+function membersOf(random: Random): MemberPlan[] {
+  const owners = ['olga', 'paul', 'quin'].slice(0, random.int(1, 3));
+  const plan = (name: string): MemberPlan => ({
+    name,
+    owner: random.pick(owners),
+    roles: ['worker'],
+    labels: random.chance(0.4) ? { gpu: 'yes' } : {},
+    slots: random.int(1, 4),
+    forger: false,
+    inProcess: false,
+    later: false,
+  });
+  const members = Array.from({ length: random.int(1, 5) }, (_, index) => plan(`m${index}`));
+  if (members.length > 1 && random.chance(0.25)) members[1]!.forger = true;
+  members.push({ ...plan('late'), later: true });
+  const founder = plan('founder');
+  const roles: Role[] = random.chance(0.5) ? ['worker', 'operator'] : ['operator'];
+  return [{ ...founder, roles, owner: 'olga', inProcess: true }, ...members];
+}
+
+function specOf(random: Random): TaskSpec {
+  const spec: TaskSpecInput = {
+    kind: 'command',
+    argv: ['make'],
+    checks: random.chance(0.8) ? ['make test', 'make lint'].slice(0, random.int(1, 2)) : [],
+    retries: random.int(0, 3),
+    requireVerified: random.chance(0.15),
+    labels: random.chance(0.15) ? { gpu: 'yes' } : {},
+    on: random.chance(0.1) ? 'm0' : null,
+    secrets: random.chance(0.1) ? ['TOKEN'] : [],
+  };
+  return taskSpec.parse(spec);
+}
