@@ -39,6 +39,8 @@ interface MemoryFile {
   /** What a power failure spares. */
   synced: Buffer;
   current: Buffer;
+  /** Memory that `current` is the beginning of, where it may grow in place; shared with nothing that is written. */
+  room: Buffer | null;
   /** The directory that names this file was synced. */
   linked: boolean;
 }
@@ -81,6 +83,7 @@ export class MemoryStorage implements LogStorage {
       const file = this.#add(name);
       file.current = Buffer.from(source.current.subarray(offset));
       file.synced = file.current;
+      file.room = null;
       await this.syncDirectory();
       return name;
     }
@@ -99,7 +102,7 @@ export class MemoryStorage implements LogStorage {
   /** Puts bytes under a name, synced: how a test damages a log. */
   put(name: string, bytes: Uint8Array): void {
     const copy = Buffer.from(bytes);
-    this.#files.set(name, { synced: copy, current: copy, linked: true });
+    this.#files.set(name, { synced: copy, current: copy, room: null, linked: true });
   }
 
   names(): string[] {
@@ -111,18 +114,18 @@ export class MemoryStorage implements LogStorage {
     const after = new MemoryStorage();
     for (const [name, file] of this.#files) {
       if (kind === 'process') {
-        after.#files.set(name, { ...file });
+        after.#files.set(name, { ...file, room: null });
         continue;
       }
       if (!file.linked && (kind === 'lost' || (kind !== 'kept' && random() < 0.5))) continue;
       const left = survivors(file, kind, random);
-      after.#files.set(name, { synced: left, current: left, linked: true });
+      after.#files.set(name, { synced: left, current: left, room: null, linked: true });
     }
     return after;
   }
 
   #add(name: string): MemoryFile {
-    const file = { synced: Buffer.alloc(0), current: Buffer.alloc(0), linked: false };
+    const file: MemoryFile = { synced: Buffer.alloc(0), current: Buffer.alloc(0), room: null, linked: false };
     this.#files.set(name, file);
     return file;
   }
@@ -137,10 +140,7 @@ export class MemoryStorage implements LogStorage {
           position,
           this.faults.write?.(bytes.length) ?? bytes.length,
         );
-        const grown = Buffer.alloc(Math.max(file.current.length, position + taken));
-        file.current.copy(grown);
-        grown.set(bytes.subarray(0, taken), position);
-        file.current = grown;
+        writeInto(file, bytes.subarray(0, taken), position);
         return taken;
       },
       sync: async () => {
@@ -152,6 +152,7 @@ export class MemoryStorage implements LogStorage {
       truncate: async (size) => {
         this.faults.truncate?.();
         file.current = Buffer.from(file.current.subarray(0, size));
+        file.room = null;
       },
       read: async (into, position) => {
         const part = file.current.subarray(position, position + into.length);
@@ -169,6 +170,17 @@ export class MemoryStorage implements LogStorage {
     if (asked > 0 && free <= 0) throw diskError('ENOSPC');
     return Math.min(taken, free);
   }
+}
+
+/** Bytes behind the end go into the room there is; whatever was handed out before keeps what it showed. */
+function writeInto(file: MemoryFile, bytes: Uint8Array, position: number): void {
+  const end = Math.max(file.current.length, position + bytes.length);
+  if (file.room === null || position < file.current.length || end > file.room.length) {
+    file.room = Buffer.alloc(end * 2);
+    file.current.copy(file.room);
+  }
+  file.room.set(bytes, position);
+  file.current = file.room.subarray(0, end);
 }
 
 function survivors(file: MemoryFile, kind: CrashKind, random: () => number): Buffer {
