@@ -51,6 +51,7 @@ export class FounderDriver {
     this.#gate = new EffectGate<Held>(options.log.size - 1);
     options.log.subscribe((batch: DurableBatch) => this.#durable(batch.last, batch.checkpoint));
     this.#ticking = setInterval(() => this.step({ type: 'tick' }), TICK_MS);
+    this.#durable(options.log.size - 1, options.log.checkpoint);
   }
 
   /** One operation of the core, answered when what it rests on is durable. */

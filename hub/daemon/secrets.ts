@@ -16,7 +16,8 @@ const file = z.strictObject({
 });
 
 /** Where the secrets of a data folder lie: beside it, so that a copy of the folder or a backup holds none. */
-export const secretsFile = (dir: string): string => join(`${dir}.secrets`, 'secrets.json');
+export const secretsFolder = (dir: string): string => `${dir}.secrets`;
+export const secretsFile = (dir: string): string => join(secretsFolder(dir), 'secrets.json');
 
 /**
  * The founder's secrets: names and values in one 0600 file outside the data folder. Values never reach the log, a

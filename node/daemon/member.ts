@@ -99,6 +99,11 @@ export class MemberDriver {
     if (act === 'pause') await this.#quiet();
   }
 
+  /** Tells the founder that this machine leaves the mesh; false where there is no session to say it on. */
+  leave(): boolean {
+    return this.#session?.send({ type: 'leave' }) ?? false;
+  }
+
   /** Stops every attempt and then the driver; resolves when no process of a task is left. */
   async stop(): Promise<void> {
     if (this.#stopped) return;

@@ -33,6 +33,7 @@ export interface SmallFiles {
   membership: string;
   roster: string;
   write(path: string, text: string): Promise<void>;
+  remove(path: string): Promise<void>;
 }
 
 /**
@@ -101,6 +102,12 @@ export class Membership implements Access {
       rosterText === null ? null : openRoster(rosterText, logKey, mesh),
       files,
     );
+  }
+
+  /** Ends it on this machine: a next start finds that it never joined. */
+  async forget(): Promise<void> {
+    await this.#files.remove(this.#files.membership);
+    await this.#files.remove(this.#files.roster);
   }
 
   get rosterVersion(): number {

@@ -59,6 +59,8 @@ export interface Host {
    * `SF_USAGE` for an address that is not IP and TCP, `SF_UNREACHABLE` when none answers.
    */
   dial(peer: string, addresses: readonly string[], signal?: AbortSignal): Promise<Connection>;
+  /** A connection to whoever answers at this address: who that is must be proved by other means (the short code). */
+  dialUnknown(address: string, signal: AbortSignal): Promise<Connection>;
   stop(): Promise<void>;
 }
 
@@ -136,7 +138,15 @@ export async function createHost(options: HostOptions): Promise<Host> {
     const targets = addresses.slice(0, ADDRESSES_MAX).map((address) => target(peer, address));
     const open = node.getConnections(peerIdFromString(peer)).find(({ status }) => status === 'open');
     if (open !== undefined) return open;
-    if (targets.length === 0) throw unreachable(peer, addresses, 'no address is known');
+    if (targets.length === 0) throw unreachable(`peer ${peer}`, addresses, 'no address is known');
+    return dialAllowed(targets, `peer ${peer}`, signal);
+  };
+
+  const dialAllowed = async (
+    targets: Multiaddr[],
+    who: string,
+    signal: AbortSignal | undefined,
+  ): Promise<Connection> => {
     const keys = targets.map(withoutPeer);
     for (const key of keys) allowed.set(key, (allowed.get(key) ?? 0) + 1);
     try {
@@ -146,7 +156,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       });
     } catch (cause) {
       if (signal?.aborted === true) throw signal.reason;
-      throw unreachable(peer, addresses, reasonOf(cause), cause);
+      throw unreachable(who, keys, reasonOf(cause), cause);
     } finally {
       for (const key of keys) {
         const users = (allowed.get(key) ?? 1) - 1;
@@ -162,6 +172,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     announcer: announce,
     addresses: () => node.getMultiaddrs().map(String),
     dial,
+    dialUnknown: async (address, signal) => dialAllowed([target(null, address)], address, signal),
     stop: async () => {
       await node.stop();
     },
@@ -204,7 +215,7 @@ export const hostOf = (address: Multiaddr): string =>
 const withoutPeer = (address: Multiaddr): string => address.toString().replace(/\/p2p\/[^/]+$/, '');
 
 /** A dialable address of this peer; `SF_USAGE` unless it is an IP address and a TCP port (no names: promise 17). */
-function target(peer: string, address: string): Multiaddr {
+function target(peer: string | null, address: string): Multiaddr {
   const parts = /^\/ip([46])\/([^/]+)\/tcp\/(\d{1,5})(?:\/p2p\/([^/]+))?$/.exec(address);
   if (parts === null || String(isIP(parts[2] ?? '')) !== parts[1] || Number(parts[3]) > 65_535) {
     throw new SuperfleetError('SF_USAGE', 'this address cannot be dialled', {
@@ -212,22 +223,24 @@ function target(peer: string, address: string): Multiaddr {
       got: address,
     });
   }
+  const base = `/ip${parts[1]}/${parts[2]}/tcp/${Number(parts[3])}`;
+  if (peer === null) return multiaddr(base);
   if (parts[4] !== undefined && parts[4] !== peer) {
     throw new SuperfleetError('SF_USAGE', 'this address belongs to another peer', {
       expected: peer,
       got: parts[4],
     });
   }
-  return multiaddr(`/ip${parts[1]}/${parts[2]}/tcp/${Number(parts[3])}/p2p/${peer}`);
+  return multiaddr(`${base}/p2p/${peer}`);
 }
 
 function unreachable(
-  peer: string,
+  who: string,
   addresses: readonly string[],
   reason: string,
   cause?: unknown,
 ): SuperfleetError {
-  return new SuperfleetError('SF_UNREACHABLE', `peer ${peer} does not answer: ${reason}`, {
+  return new SuperfleetError('SF_UNREACHABLE', `${who} does not answer: ${reason}`, {
     expected: `an answer from one of: ${addresses.slice(0, ADDRESSES_MAX).join(', ') || 'no address'}`,
     got: reason,
     hint: 'is it running, on the same network, and is its port open?',

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chown, open } from 'node:fs/promises';
+import { Log } from '../../ledger/log.ts';
+import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
+import { FileStorage } from '../../ledger/storage-file.ts';
+import type { MeshObject } from '../../node/api/objects.ts';
+import { readOrMakeKey } from '../../node/daemon/identity.ts';
+import { defaultName, defaultOwner, openMachine } from '../../node/daemon/machine.ts';
+import { folderPaths } from '../../node/folder.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { newNonce, type RandomBytes, ROLES } from '../../protocol/ids.ts';
+import { newSigningKey, publicKeyToBase64 } from '../../protocol/keys.ts';
+import type { InitHub, InitOptions, InitResult } from '../cli/options.ts';
+import { secretsFolder } from './secrets.ts';
+
+const random: RandomBytes = (length) => randomBytes(length);
+
+/**
+ * `mesh-hub init`: keys, genesis, and the founder's own membership. The recovery key is written first, outside the
+ * data folder and never over a file that is there: a mesh without one could not outlive its founder.
+ */
+export const initHub: InitHub = async (options: InitOptions): Promise<InitResult> => {
+  const { dir, recoveryKeyFile, user, port } = options;
+  if (existsSync(folderPaths(dir).membership) || existsSync(folderPaths(dir).log)) {
+    throw new SuperfleetError('SF_EXISTS', `there is a mesh or a membership in ${dir} already`, {
+      expected: 'a folder that is absent or empty',
+      hint: 'start it with `mesh-hub start`, or name another folder with --dir',
+    });
+  }
+  const owner = options.owner ?? defaultOwner();
+  const recovery = newSigningKey(random);
+  await writeRecoveryKey(recoveryKeyFile, Buffer.from(recovery.seed).toString('base64'));
+  const machine = await openMachine({
+    dir,
+    create: true,
+    user,
+    logLevel: 'error',
+    beside: [secretsFolder(dir)],
+  });
+  try {
+    const name = options.name ?? defaultName();
+    const { paths } = machine.folder;
+    const logKey = await readOrMakeKey(paths.logKey);
+    const log = await Log.create({
+      storage: new FileStorage(paths.log),
+      genesis: {
+        format: 1,
+        name,
+        founder: machine.key.peer,
+        logKey: publicKeyToBase64(logKey.publicKey),
+        recoveryKey: publicKeyToBase64(recovery.publicKey),
+        parent: null,
+        nonce: newNonce(random),
+      },
+      key: logKey,
+      time: Date.now(),
+    });
+    const admitted = {
+      peer: machine.key.peer,
+      name,
+      owner,
+      roles: [...ROLES],
+      labels: {},
+      via: { kind: 'genesis' as const },
+      by: { kind: 'founder' as const },
+    };
+    const { durable } = log.append([{ type: 'member.admitted', body: admitted }], Date.now(), 1);
+    const { size, root } = await durable;
+    await machine.configure({ kind: 'hub', name, owner, ...(port === null ? {} : { port }) });
+    const state = initialState();
+    for await (const entry of log.entries()) applyEntry(state, entry, knownEntry(entry));
+    await log.close();
+    const mesh: MeshObject = {
+      mesh: log.meshId,
+      name,
+      epoch: state.mesh.epoch,
+      founder: machine.key.peer,
+      size,
+      root,
+      paused: false,
+      nodes: { online: 0, total: 1 },
+      slots: { used: 0, total: 0 },
+      queue: { queued: 0, running: 0 },
+      warnings: machine.report.lacks.map(({ what }) => `no tasks run on this machine: ${what}`),
+    };
+    return { mesh, recoveryKeyFile };
+  } finally {
+    await machine.close();
+  }
+};
+
+async function writeRecoveryKey(path: string, key: string): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o600);
+    try {
+      await file.writeFile(`${key}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    // Run by sudo: the person who typed it must be able to take it away.
+    const { SUDO_UID, SUDO_GID } = process.env;
+    if (process.getuid?.() === 0 && SUDO_UID !== undefined && SUDO_GID !== undefined) {
+      await chown(path, Number(SUDO_UID), Number(SUDO_GID));
+    }
+  } catch (cause) {
+    const taken = (cause as NodeJS.ErrnoException).code === 'EEXIST';
+    throw new SuperfleetError(
+      taken ? 'SF_EXISTS' : 'SF_FOLDER',
+      `the recovery key cannot be written to ${path}`,
+      {
+        expected: taken ? 'a name that is free' : 'a folder that can be written',
+        got: (cause as Error).message,
+        hint: 'name another file with --recovery-key FILE',
+        cause,
+      },
+    );
+  }
+}

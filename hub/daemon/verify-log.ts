@@ -1,0 +1,17 @@
+import type { LogStorage } from '../../ledger/storage.ts';
+import { verifyLog } from '../../ledger/verify.ts';
+import type { LedgerProgress, LedgerReport } from '../api/port.ts';
+
+/** Recomputes every hash and signature of the log from its files, whatever this process believes of them. */
+export async function verifyLogFiles(
+  storage: LogStorage,
+  size: number,
+  progress: (at: LedgerProgress) => void,
+  signal: AbortSignal,
+): Promise<LedgerReport> {
+  const { mesh, root, checkpoints, segments, ...report } = await verifyLog(storage, {
+    onProgress: ({ entries }) => progress({ checked: entries, size }),
+    signal,
+  });
+  return { mesh, size: report.size, root, checkpoints, segments };
+}

@@ -1,0 +1,136 @@
+import { existsSync } from 'node:fs';
+import { hostname, userInfo } from 'node:os';
+import { type Logger, pino } from 'pino';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { memberName } from '../../protocol/ids.ts';
+import type { SigningKey } from '../../protocol/keys.ts';
+import type { Capacity } from '../../protocol/session.ts';
+import { signStatement } from '../../protocol/statement.ts';
+import { LocalAttemptRunner } from '../attempt/run.ts';
+import { DiskBlobStore } from '../blobs/disk.ts';
+import { type Config, readConfig, writeConfig } from '../config.ts';
+import { measureCapacity } from '../doctor/capacity.ts';
+import { type Folder, openFolder } from '../folder.ts';
+import { dropPrivileges } from '../privileges.ts';
+import { createSandbox } from '../sandbox/bubblewrap.ts';
+import { type CgroupSlots, prepareCgroups } from '../sandbox/limits/cgroup.ts';
+import { probe, type SandboxReport } from '../sandbox/probe.ts';
+import type { Sandbox } from '../sandbox/types.ts';
+import { readOrMakeKey } from './identity.ts';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+export interface MachineOptions {
+  dir: string;
+  /** Make the data folder where there is none. */
+  create: boolean;
+  /** Account to drop to when started as root. */
+  user: string | null;
+  logLevel: LogLevel;
+  /** Folders outside the data folder that the unprivileged user must own, made if missing. */
+  beside?: string[];
+}
+
+/** What hub and member alike stand on: the data folder, the keys, the sandbox, the blobs. */
+export interface Machine {
+  folder: Folder;
+  config: Config;
+  key: SigningKey;
+  sandbox: Sandbox;
+  report: SandboxReport;
+  blobs: DiskBlobStore;
+  logger: Logger;
+  /** What this machine offers, measured now. */
+  measure(overrides: {
+    slots: number | null;
+    labels: Record<string, string>;
+    ownerPaused: boolean;
+  }): Promise<Capacity>;
+  /** Writes changed fields of the config. */
+  configure(change: Partial<Config>): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Gives up root for good where it was started as root, and opens the data folder for this process alone. Everything the
+ * program needs later must have been imported before: where only root can read it, nothing can be imported after.
+ */
+export async function openMachine(options: MachineOptions): Promise<Machine> {
+  const { dir, create, user, logLevel, beside = [] } = options;
+  if (!create && !existsSync(dir)) {
+    throw new SuperfleetError('SF_NOT_FOUND', `there is no data folder at ${dir}`, {
+      hint: 'make one with `mesh-hub init` or `mesh-node join`, or name another with --dir',
+    });
+  }
+  let cgroups: CgroupSlots | null = null;
+  await dropPrivileges({
+    user,
+    own: [dir, ...beside],
+    prepare: ({ uid, gid }) => {
+      cgroups = prepareCgroups(uid, gid);
+    },
+  });
+  const folder = await openFolder(dir, { create });
+  try {
+    const config = await readConfig(folder.paths.config);
+    const key = await readOrMakeKey(folder.paths.identityKey);
+    const sandbox = createSandbox(cgroups === null ? {} : { cgroups });
+    const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
+    const logger = pino({ level: logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+    for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
+    const machine: Machine = {
+      folder,
+      config,
+      key,
+      sandbox,
+      report,
+      blobs,
+      logger,
+      measure: (overrides) => measureCapacity({ dir, report, ...overrides }),
+      configure: async (change) => {
+        machine.config = await writeConfig(folder.paths.config, { ...machine.config, ...change });
+      },
+      close: async () => {
+        await folder.release();
+      },
+    };
+    return machine;
+  } catch (error) {
+    await folder.release();
+    throw error;
+  }
+}
+
+/** The runner of this machine's attempts, whose receipts are signed with its key. */
+export function openRunner(
+  machine: Machine,
+  mesh: string,
+  member: { readonly id: string; readonly name: string },
+  ownsBlobs: boolean,
+): Promise<LocalAttemptRunner> {
+  const { folder, sandbox, blobs, key } = machine;
+  return LocalAttemptRunner.open({
+    folder: folder.paths.root,
+    sandbox,
+    blobs,
+    ownsBlobs,
+    mesh,
+    member,
+    sign: (statement) => signStatement(statement, key),
+  });
+}
+
+/** This machine's name in a mesh where none was given: its host name, as far as it can be one. */
+export function defaultName(): string {
+  const name = hostname()
+    .split('.')[0]!
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .slice(0, 63)
+    .replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, '');
+  return memberName.safeParse(name).success ? name : 'node';
+}
+
+/** Whose machine it is where nobody said: the user who started it. */
+export function defaultOwner(env: NodeJS.ProcessEnv = process.env): string {
+  return env.SUDO_USER ?? userInfo().username;
+}

@@ -1,0 +1,214 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BlobId } from '../../protocol/ids.ts';
+import type { Capacity } from '../../protocol/session.ts';
+import type { NodeObject, NodeState } from '../api/objects.ts';
+import { writeFileAtomic } from '../atomic-file.ts';
+import type { LocalAttemptRunner } from '../attempt/run.ts';
+import { MemberCore } from '../core/member.ts';
+import { TailSources } from '../network/tail-source.ts';
+import { type Machine, openRunner } from './machine.ts';
+import { MemberDriver, systemClock } from './member.ts';
+import { OwnerPause } from './owner.ts';
+
+export interface MemberServiceOptions {
+  machine: Machine;
+  mesh: string;
+  /** The machine's own peer id, and its name in the mesh, which the mesh may change. */
+  me: { readonly id: string; name: string };
+  roles: string[];
+  owner: string | null;
+  /** The blob store is this member's alone (false on the founder, whose store is the mesh's). */
+  ownsBlobs: boolean;
+  slots: number | null;
+  labels: Record<string, string>;
+  rosterVersion: number;
+  fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
+  takeRoster(blob: BlobId): Promise<number>;
+  refused(code: string, message: string): void;
+}
+
+/** How often what this machine offers is measured anew. */
+const MEASURE_MS = 60_000;
+
+/** What every machine does for its mesh, the founder's among them: offers itself, runs attempts, obeys its owner. */
+export class MemberService {
+  readonly tails = new TailSources();
+  readonly driver: MemberDriver;
+  readonly #options: MemberServiceOptions;
+  readonly #core: MemberCore;
+  readonly #runner: LocalAttemptRunner;
+  readonly #pause: OwnerPause;
+  readonly #measuring: NodeJS.Timeout;
+  #capacity: Capacity;
+  #resuming: NodeJS.Timeout | null = null;
+  #kept: Promise<void> = Promise.resolve();
+
+  private constructor(
+    options: MemberServiceOptions,
+    runner: LocalAttemptRunner,
+    core: MemberCore,
+    pause: OwnerPause,
+    capacity: Capacity,
+  ) {
+    const { machine } = options;
+    this.#options = options;
+    this.#runner = runner;
+    this.#core = core;
+    this.#pause = pause;
+    this.#capacity = capacity;
+    this.driver = new MemberDriver({
+      core,
+      runner,
+      forget: (lease) => runner.forget(lease),
+      fetch: options.fetch,
+      roster: options.takeRoster,
+      tails: this.tails,
+      keepCheckpoint: (checkpoint) => this.#keepCheckpoint(checkpoint),
+      renamed: (name) => {
+        machine.logger.warn(`the mesh knows this machine as ${name}: the name it asked for was taken`);
+        options.me.name = name;
+        void machine.configure({ name });
+      },
+      refused: options.refused,
+      warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
+    });
+    this.#measuring = setInterval(() => void this.#measure(), MEASURE_MS);
+    this.#planResume();
+  }
+
+  static async start(options: MemberServiceOptions): Promise<MemberService> {
+    const { machine, mesh, me, ownsBlobs, slots, labels } = options;
+    const runner = await openRunner(machine, mesh, me, ownsBlobs);
+    const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
+    const capacity = await machine.measure({ slots, labels, ownerPaused: pause.paused });
+    const core = new MemberCore(
+      {
+        mesh,
+        capacity,
+        ready: await runner.restoreResults(),
+        ownerPaused: pause.paused,
+        checkpoint: await readOrNull(machine.folder.paths.checkpoint),
+        rosterVersion: options.rosterVersion,
+      },
+      systemClock(),
+    );
+    return new MemberService(options, runner, core, pause, capacity);
+  }
+
+  get online(): boolean {
+    return this.#core.online;
+  }
+
+  get paused(): boolean {
+    return this.#pause.paused;
+  }
+
+  /** The newest checkpoint of the log this machine saw. */
+  get checkpoint(): string | null {
+    return this.#core.checkpoint;
+  }
+
+  status(): NodeObject {
+    const { me, roles, owner } = this.#options;
+    const { slots, models, tools, labels, limits } = this.#capacity;
+    const state: NodeState = this.#pause.paused ? 'paused' : this.#core.online ? 'online' : 'offline';
+    return {
+      id: me.id,
+      name: me.name,
+      owner,
+      roles,
+      state,
+      code: null,
+      slots: { used: this.#core.busy, total: slots },
+      models,
+      tools,
+      labels,
+      limits,
+      lag: null,
+    };
+  }
+
+  /** The owner's stop: resolves when nothing of a task runs on this machine any more (promise 15). */
+  async pause(ms: number | null): Promise<void> {
+    await this.driver.owner('pause');
+    // Stopped first, written second: a full disk is no reason to keep the owner waiting.
+    await this.#pause.pause(ms);
+    this.#planResume();
+    await this.#measure();
+  }
+
+  async resume(): Promise<void> {
+    await this.#pause.resume();
+    this.#planResume();
+    await this.driver.owner('resume');
+    await this.#measure();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#measuring);
+    if (this.#resuming !== null) clearTimeout(this.#resuming);
+    await this.driver.stop();
+    await this.#runner.close();
+    await this.#kept.catch(() => {});
+  }
+
+  #planResume(): void {
+    if (this.#resuming !== null) clearTimeout(this.#resuming);
+    const ms = this.#pause.endsInMs;
+    // Timers of more than 24.8 days fire at once: look again then.
+    this.#resuming = ms === null ? null : setTimeout(() => this.#resumeIfDue(), Math.min(ms, 2 ** 31 - 1));
+  }
+
+  #resumeIfDue(): void {
+    if ((this.#pause.endsInMs ?? 1) > 0) this.#planResume();
+    else this.resume().catch((cause: unknown) => this.#warn('the pause could not be ended', cause));
+  }
+
+  async #measure(): Promise<void> {
+    const { machine, slots, labels } = this.#options;
+    try {
+      this.#capacity = await machine.measure({ slots, labels, ownerPaused: this.#pause.paused });
+      this.driver.capacity(this.#capacity);
+    } catch (cause) {
+      this.#warn('what this machine offers could not be measured', cause);
+    }
+  }
+
+  /** One write at a time; of those that wait only the newest counts. */
+  #keepCheckpoint(checkpoint: string): void {
+    this.#newest = checkpoint;
+    if (this.#keeping) return;
+    this.#keeping = true;
+    this.#kept = this.#keep().finally(() => {
+      this.#keeping = false;
+    });
+  }
+
+  #newest: string | null = null;
+  #keeping = false;
+
+  async #keep(): Promise<void> {
+    try {
+      for (let next = this.#newest; next !== null; next = this.#newest) {
+        this.#newest = null;
+        await writeFileAtomic(this.#options.machine.folder.paths.checkpoint, next);
+      }
+    } catch (cause) {
+      this.#warn('the newest checkpoint could not be kept', cause);
+    }
+  }
+
+  #warn(message: string, cause: unknown): void {
+    this.#options.machine.logger.warn({ cause: String(cause) }, message);
+  }
+}
+
+async function readOrNull(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw cause;
+  }
+}

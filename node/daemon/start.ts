@@ -1,0 +1,203 @@
+import { rm } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { createMemberApp } from '../api/app.ts';
+import type { MemberPort } from '../api/port.ts';
+import { serveApi } from '../api/server.ts';
+import { writeFileAtomic } from '../atomic-file.ts';
+import type { Running, StartNodeOptions } from '../cli/options.ts';
+import { defaultPort } from '../config.ts';
+import type { FolderPaths } from '../folder.ts';
+import { fetchBlobs } from '../network/blob-client.ts';
+import { serveBlobs } from '../network/blob-server.ts';
+import { createHost, type Host } from '../network/host.ts';
+import { type Link, startLink } from '../network/link.ts';
+import { Registry } from '../network/registry.ts';
+import { serveTails } from '../network/tail-server.ts';
+import { libp2pKey } from './identity.ts';
+import { defaultName, type Machine, openMachine } from './machine.ts';
+import { MemberService } from './member-service.ts';
+import { Membership, type SmallFiles } from './membership.ts';
+import { Lifetime } from './process.ts';
+
+/** The founder has this long to answer a goodbye of a member that leaves. */
+const LEAVE_MS = 15_000;
+
+/** `mesh-node start`: works for the mesh this machine has joined. */
+export async function startNode(options: StartNodeOptions): Promise<Running> {
+  const machine = await openMachine({ ...options, create: false });
+  try {
+    const host = await openHost(machine, options.port);
+    const membership = await Membership.load(host.peer, smallFiles(machine.folder.paths));
+    if (membership === null) {
+      await host.stop();
+      throw new SuperfleetError('SF_CONFLICT', 'this machine has joined no mesh', {
+        expected: 'a data folder that was made by `mesh-node join`',
+        got: machine.folder.paths.root,
+        hint: 'mesh-node join TOKEN, or mesh-node join to ask by a code',
+      });
+    }
+    return await runMember(machine, host, membership, options);
+  } catch (error) {
+    await machine.close();
+    throw error;
+  }
+}
+
+export const smallFiles = ({ membership, roster }: FolderPaths): SmallFiles => ({
+  membership,
+  roster,
+  write: (path, text) => writeFileAtomic(path, text),
+  remove: (path) => rm(path, { force: true }),
+});
+
+/** This machine on the network, with the port asked for, configured, or any. */
+export function openHost(machine: Machine, port: number | null, fallback = 0): Promise<Host> {
+  const { config, key } = machine;
+  const wanted = port ?? config.port ?? fallback;
+  return createHost({
+    privateKey: libp2pKey(key),
+    listen: config.listen.map((address) => `/ip${isIP(address) === 6 ? 6 : 4}/${address}/tcp/${wanted}`),
+    mdns: config.mdns,
+  });
+}
+
+/** Brings a member up on a host that it then owns; resolves when it answers on its socket. */
+export async function runMember(
+  machine: Machine,
+  host: Host,
+  membership: Membership,
+  options: StartNodeOptions,
+): Promise<Running> {
+  const { blobs, config, folder, logger } = machine;
+  const { genesis, certificate } = membership;
+  const founder = genesis.founder;
+  const registry = new Registry(host, membership, {}, (error, peer, protocol) =>
+    logger.debug({ code: error.code, peer, protocol }, error.message),
+  );
+  const addresses = (): string[] => [
+    ...(options.founder === null ? [] : [founderAddress(options.founder)]),
+    ...membership.addresses,
+  ];
+  const fetch = async (wanted: string[], signal: AbortSignal): Promise<void> => {
+    await fetchBlobs(host, founder, wanted, blobs, signal, { addresses: addresses() });
+  };
+  const service = await MemberService.start({
+    machine,
+    mesh: genesis.mesh,
+    me: { id: host.peer, name: config.name ?? certificate.name },
+    roles: certificate.roles,
+    owner: certificate.owner,
+    ownsBlobs: true,
+    slots: options.slots ?? config.slots,
+    labels: { ...config.labels, ...options.labels },
+    rosterVersion: membership.rosterVersion,
+    fetch,
+    takeRoster: async (blob) => {
+      await fetch([blob], AbortSignal.timeout(60_000));
+      const parts: Uint8Array[] = [];
+      for await (const part of blobs.read(blob)) parts.push(part);
+      const version = await membership.takeRoster(Buffer.concat(parts));
+      await blobs.delete(blob);
+      return version;
+    },
+    refused: (code, message) => {
+      if (!leaving) lifetime.end(new SuperfleetError(code === 'SF_VERSION' ? code : 'SF_REVOKED', message));
+    },
+  });
+  // Only the founder asks a member for anything: its results and its live output.
+  await serveBlobs({ registry, store: blobs, allow: (peer) => membership.isFounder(peer) });
+  await serveTails(registry, service.tails);
+
+  let leaving = false;
+  let told: ((code: string) => void) | null = null;
+  const link: Link = startLink({
+    host,
+    founder,
+    addresses,
+    attach: (session) => service.driver.attach(session),
+    onState: (state) => {
+      if (state.state === 'online') logger.info('the founder answers');
+      if (state.state === 'waiting') logger.warn({ code: state.code }, `no founder: ${state.message}`);
+      if (state.state === 'waiting' || state.state === 'refused') told?.(state.code);
+      if (state.state === 'refused' && !leaving) {
+        lifetime.end(
+          new SuperfleetError(state.code === 'SF_VERSION' ? 'SF_VERSION' : 'SF_REVOKED', state.message),
+        );
+      }
+    },
+  });
+
+  const port: MemberPort = {
+    status: async () => service.status(),
+    pause: (ms) => service.pause(ms),
+    resume: () => service.resume(),
+    leave: async () => {
+      leaving = true;
+      await service.driver.owner('pause');
+      const heard = new Promise<boolean>((resolve) => {
+        // Any other code is a connection that broke: the founder may not have heard it.
+        told = (code) => resolve(code === 'SF_REFUSED' || code === 'SF_REVOKED');
+        setTimeout(() => resolve(false), LEAVE_MS).unref();
+      });
+      if (!service.online || !service.driver.leave() || !(await heard)) {
+        leaving = false;
+        throw new SuperfleetError(
+          'SF_UNREACHABLE',
+          'the founder could not be told that this machine leaves',
+          {
+            expected: 'a founder that answers',
+            hint: 'stop this machine with `mesh-node stop`; the operator can shut it out with `mesh-hub node revoke`',
+          },
+        );
+      }
+      await membership.forget();
+      lifetime.end();
+    },
+    stop: () => lifetime.end(),
+    forward: () =>
+      Promise.reject(
+        new SuperfleetError('SF_REFUSED', 'this machine does not hand work on to the founder', {
+          expected: 'a command that a member answers: status, pause, resume, leave, stop',
+          hint: 'submit at the founder: mesh-hub task run',
+        }),
+      ),
+  };
+  const api = await serveApi(createMemberApp(port), folder.paths.root);
+  const lifetime = new Lifetime(logger, async () => {
+    await api.close();
+    await service.stop();
+    await link.stop();
+    await registry.stop();
+    await host.stop();
+    await machine.close();
+  });
+  return {
+    ready: {
+      event: 'ready',
+      mesh: genesis.mesh,
+      id: host.peer,
+      name: service.status().name,
+      addresses: host.addresses(),
+    },
+    done: lifetime.done,
+  };
+}
+
+/** `--founder`: a multiaddr as it is, or an IP address with or without a port. */
+export function founderAddress(text: string): string {
+  if (text.startsWith('/')) return text;
+  const [, bracketed, plain, port] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const address = bracketed ?? plain ?? text;
+  const family = isIP(address);
+  if (family === 0) {
+    throw new SuperfleetError('SF_USAGE', 'this is no address of a founder', {
+      expected: 'an IP address such as 192.168.1.5 or 192.168.1.5:4701, or a multiaddr',
+      got: text,
+    });
+  }
+  return `/ip${family}/${address}/tcp/${port ?? defaultPort}`;
+}
+
+export const nameOf = (machine: Machine, asked: string | null): string =>
+  asked ?? machine.config.name ?? defaultName();
