@@ -44,7 +44,7 @@ trap ended EXIT
 trap 'exit 130' INT TERM
 
 say 'A mesh: one hub, two members'
-hub init --name quickstart
+hub init --name quickstart --recovery-key "$home/recovery.key"
 hub start --detach --port 0
 token=$(hub invite --uses 2 | head -n 1)
 for name in spare-1 spare-2; do member "$name" join "$token" --name "$name" --port 0 --detach; done
@@ -72,7 +72,7 @@ if sh test.sh; then
 fi
 
 say 'The task: mend it on another machine, check it there, have it checked again by a third'
-hub task run --check 'sh test.sh' --wait -- sed -i 's/Helo/Hello/' greet.sh >"$home/task"
+hub task run --on spare-1 --check 'sh test.sh' --wait -- sed -i 's/Helo/Hello/' greet.sh >"$home/task"
 task=$(head -n 1 "$home/task")
 hub task describe "$task"
 

@@ -3,7 +3,6 @@ import type { Entry } from '../../ledger/entry.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { IndexStore } from '../../ledger/index-store.ts';
 import type { Log } from '../../ledger/log.ts';
-import { resolveMember } from '../../ledger/state/members.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { InviteObject, NodeObject, TaskDetail } from '../../node/api/objects.ts';
@@ -13,7 +12,6 @@ import type { JoinServer } from '../../node/network/join-server.ts';
 import type { TailSources } from '../../node/network/tail-source.ts';
 import { encodeReceiptFile } from '../../protocol/bundle.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import type { Role } from '../../protocol/ids.ts';
 import { encodeInvite, newInviteSecret, secretHash } from '../../protocol/invite.ts';
 import { envelopeBytesMax } from '../../protocol/limits.ts';
 import { parseSigned } from '../../protocol/statement.ts';
@@ -26,6 +24,7 @@ import type {
   LedgerReport,
   Right,
 } from '../api/port.ts';
+import { allowed } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 import type { FounderDriver } from './founder.ts';
 import { taskLog } from './logs.ts';
@@ -52,11 +51,6 @@ export interface PortParts {
 
 /** Entries about one task that are shown; a task has a few dozen. */
 const HISTORY_MAX = 1000;
-const RIGHTS: Record<Right, readonly Role[]> = {
-  view: ['viewer', 'submitter', 'operator', 'replica'],
-  submit: ['submitter', 'operator'],
-  operate: ['operator'],
-};
 
 /** `/v1`'s view of the founder's process: every act goes through the core, every read rests on what is durable. */
 export class FounderPort implements HubPort {
@@ -81,9 +75,7 @@ export class FounderPort implements HubPort {
   }
 
   allowed(by: Actor, right: Right): boolean {
-    if (by.kind !== 'peer') return true;
-    const member = resolveMember(this.#parts.state().members, by.peer);
-    return member?.roles.some((role) => RIGHTS[right].includes(role)) ?? false;
+    return allowed(this.#parts.state().members, by, right);
   }
 
   async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {

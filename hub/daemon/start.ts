@@ -127,11 +127,9 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
     mesh: log.meshId,
     name: log.genesis.name,
     admitByInvite: async ({ peer, name, owner }, secretHash) => {
-      const by = { kind: 'peer' as const, peer };
-      await driver.request(
-        { op: 'member.admit', peer, name, owner, via: { kind: 'invite', secretHash } },
-        by,
-      );
+      // The person who made the invite said yes; the founder carries it out.
+      const via = { kind: 'invite' as const, secretHash };
+      await driver.request({ op: 'member.admit', peer, name, owner, via }, { kind: 'founder' });
       return notary.admitted(peer);
     },
     readmit: async (peer) => (access.isMember(peer) ? notary.admitted(peer) : null),
