@@ -104,7 +104,7 @@ class Running {
       stdout: out.own,
       stderr: err.own,
       kill: () => this.#end('stopped'),
-      ended: this.#run(machine, run, exited, err.own, signal),
+      ended: this.#run(machine, run, exited, err.own, signal).finally(() => void this.#removeCgroup()),
     };
     this.process.ended.catch(() => {});
     if (this.#child.pid === undefined) return;
@@ -217,7 +217,6 @@ class Running {
     if (this.#killedBy === null && this.#cgroup?.outOfMemory()) this.#killedBy = 'memory';
     if (this.#killedBy === null && code === EXIT_FILE_SIZE && run.limits.diskBytes !== null)
       this.#killedBy = 'disk';
-    void this.#removeCgroup();
     if (this.#killedBy !== null)
       return { exitCode: null, killedBy: this.#killedBy, signal: 'SIGKILL', wallMs };
     if (!this.#ready) throw this.#neverStarted(words(stderr) ?? `bwrap ended with ${code}`);

@@ -27,6 +27,7 @@ export interface CgroupSlot {
 }
 
 const PREFIX = 'superfleet-';
+const RUN = 'run-';
 
 interface Hierarchy {
   version: 1 | 2;
@@ -130,6 +131,7 @@ function useUnified(folder: string, slots: CgroupSlots): void {
   writeFileSync(join(leaf, 'cgroup.procs'), String(process.pid));
   const slot: CgroupSlot = { version: 2, folder };
   slots.unified = slot;
+  sweepRuns(folder);
   const offered = controllersOf(folder).filter((name) => name === 'memory' || name === 'pids');
   if (offered.length > 0) lend(folder, offered);
   if (offered.includes('memory')) slots.memory ??= slot;
@@ -159,13 +161,31 @@ export function delegatedCgroups(): CgroupSlots {
 const members = (folder: string): number[] =>
   readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
 
-/** Removes folders of nodes that are gone, killing what they left. */
+/** Removes folders of nodes that are gone, killing what they left. Needs root; `prepareCgroups` does it too. */
+export function sweepCgroups(): void {
+  for (const { own } of ownHierarchies()) {
+    try {
+      sweep(own);
+    } catch {
+      // Read-only: then nothing of ours is there.
+    }
+  }
+}
+
 function sweep(own: string): void {
   for (const name of readdirSync(own)) {
     const pid = name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length)) : Number.NaN;
     if (Number.isInteger(pid) && pid !== process.pid && !existsSync(`/proc/${pid}`)) {
       removeTree(join(own, name));
     }
+  }
+}
+
+/** A node that was killed can't remove its runs' folders; the next one in the same place does. */
+function sweepRuns(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const pid = name.startsWith(RUN) ? Number(name.split('-')[1]) : Number.NaN;
+    if (Number.isInteger(pid) && !existsSync(`/proc/${pid}`)) removeTree(join(folder, name));
   }
 }
 
@@ -192,14 +212,14 @@ function tryRemove(folder: string): boolean {
   }
 }
 
-/** Removes what `prepareCgroups` made; for whoever still may (root), when the node has ended. */
+/** Removes what `prepareCgroups` made, where this process still may; the next start as root sweeps what stays. */
 export function removeCgroups(slots: CgroupSlots): void {
   for (const slot of new Set([slots.memory, slots.pids, slots.unified])) {
     if (slot === null || !existsSync(slot.folder)) continue;
     try {
       if (slot.version === 2) writeFileSync(join(dirname(slot.folder), 'cgroup.procs'), String(process.pid));
     } catch {
-      // Not allowed back up; the next start as root sweeps what stays.
+      // Not allowed back up.
     }
     for (const name of ['node', ...readdirSync(slot.folder)]) tryRemove(join(slot.folder, name));
     tryRemove(slot.folder);
@@ -210,7 +230,7 @@ export function removeCgroups(slots: CgroupSlots): void {
 export class RunCgroup {
   readonly #folders = new Map<string, CgroupSlot>();
   readonly #slots: CgroupSlots;
-  readonly #name = `run-${randomBytes(8).toString('hex')}`;
+  readonly #name = `${RUN}${process.pid}-${randomBytes(8).toString('hex')}`;
 
   constructor(slots: CgroupSlots, limits: { memoryBytes: number; processes: number }) {
     this.#slots = slots;
@@ -222,8 +242,8 @@ export class RunCgroup {
         mkdirSync(folder);
         this.#folders.set(folder, slot);
       }
-      // bwrap's monitor and the sandbox's init are in it too.
-      if (slots.pids !== null) this.#write(slots.pids, 'pids.max', String(limits.processes + 2));
+      // bwrap's monitor is in it too; it is outside of what nproc counts.
+      if (slots.pids !== null) this.#write(slots.pids, 'pids.max', String(limits.processes + 1));
       if (slots.memory?.version === 2) {
         this.#write(slots.memory, 'memory.max', String(limits.memoryBytes));
         this.#write(slots.memory, 'memory.oom.group', '1');
@@ -258,7 +278,7 @@ export class RunCgroup {
 
   /** The tree has as many processes as it may have. */
   atProcessLimit(limit: number): boolean {
-    return this.#slots.pids !== null && Number(this.#read(this.#slots.pids, 'pids.current')) >= limit + 2;
+    return this.#slots.pids !== null && Number(this.#read(this.#slots.pids, 'pids.current')) >= limit + 1;
   }
 
   /** True when nobody is left in it (v2 only; null: it can't say). */
