@@ -5,6 +5,7 @@ import { type Assignment, type AttemptResult, type Lease, leaseKey } from '../..
 import { encodeSigned, type SignedStatement } from '../../protocol/statement.ts';
 import { buildVerification } from '../../protocol/verification.ts';
 import type { BlobStore } from '../blobs/types.ts';
+import { printable } from '../git/fault.ts';
 import { RepositoryCache } from '../git/repository-cache.ts';
 import type { Sandbox } from '../sandbox/types.ts';
 import { type AttemptContext, type AttemptFacts, noFacts } from './context.ts';
@@ -229,7 +230,7 @@ function wordsAlone(assignment: Assignment, failure: AttemptFailure | null): Att
     outcome: failure === null ? 'succeeded' : 'failed',
     reason: failure?.reason ?? null,
     fault: failure?.fault ?? null,
-    detail: failure === null ? null : failure.message.slice(0, detailLengthMax),
+    detail: failure === null ? null : printable(failure.message).slice(0, detailLengthMax),
     exitCode: null,
     commit: null,
     bundle: null,
