@@ -36,7 +36,7 @@ export class FrameChannel {
     this.#onFault = limits.onFault ?? 'abort';
     stream.addEventListener('close', (event) => this.#end(event.error ?? null));
     stream.addEventListener('end', () => this.#end(null));
-    stream.addEventListener('message', (event) => this.#take(event.data.subarray()));
+    stream.addEventListener('message', ({ data }) => this.#take(data instanceof Uint8Array ? [data] : data));
     // Negotiation may have read ahead and pushed back: then the end was told before the last bytes are.
     if (stream.status !== 'open')
       this.#end(stream.status === 'closed' ? null : new Error('the stream broke'));
@@ -97,12 +97,14 @@ export class FrameChannel {
     this.stream.abort(reason);
   }
 
-  #take(bytes: Uint8Array): void {
+  #take(pieces: Iterable<Uint8Array>): void {
     if (this.#failure !== null) return;
     try {
-      for (const frame of this.#decoder.push(bytes)) {
-        this.#frames.push(frame);
-        this.#unread += frame.byteLength;
+      for (const bytes of pieces) {
+        for (const frame of this.#decoder.push(bytes)) {
+          this.#frames.push(frame);
+          this.#unread += frame.byteLength;
+        }
       }
       if (this.#unread > this.#unreadBytesMax) {
         throw new SuperfleetError('SF_FRAME', 'the peer sent more than it may', {
