@@ -1,10 +1,10 @@
-import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { GitFailed } from './git.ts';
 import { branchOf } from './place.ts';
 import type { Given } from './quarantine.ts';
 import { type Repository, uncommitted } from './repository.ts';
+import { lying } from './temporary.ts';
 
 export type Way = 'merge' | 'cherry-pick' | 'checkout';
 
@@ -87,8 +87,8 @@ async function workAtRisk(repository: Repository, concerned: string[]): Promise<
     // An untracked or ignored file at the path or in place of one of its folders would be written over.
     return [path, ...ancestors(path)].some((at, index) => {
       if (changedSet.has(at)) return true;
-      const found = lstatSync(join(repository.folder, at), { throwIfNoEntry: false });
-      if (found === undefined || tracked.has(at)) return false;
+      const found = lying(join(repository.folder, at));
+      if (found === null || tracked.has(at)) return false;
       return index === 0 || !found.isDirectory();
     });
   });

@@ -1,9 +1,10 @@
-import { linkSync, lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { linkSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Artifact } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import { download } from './quarantine.ts';
+import { lying } from './temporary.ts';
 
 /** Names under which a file would be a repository's own, on any file system. */
 const gitName = /^(\.git|git~\d+)[ .]*(:.*)?$/i;
@@ -24,8 +25,8 @@ export async function placeArtifacts(
   mkdirSync(folder, { recursive: true });
   for (const { parts } of targets) {
     // All are looked at before the first is written: it is all or nothing for what can be known.
-    const found = lstatSync(join(folder, ...parts), { throwIfNoEntry: false });
-    if (found !== undefined && (!force || found.isDirectory()))
+    const found = lying(join(folder, ...parts));
+    if (found !== null && (!force || found.isDirectory()))
       throw inTheWay(join(folder, ...parts), found.isDirectory());
   }
   const written: string[] = [];
@@ -68,8 +69,8 @@ function makeFolders(folder: string, parts: string[]): void {
   let at = folder;
   for (const part of parts) {
     at = join(at, part);
-    const found = lstatSync(at, { throwIfNoEntry: false });
-    if (found === undefined) mkdirSync(at);
+    const found = lying(at);
+    if (found === null) mkdirSync(at);
     else if (!found.isDirectory()) throw inTheWay(at, found.isSymbolicLink());
   }
 }

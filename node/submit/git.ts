@@ -55,24 +55,28 @@ export function gitIn(folder: string, env: Record<string, string | undefined>, s
       .filter((name) => env[name] !== undefined)
       .map((name) => [name, env[name] as string]),
   );
-  const git = simpleGit({
-    baseDir: folder,
-    config: QUIET,
-    allowEnvironment: [...IDENTITY, ...Object.keys(FIXED)],
-    unsafe: { allowUnsafeHooksPath: true, allowUnsafeFsMonitor: true },
-    timeout: { block: silentMs },
-    ...(signal === undefined ? {} : { abort: signal }),
-    errors: (error, result) => {
-      if (error !== undefined) return error;
-      if (result.exitCode === 0) return undefined;
-      return new GitFailed(result.exitCode, Buffer.concat(result.stdErr).toString('utf8'));
-    },
-  }).env({ ...kept, ...FIXED });
   return async (args) => {
+    // The library wraps what goes wrong in an error of its own that has lost the exit code.
+    let failed: GitFailed | null = null;
+    const git = simpleGit({
+      baseDir: folder,
+      config: QUIET,
+      allowEnvironment: [...IDENTITY, ...Object.keys(FIXED)],
+      unsafe: { allowUnsafeHooksPath: true, allowUnsafeFsMonitor: true },
+      timeout: { block: silentMs },
+      ...(signal === undefined ? {} : { abort: signal }),
+      errors: (error, { exitCode, stdErr }) => {
+        // Without an exit code git did not run, or was ended.
+        if (!(exitCode > 0)) return error;
+        failed = new GitFailed(exitCode, Buffer.concat(stdErr).toString('utf8'));
+        return failed;
+      },
+    }).env({ ...kept, ...FIXED });
     try {
       return await git.raw(args);
     } catch (thrown) {
       if (signal?.aborted === true) throw signal.reason;
+      if (failed !== null) throw failed;
       if (/ENOENT/.test(String(thrown))) {
         throw new SuperfleetError('SF_REPOSITORY', 'git cannot be run', {
           expected: 'git on the PATH',
@@ -84,17 +88,6 @@ export function gitIn(folder: string, env: Record<string, string | undefined>, s
       throw thrown;
     }
   };
-}
-
-/** Whether git's answer was yes (exit 0) or no (exit 1); anything else is thrown. */
-export async function gitSays(git: Git, args: string[]): Promise<boolean> {
-  try {
-    await git(args);
-    return true;
-  } catch (thrown) {
-    if (thrown instanceof GitFailed && [1, 128].includes(thrown.exitCode)) return false;
-    throw thrown;
-  }
 }
 
 /** `SF_REPOSITORY` for a folder that is none. */

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, rmSync, type Stats, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Repository } from './repository.ts';
@@ -32,4 +32,14 @@ export function bareBeside(
   if (beside.objects !== '')
     writeFileSync(join(folder, 'objects', 'info', 'alternates'), `${beside.objects}\n`);
   if (base !== null) writeFileSync(join(folder, 'refs', 'heads', 'base'), `${base}\n`);
+}
+
+/** What lies at a path, links not followed; null: nothing, or a folder on the way there is none. */
+export function lying(path: string): Stats | null {
+  try {
+    return lstatSync(path);
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR'].includes((thrown as NodeJS.ErrnoException).code ?? '')) return null;
+    throw thrown;
+  }
 }
