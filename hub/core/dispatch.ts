@@ -82,30 +82,40 @@ function best(members: LiveMember[], repository: string | null): LiveMember | nu
 }
 
 /**
- * Ends queued tasks that failed for want of something on one machine, where no machine here has it. A member that
- * may come back within its grace, or has not had the time to since the founder started, is waited for.
+ * Ends queued tasks for which every machine that is asked for lacks something, and says what. A member that may come
+ * back within its grace, or has not had the time to since the founder started, is waited for.
  */
 export function giveUpUnfit(ctx: FounderContext): void {
   for (const id of ctx.troubled) {
     const task = ctx.task(id);
-    const last = task.lastEnd;
-    if (task.state === 'queued' && last !== null && couldRun(ctx, task)) continue;
+    const outlook = task.state === 'queued' ? outlookOf(ctx, task) : 'gone';
+    if (outlook === 'gone') ctx.troubled.delete(id);
+    if (outlook !== 'hopeless') continue;
     ctx.troubled.delete(id);
-    if (task.state !== 'queued' || last === null) continue;
-    const { detail, exitCode } = last;
-    converge(ctx, task, { state: 'failed', reason: 'environment', detail, exitCode, receipt: last.receipt });
+    const lacking = task.attempts.findLast(
+      ({ end }) => end?.kind === 'ended' && end.reason === 'environment',
+    );
+    const end = lacking?.end?.kind === 'ended' ? lacking.end : task.lastEnd;
+    const { detail = null, exitCode = null, receipt = null } = end ?? {};
+    converge(ctx, task, { state: 'failed', reason: 'environment', detail, exitCode, receipt });
   }
 }
 
-function couldRun(ctx: FounderContext, task: TaskRecord): boolean {
+/** `hopeless`: members fit, all of them lack what it needs. `hopeful`: one does not, or may still come. */
+function outlookOf(ctx: FounderContext, task: TaskRecord): 'hopeful' | 'hopeless' {
   const need = needOf(task);
+  let lacking = false;
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
     const live = ctx.live.get(member.peer);
-    if (mismatch(need, member, live) !== null) continue;
+    if (mismatch({ ...need, unfit: [] }, member, live) !== null) continue;
+    if (need.unfit.includes(member.peer)) {
+      lacking = true;
+      continue;
+    }
     const awaitedUntil = live?.awaitedUntil ?? ctx.startedAt + ctx.config.leaseMs;
     const online = live !== undefined && live.session !== null;
-    if (online ? unavailable(member, live) === null : ctx.now < awaitedUntil) return true;
+    if (online ? unavailable(member, live) === null : ctx.now < awaitedUntil) return 'hopeful';
   }
-  return false;
+  return lacking ? 'hopeless' : 'hopeful';
 }

@@ -125,7 +125,7 @@ function settleQueued(ctx: FounderContext, task: TaskRecord): void {
     converge(ctx, task, { state: 'failed', reason: 'lost', detail: detail.slice(0, 2048) });
   } else {
     ctx.queue.add(task, retryTimes(ctx, task), ctx.now);
-    if (last?.fault === 'machine' && last.reason === 'environment') ctx.troubled.add(task.id);
+    if (task.unfit.length > 0) ctx.troubled.add(task.id);
   }
 }
 

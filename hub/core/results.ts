@@ -321,9 +321,9 @@ function onLateCollected(
   const late = ctx.late.get(key);
   if (late === undefined) return;
   ctx.late.delete(key);
-  // A member that vanished sends it again when it is back.
-  if (failure === 'gone') return;
   const { lease, correlation, peer, digest } = late;
+  // A member that vanished sends it again when it is back; one that is here would not, so it is settled now.
+  if (failure === 'gone' && (ctx.live.get(peer)?.session ?? null) === null) return;
   const attempt = findAttempt(ctx.task(lease.task), lease.attempt);
   const why = 'the lease had ended before the result came';
   if (attempt !== null && attempt.evidence === null) {

@@ -182,11 +182,7 @@ const STOPPED: Record<Stopped['why'], { fault: Fault; reason: FailureReason; det
 function onStopped(ctx: FounderContext, live: LiveMember, message: Stopped): void {
   const key = leaseKey(message);
   live.stopping.delete(key);
-  if ((message.why === 'owner' || message.why === 'shutdown') && live.capacity !== null) {
-    // Its capacity follows; until then nothing more is given to it.
-    live.capacity = { ...live.capacity, ownerPaused: true };
-    rest(ctx, live);
-  }
+  if (message.why === 'owner' || message.why === 'shutdown') rest(ctx, live);
   const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
   if (lease === undefined) return;
   // A pause that this founder did not ask for is the member's own doing.

@@ -47,6 +47,8 @@ export class MemberCore {
   #rosterVersion: number;
   #session: number | null = null;
   #welcomed = false;
+  /** The offer has changed since the hello, and no welcome has come yet. */
+  #untold = false;
   /** Monotonic ms of the founder's last word; leases run from it. */
   #heardAt: number;
   #openedAt = 0;
@@ -105,7 +107,10 @@ export class MemberCore {
 
   step(input: MemberInput, clock: Clock): MemberEffect[] {
     this.#effects = [];
-    // First of all, so that a machine that slept past its lease cannot renew it with a word said long ago.
+    // What is over already cannot be stopped.
+    if (input.type === 'finished') this.#onFinished(input.result);
+    if (input.type === 'gone') this.#onGone(input.lease);
+    // Before anything is heard, so that a machine that slept past its lease cannot renew it with an old word.
     this.#expireLease(clock.now);
     switch (input.type) {
       case 'connected':
@@ -132,10 +137,7 @@ export class MemberCore {
         break;
       }
       case 'finished':
-        this.#onFinished(input.result);
-        break;
       case 'gone':
-        this.#onGone(input.lease);
         break;
       case 'capacity':
         this.#capacity = input.capacity;
@@ -162,6 +164,7 @@ export class MemberCore {
     this.#session = session;
     this.#welcomed = false;
     this.#openedAt = clock.now;
+    this.#untold = false;
     const leases = (...phases: HeldAttempt['phase'][]): Lease[] =>
       this.attempts.filter((attempt) => phases.includes(attempt.phase)).map((attempt) => attempt.lease);
     const hello: MemberHello = {
@@ -235,6 +238,7 @@ export class MemberCore {
     this.#meshPaused = welcome.paused;
     this.#beatDue = clock.now;
     this.#keepCheckpoint(welcome.checkpoint);
+    if (this.#untold) this.#tellCapacity();
     const resumed = new Set(welcome.resume.map(leaseKey));
     for (const [key, attempt] of this.#attempts) {
       switch (attempt.phase) {
@@ -412,6 +416,7 @@ export class MemberCore {
   }
 
   #tellCapacity(): void {
+    this.#untold = !this.#welcomed;
     this.#tell({ type: 'capacity', capacity: this.#offer() });
   }
 

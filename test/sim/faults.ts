@@ -114,8 +114,10 @@ export function freezeFounder(world: World, freeze: boolean): void {
 }
 
 function pauseMesh(world: World, forMs: number): void {
+  const { resumes } = world;
   world.ask({ op: 'mesh.pause' }, (_result, error) => {
-    if (error !== null) return;
+    // The answer may be so late that somebody has asked for the contrary since.
+    if (error !== null || world.resumes !== resumes) return;
     const { now } = world.schedule;
     world.pausedAt = now;
     world.schedule.after(1_000, () => world.checkPaused(now));
@@ -125,6 +127,7 @@ function pauseMesh(world: World, forMs: number): void {
 
 export function resumeMesh(world: World): void {
   world.pausedAt = null;
+  world.resumes += 1;
   world.ask({ op: 'mesh.resume' });
 }
 

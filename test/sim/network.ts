@@ -75,8 +75,7 @@ export class Session<Up, Down> {
 
   /** The direction is up again. */
   pump(direction: Direction): void {
-    const queue = this.#queues[direction];
-    if (queue.length > 0) this.#deliverAt(direction);
+    for (let count = this.#queues[direction].length; count > 0; count -= 1) this.#deliverAt(direction);
   }
 
   #enqueue(direction: Direction, item: unknown, close: boolean): void {

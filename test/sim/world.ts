@@ -46,6 +46,8 @@ export class World {
   faulty = true;
   /** When the operator was told that the mesh is paused; null: it is not. */
   pausedAt: number | null = null;
+  /** How often a resume was asked for. */
+  resumes = 0;
   readonly trace: (text: string) => void;
   readonly #asks = new Map<number, Ask>();
   readonly #seed: string;
