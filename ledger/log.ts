@@ -1,67 +1,29 @@
 import { SuperfleetError } from '../protocol/errors.ts';
 import { publicKeyToBase64, type SigningKey } from '../protocol/keys.ts';
-import { batchBytesMax, batchEntriesMax, entryLineBytesMax, segmentBytes } from '../protocol/limits.ts';
-import { type Checkpoint, checkpointBytesMax, makeCheckpoint, verifyCheckpoint } from './checkpoint.ts';
+import { segmentBytes } from '../protocol/limits.ts';
+import { type Checkpoint, makeCheckpoint, verifyCheckpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody, LogEvent } from './events.ts';
 import { formatCheckpoint, makeEntry } from './line.ts';
+import {
+  type CreateLogOptions,
+  checkedLimits,
+  checkpointLineBytesMax,
+  type LogLimits,
+  type OpenLogOptions,
+} from './log-options.ts';
 import { type Frontier, leafHash } from './merkle.ts';
 import type { Offsets } from './offsets.ts';
 import { readBatches, readBytes, readCheckpoint, readEntries } from './reader.ts';
-import { type Scan, type ScanProgress, scanLog } from './scan.ts';
+import { type CutTail, emptySegment, settle } from './recovery.ts';
+import { type Scan, scanLog } from './scan.ts';
 import type { LogStorage } from './storage.ts';
 import { diskFailure, SegmentWriter } from './writer.ts';
 
-/** Bounds of one log; every log of a mesh may have others, the lines are the same. */
-export interface LogLimits {
-  /** @default `batchEntriesMax` */
-  batchEntriesMax: number;
-  /** @default `batchBytesMax`; never above it, since recovery takes nothing longer for torn. */
-  batchBytesMax: number;
-  /** A segment is closed after the batch that reaches this. @default `segmentBytes` */
-  segmentBytes: number;
-  /** Bytes of appends that wait for the disk; past it an append is refused with `SF_FULL`. */
-  waitingBytesMax: number;
-}
-
-const defaultLimits: LogLimits = {
-  batchEntriesMax,
-  batchBytesMax,
-  segmentBytes,
-  waitingBytesMax: 64 * 1024 * 1024,
-};
-/** Room for the checkpoint line in a batch; its newlines are escaped. */
-const checkpointLineBytesMax = checkpointBytesMax + 1024;
 /** What one `read` returns at most. */
 const readEntriesMax = 4096;
 const readBytesMax = 4 * 1024 * 1024;
-
-export interface CreateLogOptions {
-  storage: LogStorage;
-  genesis: EventBody<'mesh.created'>;
-  /** Must be the key that the genesis names. */
-  key: SigningKey;
-  /** Unix ms. */
-  time: number;
-  limits?: Partial<LogLimits>;
-}
-
-export interface OpenLogOptions {
-  storage: LogStorage;
-  /** Null: read only; nothing on the disk is changed, a torn tail is passed over. */
-  key: SigningKey | null;
-  /** Called for every entry under the last valid checkpoint, in order, while recovery reads it anyway. */
-  onEntry?: (entry: Entry) => void;
-  onProgress?: (progress: ScanProgress) => void;
-  limits?: Partial<LogLimits>;
-}
-
-/** What recovery took off the end, and where its copy lies. */
-export interface CutTail {
-  bytes: number;
-  copy: string;
-}
 
 /** Entries that became durable together. */
 export interface DurableBatch {
@@ -444,42 +406,4 @@ function batchOf(lines: readonly string[], checkpoint: Checkpoint): Buffer {
   return Buffer.from(`${lines.join('\n')}\n${formatCheckpoint(checkpoint)}\n`);
 }
 
-/** The segment a new log may begin in: null (none yet), or an empty one that an earlier failure left. */
-async function emptySegment(storage: LogStorage): Promise<number | null> {
-  const segments = await storage.list();
-  if (segments.length === 0) return null;
-  const file = await storage.open(segments[0]!, 'read');
-  const size = await file.size().finally(() => file.close());
-  if (segments.length > 1 || segments[0] !== 0 || size > 0) {
-    throw new SuperfleetError('SF_EXISTS', `there is a log already at ${storage.describe(segments[0]!)}`);
-  }
-  return 0;
-}
-
-/** Cuts the torn tail, a copy kept, and syncs what recovery will speak of: it may still be in memory only. */
-async function settle(storage: LogStorage, scan: Scan): Promise<CutTail | null> {
-  const last = scan.last!;
-  const file = await storage.open(last, 'write');
-  try {
-    const copy = scan.tornBytes > 0 ? await storage.keepCut(last, scan.end) : null;
-    if (copy !== null) await file.truncate(scan.end);
-    await file.sync();
-    await storage.syncDirectory();
-    return copy === null ? null : { bytes: scan.tornBytes, copy };
-  } finally {
-    await file.close();
-  }
-}
-
-function checkedLimits(given: Partial<LogLimits> = {}): LogLimits {
-  const limits = { ...defaultLimits, ...given };
-  if (
-    limits.batchBytesMax > batchBytesMax ||
-    limits.batchBytesMax < entryLineBytesMax + checkpointLineBytesMax
-  ) {
-    throw new RangeError(
-      `batchBytesMax is from ${entryLineBytesMax + checkpointLineBytesMax} to ${batchBytesMax}, not ${limits.batchBytesMax}`,
-    );
-  }
-  return limits;
-}
+export type { CreateLogOptions, CutTail, LogLimits, OpenLogOptions };
