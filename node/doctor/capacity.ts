@@ -1,30 +1,77 @@
-import { statfs } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
+import { dirname } from 'node:path';
 import type { Capacity } from '../../protocol/session.ts';
 import type { SandboxReport } from '../sandbox/probe.ts';
+import type { Sandbox } from '../sandbox/types.ts';
+import { modelServers } from './models.ts';
+import { toolVersions } from './tools.ts';
 
 export interface CapacityOptions {
+  /** The data folder: its disk is what tasks fill. */
   dir: string;
   report: SandboxReport;
-  slots: number | null;
-  labels: Record<string, string>;
-  ownerPaused: boolean;
+  /** Where tools are asked for their versions. @default null: no tools are named */
+  sandbox?: Sandbox | null;
+  /** Attempts at one time. @default null: one a processor, and no more than memory allows */
+  slots?: number | null;
+  /** @default {} */
+  labels?: Record<string, string>;
+  /** @default false */
+  ownerPaused?: boolean;
 }
 
-/** What this machine offers, measured now. */
+/** A slot with less memory than this is not worth a task: a compiler takes about as much. */
+const SLOT_BYTES = 1024 ** 3;
+const SLOTS_MAX = 1024;
+const MODELS_MAX = 64;
+/** Tools come and go with packages: looked up again after this. */
+const TOOLS_MS = 15 * 60_000;
+const known = new WeakMap<Sandbox, { at: number; tools: Promise<Record<string, string>> }>();
+
+/** What this machine offers, measured now. Without a working sandbox: no slots, and `sandbox` null (promise 14). */
 export async function measureCapacity(options: CapacityOptions): Promise<Capacity> {
-  const { dir, report, slots, labels, ownerPaused } = options;
-  const { bavail, bsize } = await statfs(dir);
+  const { dir, report, sandbox = null, labels = {}, ownerPaused = false } = options;
+  const [servers, tools] = await Promise.all([
+    modelServers(),
+    sandbox === null || !report.works ? {} : cachedTools(sandbox),
+  ]);
+  const constrained = process.constrainedMemory();
+  // Where there is no limit the kernel says an enormous number, or nothing.
+  const memoryBytes = Math.min(totalmem(), constrained > 0 ? constrained : Number.POSITIVE_INFINITY);
+  const cpus = availableParallelism();
+  const fitting = Math.max(1, Math.min(cpus, Math.floor(memoryBytes / SLOT_BYTES)));
   return {
-    slots: report.works ? (slots ?? availableParallelism()) : 0,
+    slots: report.works ? Math.min(options.slots ?? fitting, SLOTS_MAX) : 0,
     sandbox: report.works ? 'bubblewrap' : null,
-    limits: report.limitKinds,
-    memoryBytes: totalmem(),
-    cpus: availableParallelism(),
-    diskFreeBytes: bavail * bsize,
-    models: [],
-    tools: {},
+    limits: report.works ? report.limitKinds : { memory: 'none', processes: 'none', disk: 'none' },
+    memoryBytes,
+    cpus,
+    diskFreeBytes: diskFree(dir) ?? 0,
+    models: [...new Set(servers.flatMap(({ models }) => models))].slice(0, MODELS_MAX),
+    tools,
     labels,
     ownerPaused,
   };
+}
+
+function cachedTools(sandbox: Sandbox): Promise<Record<string, string>> {
+  const now = performance.now();
+  const last = known.get(sandbox);
+  if (last !== undefined && now - last.at < TOOLS_MS) return last.tools;
+  const tools = toolVersions(sandbox);
+  known.set(sandbox, { at: now, tools });
+  return tools;
+}
+
+/** Bytes an unprivileged user may still write where `path` is or would be; null where nobody can tell. */
+export function diskFree(path: string): number | null {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = statfsSync(at);
+      return bavail * bsize;
+    } catch {
+      if (at === dirname(at)) return null;
+    }
+  }
 }
