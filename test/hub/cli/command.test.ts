@@ -1,0 +1,195 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type HubCommand, parseHub } from '../../../hub/cli/command.ts';
+import type { Parsed } from '../../../node/cli/parse.ts';
+import { SuperfleetError } from '../../../protocol/errors.ts';
+
+const parse = (...args: string[]): Parsed<HubCommand> => parseHub(args, '9.9.9');
+
+function commandOf(...args: string[]): HubCommand {
+  const parsed = parse(...args);
+  if (parsed.kind !== 'command') throw new Error(`a text: ${parsed.text}`);
+  return parsed.command;
+}
+
+function refusal(...args: string[]): SuperfleetError {
+  try {
+    parse(...args);
+  } catch (thrown) {
+    assert.instance(thrown, SuperfleetError, String(thrown));
+    return thrown as SuperfleetError;
+  }
+  throw new Error(`accepted: ${args.join(' ')}`);
+}
+
+const textOf = (...args: string[]): string => {
+  const parsed = parse(...args);
+  if (parsed.kind !== 'text') throw new Error('no text');
+  return parsed.text;
+};
+
+test('every command of the contract is understood', () => {
+  const lines: [string, string][] = [
+    ['init --name home --owner ann --port 0 --recovery-key k', 'init'],
+    ['start --detach --port 4701 --user fleet --accept-loss', 'start'],
+    ['stop', 'stop'],
+    ['status --json', 'status'],
+    ['invite --uses 3 --expires 2h --role worker --role replica --label gpu=yes --owner ann', 'invite'],
+    ['pause', 'pause'],
+    ['resume', 'resume'],
+    ['node list', 'node list'],
+    ['node describe m1', 'node describe'],
+    ['node approve 123-456-789 --name m1', 'node approve'],
+    ['node reject 123456789', 'node reject'],
+    ['node drain m1', 'node drain'],
+    ['node eligible m1', 'node eligible'],
+    ['node revoke m1 --reason lost', 'node revoke'],
+    ['task run -- true', 'task run'],
+    ['task list --state queued,running --limit 10', 'task list'],
+    ['task describe abcdefghijkl', 'task describe'],
+    ['task logs -f abcdefghijkl', 'task logs'],
+    ['task stop abcdefghijkl', 'task stop'],
+    ['task rerun abcdefghijkl --wait', 'task rerun'],
+    ['task history abcdefghijkl', 'task history'],
+    ['task why abcdefghijkl', 'task why'],
+    ['task diff abcdefghijkl', 'task diff'],
+    ['task apply abcdefghijkl --cherry-pick', 'task apply'],
+    ['task get abcdefghijkl --output d --force', 'task get'],
+    ['receipt show abcdefghijkl', 'receipt show'],
+    [`receipt verify r.json --mesh ${'a'.repeat(64)}`, 'receipt verify'],
+    ['ledger verify', 'ledger verify'],
+    ['ledger tail --from 0 -f', 'ledger tail'],
+    ['ledger export --output f', 'ledger export'],
+    ['secret set TOKEN', 'secret set'],
+    ['secret list', 'secret list'],
+    ['secret remove TOKEN', 'secret remove'],
+  ];
+  for (const [line, verb] of lines) assert.is(commandOf(...line.split(' ')).verb, verb, line);
+});
+
+test('task run gathers every flag into one object', () => {
+  const line =
+    'task run --repo r --ref main --check a --check b --check-file t/* --label os=linux --label gpu= --on m1 --timeout 5m ' +
+    '--check-timeout 30s --retries 2 --env A=b=c --env B= --secret S --artifact d/** --memory 2GiB --processes 9 ' +
+    '--disk 1GiB --require-verified --follow --output o --force --correlation ci-1 -- npm run x -- --json';
+  assert.equal(commandOf(...line.split(' ')), {
+    verb: 'task run',
+    wishes: {
+      argv: ['npm', 'run', 'x', '--', '--json'],
+      checks: ['a', 'b'],
+      checkFiles: ['t/*'],
+      labels: { os: 'linux', gpu: '' },
+      on: 'm1',
+      timeoutMs: 300_000,
+      checkTimeoutMs: 30_000,
+      retries: 2,
+      env: { A: 'b=c', B: '' },
+      secrets: ['S'],
+      artifacts: ['d/**'],
+      memoryBytes: 2 * 1024 ** 3,
+      processes: 9,
+      workspaceBytes: 1024 ** 3,
+      requireVerified: true,
+    },
+    ref: 'main',
+    wait: true,
+    follow: true,
+    correlation: 'ci-1',
+    repo: 'r',
+    output: 'o',
+    force: true,
+  });
+});
+
+test('what follows -- is argv, whatever it looks like', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string(), { minLength: 1 }), (argv) => {
+      const command = commandOf('task', 'run', '--', ...argv);
+      assert.equal(command.verb === 'task run' ? command.wishes.argv : null, argv);
+    }),
+  );
+});
+
+test('--dir and --json stand before or after the command', () => {
+  for (const args of [
+    ['--dir', '/d', '--json', 'task', 'list'],
+    ['task', 'list', '--dir', '/d', '--json'],
+    ['--json', 'task', 'list', '--dir=/d'],
+  ]) {
+    const parsed = parse(...args);
+    assert.equal(parsed.kind === 'command' ? parsed.global : null, { dir: '/d', json: true });
+  }
+});
+
+test('wrong usage says what was expected and what came, exit 2', () => {
+  const cases: [string[], RegExp, string | null][] = [
+    [['status', '--colour'], /--json/, '--colour'],
+    [['statsu'], /status/, 'statsu'],
+    [['task', 'rum'], /run/, 'rum'],
+    [['task'], /run, list/, 'nothing'],
+    [[], /init, start/, 'nothing'],
+    [['node', 'approve'], /<code>/, 'nothing'],
+    [['task', 'run', '--ref'], /--ref/, 'no value'],
+    [['task', 'run', 'true'], /-- COMMAND/, 'true'],
+    [['task', 'run'], /-- COMMAND/, 'no --'],
+    [['task', 'run', '--'], /-- COMMAND/, 'nothing behind --'],
+    [['task', 'run', '--no-repo', '--ref', 'x', '--', 'true'], /one of them/, 'both'],
+    [['task', 'run', '--timeout', '5 minutes', '--', 'true'], /5m/, '5 minutes'],
+    [['task', 'run', '--timeout', '0s', '--', 'true'], /from 1ms/, '0s'],
+    [['task', 'run', '--memory', '2GB', '--', 'true'], /2GiB/, '2GB'],
+    [['task', 'run', '--env', 'A', '--', 'true'], /KEY=VALUE/, 'A'],
+    [['task', 'run', '--env', '1A=b', '--', 'true'], /identifier/, '1A=b'],
+    [['task', 'run', '--label', 'A=b', '--', 'true'], /a–z/, 'A=b'],
+    [['task', 'run', '--retries', '21', '--', 'true'], /0 to 20/, '21'],
+    [['task', 'run', '--retries', '-1', '--', 'true'], /0 to 20/, '-1'],
+    [['task', 'run', '--artifact', '../x', '--', 'true'], /without \.\./, '../x'],
+    [['task', 'run', '--artifact', '/etc/passwd', '--', 'true'], /without \.\./, '/etc/passwd'],
+    [['task', 'run', '--secret', 'A=b', '--', 'true'], /secret name/, 'A=b'],
+    [['task', 'describe', 'xyz'], /12 characters/, 'xyz'],
+    [['task', 'list', '--state', 'queued,happy'], /queued/, 'happy'],
+    [['task', 'apply', 'abcdefghijkl', '--merge', '--checkout'], /one of --merge/, '--merge --checkout'],
+    [['receipt', 'verify', 'f', '--mesh', 'abc'], /64 hex/, 'abc'],
+    [['start', '--port', '70000'], /65535/, '70000'],
+    [['invite', '--role', 'king'], /worker/, 'king'],
+    [['status', 'extra'], /mesh-hub status/, 'extra'],
+    [['status', '--', 'x'], /no --/, '-- x'],
+  ];
+  for (const [args, expected, got] of cases) {
+    const error = refusal(...args);
+    assert.is(error.code, 'SF_USAGE', args.join(' '));
+    assert.is(error.exitCode, 2);
+    assert.match(error.expected ?? '', expected, args.join(' '));
+    assert.is(error.got, got, args.join(' '));
+  }
+});
+
+test('no command line does anything but parse, print a text, or be wrong usage', () => {
+  const words = fc.constantFrom(
+    ...'task run list node approve --json --dir x --wait -- --env A=b --help secret set abcdefghijkl -f --label'.split(
+      ' ',
+    ),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.oneof(words, fc.string())), (args) => {
+      try {
+        parse(...args);
+      } catch (thrown) {
+        assert.instance(thrown, SuperfleetError, String(thrown));
+        assert.is((thrown as SuperfleetError).code, 'SF_USAGE');
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('help is a text with the commands, and for each command with its options and an example', () => {
+  assert.match(textOf('--help'), /mesh-hub init[\s\S]*Exit codes/);
+  assert.match(textOf('task', '--help'), /run .*send a command/);
+  const run = textOf('task', 'run', '--help');
+  for (const part of ['--check <line>', '--no-repo', 'Examples:', '-- COMMAND'])
+    assert.ok(run.includes(part), part);
+  assert.is(textOf('--version').trim(), '9.9.9');
+});
+
+test.run();

@@ -1,0 +1,118 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { socketPath } from '../../../node/api/socket.ts';
+import { type NodeCommand, parseNode } from '../../../node/cli/command.ts';
+import { dataFolder } from '../../../node/cli/folder.ts';
+import { fields, nodeText, painter, table, tasksText } from '../../../node/cli/render.ts';
+import { folderPaths, resolveFolder } from '../../../node/folder.ts';
+import type { SuperfleetError } from '../../../protocol/errors.ts';
+
+function commandOf(line: string): NodeCommand {
+  const parsed = parseNode(line.split(' '), '9.9.9');
+  if (parsed.kind !== 'command') throw new Error('a text');
+  return parsed.command;
+}
+
+test('every command of the contract is understood', () => {
+  const verbs =
+    'join;join TOKEN --detach;start --slots 2;stop;status;leave;pause;pause 2h;resume;doctor'.split(';');
+  for (const line of verbs) assert.is(commandOf(line).verb, line.split(' ')[0]);
+  for (const line of ['task list', 'task run -- true', 'receipt verify f', 'receipt show abcdefghijkl']) {
+    assert.is(
+      commandOf(line).verb,
+      line.split(' ').slice(0, 2).join(' '),
+      'a submitter has the task verbs too',
+    );
+  }
+});
+
+test('join reads token, addresses and what the machine offers', () => {
+  const line =
+    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --owner ann --detach';
+  assert.equal(commandOf(line), {
+    verb: 'join',
+    token: 'abc',
+    mesh: null,
+    owner: 'ann',
+    founder: '/ip4/10.0.0.1/tcp/4701',
+    slots: 3,
+    labels: { gpu: 'yes' },
+    name: 'm1',
+    port: 0,
+    user: null,
+    detach: true,
+    logLevel: 'info',
+  });
+});
+
+test('pause takes a duration or none', () => {
+  assert.equal(commandOf('pause 2h'), { verb: 'pause', ms: 7_200_000 });
+  assert.equal(commandOf('pause'), { verb: 'pause', ms: null });
+  try {
+    commandOf('pause soon');
+    assert.unreachable();
+  } catch (thrown) {
+    assert.is((thrown as SuperfleetError).code, 'SF_USAGE');
+  }
+});
+
+test('the data folder is the one the daemons use: --dir, MESH_HOME, root, XDG, home', () => {
+  const env = fc.record(
+    { MESH_HOME: fc.constantFrom('', '/m', 'rel'), XDG_DATA_HOME: fc.constantFrom('', '/x', 'rel') },
+    { requiredKeys: [] },
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(null, '/d', 'rel/d'), env, fc.constantFrom(0, 1000), (flag, env, uid) => {
+      const at = { env, uid, home: '/home/ann', cwd: '/w' };
+      assert.is(dataFolder({ flag, ...at }), resolveFolder(flag, at));
+    }),
+  );
+  assert.is(socketPath('/d'), folderPaths('/d').apiSocket);
+  assert.ok(join(homedir(), 'x'));
+});
+
+test('columns are aligned by their widest cell, colours not counted', () => {
+  const text = table(
+    ['A', 'LONGER'],
+    [
+      [painter(true)('x', 'red'), 'y'],
+      ['longest', 'z'],
+    ],
+  );
+  assert.equal(text.replace(/\x1b\[\d+m/g, '').split('\n'), ['A        LONGER', 'x        y', 'longest  z']);
+});
+
+test('nothing from outside reaches the terminal as a control, and absent values are shown as such', () => {
+  const node = {
+    id: 'id\x1b[2J',
+    name: 'na\nme',
+    owner: null,
+    roles: ['wo\x07rker'],
+    state: 'online' as const,
+    code: null,
+    slots: { used: 0, total: 1 },
+    models: [],
+    tools: { git: '2\x1b]0;pwned\x07' },
+    labels: { 'a\u202e': 'b' },
+    limits: null,
+    lag: null,
+  };
+  const text = nodeText(node, painter(false));
+  assert.not.match(text, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+  assert.is(text.split('\n').length, 11);
+  assert.match(text, /^owner +-$/m);
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (value) => {
+      assert.not.match(fields([['x', value]]), /[\x00-\x1f\x7f-\x9f]/);
+    }),
+  );
+});
+
+test('a list without tasks is its head', () => {
+  assert.match(tasksText([], painter(false)), /^ID +STATE/);
+});
+
+test.run();
