@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import type { LimitKinds } from '../../protocol/session.ts';
-import { findProgram } from './host.ts';
+import { findProgram, noSandbox } from './host.ts';
 import { seccompProgram } from './seccomp.ts';
 import type { Sandbox } from './types.ts';
 
@@ -79,18 +79,19 @@ async function tryProfile(sandbox: Sandbox, signal?: AbortSignal): Promise<Lack[
       },
       signal ?? AbortSignal.timeout(PROBE_MS),
     );
-    const [out, complaint, end] = await Promise.all([text(run.stdout), text(run.stderr), run.ended]).catch(
-      async (thrown: unknown) => {
-        const said = await text(run.stderr).catch(() => '');
-        throw said === '' ? thrown : new Error(said.trim().slice(0, 500));
-      },
-    );
+    const [out, complaint] = [text(run.stdout), text(run.stderr)];
+    const end = await run.ended.catch(async (thrown: unknown) => {
+      const said = (await complaint).trim().slice(0, 300);
+      throw said === ''
+        ? thrown
+        : noSandbox(`the sandbox could not be set up: ${said}`, 'run `mesh-node doctor`', thrown);
+    });
     if (end.killedBy !== null)
       return [{ what: `the trial run was ended (${end.killedBy})`, remedy: 'run it again' }];
-    return judge(out, complaint);
+    return judge(await out, await complaint);
   } catch (thrown) {
     const error = asSuperfleetError(thrown);
-    return [{ what: error.message, remedy: error.hint ?? 'see the reasons above' }];
+    return [{ what: error.message, remedy: error.hint ?? 'run `mesh-node doctor`' }];
   } finally {
     rmSync(workspace, { recursive: true, force: true });
   }

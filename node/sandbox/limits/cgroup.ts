@@ -9,7 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 
 /**
  * Folders of the cgroup file system in which this process may make children, one a hierarchy. On a machine with
@@ -59,7 +59,11 @@ export function hierarchies(mountinfo: string, membership: string): Hierarchy[] 
     // In a container the mount shows a part of the hierarchy: paths count from its root.
     const path = root !== '/' && member.path.startsWith(root) ? member.path.slice(root.length) : member.path;
     return [
-      { version, controllers: version === 2 ? [] : member.controllers.split(','), own: join(point, path) },
+      {
+        version,
+        controllers: version === 2 ? [] : member.controllers.split(','),
+        own: resolve(join(point, path)),
+      },
     ];
   });
 }
