@@ -12,7 +12,7 @@ export interface Change {
 /** Mode of a commit of another repository inside a tree. */
 export const GITLINK = '160000';
 /** What a list of changes may weigh; past it the result is refused as no reviewable change. */
-export const changesBytesMax = 64 * 1024 * 1024;
+export const changesBytesMax = 16 * 1024 * 1024;
 
 /** Parses the list; throws on any other form, which would be a defect of ours. */
 export function parseChanges(bytes: Buffer): Change[] {
