@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { formatDuration, parseDuration } from '../protocol/duration.ts';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
-import { elasticSlotsMax } from '../protocol/limits.ts';
+import { elasticSlotsMax, graceMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../protocol/limits.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
@@ -17,6 +18,24 @@ const multiaddrText = z
 const hostAddress = z
   .string()
   .regex(/^[0-9A-Fa-f:.]{2,45}$/, 'an IP address such as 0.0.0.0, 192.168.1.5 or ::');
+
+/** A duration such as `30s`, from `min` to `max`, both included. */
+const between = (min: number, max: number) =>
+  z.string().refine(
+    (text) => {
+      try {
+        const ms = parseDuration(text);
+        return ms >= min && ms <= max;
+      } catch {
+        return false;
+      }
+    },
+    `a duration from ${formatDuration(min)} to ${formatDuration(max)}, such as ${formatDuration(max)}`,
+  );
+
+/** Shorter, and a moment's load on the founder's machine would look like the loss of all members. */
+const leaseMsMin = 2_000;
+const leaseMsMax = 10 * 60_000;
 
 /** `config.json` of a data folder. Every field may be left out; an unknown one is an error. */
 const schema = z.strictObject({
@@ -49,6 +68,12 @@ const schema = z.strictObject({
     .strictObject({ peer: peerId, addresses: z.array(multiaddrText).max(addressesMax) })
     .nullable()
     .default(null),
+  /** Hub: a working member says that it is alive this often; an idle one no more often than every 15 s. @default "5s" */
+  heartbeat: between(100, heartbeatIdleMs).default(formatDuration(heartbeatMs)),
+  /** Hub: after so long without a word from its member an attempt is lost; two heartbeats at least. @default "15s" */
+  lease: between(leaseMsMin, leaseMsMax).default(formatDuration(leaseMs)),
+  /** Hub: a member whose connection closed has so long to come back before its attempts are lost. @default "2s" */
+  grace: between(0, leaseMsMax).default(formatDuration(graceMs)),
   /** Least level of the program's log on stderr. @default "info" */
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
@@ -75,6 +100,18 @@ export function checkConfig(value: unknown, from = 'the configuration'): Config 
       config.mesh === null ? 'mesh' : 'founder',
       'both mesh and founder for a node that has joined, or neither',
       'null',
+    ],
+    [
+      parseDuration(config.lease) < 2 * parseDuration(config.heartbeat),
+      'lease',
+      `at least two heartbeats (${config.heartbeat})`,
+      config.lease,
+    ],
+    [
+      parseDuration(config.grace) > parseDuration(config.lease),
+      'grace',
+      `no more than a lease (${config.lease})`,
+      config.grace,
     ],
     [
       new Set(config.listen).size !== config.listen.length,

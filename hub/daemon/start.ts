@@ -19,6 +19,7 @@ import { acceptSessions } from '../../node/network/founder-sessions.ts';
 import { serveJoins } from '../../node/network/join-server.ts';
 import { type Access, Registry } from '../../node/network/registry.ts';
 import type { SessionEnd } from '../../node/network/session.ts';
+import { parseDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { meshIdOfLine } from '../../protocol/genesis.ts';
 import type { FounderMessage, MemberMessage } from '../../protocol/session.ts';
@@ -68,7 +69,12 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
   const genesisLine = await genesisLineOf(log);
   const index = await IndexStore.open(await openIndexDatabase(paths.index), log);
   const secrets = await SecretStore.open(secretsFile(paths.root));
-  const core = new FounderCore({ mesh: log.meshId, state }, systemClock());
+  const times = {
+    heartbeatMs: parseDuration(config.heartbeat),
+    leaseMs: parseDuration(config.lease),
+    graceMs: parseDuration(config.grace),
+  };
+  const core = new FounderCore({ mesh: log.meshId, state, config: times }, systemClock());
 
   const host = await openHost(machine, options.port, defaultPort);
   const access: Access = {

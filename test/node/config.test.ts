@@ -39,6 +39,9 @@ test('every field has a default', () => {
     user: null,
     mesh: null,
     founder: null,
+    heartbeat: '5s',
+    lease: '15s',
+    grace: '2s',
     logLevel: 'info',
   });
 });
@@ -57,11 +60,18 @@ for (const [field, value] of [
     { kind: 'node', mesh: MESH, founder: { peer: PEER, addresses: ['10.0.0.1:4701'] } },
   ],
   ['ports', { ports: 4701 }],
+  ['heartbeat', { heartbeat: 5000 }],
+  ['heartbeat', { heartbeat: '20s' }],
+  ['lease', { lease: 'soon' }],
+  ['lease', { lease: '1s' }],
+  ['grace', { grace: '1d' }],
   // Fields that do not go together.
   ['founder', { kind: 'hub', founder: { peer: PEER, addresses: [] } }],
   ['mesh', { kind: 'node', founder: { peer: PEER, addresses: [] } }],
   ['founder', { kind: 'node', mesh: MESH }],
   ['listen', { listen: ['10.0.0.1', '10.0.0.1'] }],
+  ['lease', { heartbeat: '3s', lease: '5s' }],
+  ['grace', { lease: '10s', grace: '11s' }],
 ] as const) {
   test(`${JSON.stringify(value).slice(0, 60)} is refused naming ${field}, what was expected and what came`, () => {
     const error = refused(value);
