@@ -13,8 +13,11 @@ export const batchBytesMax = 4 * MiB;
 /** A segment is closed after the batch that reaches this. */
 export const segmentBytes = 64 * MiB;
 
-/** One frame of a control stream. Small enough that an urgent message never waits long behind it. */
-export const frameBytesMax = 256 * KiB;
+/**
+ * One frame of a control stream: the largest result (an envelope and its artifacts) fits, and an urgent message never
+ * waits long behind it.
+ */
+export const frameBytesMax = 512 * KiB;
 /** Bytes a peer may have sent on a session without having been granted more. */
 export const sessionCreditBytes = 1 * MiB;
 /** The part of the credit that only cancel, pause, heartbeats and grants may use. */
@@ -55,6 +58,8 @@ export const elasticSlotsMax = 64;
 
 /** Tasks waiting or running at one time; a submission past it is refused with `SF_FULL`. */
 export const openTasksMax = 100_000;
+/** One secret, in bytes: an assignment with 32 of them and the longest spec fits a frame. */
+export const secretBytesMax = 4 * KiB;
 /** Retries a submitter may ask for. */
 export const retriesMax = 20;
 /** Attempts lost to faults of machines before the task is given up as `lost`. */

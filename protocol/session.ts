@@ -12,7 +12,7 @@ import {
   sha256Hex,
   taskId,
 } from './ids.ts';
-import { artifactsMax, envelopeBytesMax, frameMessagesMax } from './limits.ts';
+import { artifactsMax, envelopeBytesMax, frameMessagesMax, secretBytesMax } from './limits.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
 /**
@@ -162,7 +162,7 @@ const assignment = z.object({
   /** 128 bits of the founder's, bound by the receipt or verification. */
   nonce,
   /** Secret name → value; only for the executor; memory only, never written down. */
-  secrets: z.record(z.string(), z.string().max(16_384)),
+  secrets: z.record(z.string(), z.string().max(secretBytesMax)),
   /** For a verifier: the receipt to bind and the result to check. */
   verify: z
     .object({

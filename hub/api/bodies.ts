@@ -9,8 +9,6 @@ import { repositoryBundle, TASK_STATES, taskSpec } from '../../protocol/task.ts'
 const inviteMsMax = 366 * 86_400_000;
 /** Commits a submitter may ask about at once. */
 export const knownCommitsMax = 256;
-/** Bytes of one secret (the assignment message's bound). */
-export const secretBytesMax = 16_384;
 
 export const submitBody = z.strictObject({
   spec: taskSpec,

@@ -4,9 +4,8 @@ import { z } from 'zod';
 import { writeFileAtomic } from '../../node/atomic-file.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
+import { secretBytesMax } from '../../protocol/limits.ts';
 
-/** Bytes of one secret; an assignment carries up to 32 of them. */
-export const secretBytesMax = 8 * 1024;
 /** Secrets of one mesh. */
 export const secretsMax = 256;
 

@@ -141,6 +141,7 @@ export class Mesh {
   readonly home: string;
   readonly daemons: Daemon[] = [];
   readonly #where = new Map<string, Where>();
+  readonly #dirs = new Map<string, string>();
 
   constructor() {
     this.home = mkdtempSync(join(tmpdir(), 'sf-'));
@@ -149,7 +150,12 @@ export class Mesh {
   }
 
   dir(name: string): string {
-    return join(this.home, name);
+    return this.#dirs.get(name) ?? join(this.home, name);
+  }
+
+  /** Puts this node's data folder elsewhere. */
+  place(name: string, dir: string): void {
+    this.#dirs.set(name, dir);
   }
 
   /** `mesh-hub …` against this mesh's founder. */
@@ -208,6 +214,11 @@ export class Mesh {
     this.#where.set(name, options.where ?? null);
     const args = options.args ?? ['--port', '0'];
     return this.#start(name, [NODE, 'join', token, '--name', name, '--json', ...args], options.env);
+  }
+
+  /** Joins by this token; resolves when the member is ready. */
+  joinWith(name: string, token: string): Promise<Daemon> {
+    return this.#start(name, [NODE, 'join', token, '--name', name, '--json', '--port', '0']);
   }
 
   /** Joins without a token: the pending daemon, whose `pending` event has the code. */
