@@ -24,6 +24,8 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
     type: 'attempt.assigned',
     body: { task: id, attempt: number, correlation, role, member: live.peer, nonce },
   });
+  // An idle member says little, so its first lease runs from here; further ones must not renew those before.
+  if (live.leases.size === 0) live.leasedAt = ctx.now;
   openLease(ctx, task, number, null);
   live.assignedAt = ctx.now;
   const times = ctx.times.get(id);

@@ -18,8 +18,12 @@ export interface LiveMember {
   session: number | null;
   /** From the newest hello; null until the first. */
   capacity: Capacity | null;
-  /** Monotonic ms of its last word, or of its last assignment: a lease runs from the later. */
+  /** Monotonic ms of its last word. */
   heardAt: number;
+  /** When it was given the first of the leases it holds; they run from this or its last word, the later. */
+  leasedAt: number;
+  /** It has missed a heartbeat: what it holds goes on, and nothing more is given to it. */
+  doubtful: boolean;
   /** While no session is open: until when its leases wait for it. */
   awaitedUntil: number;
   /** Keys of its open leases. */
@@ -207,6 +211,8 @@ export class FounderContext {
         session: null,
         capacity: null,
         heardAt: this.now,
+        leasedAt: Number.NEGATIVE_INFINITY,
+        doubtful: false,
         awaitedUntil: this.now,
         leases: new Set(),
         stopping: new Map(),

@@ -27,6 +27,7 @@ export function onConnected(ctx: FounderContext, peer: string, session: number, 
   }
   live.session = session;
   live.heardAt = ctx.now;
+  live.doubtful = false;
   live.capacity = hello.capacity;
   live.stopping.clear();
   ctx.fleet += 1;
@@ -105,6 +106,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
   if (live === undefined || live.session !== session) return;
   // Any word renews its leases.
   live.heardAt = ctx.now;
+  doubt(ctx, live, false);
   switch (message.type) {
     case 'heartbeat': {
       const checkpoint = ctx.durable?.checkpoint ?? null;
@@ -215,9 +217,10 @@ export function expire(ctx: FounderContext, sinceMs: number): void {
     }
     // What a sleeping founder could not hear is no silence.
     live.heardAt += slept;
-    const patience = config.leaseMs + (live.leases.size > 0 ? 0 : config.heartbeatIdleMs);
-    const silent = now - Math.max(live.heardAt, live.assignedAt);
-    if (silent < patience) continue;
+    const idleMs = live.leases.size > 0 ? 0 : config.heartbeatIdleMs;
+    const silent = now - Math.max(live.heardAt, live.leasedAt);
+    doubt(ctx, live, silent >= 2 * config.heartbeatMs + idleMs);
+    if (silent < config.leaseMs + idleMs) continue;
     const message = `nothing was heard from this member for ${Math.round(silent / 1000)} s`;
     loseAll(ctx, live, message);
     ctx.emit({
@@ -233,6 +236,12 @@ export function expire(ctx: FounderContext, sinceMs: number): void {
     live.stopping.clear();
     ctx.fleet += 1;
   }
+}
+
+function doubt(ctx: FounderContext, live: LiveMember, doubtful: boolean): void {
+  if (live.doubtful === doubtful) return;
+  live.doubtful = doubtful;
+  ctx.fleet += 1;
 }
 
 function loseAll(ctx: FounderContext, live: LiveMember, why: string): void {

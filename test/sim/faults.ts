@@ -66,6 +66,8 @@ function inflictOn(
   switch (kind) {
     case 'memberCrash':
       member.crash();
+      // A process that is killed closes its connections; a machine that loses power does not.
+      if (random.chance(0.7)) world.reset(peer);
       later(200, 40_000, () => {
         if (!machine.alive) member.boot();
       });

@@ -24,6 +24,9 @@ import { standInChecks, standInDigest } from './signer.ts';
 
 export const OPERATOR: Actor = { kind: 'local', user: 'olga', claimed: true };
 
+/** Drift of the clocks, ticks, and what was under way. */
+const leaseSlackMs = 2_000;
+
 interface Ask {
   operation: Operation;
   answered: (result: unknown, error: ErrorObject | null) => void;
@@ -49,6 +52,10 @@ export class World {
   /** How often a resume was asked for. */
   resumes = 0;
   readonly trace: (text: string) => void;
+  /** When each lease was given out, in true time. */
+  readonly #given = new Map<string, number>();
+  /** Members the founder cannot hear → since when. */
+  readonly #silentSince = new Map<string, number>();
   readonly #asks = new Map<number, Ask>();
   readonly #seed: string;
   readonly #wallSeed: string;
@@ -81,6 +88,7 @@ export class World {
     this.#genesis();
     this.founder.boot();
     for (const plan of scenario.members) if (!plan.later) this.join(plan);
+    this.#watch();
   }
 
   nameOf(peer: string): string {
@@ -260,6 +268,7 @@ export class World {
       throw new Violation(`a ${effect.type} left before entry ${effect.after} was durable`);
     if (effect.type === 'send' && effect.message.type === 'assign') {
       const { nonce } = effect.message.assignment;
+      this.#given.set(leaseKey(effect.message.assignment), this.schedule.now);
       const logged = lines.slice(Math.max(0, durable - 600), durable).some((line) => line.includes(nonce));
       if (!logged) throw new Violation('an assignment left before its entry was durable');
     }
@@ -275,6 +284,34 @@ export class World {
         );
       }
     }
+  }
+
+  /** Twice a second: a lease of a member that cannot be heard ends in its time, so that the task goes elsewhere. */
+  #watch(): void {
+    const { machine, core } = this.founder;
+    const { now } = this.schedule;
+    for (const [peer, { machine: its }] of this.members) {
+      const heard = its.alive && !its.frozen && !this.links.get(peer)!.down.toFounder;
+      if (heard) this.#silentSince.delete(peer);
+      else if (!this.#silentSince.has(peer)) this.#silentSince.set(peer, now);
+    }
+    if (core !== null && !machine.frozen) {
+      for (const id of core.state.tasks.open) {
+        for (const { number, epoch, member, end } of core.state.tasks.byId.get(id)!.attempts) {
+          const key = `${id}.${number}.${epoch}`;
+          const since = Math.max(
+            this.#silentSince.get(member) ?? now,
+            this.#given.get(key) ?? now,
+            machine.disturbedAt,
+          );
+          if (end !== null || now - since <= leaseMs + leaseSlackMs) continue;
+          throw new Violation(
+            `${key} is still leased to ${this.nameOf(member)}, unheard for ${now - since} ms`,
+          );
+        }
+      }
+    }
+    this.schedule.after(500, () => this.#watch());
   }
 
   /** Promise 15: a second after the operator was told, nothing runs on any machine that could be told. */
