@@ -161,7 +161,7 @@ async function verifyLedger(session: Session): Promise<number> {
     if (line.report === undefined) continue;
     show(session, line.report, (report) => {
       const { size, root, checkpoints, segments, mesh } = report;
-      return `the log of mesh ${mesh} holds: ${size} entries in ${segments} segments, ${checkpoints} signed checkpoints\nroot ${root}`;
+      return `the log of mesh ${mesh} holds: ${size} entries in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}`;
     });
   }
   return EXIT.ok;

@@ -25,6 +25,8 @@ const logBytesMax = 8 * 1024 * 1024;
 /** A process that is to be ready says so within this time; one that waits for approval has longer. */
 const readyMs = 120_000;
 const goneEveryMs = 25;
+/** A process that does not answer on its socket within this time is told by a signal. */
+const askMs = 10_000;
 /** How much of the end of a log is looked at for the error a process ended with. */
 const tailBytes = 64 * 1024;
 
@@ -170,7 +172,7 @@ const endedWithout = (code: number | null, path: string): SuperfleetError =>
 /** Stops the process of a data folder; resolves when it is gone. Nothing there: says so, exit 0. */
 export async function stopProcess(session: Session, timeoutMs: number): Promise<number> {
   const { voice, dir } = session;
-  const mark = await askToStop(session);
+  const mark = await askToStop(session, Math.min(askMs, timeoutMs));
   if (mark === null) {
     voice.note(`nothing runs with the data folder ${dir}`);
     if (voice.json) voice.document({ stopped: false, pid: null });
@@ -183,11 +185,11 @@ export async function stopProcess(session: Session, timeoutMs: number): Promise<
 }
 
 /** By its socket; where that does not answer but the process lives, by signal. null: there is none. */
-async function askToStop(session: Session): Promise<ProcessMark | null> {
+async function askToStop(session: Session, waitMs: number): Promise<ProcessMark | null> {
   const marked = readMark(session.dir);
   const alive = marked !== null && lives(marked) ? marked : null;
   try {
-    const { pid } = await session.client().post<{ pid: number }>('/v1/process/stop', {}, 10_000);
+    const { pid } = await session.client().post<{ pid: number }>('/v1/process/stop', {}, waitMs);
     // The pid as its own namespace counts it; the mark was written there too.
     return alive ?? markOf(pid);
   } catch (thrown) {

@@ -179,21 +179,23 @@ function submitterText(by: unknown): string {
 export const entryText = (entry: Entry): string =>
   `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${cell(entry.body)}`;
 
-/** What the log says of one task: the entry's own words, without what is the same in all of them. */
+/** Told elsewhere, or of no use to eyes. */
+const untold = new Set(['task', 'correlation', 'spec', 'nonce', 'envelope']);
+
+/** What the log says of one task in the entries' own words, digests cut short; the whole stands under --json. */
 export function historyText(entries: Entry[]): string {
   return entries
     .map((entry) => {
-      const {
-        task: _task,
-        correlation: _correlation,
-        spec: _spec,
-        ...rest
-      } = (entry.body ?? {}) as Record<string, unknown>;
-      const words = Object.entries(rest)
-        .filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0))
-        .map(([key, value]) => `${key}=${key === 'by' ? submitterText(value) : cell(value)}`)
+      const words = Object.entries((entry.body ?? {}) as Record<string, unknown>)
+        .filter(
+          ([key, value]) =>
+            !untold.has(key) && value !== null && !(Array.isArray(value) && value.length === 0),
+        )
+        .map(([key, value]) => `${key}=${key === 'by' ? submitterText(value) : shortened(cell(value))}`)
         .join(' ');
       return `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${words}`;
     })
     .join('\n');
 }
+
+const shortened = (text: string): string => text.replace(/\b([0-9a-f]{12})[0-9a-f]{28,52}\b/g, '$1');

@@ -138,7 +138,7 @@ async function finish(
   const delivered = task.state === 'delivered';
   if (delivered) for (const line of await deliver(command, session, client, task)) voice.note(line);
   else {
-    voice.note(`${task.id}: ${stateWords(task)}${task.detail === null ? '' : `: ${cell(task.detail)}`}`);
+    if (task.detail !== null) voice.note(cell(task.detail));
     voice.note(`its output: ${bin} task logs ${task.id}`);
   }
   if (voice.json) voice.document(task);

@@ -58,7 +58,9 @@ export async function waitFor(
       if (words !== last) {
         if (follow && voice.json)
           voice.document({ event: 'state', task, state: now.state, reason: now.reason });
-        voice.progress(`${task}: ${words}`);
+        // How it ended stays on the screen.
+        if (isTerminal(now.state)) voice.note(`${task}: ${words}`);
+        else voice.progress(`${task}: ${words}`);
       }
       last = words;
       if (!isTerminal(now.state)) continue;

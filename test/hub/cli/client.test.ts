@@ -168,7 +168,7 @@ test('a task that fails is exit 1 with its reason', () =>
     const task = done.json();
     assert.is(task.state, 'failed');
     assert.is(task.reason, 'task');
-    assert.match(done.err, /failed\/task: false ended with 1/);
+    assert.match(done.err, /: failed\/task\nfalse ended with 1\n/);
   }));
 
 test('--follow --json prints a line for each event, the last one the whole task', () =>
