@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Why } from '../../hub/core/queries.ts';
+import type { Entry } from '../../ledger/entry.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { acknowledge, heal, inflict } from './faults.ts';
@@ -15,6 +16,8 @@ export interface RunOptions {
   steps?: number;
   /** Takes every message, entry and fault as a line. */
   trace?: (text: string) => void;
+  /** Takes the log at the end. */
+  ended?: (entries: Entry[]) => void;
 }
 
 export interface Report {
@@ -61,11 +64,19 @@ export function runSeed(seed: number, options: RunOptions = {}): Report {
     heal(world);
     rest(world, scenario.faultsEnd + restMaxMs, stepsMax);
     if (options.steps === undefined) checkEnd(world);
+    options.ended?.(world.founder.entries());
     return report(seed, world);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new Violation(`seed ${seed}: ${message}\nreplay: ${replayCommand(seed)}`, { cause: error });
   }
+}
+
+/** The log that a seed leaves behind: entries of every kind, in an order that happened. */
+export function simulatedLog(seed: number): Entry[] {
+  let entries: Entry[] = [];
+  runSeed(seed, { ended: (log) => (entries = log) });
+  return entries;
 }
 
 function setSecret(world: World): void {

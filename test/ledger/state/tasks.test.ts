@@ -1,0 +1,110 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { IllegalTransition } from '../../../ledger/state/errors.ts';
+import { replay } from '../../../ledger/state/state.ts';
+import { attemptsKeptMax } from '../../../ledger/state/task-record.ts';
+import { Entries, TASK } from './entries.ts';
+
+const task = (entries: Entries) => replay(entries.all).tasks.byId.get(TASK)!;
+const illegal = (entries: Entries, why: RegExp): void =>
+  assert.throws(
+    () => replay(entries.all),
+    (error: unknown) => error instanceof IllegalTransition && why.test(error.message),
+  );
+const executed = (): Entries => new Entries().admit('ada').admit('bob').submit().assign(1, 'ada').execute(1);
+
+test('a task goes through its states as the entries say', () => {
+  const entries = new Entries().submit();
+  assert.is(task(entries).state, 'queued');
+  assert.is(task(entries.assign(1, 'ada')).state, 'assigned');
+  entries.add({ type: 'attempt.started', body: { task: TASK, attempt: 1, correlation: TASK } });
+  assert.is(task(entries).state, 'running');
+  assert.is(task(entries.execute(1)).state, 'executed');
+  assert.is(task(entries.assign(2, 'bob', 'verify')).state, 'executed');
+  assert.is(task(entries.verify(2, true)).state, 'verified');
+  assert.is(task(entries.converge(true, 0.9)).state, 'delivered');
+  assert.is(replay(entries.all).tasks.open.size, 0);
+});
+
+test('a second accepted result of one task is refused (promise 10)', () => {
+  illegal(executed().execute(1), /no attempt 1/);
+  illegal(new Entries().submit().assign(1, 'ada').assign(2, 'bob'), /assigned, not queued/);
+});
+
+test('the result of a lease that has ended is refused (promise 10)', () => {
+  illegal(new Entries().submit().assign(1, 'ada').end(1).execute(1), /no attempt 1/);
+});
+
+test('the executor may not verify its own result', () => {
+  illegal(executed().assign(2, 'ada', 'verify'), /executor/);
+});
+
+test('a verification that says no lets the accepted result be withdrawn, and only then', () => {
+  illegal(executed().end(1, 'task'), /no verification speaks against/);
+  const withdrawn = task(executed().assign(2, 'bob', 'verify').verify(2, false).end(1, 'task'));
+  assert.is(withdrawn.state, 'queued');
+  assert.is(withdrawn.accepted, null);
+  assert.is(withdrawn.retriesUsed, 1);
+});
+
+test('a result that changes its checks never becomes verified', () => {
+  const entries = new Entries()
+    .submit()
+    .assign(1, 'ada')
+    .execute(1, ['check.sh'])
+    .assign(2, 'bob', 'verify')
+    .verify(2, true);
+  assert.is(task(entries).state, 'executed');
+  illegal(entries.converge(true, 0.9), /verified is true/);
+});
+
+test('an unverified result claims no confidence above 0.3 (promise 19)', () => {
+  illegal(executed().converge(false, 0.31), /confidence/);
+  assert.is(task(executed().converge(false, 0.3)).converged?.confidence, 0.3);
+});
+
+test('nothing happens to a task that has ended', () => {
+  illegal(executed().converge(false, 0.3).converge(false, 0.3), /has ended/);
+  illegal(executed().converge(false, 0.3).assign(2, 'bob', 'verify'), /has ended/);
+});
+
+test('a task does not end while an attempt of it is open', () => {
+  illegal(new Entries().submit().assign(1, 'ada').converge(false, 0, 'failed'), /is open/);
+});
+
+test('attempt numbers have no gap', () => {
+  illegal(new Entries().submit().assign(2, 'ada'), /attempt 1 is the next/);
+});
+
+test('faults are counted against whom they belong to', () => {
+  const entries = new Entries()
+    .submit()
+    .assign(1, 'ada')
+    .end(1, 'machine')
+    .assign(2, 'bob')
+    .end(2, 'task')
+    .assign(3, 'ada')
+    .end(3, 'person');
+  const { retriesUsed, machineFaults, avoid } = task(entries);
+  assert.equal({ retriesUsed, machineFaults }, { retriesUsed: 1, machineFaults: 1 });
+  assert.is(avoid.length, 2);
+  assert.equal(
+    [...replay(entries.all).tasks.blame.values()],
+    [
+      { machine: 1, task: 0 },
+      { machine: 0, task: 1 },
+    ],
+  );
+});
+
+test('any number of attempts takes a bounded place (promise 18)', () => {
+  const entries = new Entries().submit();
+  for (let attempt = 1; attempt <= 500; attempt += 1) entries.assign(attempt, 'ada').end(attempt, 'person');
+  entries.assign(501, 'ada');
+  const { attempts, attemptCount, executions } = task(entries);
+  assert.is(attempts.length, attemptsKeptMax);
+  assert.is(attempts.at(-1)?.end, null);
+  assert.equal([attemptCount, executions], [501, 501]);
+});
+
+test.run();
