@@ -1,0 +1,121 @@
+// limit: 120 s
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { appears, Fleet, gone, sizeOf } from './fleet.ts';
+
+/** Issue and contract: a lost member's task runs elsewhere within this. */
+const RECOVERED_MS = 3_000;
+/** A process that is no child of the one that died goes with its sandbox. */
+const GONE_MS = 1_000;
+
+const fleet = await Fleet.start({
+  hub: { slots: 0 },
+  members: { m1: { slots: 2 }, m2: { slots: 2 }, m3: { slots: 2 } },
+});
+test.after(() => fleet.close());
+
+async function kill(name: string): Promise<number> {
+  const at = performance.now();
+  await fleet.daemon(name).end('SIGKILL');
+  return at;
+}
+
+/** The killed member comes back with its folder as it lay. */
+async function revive(name: string): Promise<void> {
+  fleet.members.set(name, await fleet.startMember(name));
+}
+
+async function executorOf(task: string): Promise<string> {
+  await fleet.about(task, 'attempt.started');
+  return (await fleet.describe(task)).executor!.name!;
+}
+
+const accepted = (task: string): number =>
+  fleet.entries.filter(({ type, body }) => type === 'task.executed' && body.task === task).length;
+const finished = (task: string): number =>
+  fleet.entries.filter(({ type, body }) => type === 'task.converged' && body.task === task).length;
+
+test('a member killed in mid-task: its task runs on another within 3 s and is delivered once (promise 10)', async () => {
+  const mark = 'mark-killed-in-mid-task';
+  const task = await fleet.submit(['sh', '-c', `sleep 2; : ${mark}`], { checks: ['true'] });
+  const first = await executorOf(task);
+  await fleet.about(task, 'attempt.started');
+  const from = fleet.next;
+  const killed = await kill(first);
+  const died = await gone(mark, GONE_MS);
+  const again = await fleet.about(task, 'attempt.started', from);
+  const ms = again.at - killed;
+  console.log(
+    `member lost: running elsewhere after ${Math.round(ms)} ms; its processes gone after ${Math.round(died)} ms`,
+  );
+  assert.ok(ms < RECOVERED_MS, `running on another member after ${ms} ms`);
+  const task_ = await fleet.ended(task);
+  assert.is(task_.state, 'delivered');
+  assert.is(task_.verified, true);
+  assert.is.not(task_.executor!.name, first);
+  assert.is(task_.attempts, 2);
+  assert.is(accepted(task), 1);
+  assert.is(finished(task), 1);
+  const lost = fleet.entries.find(({ type, body }) => type === 'attempt.ended' && body.task === task);
+  assert.is(lost!.body.reason, 'lost');
+  assert.is(lost!.body.fault, 'machine', 'it costs the task no retry');
+  await revive(first);
+});
+
+test('a member killed while its result is fetched: no half of it is kept, and another gives the one result (promise 10)', async () => {
+  const task = await fleet.submit(['sh', '-c', 'head -c 400M /dev/urandom > large'], {
+    artifacts: ['large'],
+    limits: { workspaceBytes: 2 ** 30 },
+  });
+  const first = await executorOf(task);
+  const incoming = join(fleet.dir('hub'), 'blobs', 'incoming');
+  await appears(incoming, (path) => path.endsWith('.part') && sizeOf(path) > 2 ** 20);
+  assert.is(accepted(task), 0, 'killed before its result was all there');
+  const from = fleet.next;
+  const killed = await kill(first);
+  const again = await fleet.about(task, 'attempt.started', from);
+  assert.ok(again.at - killed < RECOVERED_MS, `running on another member after ${again.at - killed} ms`);
+  const ended = await fleet.ended(task);
+  assert.is(ended.state, 'delivered');
+  assert.is.not(ended.executor!.name, first);
+  assert.is(accepted(task), 1);
+  assert.is(finished(task), 1);
+  await fleet.until(
+    () => (readdirSync(incoming).length === 0 ? true : undefined),
+    'no half blob on the founder',
+  );
+  await revive(first);
+});
+
+test('a member killed while it verifies: another verifies, the work is not done again (promise 13)', async () => {
+  const mark = 'mark-killed-in-verifying';
+  const task = await fleet.submit(['true'], { checks: [`sleep 1; : ${mark}`] });
+  const executed = await fleet.about(task, 'task.executed');
+  await fleet.about(task, 'attempt.started', executed.index);
+  const first = (await fleet.describe(task)).verifier!.name!;
+  const from = fleet.next;
+  const killed = await kill(first);
+  await gone(mark, GONE_MS);
+  const again = await fleet.about(task, 'attempt.started', from);
+  assert.ok(again.at - killed < RECOVERED_MS, `verified on another member after ${again.at - killed} ms`);
+  const ended = await fleet.ended(task);
+  assert.is(ended.state, 'delivered');
+  assert.is(ended.verified, true);
+  assert.is.not(ended.verifier!.name, first);
+  assert.is(ended.attempts, 1, 'it was executed once');
+  assert.is(accepted(task), 1);
+  await revive(first);
+});
+
+test('what was killed left nothing on its disk: neither work nor results wait there after a restart', async () => {
+  for (const name of fleet.members.keys()) {
+    await fleet.until(
+      () => (readdirSync(join(fleet.dir(name), 'attempts')).length === 0 ? true : undefined),
+      `no attempt on ${name}`,
+    );
+  }
+});
+
+test.run();
