@@ -117,8 +117,11 @@ async function prepare(
     signal,
   );
   if (size !== null && size.commit === input.base && last !== null) await cache.setSize(input.id, last, size);
-  if (context.deletesInput)
-    await Promise.all(added.map((blob) => context.blobs.store.delete(blob).catch(() => {})));
+  // Once the cache has them, nobody here needs the bundles themselves.
+  for (const blob of added) {
+    context.blobs.hold(blob);
+    context.blobs.release(blob);
+  }
   return { rawCommit, changes };
 }
 
@@ -126,6 +129,7 @@ async function prepare(
 export async function fetchBlobs(context: AttemptContext, blobs: readonly string[]): Promise<void> {
   const { hooks, signal } = context;
   hooks.progress('fetch', context.log.bytes);
+  await context.blobs.settled();
   const held = await Promise.all(blobs.map((blob) => context.blobs.store.has(blob)));
   const lacking = blobs.filter((_, index) => held[index] !== true);
   if (lacking.length > 0) await unlessAborted(hooks.fetch(lacking, signal), signal);

@@ -15,8 +15,6 @@ export interface AttemptContext {
   sandbox: Sandbox;
   blobs: ResultBlobs;
   cache: RepositoryCache;
-  /** Input bundles may go from the store once the cache has them. */
-  deletesInput: boolean;
   /** Private folder of the attempt; deleted with it. */
   work: string;
   log: AttemptLog;

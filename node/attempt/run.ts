@@ -60,6 +60,7 @@ export class LocalAttemptRunner implements AttemptRunner {
   static async open(options: AttemptRunnerOptions): Promise<LocalAttemptRunner> {
     const folders = await AttemptFolders.open(join(options.folder, 'attempts'));
     const runner = new LocalAttemptRunner(options, folders);
+    await runner.#cache.sweep();
     for (const result of await folders.results())
       for (const blob of blobsOf(result)) runner.#blobs.hold(blob);
     return runner;
@@ -130,7 +131,6 @@ export class LocalAttemptRunner implements AttemptRunner {
       sandbox,
       blobs: this.#blobs,
       cache: this.#cache,
-      deletesInput: this.#options.ownsBlobs ?? false,
       work,
       log,
       mesh,

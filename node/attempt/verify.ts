@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { Assignment } from '../../protocol/session.ts';
+import type { RepositoryInput } from '../../protocol/task.ts';
 import type { BundleFile } from '../git/attempt-repository.ts';
 import { checkBundle } from '../git/bundle-header.ts';
 import { newGitlink } from '../git/changes.ts';
@@ -17,7 +18,7 @@ type ToVerify = NonNullable<Assignment['verify']>;
  * secrets. A result that is not what it must be is a failure of the check (`check`); what this machine lacks is not.
  */
 export async function verify(context: AttemptContext, of: ToVerify, facts: AttemptFacts): Promise<void> {
-  const { spec, task } = context.assignment;
+  const { spec } = context.assignment;
   facts.commit = of.commit;
   if (spec.checks.length === 0) throw notPassed('the task has no checks, so there is nothing to verify by');
   if (spec.repository === null) {
@@ -26,14 +27,31 @@ export async function verify(context: AttemptContext, of: ToVerify, facts: Attem
     context.hooks.started();
     return runChecks(context, empty, [], facts);
   }
-  const result = await resultOf(context, of, spec.repository.base);
-  const checkout = await checkOut(context, spec.repository, result).catch((error: unknown) => {
+  // Fetched for this attempt alone; it goes from the store with it.
+  const bundle = of.bundle?.blob ?? null;
+  if (bundle !== null) context.blobs.hold(bundle);
+  try {
+    await verifyCommit(context, of, spec.repository, facts);
+  } finally {
+    if (bundle !== null) context.blobs.release(bundle);
+  }
+}
+
+async function verifyCommit(
+  context: AttemptContext,
+  of: ToVerify,
+  repository: RepositoryInput,
+  facts: AttemptFacts,
+): Promise<void> {
+  const { task } = context.assignment;
+  const result = await resultOf(context, of, repository.base);
+  const checkout = await checkOut(context, repository, result).catch((error: unknown) => {
     // The executor could use these bundles, so what is wrong with them here is wrong with this machine.
     if (error instanceof GitFault && error.of === 'input') throw new GitFault('machine', error.message);
     throw error;
   });
   if (checkout.rawCommit !== null) {
-    const fault = faultOfCommit(checkout.rawCommit.toString('utf8'), spec.repository.base, task);
+    const fault = faultOfCommit(checkout.rawCommit.toString('utf8'), repository.base, task);
     if (fault !== null) throw notPassed(`the commit of the result ${fault}`);
   }
   const gitlink = newGitlink(checkout.changes);

@@ -50,6 +50,12 @@ export class RepositoryCache {
     this.#bytesMax = bounds.bytesMax ?? cacheBytesMax;
   }
 
+  /** Removes what a crash left half deleted. */
+  async sweep(): Promise<void> {
+    const names = await readdir(this.#folder).catch(() => []);
+    for (const name of names) if (name.startsWith('.')) await removeTree(join(this.#folder, name));
+  }
+
   #entry(repository: string, bundle: string): string {
     return join(this.#folder, `${repository}.git`, bundle);
   }

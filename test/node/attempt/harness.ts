@@ -28,7 +28,11 @@ export class TestRepository {
   }
 
   git(...args: string[]): string {
-    return execFileSync('git', args, { cwd: this.path, env: GIT_ENV, encoding: 'utf8' }).trim();
+    return this.gitWith('', ...args);
+  }
+
+  gitWith(input: string | Buffer, ...args: string[]): string {
+    return execFileSync('git', args, { cwd: this.path, env: GIT_ENV, input, encoding: 'utf8' }).trim();
   }
 
   async commit(files: Record<string, string | null>, message = 'a commit'): Promise<string> {

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -28,13 +28,12 @@ function bundleOfTree(
   make: (git: (input: string | Buffer, ...args: string[]) => string) => string,
 ): [Buffer, string] {
   const own = world.repository(name);
-  const git = (input: string | Buffer, ...args: string[]): string =>
-    execFileSync('git', args, { cwd: own.path, input, encoding: 'utf8', maxBuffer: 1e9 }).trim();
+  const git = (input: string | Buffer, ...args: string[]): string => own.gitWith(input, ...args);
   const commit = own.git('commit-tree', make(git), '-m', 'x');
   own.git('update-ref', 'refs/heads/x', commit);
   const path = join(world.folder, `${name}.bundle`);
   own.git('bundle', 'create', '-q', path, 'refs/heads/x');
-  return [execFileSync('cat', [path], { maxBuffer: 1e9 }), commit];
+  return [readFileSync(path), commit];
 }
 
 hostile('a small bundle that unpacks to gigabytes is refused before it is written', async () => {

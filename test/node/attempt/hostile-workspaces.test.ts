@@ -1,4 +1,6 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -6,6 +8,13 @@ import { bytesOf } from './harness.ts';
 import { attempt, canary, changedBy, hostile, marker, member, repository, world } from './hostile.ts';
 
 /** What a task may leave in its workspace to have the host run, read or write something. */
+test("the bait works: host git with the owner's configuration does run what these suites look for", async () => {
+  const status = { cwd: repository.path, env: { HOME: process.env.HOME ?? '', PATH: '/usr/bin:/bin' } };
+  execFileSync('/usr/bin/git', ['status', '--short'], status);
+  assert.ok(existsSync(marker));
+  await rm(marker);
+});
+
 hostile('hooks, config, info and refs in .git cannot be written', async () => {
   const writes = [
     'printf "#!/bin/sh\\ntouch MARKER\\n" >.git/hooks/pre-commit',

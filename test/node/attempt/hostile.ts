@@ -34,6 +34,11 @@ for (const hook of ['pre-commit', 'post-checkout', 'post-index-change', 'referen
   await writeFile(join(home, 'hooks', hook), `#!/bin/sh\ntouch ${marker}\n`);
   await chmod(join(home, 'hooks', hook), 0o755);
 }
+await mkdir(join(home, 'bin'));
+// And nobody here calls a git of the host at all: the first in its path is this one.
+await writeFile(join(home, 'bin', 'git'), `#!/bin/sh\ntouch ${marker}\n`);
+await chmod(join(home, 'bin', 'git'), 0o755);
+process.env.PATH = `${join(home, 'bin')}:${process.env.PATH}`;
 process.env.HOME = home;
 process.env.GIT_CONFIG_GLOBAL = join(home, '.gitconfig');
 

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -66,6 +65,8 @@ it('a good result is verified on another member, and the word binds receipt and 
     receipt,
   );
   assert.is(facts.passed, true);
+  await verifier.runner.close();
+  assert.is(await verifier.blobs.has(result.bundle!.blob), false, 'the bundle goes with the attempt');
   assert.equal(facts.checks, [{ line: 'sh test.sh', exitCode: 0 }]);
 });
 
@@ -204,17 +205,9 @@ it('a result that unpacks to more than the workspace may hold is not passed, and
   const big = world.repository('big');
   big.git('fetch', '-q', repository.path, `${base}:refs/heads/from`);
   big.git('checkout', '-q', 'from');
-  const blob = execFileSync('git', ['hash-object', '-w', '--stdin'], {
-    cwd: big.path,
-    input: Buffer.alloc(64 * 1024 * 1024),
-    encoding: 'utf8',
-  }).trim();
+  const blob = big.gitWith(Buffer.alloc(64 * 1024 * 1024), 'hash-object', '-w', '--stdin');
   const lines = Array.from({ length: 200 }, (_, index) => `100644 blob ${blob}\tzeros-${index}`).join('\n');
-  const tree = execFileSync('git', ['mktree'], {
-    cwd: big.path,
-    input: `${lines}\n`,
-    encoding: 'utf8',
-  }).trim();
+  const tree = big.gitWith(`${lines}\n`, 'mktree');
   const commit = big.git('commit-tree', tree, '-p', base, '-m', `x\n\nSuperfleet-Task: ${assignment.task}`);
   const branch = `refs/heads/mesh/${assignment.task}`;
   big.git('update-ref', branch, commit);
