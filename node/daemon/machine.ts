@@ -10,8 +10,8 @@ import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, readConfig, writeConfig } from '../config.ts';
 import { measureCapacity } from '../doctor/capacity.ts';
-import { type Folder, openFolder } from '../folder.ts';
-import { dropPrivileges } from '../privileges.ts';
+import { type Folder, handOverFolder, openFolder } from '../folder.ts';
+import { dropPrivileges, resolveAccount } from '../privileges.ts';
 import { createSandbox } from '../sandbox/bubblewrap.ts';
 import { type CgroupSlots, prepareCgroups } from '../sandbox/limits/cgroup.ts';
 import { probe, type SandboxReport } from '../sandbox/probe.ts';
@@ -62,6 +62,8 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       hint: 'make one with `mesh-hub init` or `mesh-node join`, or name another with --dir',
     });
   }
+  // As root: what is no data folder of ours is not given away, whatever --dir says.
+  if (process.getuid?.() === 0) await handOverFolder(dir, resolveAccount(user));
   let cgroups: CgroupSlots | null = null;
   await dropPrivileges({
     user,

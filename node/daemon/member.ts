@@ -15,6 +15,7 @@ import type { AttemptRunner } from '../attempt/types.ts';
 import type { Clock, MemberEffect, MemberInput } from '../core/types.ts';
 import type { Session, SessionHandlers } from '../network/session.ts';
 import type { TailSource, TailSources } from '../network/tail-source.ts';
+import { mark } from '../timing.ts';
 
 /** What the driver needs of the member core. */
 export interface SteppedCore {
@@ -169,9 +170,11 @@ export class MemberDriver {
     const lease: Lease = { task, attempt, epoch };
     const key = leaseKey(lease);
     if (this.#running.has(key)) return;
+    mark(task, `${assignment.role}.assigned`);
     const abort = new AbortController();
     const output = this.#options.tails.open(task, attempt);
     const done = this.#run(assignment, lease, output, abort.signal).then((input) => {
+      mark(task, `${assignment.role}.finished`);
       this.#running.delete(key);
       output.end(input.type === 'finished' ? 'finished' : 'stopped');
       this.#step(input);
@@ -191,7 +194,10 @@ export class MemberDriver {
         assignment,
         {
           started: () => this.#step({ type: 'started', lease }),
-          progress: (phase, logBytes) => this.#step({ type: 'progress', lease, phase, logBytes }),
+          progress: (phase, logBytes) => {
+            mark(lease.task, `${assignment.role}.${phase}`);
+            this.#step({ type: 'progress', lease, phase, logBytes });
+          },
           output: (bytes) => output.write(bytes),
           fetch: (blobs, ending) => this.#options.fetch(blobs, ending),
         },
