@@ -35,16 +35,12 @@ export interface LeafOptions<C> {
 /** A grammar under construction: parsing is pure, so everything it says is collected, not printed. */
 export class Grammar<C> {
   readonly #program: Command;
-  readonly #name: string;
-  readonly #version: string;
   readonly #groups = new Map<string, Command>();
   #said = '';
   #argv: string[] | null = null;
   #found: { command: C; global: GlobalFlags } | null = null;
 
   constructor(name: string, version: string, description: string, epilogue: string) {
-    this.#name = name;
-    this.#version = version;
     this.#program = this.#prepare(new Command(name))
       .description(description)
       .version(version, '-V, --version', 'print the version')
@@ -108,15 +104,20 @@ export class Grammar<C> {
     return { kind: 'command', ...(this.#found as { command: C; global: GlobalFlags }) };
   }
 
-  /** The help of the whole program. */
-  help(): string {
-    this.#said = '';
-    this.#program.outputHelp();
-    return this.#said;
+  /** Every command in full, such as `mesh-hub task run`. */
+  commands(prefix: string): string[] {
+    const leaves = (command: Command, path: string): string[] =>
+      command.commands.length === 0
+        ? [path]
+        : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`));
+    return leaves(this.#program, prefix);
   }
 
-  get version(): string {
-    return this.#version;
+  /** The long flags of one command. */
+  options(...path: string[]): string[] {
+    let at: Command | undefined = this.#program;
+    for (const name of path) at = at?.commands.find((child) => child.name() === name);
+    return (at?.options ?? []).map((option) => option.long ?? '');
   }
 
   #prepare(command: Command): Command {
@@ -142,10 +143,6 @@ export class Grammar<C> {
       got: 'nothing',
       hint: `${path} --help`,
     });
-  }
-
-  get name(): string {
-    return this.#name;
   }
 }
 
