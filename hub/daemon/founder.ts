@@ -3,6 +3,7 @@ import type { Actor } from '../../ledger/events.ts';
 import type { DurableBatch, Log } from '../../ledger/log.ts';
 import { systemClock } from '../../node/daemon/member.ts';
 import type { Session, SessionHandlers } from '../../node/network/session.ts';
+import { mark } from '../../node/timing.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/session.ts';
 import type { FounderCore } from '../core/founder.ts';
@@ -184,7 +185,11 @@ export class FounderDriver {
         return;
       }
       case 'collect':
-        void this.#options.collect(effect).then((collected) => this.step(collected));
+        mark(effect.lease.task, `${effect.role}.collect`);
+        void this.#options.collect(effect).then((collected) => {
+          mark(effect.lease.task, `${effect.role}.collected`);
+          this.step(collected);
+        });
         return;
       case 'membership':
         this.#options.drop(effect.removed);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chown, open } from 'node:fs/promises';
+import { chown, open, rm } from 'node:fs/promises';
 import { Log } from '../../ledger/log.ts';
 import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
@@ -21,16 +21,27 @@ const random: RandomBytes = (length) => randomBytes(length);
  * data folder and never over a file that is there: a mesh without one could not outlive its founder.
  */
 export const initHub: InitHub = async (options: InitOptions): Promise<InitResult> => {
-  const { dir, recoveryKeyFile, user, port } = options;
+  const { dir, recoveryKeyFile } = options;
   if (existsSync(folderPaths(dir).membership) || existsSync(folderPaths(dir).log)) {
     throw new SuperfleetError('SF_EXISTS', `there is a mesh or a membership in ${dir} already`, {
       expected: 'a folder that is absent or empty',
       hint: 'start it with `mesh-hub start`, or name another folder with --dir',
     });
   }
-  const owner = options.owner ?? defaultOwner();
   const recovery = newSigningKey(random);
   await writeRecoveryKey(recoveryKeyFile, Buffer.from(recovery.seed).toString('base64'));
+  try {
+    return { mesh: await makeMesh(options, recovery.publicKey), recoveryKeyFile };
+  } catch (error) {
+    // A key of a mesh that was never made would only mislead.
+    await rm(recoveryKeyFile, { force: true });
+    throw error;
+  }
+};
+
+async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<MeshObject> {
+  const { dir, user, port } = options;
+  const owner = options.owner ?? defaultOwner();
   const machine = await openMachine({
     dir,
     create: true,
@@ -49,7 +60,7 @@ export const initHub: InitHub = async (options: InitOptions): Promise<InitResult
         name,
         founder: machine.key.peer,
         logKey: publicKeyToBase64(logKey.publicKey),
-        recoveryKey: publicKeyToBase64(recovery.publicKey),
+        recoveryKey: publicKeyToBase64(recoveryKey),
         parent: null,
         nonce: newNonce(random),
       },
@@ -71,7 +82,7 @@ export const initHub: InitHub = async (options: InitOptions): Promise<InitResult
     const state = initialState();
     for await (const entry of log.entries()) applyEntry(state, entry, knownEntry(entry));
     await log.close();
-    const mesh: MeshObject = {
+    return {
       mesh: log.meshId,
       name,
       epoch: state.mesh.epoch,
@@ -84,11 +95,10 @@ export const initHub: InitHub = async (options: InitOptions): Promise<InitResult
       queue: { queued: 0, running: 0 },
       warnings: machine.report.lacks.map(({ what }) => `no tasks run on this machine: ${what}`),
     };
-    return { mesh, recoveryKeyFile };
   } finally {
     await machine.close();
   }
-};
+}
 
 async function writeRecoveryKey(path: string, key: string): Promise<void> {
   try {
