@@ -15,9 +15,10 @@ import {
   type Capacity,
   type Lease,
   leaseKey,
+  type MemberHello,
 } from '../../../protocol/session.ts';
 import { type TaskSpecInput, taskSpec } from '../../../protocol/task.ts';
-import { standInChecks, standInDigest, standInReceipt, standInVerification } from '../../sim/signer.ts';
+import { standInChecks, standInReceipt, standInVerification } from '../../sim/signer.ts';
 
 /** A mesh on one virtual clock for tests that lead it step by step: nothing is lost or late unless a test does it. */
 export const MESH = 'ab'.repeat(32);
@@ -43,6 +44,19 @@ export const CAPACITY: Capacity = {
   tools: {},
   labels: {},
   ownerPaused: false,
+};
+
+/** What a member that holds nothing says first. */
+export const HELLO: MemberHello = {
+  type: 'hello',
+  version: { major: 1, minor: 0 },
+  features: [],
+  mesh: MESH,
+  capacity: CAPACITY,
+  held: [],
+  ready: [],
+  checkpoint: null,
+  rosterVersion: 0,
 };
 
 export interface TestMember {
@@ -372,5 +386,3 @@ export function resultOf(
     : standInVerification(MESH, peer, assignment, passed, passed ? null : 'a check was red');
   return { ...base, envelope };
 }
-
-export { standInDigest };
