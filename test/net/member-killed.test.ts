@@ -51,11 +51,11 @@ test('a member killed in mid-task: its task runs on another within 3 s and is de
     `member lost: running elsewhere after ${Math.round(ms)} ms; its processes gone after ${Math.round(died)} ms`,
   );
   assert.ok(ms < RECOVERED_MS, `running on another member after ${ms} ms`);
-  const task_ = await fleet.ended(task);
-  assert.is(task_.state, 'delivered');
-  assert.is(task_.verified, true);
-  assert.is.not(task_.executor!.name, first);
-  assert.is(task_.attempts, 2);
+  const done = await fleet.ended(task);
+  assert.is(done.state, 'delivered');
+  assert.is(done.verified, true);
+  assert.is.not(done.executor!.name, first);
+  assert.is(done.attempts, 2);
   assert.is(accepted(task), 1);
   assert.is(finished(task), 1);
   const lost = fleet.entries.find(({ type, body }) => type === 'attempt.ended' && body.task === task);
@@ -64,8 +64,8 @@ test('a member killed in mid-task: its task runs on another within 3 s and is de
   await revive(first);
 });
 
-test('a member killed while its result is fetched: no half of it is kept, and another gives the one result (promise 10)', async () => {
-  const task = await fleet.submit(['sh', '-c', 'head -c 400M /dev/urandom > large'], {
+test('a member killed while its result is fetched: another gives the one result, its own is evidence (promise 10)', async () => {
+  const task = await fleet.submit(['sh', '-c', 'head -c 64M /dev/urandom > large'], {
     artifacts: ['large'],
     limits: { workspaceBytes: 2 ** 30 },
   });
@@ -82,11 +82,14 @@ test('a member killed while its result is fetched: no half of it is kept, and an
   assert.is.not(ended.executor!.name, first);
   assert.is(accepted(task), 1);
   assert.is(finished(task), 1);
+  await revive(first);
+  const late = await fleet.about(task, 'task.evidence');
+  assert.is(late.body.attempt, 1, 'what it had on its disk is kept as evidence');
+  assert.is((await fleet.describe(task)).receipt, ended.receipt, 'and changes nothing');
   await fleet.until(
     () => (readdirSync(incoming).length === 0 ? true : undefined),
     'no half blob on the founder',
   );
-  await revive(first);
 });
 
 test('a member killed while it verifies: another verifies, the work is not done again (promise 13)', async () => {
