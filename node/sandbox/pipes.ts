@@ -1,12 +1,27 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram, noSandbox } from './host.ts';
 
-/** FIFOs made by one call of `mkfifo`: two a run, and a call costs about as much as a run of `true`. */
+/** FIFOs made by one call of `mkfifo`: three a run, and a call costs about as much as a run of `true`. */
 const BATCH = 12;
+
+const PREFIX = 'superfleet-pipes-';
+
+/** A node killed while it made its pipes leaves their folder; the next of the same user removes it. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir()).filter((entry) => entry.startsWith(PREFIX))) {
+    const pid = Number(name.slice(PREFIX.length).split('-')[0]);
+    if (!Number.isInteger(pid) || existsSync(`/proc/${pid}`)) continue;
+    try {
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+    } catch {
+      // Another user's.
+    }
+  }
+}
 
 /**
  * Real pipes for the task's streams. What Node calls a pipe is a socket, and a task that opens `/dev/stdout` or
@@ -15,14 +30,17 @@ const BATCH = 12;
 export class PipePool {
   #ready: number[] = [];
 
-  /** The writing end for the child (blocking), the reading one for this process (watched by the event loop). */
-  open(): { child: number; own: Socket } {
+  /**
+   * The writing end for the child (blocking), the reading one for this process (watched by the event loop). With
+   * `unbroken` the child's end is its own reader too: its writes succeed even when this process has died.
+   */
+  open(unbroken = false): { child: number; own: Socket } {
     const keeper = this.#take();
     const path = `/proc/self/fd/${keeper}`;
     let child = -1;
     try {
       // The keeper has both ends open, so neither open waits; each makes a description, and flags, of its own.
-      child = openSync(path, constants.O_WRONLY);
+      child = openSync(path, unbroken ? constants.O_RDWR : constants.O_WRONLY);
       const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       return { child, own: new Socket({ fd, readable: true, writable: false }) };
     } catch (cause) {
@@ -38,7 +56,8 @@ export class PipePool {
     if (ready !== undefined) return ready;
     const mkfifo = findProgram('mkfifo');
     if (mkfifo === null) throw noSandbox('`mkfifo` is not installed', 'install the package `coreutils`');
-    const folder = mkdtempSync(join(tmpdir(), 'superfleet-pipes-'));
+    sweep();
+    const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
     try {
       const names = Array.from({ length: BATCH }, (_, index) => join(folder, String(index)));
       const made = spawnSync(mkfifo, ['-m', '600', ...names], { env: {}, timeout: 5_000 });

@@ -146,6 +146,7 @@ echo ready >&${FD.gate}
 read -r go <&${FD.gate} || exit 125
 exec ${FD.gate}<&-
 [ ! -e ${STDIN} ] || exec <${STDIN}
+umask 022
 unset PWD OLDPWD SHLVL ok name value go
 exec "$@"`;
 

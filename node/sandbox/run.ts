@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { assertNotRoot, noSandbox } from './host.ts';
 import { type CgroupSlots, RunCgroup } from './limits/cgroup.ts';
+import { diskUse } from './limits/disk.ts';
 import { processStat } from './limits/tree.ts';
 import { type Bound, watchRun } from './limits/watch.ts';
 import type { PipePool } from './pipes.ts';
@@ -42,10 +43,36 @@ export function failedStart(thrown: unknown): SandboxProcess {
   return { stdout: Readable.from([]), stderr: Readable.from([]), ended, kill: () => {} };
 }
 
+/** Bytes of argv and environment, and names in it: under what execve and bwrap take, with room for the wrapper. */
+const WORDS_BYTES_MAX = 1024 * 1024;
+const NAMES_MAX = 2048;
+const EXIT_NOT_RUN = 126;
+
+/** What no kernel would run is the task's fault: it ends as a shell would have ended it, with a word on stderr. */
+function refusal(run: SandboxRun): SandboxProcess | null {
+  const words = [...run.argv, ...Object.entries(run.env).flat()];
+  const bytes = words.reduce((sum, word) => sum + Buffer.byteLength(word) + 1, 0);
+  const why =
+    bytes > WORDS_BYTES_MAX || Object.keys(run.env).length > NAMES_MAX
+      ? 'argument list or environment too long'
+      : words.some((word) => word.includes('\0'))
+        ? 'an argument or a variable holds a zero byte'
+        : null;
+  if (why === null) return null;
+  return {
+    stdout: Readable.from([]),
+    stderr: Readable.from([Buffer.from(`${why}\n`)]),
+    ended: Promise.resolve({ exitCode: EXIT_NOT_RUN, killedBy: null, signal: null, wallMs: 0 }),
+    kill: () => {},
+  };
+}
+
 /** A killed init takes the whole pid namespace with it; how long that may take before it is called a defect. */
 const GONE_MS_MAX = 30_000;
 /** Waits of 0, 1, 2 … ms: over a second in all. What stays even then, the next start as root sweeps. */
 const REMOVE_TRIES = 50;
+/** The last look at a workspace takes no longer. */
+const WALK_MS_MAX = 10_000;
 /** SIGXFSZ as bwrap reports it: a file reached the size limit, which is the workspace's. */
 const EXIT_FILE_SIZE = 128 + 25;
 /** Bytes of bwrap's own words kept for the error. */
@@ -54,6 +81,8 @@ const WORDS_MAX = 500;
 /** Starts one run. Throws before anything was started; later failures reject `ended`. */
 export function startRun(machine: Machine, run: SandboxRun, signal: AbortSignal): SandboxProcess {
   assertNotRoot();
+  const refused = refusal(run);
+  if (refused !== null) return refused;
   const cgroup = hasSlot(machine.cgroups) ? new RunCgroup(machine.cgroups, run.limits) : null;
   try {
     return new Running(machine, run, cgroup, signal).process;
@@ -80,21 +109,25 @@ class Running {
     this.#cgroup = cgroup;
     const out = machine.pipes.open();
     const err = machine.pipes.open();
+    // bwrap that fails to say who its init is ends at once, and leaves an init that waits for it for ever.
+    const status = machine.pipes.open(true);
     const devNull = openSync('/dev/null', 'r+');
     const stdio: ('pipe' | 'ignore' | number)[] = [devNull, out.child, err.child];
     for (let fd = 3; fd <= Math.max(FD_LAST, ...machine.inherited); fd += 1) {
       const used = fd <= FD_LAST && (fd !== FD.stdin || run.stdin !== null);
-      stdio.push(used ? 'pipe' : machine.inherited.includes(fd) ? devNull : 'ignore');
+      stdio.push(
+        fd === FD.status ? status.child : used ? 'pipe' : machine.inherited.includes(fd) ? devNull : 'ignore',
+      );
     }
     try {
       const argv = ['--args', String(FD.args), '--', ...wrappedCommand(run, machine.ceilings)];
       // bwrap's own environment is empty: what a submitter sets must never reach this machine's loader.
       this.#child = spawn(machine.bwrap, argv, { env: {}, stdio, cwd: '/' });
     } catch (cause) {
-      for (const end of [out, err]) end.own.destroy();
+      for (const end of [out, err, status]) end.own.destroy();
       throw cause;
     } finally {
-      for (const fd of [devNull, out.child, err.child]) closeSync(fd);
+      for (const fd of [devNull, out.child, err.child, status.child]) closeSync(fd);
     }
     const exited = new Promise<{ code: number | null; error: Error | null }>((resolve) => {
       this.#child.once('error', (error) => resolve({ code: null, error }));
@@ -107,10 +140,16 @@ class Running {
       ended: this.#run(machine, run, exited, err.own, signal).finally(() => void this.#removeCgroup()),
     };
     this.process.ended.catch(() => {});
+    this.#readStatus(status.own);
     if (this.#child.pid === undefined) return;
-    // bwrap reads its options to their end before it makes a process, so all of them are born inside.
-    cgroup?.join(this.#child.pid);
-    this.#feed(machine, run);
+    try {
+      // bwrap reads its options to their end before it makes a process, so all of them are born inside.
+      cgroup?.join(this.#child.pid);
+      this.#feed(machine, run);
+    } catch (cause) {
+      this.#child.kill('SIGKILL');
+      throw cause;
+    }
   }
 
   #feed(machine: Machine, run: SandboxRun): void {
@@ -124,11 +163,11 @@ class Running {
     send(this.#stream(FD.seccomp), machine.seccomp);
     if (run.stdin !== null) send(this.#stream(FD.stdin), run.stdin);
     this.#gate();
-    this.#readStatus();
     const options = bwrapOptions(machine.layout, run, uid, gid);
-    const broken = options.find((option) => option.includes('\0'));
-    if (broken !== undefined) this.#end('stopped');
-    else send(this.#stream(FD.args), `${options.join('\0')}\0`);
+    if (options.some((option) => option.includes('\0'))) {
+      throw new SuperfleetError('SF_INTERNAL', 'a mount or the folder of a run holds a zero byte');
+    }
+    send(this.#stream(FD.args), `${options.join('\0')}\0`);
   }
 
   #stream(fd: number): Duplex {
@@ -148,8 +187,7 @@ class Running {
     });
   }
 
-  #readStatus(): void {
-    const status = this.#stream(FD.status);
+  #readStatus(status: Readable): void {
     let text = '';
     status.on('error', () => {});
     status.on('data', (bytes: Buffer) => {
@@ -215,7 +253,7 @@ class Running {
     await this.#gone();
     const wallMs = performance.now() - this.#began;
     if (this.#killedBy === null && this.#cgroup?.outOfMemory()) this.#killedBy = 'memory';
-    if (this.#killedBy === null && code === EXIT_FILE_SIZE && run.limits.diskBytes !== null)
+    if (this.#killedBy === null && code === EXIT_FILE_SIZE && (await isFull(run.limits)))
       this.#killedBy = 'disk';
     if (this.#killedBy !== null)
       return { exitCode: null, killedBy: this.#killedBy, signal: 'SIGKILL', wallMs };
@@ -246,6 +284,13 @@ class Running {
   async #removeCgroup(): Promise<void> {
     for (let wait = 0; wait < REMOVE_TRIES && this.#cgroup?.remove() === false; wait += 1) await delay(wait);
   }
+}
+
+/** A task may end with that code for reasons of its own; a file as large as the workspace may be is there to be seen. */
+async function isFull({ diskBytes, watchBytesIn }: SandboxRun['limits']): Promise<boolean> {
+  if (diskBytes === null || watchBytesIn === null) return false;
+  const use = await diskUse(watchBytesIn, diskBytes, AbortSignal.timeout(WALK_MS_MAX)).catch(() => null);
+  return use !== null && use.bytes >= diskBytes;
 }
 
 /** What bwrap said before it gave up, if nobody has read it yet; it stays readable. */

@@ -70,19 +70,23 @@ export function life(test: Test<object>, sandbox: Sandbox): void {
   });
 
   test('a node killed with SIGKILL takes its tasks with it, at any moment (promise 13)', async () => {
-    for (let step = 0; step < 10; step += 1) {
+    for (let step = 0; step < 16; step += 1) {
       const marker = `orphan-${process.pid}-${step}`;
       const script = perl(`${daemon(marker)} $| = 1; print "up\\n"; sleep 1 while 1`);
       const node = spawn(process.execPath, [CHILD, JSON.stringify(script)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const died = new Promise((resolve) => node.once('exit', resolve));
-      // The first rounds end it while the sandbox is being made, the others when the task runs.
-      await said(node.stdout, step < 7 ? /starting/ : /up/);
-      await new Promise((resolve) => setTimeout(resolve, step < 7 ? step * 2 : 0));
+      // Most rounds end it while the sandbox is being made, the others when the task runs.
+      await said(node.stdout, step < 13 ? /started/ : /up/);
+      const at = performance.now() + (step < 13 ? step * 0.75 : 0);
+      while (performance.now() < at) await new Promise((resolve) => setImmediate(resolve));
       node.kill('SIGKILL');
       await died;
       await until(`no process of ${marker}`, () => processesWith(marker).length === 0);
+      // What was still being made when the node died must not come to life afterwards.
+      if (step < 13) await new Promise((resolve) => setTimeout(resolve, 40));
+      assert.equal(processesWith(marker), []);
     }
   });
 
@@ -141,6 +145,7 @@ export function life(test: Test<object>, sandbox: Sandbox): void {
     assert.is(await code('./plain'), 126);
     assert.is(await code('--version'), 127);
     assert.is(await code('sh', '-c', 'kill -TERM $$'), 143);
+    assert.is(await code('sh', '-c', 'exit 153'), 153);
   });
 
   test('argv, environment, folder and stdin arrive as they were given', async () => {
@@ -162,7 +167,27 @@ export function life(test: Test<object>, sandbox: Sandbox): void {
     );
     assert.is(told.out, `${[...odd, 'x=y\nz "', 'line one\n', 'line two\n'].join('|')}line one\nline two\n`);
     assert.is((await run(sandbox, ['pwd'], { workspace: workspace.path })).out, '/workspace\n');
+    assert.is((await run(sandbox, ['sh', '-c', 'umask'])).out, '0022\n');
     assert.is((await run(sandbox, ['cat'])).out, '');
+  });
+
+  test('a command or an environment too long for the kernel is the task’s fault, not the machine’s', async () => {
+    const long = Array.from({ length: 300 }, () => 'x'.repeat(8192));
+    const told = await run(sandbox, ['echo', ...long]);
+    assert.is(told.exitCode, 126);
+    assert.match(told.err, 'too long');
+    const names = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, at) => [`N${at}`, 'v']));
+    assert.is((await run(sandbox, ['true'], { env: names(2500) })).exitCode, 126);
+    assert.match((await run(sandbox, ['env'], { env: names(2000) })).out, /^N1999=v$/m);
+    const large = await run(
+      sandbox,
+      ['perl', '-e', 'print length $ENV{A}, " ", scalar @ARGV, "\\n"', ...long.slice(0, 100)],
+      {
+        env: { A: 'x'.repeat(100_000) },
+      },
+    );
+    assert.is(large.out, '100000 100\n', large.err);
   });
 
   test('a task may open its streams by name', async () => {

@@ -3,8 +3,8 @@ import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
 import { start } from './support.ts';
 
 const argv = JSON.parse(process.argv[2] ?? '[]') as string[];
-console.log('starting');
 const task = start(createSandbox(), argv);
+console.log('started');
 task.stdout.pipe(process.stdout);
 task.stderr.pipe(process.stderr);
 await task.ended;
