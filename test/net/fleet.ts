@@ -278,3 +278,35 @@ export async function appears(folder: string, look: (path: string) => boolean): 
 }
 
 export const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+
+/** Processes below this one, whatever they call themselves. */
+export function descendants(pid: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      if (state !== 'Z')
+        children.set(Number(parent), [...(children.get(Number(parent)) ?? []), Number(name)]);
+    } catch {
+      // It ended.
+    }
+  }
+  const below = (of: number): number[] =>
+    (children.get(of) ?? []).flatMap((child) => [child, ...below(child)]);
+  return below(pid);
+}
+
+/** Waits until this process has no other below it; answers how long that took. */
+export async function childless(pid: number, patienceMs = 10_000): Promise<number> {
+  const began = performance.now();
+  for (;;) {
+    const left = descendants(pid);
+    const ms = performance.now() - began;
+    if (left.length === 0) return ms;
+    if (ms > patienceMs)
+      throw new Error(`process ${pid} still has ${left.length} below it after ${patienceMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
