@@ -143,9 +143,9 @@ export class Fleet {
   /** Adds a member and connects it. */
   join(
     name: string,
-    options: { owner?: string; roles?: Role[]; labels?: Record<string, string> } = {},
+    options: { owner?: string; roles?: Role[]; labels?: Record<string, string>; peer?: string } = {},
   ): TestMember {
-    const peer = peerOf(name);
+    const { peer = peerOf(name) } = options;
     const { owner = 'olga', roles = ['worker'], labels = {} } = options;
     const invite = hex(`invite ${name}`);
     const expiresAt = this.wall + 1e6;

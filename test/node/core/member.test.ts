@@ -1,0 +1,325 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { checkpointSize } from '../../../node/core/checkpoint.ts';
+import { MemberCore } from '../../../node/core/member.ts';
+import type { MemberEffect, MemberInput, MemberRestored } from '../../../node/core/types.ts';
+import type { Assignment, FounderMessage, MemberMessage, Welcome } from '../../../protocol/session.ts';
+import { taskSpec } from '../../../protocol/task.ts';
+import { CAPACITY, MESH, resultOf } from '../../hub/core/fleet.ts';
+
+const PEER = 'member';
+
+/** A member core and what it did last. */
+class Member {
+  now = 1_000;
+  core: MemberCore;
+  last: MemberEffect[] = [];
+  session = 0;
+
+  constructor(restored: Partial<MemberRestored> = {}) {
+    const empty = { ready: [], ownerPaused: false, checkpoint: null, rosterVersion: 0 };
+    this.core = new MemberCore({ mesh: MESH, capacity: CAPACITY, ...empty, ...restored }, this.clock());
+  }
+
+  clock = () => ({ now: this.now, time: 0, random: () => new Uint8Array(16) });
+
+  step(input: MemberInput): MemberEffect[] {
+    this.last = this.core.step(input, this.clock());
+    return this.last;
+  }
+
+  hear(message: FounderMessage): MemberEffect[] {
+    return this.step({ type: 'received', session: this.session, message });
+  }
+
+  connect(resume: { task: string; attempt: number; epoch: number }[] = [], paused = false): MemberEffect[] {
+    this.session += 1;
+    const hello = this.step({ type: 'connected', session: this.session });
+    return [...hello, ...this.hear({ ...welcome(), resume, paused })];
+  }
+
+  assign(attempt = 1): Assignment {
+    const assignment = assignmentOf(attempt);
+    this.hear({ type: 'assign', assignment });
+    return assignment;
+  }
+
+  tick(ms: number): MemberEffect[] {
+    const effects: MemberEffect[] = [];
+    for (let passed = 0; passed < ms; passed += 250) {
+      this.now += 250;
+      effects.push(...this.step({ type: 'tick' }));
+    }
+    this.last = effects;
+    return effects;
+  }
+
+  sent<T extends MemberMessage['type']>(type: T): Extract<MemberMessage, { type: T }>[] {
+    return this.last.flatMap((effect) =>
+      effect.type === 'send' && effect.message.type === type
+        ? [effect.message as Extract<MemberMessage, { type: T }>]
+        : [],
+    );
+  }
+
+  of<T extends MemberEffect['type']>(type: T): Extract<MemberEffect, { type: T }>[] {
+    return this.last.filter((effect): effect is Extract<MemberEffect, { type: T }> => effect.type === type);
+  }
+}
+
+const assignmentOf = (attempt: number): Assignment => ({
+  task: 'abcdefghijkl',
+  attempt,
+  epoch: 1,
+  role: 'execute',
+  correlation: 'c',
+  spec: taskSpec.parse({ kind: 'command', argv: ['true'] }),
+  bundles: [],
+  nonce: '0'.repeat(32),
+  secrets: {},
+  verify: null,
+});
+const leaseOf = ({ task, attempt, epoch }: Assignment) => ({ task, attempt, epoch });
+
+test('the owner’s stop stops everything in the step that hears it, with or without a founder (promise 15)', () => {
+  for (const online of [true, false]) {
+    const member = new Member();
+    member.connect();
+    const [one, two] = [member.assign(1), member.assign(2)];
+    if (!online) member.step({ type: 'disconnected', session: member.session });
+    member.step({ type: 'owner', act: 'pause' });
+    assert.equal(
+      member.of('stop').map(({ lease, why }) => [lease, why]),
+      [one, two].map((assignment) => [leaseOf(assignment), 'owner']),
+    );
+    if (online) assert.is(member.sent('capacity')[0]?.capacity.ownerPaused, true);
+  }
+});
+
+test('a machine its owner has paused refuses work, also after a restart', () => {
+  const member = new Member({ ownerPaused: true });
+  member.connect();
+  member.assign();
+  assert.is(member.of('start').length, 0);
+  assert.is(member.sent('stopped')[0]?.why, 'owner');
+  member.step({ type: 'owner', act: 'resume' });
+  member.assign(2);
+  assert.is(member.of('start').length, 1);
+});
+
+test('an owner who acts between hello and welcome is heard after it', () => {
+  const member = new Member({ ownerPaused: true });
+  member.session = 5;
+  member.step({ type: 'connected', session: 5 });
+  member.step({ type: 'owner', act: 'resume' });
+  member.hear(welcome());
+  assert.is(member.sent('capacity')[0]?.capacity.ownerPaused, false);
+});
+
+const welcome = (): Welcome => ({
+  type: 'welcome',
+  version: { major: 1, minor: 0 },
+  features: [],
+  mesh: MESH,
+  epoch: 1,
+  heartbeatMs: 5_000,
+  leaseMs: 15_000,
+  paused: false,
+  resume: [],
+  checkpoint: null,
+});
+
+test('without a word from the founder for a lease, its work is stopped (promise 10)', () => {
+  const member = new Member();
+  member.connect();
+  member.assign();
+  member.step({ type: 'disconnected', session: member.session });
+  member.tick(14_750);
+  assert.is(member.of('stop').length, 0);
+  member.tick(250);
+  assert.is(member.of('stop')[0]?.why, 'lease');
+});
+
+test('a word that lay waiting while the machine slept does not renew a lease that is over', () => {
+  const member = new Member();
+  member.connect();
+  member.assign();
+  member.now += 20_000;
+  member.hear({ type: 'beat', sequence: 1, checkpoint: null });
+  assert.is(member.of('stop')[0]?.why, 'lease');
+});
+
+test('beats renew the lease, and heartbeats are slower when nothing runs', () => {
+  const member = new Member();
+  member.connect();
+  member.assign();
+  for (let round = 0; round < 4; round += 1) {
+    member.tick(5_000);
+    assert.is(member.sent('heartbeat').length, 1);
+    member.hear({ type: 'beat', sequence: round, checkpoint: null });
+    assert.is(member.of('stop').length, 0);
+  }
+  const idle = new Member();
+  idle.connect();
+  idle.tick(14_750);
+  assert.is(idle.sent('heartbeat').length, 0);
+  idle.tick(250);
+  assert.is(idle.sent('heartbeat').length, 1);
+});
+
+test('a session on which the founder has fallen silent is closed, so that another is dialled', () => {
+  const member = new Member();
+  member.connect();
+  member.tick(30_000);
+  assert.is(member.of('close')[0]?.session, member.session);
+});
+
+test('a result is sent again after each reconnect until it is settled, and then forgotten', () => {
+  const member = new Member();
+  member.connect();
+  const assignment = member.assign();
+  const result = resultOf(PEER, assignment);
+  member.step({ type: 'finished', result });
+  assert.equal(member.sent('result')[0]?.result, result);
+  for (let round = 0; round < 2; round += 1) {
+    member.step({ type: 'disconnected', session: member.session });
+    member.last = member.connect();
+    assert.equal(member.sent('hello')[0]?.ready, [leaseOf(assignment)]);
+    assert.equal(member.sent('result')[0]?.result, result);
+  }
+  member.hear({ type: 'settled', ...leaseOf(assignment), correlation: 'c', accepted: false, why: null });
+  assert.equal(member.of('forget')[0]?.lease, leaseOf(assignment));
+  assert.equal(member.core.attempts, []);
+});
+
+test('results on the disk of a restarted machine are sent', () => {
+  const result = resultOf(PEER, assignmentOf(3));
+  const member = new Member({ ready: [result] });
+  member.last = member.connect();
+  assert.equal(member.sent('hello')[0]?.ready, [leaseOf(assignmentOf(3))]);
+  assert.equal(member.sent('result')[0]?.result, result);
+});
+
+test('what the welcome does not name is stopped, what it names goes on', () => {
+  const member = new Member();
+  member.connect();
+  const [one, two] = [member.assign(1), member.assign(2)];
+  member.step({ type: 'started', lease: leaseOf(two) });
+  member.step({ type: 'disconnected', session: member.session });
+  member.last = member.connect([leaseOf(two)]);
+  assert.equal(
+    member.of('stop').map(({ lease }) => lease),
+    [leaseOf(one)],
+  );
+  assert.equal(member.sent('started').length, 1, 'said again, since the founder may not have heard it');
+});
+
+test('each stop is asked once, whoever asks how often', () => {
+  const member = new Member();
+  member.connect();
+  const assignment = member.assign();
+  const cancel = { type: 'cancel', ...leaseOf(assignment), correlation: 'c', why: 'cancelled' } as const;
+  assert.is(member.hear(cancel).filter((effect) => effect.type === 'stop').length, 1);
+  for (const message of [cancel, { type: 'pause' } as const]) assert.equal(member.hear(message), []);
+  member.step({ type: 'owner', act: 'pause' });
+  assert.is(member.of('stop').length, 0);
+  member.step({ type: 'gone', lease: leaseOf(assignment) });
+  assert.is(member.sent('stopped')[0]?.why, 'cancelled');
+});
+
+test('a cancel of what is not here is answered, so that the founder frees the slot', () => {
+  const member = new Member();
+  member.connect();
+  member.hear({ type: 'cancel', ...leaseOf(assignmentOf(1)), correlation: 'c', why: 'superseded' });
+  assert.is(member.sent('stopped')[0]?.why, 'unknown');
+});
+
+test('an attempt that ended while it was being stopped still shows its result', () => {
+  const member = new Member();
+  member.connect();
+  const assignment = member.assign();
+  member.hear({ type: 'cancel', ...leaseOf(assignment), correlation: 'c', why: 'superseded' });
+  member.step({ type: 'finished', result: resultOf(PEER, assignment) });
+  assert.is(member.sent('result').length, 1);
+  assert.equal(member.step({ type: 'gone', lease: leaseOf(assignment) }), []);
+});
+
+test('what was stopped while the founder was away is told after the welcome', () => {
+  const member = new Member();
+  member.connect();
+  const assignment = member.assign();
+  member.step({ type: 'disconnected', session: member.session });
+  member.step({ type: 'owner', act: 'pause' });
+  member.step({ type: 'gone', lease: leaseOf(assignment) });
+  member.last = member.connect([leaseOf(assignment)]);
+  assert.equal(member.sent('hello')[0]?.held, [leaseOf(assignment)]);
+  assert.is(member.sent('stopped')[0]?.why, 'owner');
+  assert.equal(member.core.attempts, []);
+});
+
+test('an assignment that is here already changes nothing; one past the slots is refused with words', () => {
+  const member = new Member();
+  member.connect();
+  member.assign(1);
+  member.assign(1);
+  assert.equal(member.last, []);
+  member.assign(2);
+  member.assign(3);
+  const [refusal] = member.sent('stopped');
+  assert.equal([refusal?.why, refusal?.detail], ['refused', 'no slot is free']);
+});
+
+test('without a sandbox nothing is started (promise 14)', () => {
+  const member = new Member({ capacity: { ...CAPACITY, sandbox: null } });
+  member.connect();
+  member.assign();
+  assert.is(member.of('start').length, 0);
+  assert.is(member.sent('stopped')[0]?.why, 'refused');
+});
+
+test('a pause of the mesh stops all and outlasts a reconnect; a resume lets work in again (promise 15)', () => {
+  const member = new Member();
+  member.connect();
+  member.assign(1);
+  member.hear({ type: 'pause' });
+  assert.is(member.of('stop')[0]?.why, 'paused');
+  member.connect([], true);
+  member.assign(2);
+  assert.is(member.sent('stopped')[0]?.why, 'paused');
+  member.hear({ type: 'resume' });
+  member.assign(3);
+  assert.is(member.of('start').length, 1);
+});
+
+test('words of a session before this one are not heard', () => {
+  const member = new Member();
+  member.connect();
+  member.connect();
+  member.step({ type: 'received', session: 1, message: { type: 'assign', assignment: assignmentOf(1) } });
+  assert.equal(member.last, []);
+});
+
+test('a member that is revoked stops its work and dials no more', () => {
+  const member = new Member();
+  member.connect();
+  member.assign();
+  member.hear({ type: 'goodbye', code: 'SF_REVOKED', message: 'revoked' });
+  assert.equal(
+    member.last.map((effect) => effect.type),
+    ['close', 'stop', 'refused'],
+  );
+});
+
+test('the newest checkpoint is kept, an older one is not', () => {
+  const text = (size: number): string => `mesh\n${size}\nroot\n\n— sig`;
+  const member = new Member({ checkpoint: text(5) });
+  member.connect();
+  member.hear({ type: 'beat', sequence: 1, checkpoint: text(4) });
+  assert.is(member.of('keepCheckpoint').length, 0);
+  member.hear({ type: 'beat', sequence: 2, checkpoint: text(12) });
+  assert.is(member.of('keepCheckpoint')[0]?.checkpoint, text(12));
+  assert.is(checkpointSize(member.core.checkpoint), 12);
+  assert.is(checkpointSize('mesh\n1e3\n'), -1);
+});
+
+test.run();
