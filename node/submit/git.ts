@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { simpleGit } from 'simple-git';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -50,11 +52,7 @@ const silentMs = 10 * 60_000;
 
 export function gitIn(folder: string, env: Record<string, string | undefined>, signal?: AbortSignal): Git {
   if (!existsSync(folder)) throw notThere(folder);
-  const kept = Object.fromEntries(
-    [...KEPT, ...IDENTITY]
-      .filter((name) => env[name] !== undefined)
-      .map((name) => [name, env[name] as string]),
-  );
+  const kept = keptOf(env);
   return async (args) => {
     // The library wraps what goes wrong in an error of its own that has lost the exit code.
     let failed: GitFailed | null = null;
@@ -89,6 +87,48 @@ export function gitIn(folder: string, env: Record<string, string | undefined>, s
     }
   };
 }
+
+/** A pack of the largest size is read within this on a slow machine. */
+const readingMs = 60 * 60_000;
+/** Of what git says the end is kept. */
+const saidCharactersMax = 16 * 1024;
+
+/**
+ * One git command that reads an open file from where it stands, which the library cannot give it. Throws as `gitIn`'s
+ * commands do.
+ */
+export async function gitFrom(
+  descriptor: number,
+  folder: string,
+  args: string[],
+  env: Record<string, string | undefined>,
+  signal?: AbortSignal,
+): Promise<void> {
+  const settings = QUIET.flatMap((setting) => ['-c', setting]);
+  const child = spawn('git', [...settings, ...args], {
+    cwd: folder,
+    env: { ...keptOf(env), ...FIXED },
+    stdio: [descriptor, 'ignore', 'pipe'],
+    timeout: readingMs,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  let said = '';
+  child.stderr!.setEncoding('utf8').on('data', (words: string) => {
+    said = (said + words).slice(-saidCharactersMax);
+  });
+  const [exitCode] = (await once(child, 'close').catch((thrown: unknown) => {
+    throw signal?.aborted === true ? signal.reason : thrown;
+  })) as [number | null];
+  if (exitCode !== 0) throw new GitFailed(exitCode ?? -1, said);
+}
+
+const keptOf = (env: Record<string, string | undefined>): Record<string, string> =>
+  Object.fromEntries(
+    [...KEPT, ...IDENTITY].flatMap((name) => {
+      const value = env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
 
 /** `SF_REPOSITORY` for a folder that is none. */
 export function notThere(folder: string, said?: string): SuperfleetError {

@@ -26,9 +26,11 @@ export async function placeBranch(
   force: boolean,
 ): Promise<string> {
   const branch = branchOf(given.task);
-  if (given.base !== null && !(await hasCommit(repository, given.base)))
-    throw otherRepository(repository, given.base);
-  const there = await branchCommit(repository, branch);
+  const [held, there] = await Promise.all([
+    given.base === null || hasCommit(repository, given.base),
+    branchCommit(repository, branch),
+  ]);
+  if (given.base !== null && !held) throw otherRepository(repository, given.base);
   if (there === given.commit) return branch;
   if (there !== null && !force) {
     throw new SuperfleetError('SF_EXISTS', `branch ${branch} is there already, at another commit`, {
@@ -40,7 +42,7 @@ export async function placeBranch(
   using folder = new TemporaryFolder();
   const bundle = join(folder.path, 'result.bundle');
   await download(client, given.bundle, bundle, signal);
-  const { path, ref } = await quarantine(given, bundle, repository, join(folder.path, 'q'), env, signal);
+  const { ref } = await quarantine(given, bundle, repository, join(folder.path, 'q'), env, signal);
   try {
     await repository.git([
       'fetch',
@@ -49,7 +51,7 @@ export async function placeBranch(
       '--no-write-fetch-head',
       '--no-auto-gc',
       '--no-recurse-submodules',
-      path,
+      bundle,
       `${force ? '+' : ''}${ref}:refs/heads/${branch}`,
     ]);
   } catch (thrown) {

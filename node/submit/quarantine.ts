@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import type { Client } from '../api/client.ts';
 import { bundleHeaderBytesMax, parseBundleHeader } from '../git/bundle-header.ts';
-import { GitFailed, gitIn } from './git.ts';
+import { GitFailed, gitFrom, gitIn } from './git.ts';
 import { hasCommit, type Repository } from './repository.ts';
 import { bareBeside } from './temporary.ts';
 
@@ -50,9 +50,9 @@ export async function download(
 
 /**
  * Brings a result's bundle into a bare repository of its own under `folder`, beside the objects of `repository` (null:
- * of none), and answers its path and ref. The header is checked first; every object that is new has gone through git's
- * fsck on its way into the second of two repositories (a bundle is taken in unchecked, a fetch is not). Nothing is
- * checked out, no hook, template or attribute takes part, and the submitter's repository is only read.
+ * of none), and answers its path. The header is checked first; then every object in it goes through git's fsck, and
+ * everything it points at must be there. Nothing is checked out, no hook, template or attribute takes part, and the
+ * submitter's repository is only read. Bytes that passed may be fetched from `bundle` by its one ref, `ref`.
  */
 export async function quarantine(
   given: Given,
@@ -62,55 +62,48 @@ export async function quarantine(
   env: Record<string, string | undefined>,
   signal?: AbortSignal,
 ): Promise<{ path: string; ref: string }> {
-  const header = await headerOf(bundle);
-  const sent = header.refs[0];
-  if (sent?.commit !== given.commit) {
-    throw refused(`it carries ${sent?.commit ?? 'nothing'}`, `commit ${given.commit}`);
-  }
-  if (repository !== null && header.objectFormat !== repository.objectFormat) {
-    throw refused(`objects of ${header.objectFormat}`, `objects of ${repository.objectFormat}`);
-  }
-  for (const commit of header.prerequisites) {
-    if (repository === null || !(await hasCommit(repository, commit)))
-      throw otherRepository(repository, commit);
-  }
-  const beside = { objects: repository?.objects ?? '', objectFormat: header.objectFormat };
-  const received = join(folder, 'received.git');
-  const checked = join(folder, 'checked.git');
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  bareBeside(received, beside, null);
-  bareBeside(checked, beside, null);
-  const ref = `refs/heads/mesh/${given.task}`;
-  const fetch = (from: string, refspec: string): string[] => [
-    'fetch',
-    '--quiet',
-    '--no-tags',
-    '--no-write-fetch-head',
-    '--no-auto-gc',
-    '--no-recurse-submodules',
-    from,
-    refspec,
-  ];
+  const file = await open(bundle, 'r');
   try {
-    await gitIn(received, env, signal)(fetch(bundle, `${sent.name}:${ref}`));
-    await gitIn(checked, env, signal)(fetch(received, `${ref}:${ref}`));
+    const header = await headerOf(file);
+    const sent = header.refs[0];
+    if (sent?.commit !== given.commit) {
+      throw refused(`it carries ${sent?.commit ?? 'nothing'}`, `commit ${given.commit}`);
+    }
+    if (repository !== null && header.objectFormat !== repository.objectFormat) {
+      throw refused(`objects of ${header.objectFormat}`, `objects of ${repository.objectFormat}`);
+    }
+    for (const commit of header.prerequisites) {
+      if (commit === given.base && repository !== null) continue; // The caller has looked for it.
+      if (repository === null || !(await hasCommit(repository, commit)))
+        throw otherRepository(repository, commit);
+    }
+    const path = join(folder, 'received.git');
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    bareBeside(path, { objects: repository?.objects ?? '', objectFormat: header.objectFormat }, null);
+    // Taking in a bundle checks nothing; reading its pack with `--strict` does, before git could use an object of it.
+    const unpack = ['index-pack', '--stdin', '--fix-thin', '--strict'];
+    await gitFrom(file.fd, path, unpack, env, signal);
+    const without = header.prerequisites.map((commit) => `^${commit}`);
+    await gitIn(path, env, signal)(['rev-list', '--objects', '--quiet', given.commit, ...without]);
+    return { path, ref: sent.name };
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
     throw refused(thrown.message, 'a bundle whose objects pass git fsck', thrown);
-  }
-  return { path: checked, ref };
-}
-
-async function headerOf(bundle: string): Promise<ReturnType<typeof parseBundleHeader>> {
-  const file = await open(bundle, 'r');
-  try {
-    const buffer = Buffer.alloc(bundleHeaderBytesMax + 64);
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
-    return parseBundleHeader(buffer.subarray(0, bytesRead));
-  } catch (thrown) {
-    throw refused(thrown instanceof Error ? thrown.message : String(thrown), 'a bundle with one ref', thrown);
   } finally {
     await file.close();
+  }
+}
+
+/** Reads just the header, so that the file stands where its pack begins. */
+async function headerOf(file: FileHandle): Promise<ReturnType<typeof parseBundleHeader>> {
+  const buffer = Buffer.alloc(bundleHeaderBytesMax + 64);
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+  try {
+    const header = parseBundleHeader(buffer.subarray(0, bytesRead));
+    await file.read(buffer, 0, header.packOffset, null);
+    return header;
+  } catch (thrown) {
+    throw refused(thrown instanceof Error ? thrown.message : String(thrown), 'a bundle with one ref', thrown);
   }
 }
 

@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { type Git, GitFailed, gitIn, notThere } from './git.ts';
@@ -39,8 +40,10 @@ export async function openRepository(
       '--git-common-dir',
       '--git-path',
       'objects',
+      // The way up to the top of the work tree; a bare repository says nothing.
+      '--show-cdup',
     ]);
-    lines = facts.trimEnd().split('\n');
+    lines = facts.split('\n');
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
     if (/dubious ownership/.test(thrown.stderr)) {
@@ -53,7 +56,7 @@ export async function openRepository(
     }
     throw notThere(start, thrown.message);
   }
-  const [bare, shallow, objectFormat, common = '', objects = ''] = lines;
+  const [bare, shallow, objectFormat, common = '', objects = '', up = ''] = lines;
   if (shallow === 'true') {
     throw new SuperfleetError('SF_REPOSITORY', 'the repository is a shallow clone: its history is cut off', {
       expected: 'a repository with its whole history',
@@ -63,7 +66,8 @@ export async function openRepository(
   }
   let folder = common;
   if (bare !== 'true') {
-    folder = (await git(['rev-parse', '--path-format=absolute', '--show-toplevel'])).trimEnd();
+    // Git stands where the links lead; `up` counts from there.
+    folder = resolve(realpathSync(start), up);
     git = gitIn(folder, env, signal);
   }
   const holder = basename(common) === '.git' ? dirname(common) : common;
