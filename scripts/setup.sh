@@ -34,6 +34,8 @@ install_modules() {
   if [ ! -x node_modules/node/bin/node ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     command -v npm >/dev/null 2>&1 || { echo 'setup: npm is missing: install Node.js 20 or later' >&2; return 1; }
     echo 'setup: installing modules' >&2
-    npm ci --no-audit --no-fund --loglevel=error >&2
+    # Not `npm ci`: it refuses where a registry lacks the optional binaries of other platforms. The versions are the
+    # lock file's either way.
+    npm install --no-save --no-audit --no-fund --loglevel=error >&2
   fi
 }
