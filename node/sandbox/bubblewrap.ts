@@ -3,7 +3,8 @@ import { findProgram, hardLimit, inheritedDescriptors, noSandbox } from './host.
 import { type CgroupSlots, delegatedCgroups } from './limits/cgroup.ts';
 import { PipePool } from './pipes.ts';
 import { readHostLayout } from './profile.ts';
-import { failedStart, type Machine, startRun } from './run.ts';
+import { failedStart } from './refused.ts';
+import { type Machine, startRun } from './run.ts';
 import { seccompProgram } from './seccomp.ts';
 import type { Sandbox } from './types.ts';
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { Duplex, Readable } from 'node:stream';
+import { Duplex, type Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { assertNotRoot, noSandbox } from './host.ts';
@@ -18,6 +18,7 @@ import {
   ownFiles,
   wrappedCommand,
 } from './profile.ts';
+import { refusal } from './refused.ts';
 import type { SandboxEnd, SandboxProcess, SandboxRun } from './types.ts';
 
 export interface Machine {
@@ -29,42 +30,6 @@ export interface Machine {
   pipes: PipePool;
   cgroups: CgroupSlots;
   ceilings: Ceilings;
-}
-
-/** The sandbox that was never made. */
-export function failedStart(thrown: unknown): SandboxProcess {
-  const error = asSuperfleetError(thrown);
-  const cause =
-    error.code === 'SF_NO_SANDBOX'
-      ? error
-      : noSandbox(`the sandbox could not be started: ${error.message}`, 'run `mesh-node doctor`', thrown);
-  const ended = Promise.reject(cause);
-  ended.catch(() => {}); // Whoever awaits it is told; a caller that was aborted before is not a crash.
-  return { stdout: Readable.from([]), stderr: Readable.from([]), ended, kill: () => {} };
-}
-
-/** Bytes of argv and environment, and names in it: under what execve and bwrap take, with room for the wrapper. */
-const WORDS_BYTES_MAX = 1024 * 1024;
-const NAMES_MAX = 2048;
-const EXIT_NOT_RUN = 126;
-
-/** What no kernel would run is the task's fault: it ends as a shell would have ended it, with a word on stderr. */
-function refusal(run: SandboxRun): SandboxProcess | null {
-  const words = [...run.argv, ...Object.entries(run.env).flat()];
-  const bytes = words.reduce((sum, word) => sum + Buffer.byteLength(word) + 1, 0);
-  const why =
-    bytes > WORDS_BYTES_MAX || Object.keys(run.env).length > NAMES_MAX
-      ? 'argument list or environment too long'
-      : words.some((word) => word.includes('\0'))
-        ? 'an argument or a variable holds a zero byte'
-        : null;
-  if (why === null) return null;
-  return {
-    stdout: Readable.from([]),
-    stderr: Readable.from([Buffer.from(`${why}\n`)]),
-    ended: Promise.resolve({ exitCode: EXIT_NOT_RUN, killedBy: null, signal: null, wallMs: 0 }),
-    kill: () => {},
-  };
 }
 
 /** A killed init takes the whole pid namespace with it; how long that may take before it is called a defect. */
@@ -103,7 +68,10 @@ class Running {
   #killedBy: Bound | null = null;
   /** The sandbox's pid 1 as this machine knows it; its start time tells it from a later one with its pid. */
   #init: { pid: number; started: string } | null = null;
+  /** bwrap has its options: from here on it may have children. */
+  #fed = false;
   #ready = false;
+  #failure: SuperfleetError | null = null;
 
   constructor(machine: Machine, run: SandboxRun, cgroup: RunCgroup | null, signal: AbortSignal) {
     this.#cgroup = cgroup;
@@ -129,6 +97,8 @@ class Running {
     } finally {
       for (const fd of [devNull, out.child, err.child, status.child]) closeSync(fd);
     }
+    // A stream may break when bwrap ends before it has read all; its end says why.
+    for (const stream of this.#child.stdio) stream?.on('error', () => {});
     const exited = new Promise<{ code: number | null; error: Error | null }>((resolve) => {
       this.#child.once('error', (error) => resolve({ code: null, error }));
       this.#child.once('exit', (code) => resolve({ code, error: null }));
@@ -142,21 +112,26 @@ class Running {
     this.process.ended.catch(() => {});
     this.#readStatus(status.own);
     if (this.#child.pid === undefined) return;
-    try {
-      // bwrap reads its options to their end before it makes a process, so all of them are born inside.
-      cgroup?.join(this.#child.pid);
-      this.#feed(machine, run);
-    } catch (cause) {
-      this.#child.kill('SIGKILL');
-      throw cause;
-    }
+    // bwrap reads its options to their end before it makes a process, so all of them are born inside the cgroup.
+    if (cgroup === null) this.#feed(machine, run);
+    else
+      void cgroup.join(this.#child.pid).then(
+        () => this.#feed(machine, run),
+        (cause) => this.#fail(cause),
+      );
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure ??= asSuperfleetError(cause);
+    this.#killTree();
   }
 
   #feed(machine: Machine, run: SandboxRun): void {
+    if (this.#killedBy !== null) return;
+    this.#fed = true;
     const uid = process.getuid?.() ?? -1;
     const gid = process.getgid?.() ?? -1;
     const send = (stream: Duplex, bytes: string | Uint8Array): void => {
-      stream.on('error', () => {}); // It ended before it read all; its end says why.
       stream.end(bytes);
     };
     for (const { fd, text } of ownFiles(uid, gid)) send(this.#stream(fd), text);
@@ -165,9 +140,8 @@ class Running {
     this.#gate();
     const options = bwrapOptions(machine.layout, run, uid, gid);
     if (options.some((option) => option.includes('\0'))) {
-      throw new SuperfleetError('SF_INTERNAL', 'a mount or the folder of a run holds a zero byte');
-    }
-    send(this.#stream(FD.args), `${options.join('\0')}\0`);
+      this.#fail(new SuperfleetError('SF_INTERNAL', 'a mount or the folder of a run holds a zero byte'));
+    } else send(this.#stream(FD.args), `${options.join('\0')}\0`);
   }
 
   #stream(fd: number): Duplex {
@@ -179,7 +153,6 @@ class Running {
   /** Lets the task go once it is told that nothing can outlive this process. */
   #gate(): void {
     const gate = this.#stream(FD.gate);
-    gate.on('error', () => {});
     gate.once('data', () => {
       this.#ready = true;
       if (this.#killedBy !== null) gate.destroy();
@@ -212,6 +185,7 @@ class Running {
    */
   #killTree(): void {
     this.#cgroup?.kill();
+    if (!this.#fed || this.#failure !== null) this.#child.kill('SIGKILL');
     if (this.#init === null || !this.#initLives()) return;
     try {
       process.kill(this.#init.pid, 'SIGKILL');
@@ -249,6 +223,7 @@ class Running {
     const { code, error } = await exited;
     watch.stop();
     signal.removeEventListener('abort', stop);
+    if (this.#failure !== null) throw this.#neverStarted(this.#failure.message, this.#failure);
     if (error !== null) throw this.#neverStarted(error.message, error);
     await this.#gone();
     const wallMs = performance.now() - this.#began;

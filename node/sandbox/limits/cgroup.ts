@@ -9,6 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 
 /**
@@ -79,9 +80,6 @@ const ownHierarchies = (): Hierarchy[] => {
   }
 };
 
-const controllersOf = (folder: string): string[] =>
-  readFileSync(join(folder, 'cgroup.controllers'), 'utf8').trim().split(/\s+/);
-
 /**
  * For a process that is still root: makes a folder in each hierarchy under its own, gives it to `uid`, and removes
  * what processes before it left. A machine that refuses has no slot there; this never throws.
@@ -91,17 +89,17 @@ export function prepareCgroups(uid: number, gid: number): CgroupSlots {
   for (const { version, controllers, own } of ownHierarchies()) {
     try {
       if (version === 1) {
-        for (const wanted of ['memory', 'pids'] as const) {
-          if (!controllers.includes(wanted)) continue;
+        for (const controller of ['memory', 'pids'] as const) {
+          if (!controllers.includes(controller)) continue;
           sweep(own);
-          slots[wanted] ??= {
+          slots[controller] ??= {
             version,
             folder: give(join(own, `${PREFIX}${process.pid}`), uid, gid, ['tasks']),
           };
         }
       } else {
         sweep(own);
-        unifiedSlot(join(own, `${PREFIX}${process.pid}`), uid, gid, slots);
+        unifiedSlot(own, uid, gid, slots);
       }
     } catch {
       // Read-only or not ours: the limit is watched instead, and says so.
@@ -116,18 +114,22 @@ function give(folder: string, uid: number, gid: number, files: string[]): string
   return folder;
 }
 
-function unifiedSlot(folder: string, uid: number, gid: number, slots: CgroupSlots): void {
-  const parent = dirname(folder);
-  const offered = controllersOf(parent).filter((name) => name === 'memory' || name === 'pids');
-  const root = !existsSync(join(parent, 'cgroup.type'));
-  // Only the root of v2 may both hold processes and lend controllers.
-  if (offered.length > 0 && root) lend(parent, offered);
+/**
+ * Version 2 lends controllers only from a folder that holds no process itself (its root may do both). So ours lies in the
+ * node's own folder where the node is alone there, as a service is; and beside it where it is not, as in a login.
+ */
+function unifiedSlot(own: string, uid: number, gid: number, slots: CgroupSlots): void {
+  const isRoot = (folder: string): boolean => !existsSync(join(folder, 'cgroup.type'));
+  const alone = isRoot(own) || members(own).every((pid) => pid === process.pid);
+  const beside = dirname(own);
+  const parent = !alone && existsSync(join(beside, 'cgroup.procs')) && lent(beside).length > 0 ? beside : own;
+  const folder = join(parent, `${PREFIX}${process.pid}`);
   give(folder, uid, gid, ['cgroup.subtree_control', 'cgroup.threads']);
-  useUnified(folder, slots);
+  useUnified(folder, slots, parent === own && alone ? own : null);
 }
 
 /** The node itself moves to a leaf: v2 lets it move others only under a common parent it may write. */
-function useUnified(folder: string, slots: CgroupSlots): void {
+function useUnified(folder: string, slots: CgroupSlots, lender: string | null = null): void {
   const leaf = join(folder, 'node');
   mkdirSync(leaf, { recursive: true });
   const { uid, gid } = statSync(folder);
@@ -136,11 +138,21 @@ function useUnified(folder: string, slots: CgroupSlots): void {
   const slot: CgroupSlot = { version: 2, folder };
   slots.unified = slot;
   sweepRuns(folder);
-  const offered = controllersOf(folder).filter((name) => name === 'memory' || name === 'pids');
-  if (offered.length > 0) lend(folder, offered);
-  if (offered.includes('memory')) slots.memory ??= slot;
-  if (offered.includes('pids')) slots.pids ??= slot;
+  for (const from of lender === null ? [folder] : [lender, folder]) {
+    const offered = wanted(join(from, 'cgroup.controllers'));
+    if (offered.length > 0) lend(from, offered);
+  }
+  const held = lent(folder);
+  if (held.includes('memory')) slots.memory ??= slot;
+  if (held.includes('pids')) slots.pids ??= slot;
 }
+
+const wanted = (file: string): string[] =>
+  readFileSync(file, 'utf8')
+    .trim()
+    .split(/\s+/)
+    .filter((name) => name === 'memory' || name === 'pids');
+const lent = (folder: string): string[] => wanted(join(folder, 'cgroup.subtree_control'));
 
 const lend = (folder: string, controllers: string[]): void =>
   writeFileSync(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
@@ -262,9 +274,10 @@ export class RunCgroup {
     }
   }
 
-  /** Moves one process, before it has children: they are born where it is. */
-  join(pid: number): void {
-    for (const folder of this.#folders.keys()) writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+  /** Moves one process, before it has children: they are born where it is. The kernel may take milliseconds for it. */
+  async join(pid: number): Promise<void> {
+    const files = [...this.#folders.keys()].map((folder) => join(folder, 'cgroup.procs'));
+    await Promise.all(files.map((file) => writeFile(file, String(pid))));
   }
 
   /** Kills everything in it at once, where the kernel can. */

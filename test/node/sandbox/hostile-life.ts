@@ -215,6 +215,18 @@ export function life(test: Test<object>, sandbox: Sandbox): void {
     task.stderr.destroy();
   });
 
+  test('a mount with a zero byte is a defect of the caller: refused, nothing left waiting', async () => {
+    const marker = `zero-${process.pid}`;
+    const task = start(sandbox, ['sh', '-c', 'true', marker], {
+      mounts: [{ from: '/tmp\0', to: '/x', writable: false }],
+    });
+    task.stdout.resume();
+    task.stderr.resume();
+    const refused: unknown = await task.ended.catch((thrown: unknown) => thrown);
+    assert.is((refused as { code?: string }).code, 'SF_NO_SANDBOX');
+    assert.equal(processesWith(marker), []);
+  });
+
   test('eight tasks at once end each with its own output', async () => {
     const tasks = Array.from({ length: 8 }, (_, index) =>
       run(sandbox, ['sh', '-c', `echo ${index}; sleep 0.1; echo ${index}`]),
