@@ -1,6 +1,5 @@
 import { lchown, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { fileFailure, syncFolder, writeFileAtomic } from './atomic-file.ts';
 import { takeLock } from './lock.ts';
@@ -58,34 +57,6 @@ export interface Folder {
 export interface OpenFolderOptions {
   /** Make it where there is none (`init`, `join`). @default false: `SF_NOT_FOUND` */
   create?: boolean;
-}
-
-/** What the rules for the default folder depend on. */
-export interface FolderSurroundings {
-  env: Readonly<Record<string, string | undefined>>;
-  uid: number;
-  home: string;
-  cwd: string;
-}
-
-const surroundings = (): FolderSurroundings => ({
-  env: process.env,
-  uid: process.getuid?.() ?? -1,
-  home: homedir(),
-  cwd: process.cwd(),
-});
-
-/**
- * The data folder, absolute: what `--dir` says, else MESH_HOME, else `/var/lib/superfleet` for root, else
- * `superfleet` under XDG_DATA_HOME or `~/.local/share`.
- */
-export function resolveFolder(dir: string | null, at: FolderSurroundings = surroundings()): string {
-  const named = dir ?? at.env.MESH_HOME;
-  if (named !== undefined && named !== '') return resolve(at.cwd, named);
-  if (at.uid === 0) return '/var/lib/superfleet';
-  const xdg = at.env.XDG_DATA_HOME;
-  // The XDG specification has relative paths passed over.
-  return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(at.home, '.local', 'share'), 'superfleet');
 }
 
 export function folderPaths(root: string): FolderPaths {

@@ -12,7 +12,6 @@ import {
   handOverFolder,
   openFolder,
   readFormat,
-  resolveFolder,
   upgradeFolder,
 } from '../../node/folder.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
@@ -46,19 +45,6 @@ async function end(child: ChildProcess): Promise<void> {
   child.kill('SIGKILL');
   await gone;
 }
-
-test('the folder is what --dir says, else MESH_HOME, else the default of the user', () => {
-  const at = { env: {}, uid: 1000, home: '/home/ada', cwd: '/home/ada/work' };
-  assert.is(resolveFolder(null, at), '/home/ada/.local/share/superfleet');
-  assert.is(resolveFolder(null, { ...at, env: { XDG_DATA_HOME: '/data' } }), '/data/superfleet');
-  assert.is(
-    resolveFolder(null, { ...at, env: { XDG_DATA_HOME: 'relative' } }),
-    '/home/ada/.local/share/superfleet',
-  );
-  assert.is(resolveFolder(null, { ...at, uid: 0, env: { XDG_DATA_HOME: '/data' } }), '/var/lib/superfleet');
-  assert.is(resolveFolder(null, { ...at, uid: 0, env: { MESH_HOME: 'mesh' } }), '/home/ada/work/mesh');
-  assert.is(resolveFolder('other', { ...at, env: { MESH_HOME: '/mesh' } }), '/home/ada/work/other');
-});
 
 withPath('a new folder is 0700, has a format file and every part, and opens again', async (root) => {
   const folder = await openFolder(root, { create: true });

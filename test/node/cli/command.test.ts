@@ -7,7 +7,7 @@ import { socketPath } from '../../../node/api/socket.ts';
 import { type NodeCommand, parseNode } from '../../../node/cli/command.ts';
 import { dataFolder } from '../../../node/cli/folder.ts';
 import { fields, nodeText, painter, table, tasksText } from '../../../node/cli/render.ts';
-import { folderPaths, resolveFolder } from '../../../node/folder.ts';
+import { folderPaths } from '../../../node/folder.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 
 function commandOf(line: string): NodeCommand {
@@ -59,17 +59,14 @@ test('pause takes a duration or none', () => {
   }
 });
 
-test('the data folder is the one the daemons use: --dir, MESH_HOME, root, XDG, home', () => {
-  const env = fc.record(
-    { MESH_HOME: fc.constantFrom('', '/m', 'rel'), XDG_DATA_HOME: fc.constantFrom('', '/x', 'rel') },
-    { requiredKeys: [] },
-  );
-  fc.assert(
-    fc.property(fc.constantFrom(null, '/d', 'rel/d'), env, fc.constantFrom(0, 1000), (flag, env, uid) => {
-      const at = { env, uid, home: '/home/ann', cwd: '/w' };
-      assert.is(dataFolder({ flag, ...at }), resolveFolder(flag, at));
-    }),
-  );
+test('the data folder is what --dir says, else MESH_HOME, else the default of the user', () => {
+  const at = { flag: null, env: {}, uid: 1000, home: '/home/ada', cwd: '/home/ada/work' };
+  assert.is(dataFolder(at), '/home/ada/.local/share/superfleet');
+  assert.is(dataFolder({ ...at, env: { XDG_DATA_HOME: '/data' } }), '/data/superfleet');
+  assert.is(dataFolder({ ...at, env: { XDG_DATA_HOME: 'relative' } }), '/home/ada/.local/share/superfleet');
+  assert.is(dataFolder({ ...at, uid: 0, env: { XDG_DATA_HOME: '/data' } }), '/var/lib/superfleet');
+  assert.is(dataFolder({ ...at, uid: 0, env: { MESH_HOME: 'mesh' } }), '/home/ada/work/mesh');
+  assert.is(dataFolder({ ...at, flag: 'other', env: { MESH_HOME: '/mesh' } }), '/home/ada/work/other');
   assert.is(socketPath('/d'), folderPaths('/d').apiSocket);
   assert.ok(join(homedir(), 'x'));
 });
