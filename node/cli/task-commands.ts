@@ -93,31 +93,22 @@ async function runTask(
   if (command.repo === false) {
     made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
   } else {
-    const [{ openRepository, uncommitted }, { describeInput, sendBase }] = await Promise.all([
+    const [{ openRepository }, { submit }] = await Promise.all([
       import('../submit/repository.ts'),
-      import('../submit/send.ts'),
+      import('../submit/submit.ts'),
     ]);
     const repository = await openRepository(command.repo, surroundings(session));
-    const input = await describeInput(repository, command.ref ?? 'HEAD');
-    const dirty = await uncommitted(repository);
-    if (dirty.length > 0) {
-      const files =
-        dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
-      voice.note(`note: ${files} not sent; the task runs on ${input.base.slice(0, 12)} (${cell(input.ref)})`);
-    }
-    const send = (full: boolean): Promise<RepositoryBundle | null> =>
-      sendBase(client, repository, input.base, { full, env: terminal.env, signal: terminal.signal });
-    const submit = (bundle: RepositoryBundle | null): Promise<TaskObject> =>
-      client.post<TaskObject>('/v1/tasks', { spec: { ...spec, repository: input }, bundle });
-    const bundle = await send(false);
-    try {
-      made = await submit(bundle);
-    } catch (thrown) {
-      // The chain of bundles that leads here has grown too long, or is gone: one that rests on nothing starts it anew.
-      const whole = bundle !== null && bundle.prerequisites.length === 0;
-      if (asSuperfleetError(thrown).code !== 'SF_REPOSITORY' || whole) throw thrown;
-      made = await submit(await send(true));
-    }
+    made = await submit(repository, command.ref ?? 'HEAD', spec, {
+      client,
+      env: terminal.env,
+      signal: terminal.signal,
+      onInput: ({ base, ref }, dirty) => {
+        if (dirty.length === 0) return;
+        const files =
+          dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
+        voice.note(`note: ${files} not sent; the task runs on ${base.slice(0, 12)} (${cell(ref)})`);
+      },
+    });
   }
   return finish(command, session, client, made);
 }

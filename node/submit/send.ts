@@ -5,6 +5,7 @@ import { blobBytesMax } from '../../protocol/limits.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import type { RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
+import { mark } from '../timing.ts';
 import { GitFailed, gitIn } from './git.ts';
 import { type Repository, resolveRef } from './repository.ts';
 import { bareBeside, TemporaryFolder } from './temporary.ts';
@@ -26,24 +27,27 @@ export interface MadeBundle {
 
 /** What a task says about its repository: where it stands and which it is. */
 export async function describeInput(repository: Repository, ref: string): Promise<RepositoryInput> {
-  const base = await resolveRef(repository, ref);
+  return inputAt(repository, ref, await resolveRef(repository, ref));
+}
+
+/** As `describeInput`, for a `ref` that was found to be `base`. */
+export async function inputAt(repository: Repository, ref: string, base: string): Promise<RepositoryInput> {
   const roots = await repository.git(['rev-list', '--max-parents=0', base]);
   return { id: roots.split('\n')[0] ?? '', name: repository.name, ref, base };
 }
 
 /**
- * Writes a bundle of `base` and what `known` commits do not reach, into `folder`. With nothing known that `base` rests
- * on, it is whole. The ref inside is `refs/heads/base`. The repository itself is only read.
+ * Writes a bundle of `base` and what `prerequisites` do not reach, into `folder`; without any it is whole. The ref
+ * inside is `refs/heads/base`. The repository itself is only read.
  */
 export async function makeBundle(
   repository: Repository,
   base: string,
-  known: string[],
+  prerequisites: string[],
   folder: string,
   env: Record<string, string | undefined>,
   signal?: AbortSignal,
 ): Promise<MadeBundle> {
-  const prerequisites = await newestOf(repository, known);
   const beside = join(folder, 'beside.git');
   const path = join(folder, 'base.bundle');
   bareBeside(beside, repository, base);
@@ -104,11 +108,44 @@ export async function* bundleBytes(made: MadeBundle): AsyncGenerator<Uint8Array>
   yield* createReadStream(made.path, { start: made.packOffset, highWaterMark: 1024 * 1024 });
 }
 
-/** Those known commits that no other known one reaches: all the bundle has to rest on. */
-async function newestOf(repository: Repository, known: string[]): Promise<string[]> {
-  if (known.length < 2) return known;
-  const found = (await repository.git(['merge-base', '--independent', ...known])).trim().split('\n');
-  return found.length > prerequisitesMax ? [] : found;
+/** A recent commit and what it was made on. */
+interface Recent {
+  commit: string;
+  parents: string[];
+}
+
+/** The newest commits that `base` is made of, itself first. */
+async function recentCommits(repository: Repository, base: string): Promise<Recent[]> {
+  const text = await repository.git(['rev-list', '--parents', `--max-count=${candidatesMax}`, base]);
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [commit = '', ...parents] = line.split(' ');
+      return { commit, parents };
+    });
+}
+
+/**
+ * Those commits the mesh holds that no other held one reaches: all the bundle has to rest on. Told from the recent ones
+ * alone; what is reached by older ones only is named besides, which costs nothing.
+ */
+function newestHeld(recent: Recent[], held: ReadonlySet<unknown>): string[] {
+  const parentsOf = new Map(recent.map(({ commit, parents }) => [commit, parents]));
+  const reached = new Set<string>();
+  for (const { commit } of recent) {
+    if (!held.has(commit) || reached.has(commit)) continue;
+    const waiting = [...(parentsOf.get(commit) ?? [])];
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      if (reached.has(next)) continue;
+      reached.add(next);
+      waiting.push(...(parentsOf.get(next) ?? []));
+    }
+  }
+  const newest = recent
+    .map(({ commit }) => commit)
+    .filter((commit) => held.has(commit) && !reached.has(commit));
+  return newest.length > prerequisitesMax ? [] : newest;
 }
 
 /** Sends what the mesh lacks of `base`, and says how it got there; null: it has it already. */
@@ -126,16 +163,18 @@ export async function sendBase(
   const { env, signal } = options;
   let known: string[] = [];
   if (!options.full) {
-    const recent = await repository.git(['rev-list', `--max-count=${candidatesMax}`, base]);
-    const commits = recent.trim().split('\n');
+    const recent = await recentCommits(repository, base);
+    const commits = recent.map(({ commit }) => commit);
     const answer = await client.post<{ commits?: unknown }>('/v1/repositories/known', { commits });
-    const held = new Set(Array.isArray(answer.commits) ? answer.commits : []);
-    known = commits.filter((commit) => held.has(commit));
-    if (known.includes(base)) return null;
+    const held = new Set<unknown>(Array.isArray(answer.commits) ? answer.commits : []);
+    if (held.has(base)) return null;
+    known = newestHeld(recent, held);
   }
   using folder = new TemporaryFolder();
   const made = await makeBundle(repository, base, known, folder.path, env, signal);
   options.onBytes?.(made.bytes);
+  mark('', 'submit.bundled');
   const sent = await client.upload<ResultBlob>('POST', '/v1/blobs', bundleBytes(made), signal);
+  mark('', 'submit.uploaded');
   return { commit: base, bundle: sent.blob, prerequisites: made.prerequisites };
 }
