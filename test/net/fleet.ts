@@ -155,6 +155,15 @@ export class Fleet extends Mesh {
     }
   }
 
+  /** Asks until the answer is yes: for what no entry tells of. */
+  async untilAsked(ask: () => Promise<boolean>, what: string): Promise<void> {
+    const deadline = performance.now() + PATIENCE_MS;
+    while (!(await ask())) {
+      if (performance.now() > deadline) throw new Error(`expected: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
   /** Index of the next entry to come, as far as this process has heard. */
   get next(): number {
     return (this.entries.at(-1)?.index ?? -1) + 1;

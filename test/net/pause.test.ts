@@ -1,0 +1,116 @@
+// limit: 120 s
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { childless, descendants, Fleet, freePort, gone, processes } from './fleet.ts';
+
+/** Contract: a pause stops all within this. */
+const STOPPED_MS = 1_000;
+const ARGS = ['--port', String(await freePort())];
+
+const fleet = await Fleet.start({
+  hub: { slots: 2 },
+  hubArgs: ARGS,
+  members: { m1: { slots: 3 }, m2: { slots: 3 } },
+});
+test.after(() => fleet.close());
+
+const state = async (node: string): Promise<string> =>
+  (await fleet.client.get<{ state: string }>(`/v1/nodes/${node}`)).state;
+
+test('pause stops everything on all machines within 1 s, survives a restart of the founder, and resume goes on (promise 15)', async () => {
+  const mark = 'mark-paused';
+  const tasks = await Promise.all(
+    Array.from({ length: 8 }, () => fleet.submit(['sh', '-c', `sleep 600; : ${mark}`])),
+  );
+  for (const task of tasks) await fleet.about(task, 'attempt.started');
+  assert.ok(processes((text) => text.includes(mark)).length >= 8, '8 attempts run');
+  const from = fleet.next;
+  const began = performance.now();
+  await fleet.client.post('/v1/mesh/pause');
+  await gone(mark);
+  const ms = performance.now() - began;
+  console.log(`mesh paused: 8 attempts on 3 machines gone after ${Math.round(ms)} ms`);
+  assert.ok(ms < STOPPED_MS, `everything stopped after ${ms} ms`);
+  for (const task of tasks) {
+    const ended = await fleet.about(task, 'attempt.ended', from);
+    assert.is(ended.body.fault, 'person', 'it costs the task nothing');
+  }
+  await fleet.hubDaemon!.end('SIGKILL');
+  await fleet.up(ARGS);
+  const status = await fleet.json<{ paused: boolean }>(['status']);
+  assert.is(status.paused, true);
+  const why = await fleet.hub(['task', 'why', tasks[0]!]);
+  assert.match(why.stdout, /the mesh is paused/);
+  await Promise.all(
+    ['m1', 'm2'].map((node) =>
+      fleet.untilAsked(async () => (await state(node)) === 'paused', `${node} is back`),
+    ),
+  );
+  assert.equal(
+    processes((text) => text.includes(mark)),
+    [],
+    'nothing runs while it is paused',
+  );
+  const resumed = fleet.next;
+  await fleet.json(['resume']);
+  for (const task of tasks) await fleet.about(task, 'attempt.started', resumed);
+  const stopping = performance.now();
+  for (const task of tasks) await fleet.client.post(`/v1/tasks/${task}/stop`);
+  await gone(mark);
+  assert.ok(performance.now() - stopping < STOPPED_MS, 'a cancel stops a task as fast');
+  for (const task of tasks) assert.is((await fleet.ended(task)).state, 'cancelled');
+});
+
+test('the owner’s pause stops a machine at once while the founder is frozen, and nothing of the task is left (promise 15)', async () => {
+  const task = await fleet.submit(['sh', '-c', 'sleep 1.5; touch done'], { on: 'm1' });
+  await fleet.about(task, 'attempt.started');
+  const { pid } = fleet.daemon('m1');
+  assert.ok(descendants(pid).length > 0);
+  const founder = fleet.hubDaemon!.child;
+  founder.kill('SIGSTOP');
+  try {
+    const began = performance.now();
+    const paused = await fleet.node('m1', ['pause', '--json']);
+    assert.is(paused.code, 0, paused.stderr);
+    assert.is(JSON.parse(paused.stdout).state, 'paused');
+    assert.equal(descendants(pid), [], 'nothing of it is left when the command returns');
+    console.log(
+      `owner paused, founder frozen: stopped after ${Math.round(performance.now() - began)} ms, the command itself included`,
+    );
+  } finally {
+    founder.kill('SIGCONT');
+  }
+  const end = await fleet.about(task, 'attempt.ended');
+  assert.is(end.body.fault, 'person');
+  assert.is(await state('m1'), 'paused');
+  const why = await fleet.hub(['task', 'why', task]);
+  assert.match(why.stdout, /m1\s+is paused by its owner/);
+  // The owner's word outlives the process.
+  await fleet.daemon('m1').end('SIGKILL');
+  fleet.members.set('m1', await fleet.startMember('m1'));
+  await fleet.untilAsked(async () => (await state('m1')) === 'paused', 'm1 is back, and paused');
+  const resumed = await fleet.node('m1', ['resume']);
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.is((await fleet.ended(task)).state, 'delivered');
+});
+
+test('a pause for a time ends by itself', async () => {
+  const paused = await fleet.node('m2', ['pause', '1s']);
+  assert.is(paused.code, 0, paused.stderr);
+  const task = await fleet.submit(['true'], { on: 'm2' });
+  assert.is((await fleet.ended(task)).executor!.name, 'm2');
+});
+
+test('the owner of the founder’s machine pauses it like any other: the mesh goes on', async () => {
+  const task = await fleet.submit(['sleep', '1'], { on: 'hub' });
+  await fleet.about(task, 'attempt.started');
+  const paused = await fleet.client.post<{ state: string }>('/v1/node/pause', { ms: null });
+  assert.is(paused.state, 'paused');
+  await childless(fleet.hubDaemon!.pid, STOPPED_MS);
+  const other = await fleet.submit(['true']);
+  assert.is.not((await fleet.ended(other)).executor!.name, 'hub');
+  await fleet.client.post('/v1/node/resume');
+  assert.is((await fleet.ended(task)).state, 'delivered');
+});
+
+test.run();
