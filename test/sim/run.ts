@@ -37,9 +37,9 @@ export interface Report {
 }
 
 /** More than any run needs; a run that reaches it goes round in circles. */
-const eventsMax = 2_000_000;
-/** Virtual ms after the last fault in which all must have come to rest. */
-const restMaxMs = 1_800_000;
+const eventsMax = 4_000_000;
+/** Virtual ms after the last fault in which all must have come to rest: hours, where a forger is the only worker. */
+const restMaxMs = 10_000_000;
 
 /** The command that runs it again. */
 export const replayCommand = (seed: number): string => `npm run sim -- --seed ${seed}`;

@@ -303,6 +303,9 @@ export class World {
             this.#silentSince.get(member) ?? now,
             this.#given.get(key) ?? now,
             machine.disturbedAt,
+            // Between two looks it may have been well for a moment, and heard.
+            this.members.get(member)?.machine.disturbedAt ?? 0,
+            this.links.get(member)?.disturbedAt ?? 0,
           );
           if (end !== null || now - since <= leaseMs + leaseSlackMs) continue;
           throw new Violation(
