@@ -171,8 +171,8 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
       },
     });
     settle(ctx, task);
-  } else if (verification !== null || spec.checks.length === 0) {
-    // Checks that the result itself changed prove nothing, whoever ran them; nor do none.
+  } else if (verification !== null || spec.checks.length === 0 || spec.repository === null) {
+    // Checks that the result itself changed prove nothing, whoever ran them; nor do none, nor those of an empty workspace.
     if (!spec.requireVerified) deliver(ctx, task, unprovable(task));
   } else if (
     openAttempt(task, 'verify') === null &&
@@ -188,6 +188,8 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
 /** Why no verification can make this result verified; null: one could. */
 export function unprovable(task: TaskRecord): string | null {
   if (task.spec.checks.length === 0) return 'unverified: the task has no checks';
+  if (task.spec.repository === null)
+    return 'unverified: without a repository no other machine can see the result';
   const changed = task.accepted?.checksChanged ?? [];
   if (changed.length === 0) return null;
   return `unverified: the result changes the files that check it: ${changed.slice(0, 8).join(', ')}`;

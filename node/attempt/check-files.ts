@@ -4,8 +4,9 @@ import { glob } from './glob.ts';
 
 /**
  * Which changed paths are check files, from the task and the list of changes alone, so that executor and verifier
- * find the same. A check line's words are its check files: `sh test.sh`, `node --test test/`. A line that only looks
- * (`grep -q done NOTES`, `test -s out.txt`) carries its whole rule itself, and what it looks at is the task's product.
+ * find the same. A check file is one that a check line names and whose path says that it checks: `sh test.sh`,
+ * `node --test test/`. What a line runs or looks at otherwise (`node app.js | grep -q done`, `test -s out.txt`) is the
+ * task's product; the submitter's globs add what has another name.
  */
 export interface CheckFiles {
   /** Paths to put back as the base has them. */
@@ -44,8 +45,9 @@ const PREFIX = new Set([
   'timeout',
 ]);
 const SHELLS = new Set(['sh', 'bash', 'dash', 'zsh', 'ksh']);
-/** A folder named in a check line is one of tests where its name says so; `src` is what is tested. */
-const TEST_FOLDER = /(^|[._-])(tests?|specs?|checks?|e2e|t)($|[._-])/i;
+/** A path says that it checks where one of its names has such a word in it; `src` is what is checked. */
+const CHECKING = /(^|[ ._-])(tests?|specs?|checks?|verify|e2e|t)($|[ ._-])/i;
+const saysItChecks = (path: string): boolean => path.split('/').some((name) => CHECKING.test(name));
 /** Check lines inside check lines (`sh -c "…"`). */
 const nestingMax = 4;
 
@@ -55,7 +57,7 @@ export function checkFilesIn(
   changes: readonly Change[],
 ): CheckFiles {
   const named = new Set(checks.flatMap((line) => pathsNamedBy(line)));
-  const folders = [...named].filter((path) => TEST_FOLDER.test(path.slice(path.lastIndexOf('/') + 1)));
+  const folders = [...named].filter((path) => CHECKING.test(path.slice(path.lastIndexOf('/') + 1)));
   const patterns = globs.map(glob);
   const found: CheckFiles = { restore: [], remove: [], changed: [] };
   for (const change of changes) {
@@ -66,7 +68,7 @@ export function checkFilesIn(
       patterns.some(
         (pattern) => pattern.matches(path) || pattern.matches(firstFolderOf(path, pattern.pattern)),
       );
-    const asFile = named.has(path) && change.status !== 'A';
+    const asFile = named.has(path) && saysItChecks(path) && change.status !== 'A';
     if (!within && !asFile) continue;
     (change.status === 'A' ? found.remove : found.restore).push(change.path);
     found.changed.push(printable(path).slice(0, changedNameLengthMax));

@@ -88,7 +88,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       report,
       blobs,
       logger,
-      measure: (overrides) => measureCapacity({ dir, report, ...overrides }),
+      measure: (overrides) => measureCapacity({ dir, report, sandbox, ...overrides }),
       configure: async (change) => {
         machine.config = await writeConfig(folder.paths.config, { ...machine.config, ...change });
       },

@@ -25,9 +25,10 @@ const restored: [line: string, path: string][] = [
   ['python3 -m pytest "my tests/a.py"', 'my tests/a.py'],
   ["sh -c 'node check.js'", 'check.js'],
   ['pytest tests/test_a.py::test_one', 'tests/test_a.py'],
-  ['jest --config=jest.config.js', 'jest.config.js'],
-  ['cat input.txt | sh runner.sh', 'input.txt'],
-  ['sh ./a.sh >out.txt', 'a.sh'],
+  ['jest --config=tests/jest.config.js', 'tests/jest.config.js'],
+  ['cat spec/input.txt | sh runner.sh', 'spec/input.txt'],
+  ['sh ./a.test.sh >out.txt', 'a.test.sh'],
+  ['make -f run-tests.mk', 'run-tests.mk'],
   ['sh <check.sh', 'check.sh'],
   ['X=1 env sh check.sh', 'check.sh'],
   ['test "$(sh check.sh)" = ok', 'check.sh'],
@@ -41,6 +42,9 @@ for (const [line, path] of restored) {
 
 const product: [line: string, path: string][] = [
   ['grep -q done NOTES', 'NOTES'],
+  ['node app.js | grep -q done', 'app.js'],
+  ['sh greet.sh mesh | grep -q Hello', 'greet.sh'],
+  ['sh -c "sh greet.sh"', 'greet.sh'],
   ['test -s out.txt', 'out.txt'],
   ['test "$(cat VERSION)" = 2', 'VERSION'],
   ['cat a.txt | grep -q x && [ -f b.txt ]', 'a.txt'],
