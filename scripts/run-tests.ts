@@ -64,7 +64,8 @@ async function runFile(file: string): Promise<void> {
   }, limit * 1000);
   const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
   clearTimeout(watchdog);
-  const leftBehind = !hung && groupLives(child.pid);
+  const left = hung ? [] : await leftOf(child.pid);
+  const leftBehind = left.length > 0;
   if (leftBehind) killGroup(child.pid);
 
   const number = (label: string): number => Number(new RegExp(`${label}:\\s+(\\d+)`).exec(text)?.[1] ?? 0);
@@ -74,7 +75,7 @@ async function runFile(file: string): Promise<void> {
   totals.skipped += number('Skipped');
   const complaints = [
     hung && `hung: ended after ${limit} s`,
-    leftBehind && 'left processes behind',
+    leftBehind && `left processes behind: ${left.join(', ')}`,
     total === 0 && number('Skipped') === 0 && 'ran no test',
     total > passed && `${total - passed} failed`,
     !hung && code !== 0 && total === passed && `exit ${code}`,
@@ -95,12 +96,27 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-function groupLives(pid: number | undefined): boolean {
-  if (pid === undefined) return false;
-  try {
-    process.kill(-pid, 0);
-    return true;
-  } catch {
-    return false;
+/** Processes of a group that still run; those that ended and are not yet collected by their parent do not. */
+function groupMembers(pgid: number): number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      // `pid (name) state parent group …`; the name may hold anything.
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return Number(group) === pgid && state !== 'Z' && state !== 'X' ? [Number(name)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** What is left of a group once what was ended has had a moment to be gone. */
+async function leftOf(pid: number | undefined): Promise<number[]> {
+  if (pid === undefined) return [];
+  for (let look = 0; look < 40; look++) {
+    if (groupMembers(pid).length === 0) return [];
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  return groupMembers(pid);
 }
