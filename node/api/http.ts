@@ -9,6 +9,8 @@ import { requestBytesMax } from '../../protocol/limits.ts';
 export const followersMax = 64;
 /** How long a request that does not stream may take. */
 export const answerMs = 60_000;
+/** What still comes of a body that is refused is thrown away for so long: a large blob over a local socket. */
+const restMs = 10_000;
 
 /** What travels beside a request: who asks, where something other than the socket's user does. */
 export interface ApiEnv {
@@ -121,12 +123,30 @@ export async function boundedBody(context: Context, bytesMax: number): Promise<U
   return Buffer.concat(chunks);
 }
 
-/** The body as it comes. */
+/**
+ * The body as it comes. Whoever stops reading it, to refuse it, does so when the rest has come and was thrown away, as
+ * far as that takes no more than `restMs`: a client whose writes break does not get to read why.
+ */
 export async function* bodyOf(context: Context): AsyncIterable<Uint8Array> {
-  const body = context.req.raw.body;
+  const body = context.req.raw.body as ReadableStream<Uint8Array> | null;
   if (body === null) return;
-  for await (const chunk of body as ReadableStream<Uint8Array>) yield chunk;
+  const reader = body.getReader();
+  let done = false;
+  try {
+    for (;;) {
+      const next = await reader.read();
+      done = next.done;
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    const deadline = performance.now() + restMs;
+    while (!done && performance.now() < deadline) done = (await reader.read().catch(() => ENDED)).done;
+    reader.releaseLock();
+  }
 }
+
+const ENDED = { done: true };
 
 /** The promise's value, or `SF_TIMEOUT` when it takes longer than a person waits. */
 export async function inTime<T>(promise: Promise<T>, ms: number = answerMs): Promise<T> {
