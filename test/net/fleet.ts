@@ -9,7 +9,7 @@ import type { TaskDetail } from '../../node/api/objects.ts';
 import type { ConfigInput } from '../../node/config.ts';
 import { sweepCgroups } from '../../node/sandbox/limits/cgroup.ts';
 import type { TaskSpecInput } from '../../protocol/task.ts';
-import { type Daemon, Mesh } from './mesh.ts';
+import { type Daemon, greeter, Mesh } from './mesh.ts';
 
 /** An entry of the log, and when this process heard of it (monotonic ms): never before it was durable. */
 export interface Heard {
@@ -31,6 +31,7 @@ export class Fleet extends Mesh {
   readonly #waiting = new Set<() => void>();
   readonly #ending = new AbortController();
   #following: Promise<void> = Promise.resolve();
+  #repository: Promise<NonNullable<TaskSpecInput['repository']>> | null = null;
   hubDaemon: Daemon | null = null;
   readonly members = new Map<string, Daemon>();
 
@@ -96,10 +97,23 @@ export class Fleet extends Mesh {
   }
 
   // ── tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
-  /** Submits a command in an empty workspace; answers its id. */
+  /** Submits a command, in an empty workspace where no repository is named; answers its id. */
   async submit(argv: string[], spec: Partial<TaskSpecInput> = {}): Promise<string> {
     const body = { spec: { kind: 'command', argv, ...spec }, bundle: null };
     return (await this.client.post<{ id: string }>('/v1/tasks', body)).id;
+  }
+
+  /** A repository that the mesh holds, for tasks whose result others can verify; sent on first use. */
+  repository(): Promise<NonNullable<TaskSpecInput['repository']>> {
+    this.#repository ??= (async () => {
+      const cwd = await greeter(join(this.home, 'greeter'));
+      const { id } = await this.json<{ id: string }>(['task', 'run', '--', 'true'], { cwd });
+      await this.ended(id);
+      const { repository } = (await this.describe(id)).spec;
+      assert.ok(repository);
+      return repository;
+    })();
+    return this.#repository;
   }
 
   describe(task: string): Promise<TaskDetail> {

@@ -46,10 +46,11 @@ async function assertVerifies(): Promise<void> {
 
 test('the founder killed: what runs goes on on its member, what waits waits, what is verified is verified (promises 2, 10, 16)', async () => {
   const mark = 'mark-runs-on';
+  const repository = await fleet.repository();
   const running = await fleet.submit(['sh', '-c', `sleep 7; : ${mark}`], { on: 'm1' });
   await fleet.about(running, 'attempt.started');
   const queued = await fleet.submit(['true'], { on: 'm1' });
-  const verified = await fleet.submit(['true'], { on: 'm2', checks: ['sleep 1.5'] });
+  const verified = await fleet.submit(['true'], { on: 'm2', repository, checks: ['sleep 1.5'] });
   const executed = await fleet.about(verified, 'task.executed');
   await fleet.about(verified, 'attempt.started', executed.index);
   const before = processes((text) => text.includes(mark)).map(({ pid }) => pid);
@@ -76,6 +77,7 @@ test('the founder killed: what runs goes on on its member, what waits waits, wha
 
 test('the founder killed again and again at any moment: every acknowledged task is delivered exactly once (promises 1, 2, 10, 16)', async () => {
   const acknowledged = new Set<string>();
+  const repository = await fleet.repository();
   let submitting = true;
   const open = (): number => [...acknowledged].filter((task) => count(task, 'task.converged') === 0).length;
   const submitter = (async () => {
@@ -84,7 +86,7 @@ test('the founder killed again and again at any moment: every acknowledged task 
         await fleet.until(() => (open() < OPEN_MAX || !submitting ? true : undefined), 'room');
       // A submission the founder died over may or may not be in the log: nobody was told that it is.
       const argv = ['sh', '-c', `sleep 0.0${n % 10}`];
-      await fleet.submit(argv, { checks: n % 2 === 0 ? ['true'] : [] }).then(
+      await fleet.submit(argv, n % 2 === 0 ? { repository, checks: ['true'] } : {}).then(
         (task) => acknowledged.add(task),
         () => new Promise((resolve) => setTimeout(resolve, 20)),
       );

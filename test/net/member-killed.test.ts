@@ -39,7 +39,10 @@ const finished = (task: string): number =>
 
 test('a member killed in mid-task: its task runs on another within 3 s and is delivered once (promise 10)', async () => {
   const mark = 'mark-killed-in-mid-task';
-  const task = await fleet.submit(['sh', '-c', `sleep 2; : ${mark}`], { checks: ['true'] });
+  const task = await fleet.submit(['sh', '-c', `sleep 2; : ${mark}`], {
+    repository: await fleet.repository(),
+    checks: ['true'],
+  });
   const first = await executorOf(task);
   await fleet.about(task, 'attempt.started');
   const from = fleet.next;
@@ -94,7 +97,10 @@ test('a member killed while its result is fetched: another gives the one result,
 
 test('a member killed while it verifies: another verifies, the work is not done again (promise 13)', async () => {
   const mark = 'mark-killed-in-verifying';
-  const task = await fleet.submit(['true'], { checks: [`sleep 1; : ${mark}`] });
+  const task = await fleet.submit(['true'], {
+    repository: await fleet.repository(),
+    checks: [`sleep 1; : ${mark}`],
+  });
   const executed = await fleet.about(task, 'task.executed');
   await fleet.about(task, 'attempt.started', executed.index);
   const first = (await fleet.describe(task)).verifier!.name!;

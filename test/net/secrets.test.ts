@@ -91,6 +91,7 @@ test('a task whose secret is not set waits, and says so', async () => {
   task = await fleet.submit(['sh', '-c', command], {
     on: 'm1',
     secrets: ['TOKEN'],
+    repository: await fleet.repository(),
     checks: ['test -z "$TOKEN" && ! env | grep -q TOKEN'],
   });
   const { items } = await fleet.json<{ items: object[] }>(['task', 'list', '--state', 'queued']);
@@ -146,7 +147,7 @@ test('no answer of any command holds it', async () => {
       }),
     ),
   );
-  const refused = await fleet.hub(['secret', 'set', 'OTHER'], { input: CANARY.repeat(400) });
+  const refused = await fleet.hub(['secret', 'set', 'OTHER'], { input: CANARY.repeat(4_000) });
   assert.is(refused.code, 2, 'one that is too large is refused');
   assert.not(holds(refused.stdout) || holds(refused.stderr), 'and not repeated');
 });
