@@ -43,6 +43,8 @@ export class FounderDriver {
     number,
     { resolve: (value: unknown) => void; reject: (error: Error) => void }
   >();
+  /** Sessions whose last words are on their way. */
+  readonly #closing = new Map<string, Promise<unknown>>();
   readonly #ticking: NodeJS.Timeout;
   #requestId = 0;
   #stopped = false;
@@ -158,6 +160,13 @@ export class FounderDriver {
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
+  /** Its connections go when its goodbye is out, which takes no longer than a session gives it. */
+  #drop(peer: string): void {
+    const closing = this.#closing.get(peer);
+    if (closing === undefined) this.#options.drop([peer]);
+    else void closing.then(() => this.#options.drop([peer]));
+  }
+
   #release(): void {
     for (const effect of this.#gate.release()) this.#perform(effect);
   }
@@ -171,7 +180,12 @@ export class FounderDriver {
       }
       case 'close': {
         const session = this.#sessions.get(effect.peer);
-        if (session?.id === effect.session) session.close(effect.code, effect.message);
+        if (session?.id !== effect.session) return;
+        session.close(effect.code, effect.message);
+        this.#closing.set(effect.peer, session.closed);
+        void session.closed.then(() => {
+          if (this.#closing.get(effect.peer) === session.closed) this.#closing.delete(effect.peer);
+        });
         return;
       }
       case 'answer': {
@@ -192,7 +206,7 @@ export class FounderDriver {
         });
         return;
       case 'membership':
-        this.#options.drop(effect.removed);
+        for (const peer of effect.removed) this.#drop(peer);
         this.#options.roster().then(
           ({ version, blob }) => this.step({ type: 'roster', version, blob }),
           (error: unknown) => this.#fail(error),

@@ -16,6 +16,9 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 /** Bytes of a Unix socket's path the kernel takes (`sun_path` is 108 with its zero). */
 export const socketPathBytesMax = 107;
 
+/** Answers that are on their way when the socket closes, the one to `leave` among them, get out within this. */
+const lastAnswersMs = 250;
+
 /** Folder of what lives only while the process does: the socket and its process's mark. Mode 0700. */
 export const runFolder = (dir: string): string => join(dir, 'run');
 export const socketPath = (dir: string): string => join(runFolder(dir), 'api.sock');
@@ -168,8 +171,12 @@ export async function listenOn(server: Server, dir: string): Promise<ApiSocket> 
     path,
     close: async () => {
       await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
+        const cut = setTimeout(() => server.closeAllConnections(), lastAnswersMs);
+        server.close(() => {
+          clearTimeout(cut);
+          resolve();
+        });
+        server.closeIdleConnections();
       });
       reachable.release();
       rmSync(path, { force: true });

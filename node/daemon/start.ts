@@ -1,6 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { collectBytes } from '../../protocol/bytes.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { rosterBytesMax } from '../../protocol/roster.ts';
 import { createMemberApp } from '../api/app.ts';
 import type { MemberPort } from '../api/port.ts';
 import { serveApi } from '../api/server.ts';
@@ -11,7 +13,7 @@ import type { FolderPaths } from '../folder.ts';
 import { fetchBlobs } from '../network/blob-client.ts';
 import { serveBlobs } from '../network/blob-server.ts';
 import { createHost, type Host } from '../network/host.ts';
-import { type Link, startLink } from '../network/link.ts';
+import { type Link, type LinkState, startLink } from '../network/link.ts';
 import { Registry } from '../network/registry.ts';
 import { serveTails } from '../network/tail-server.ts';
 import { libp2pKey } from './identity.ts';
@@ -95,9 +97,10 @@ export async function runMember(
     fetch,
     takeRoster: async (blob) => {
       await fetch([blob], AbortSignal.timeout(60_000));
-      const parts: Uint8Array[] = [];
-      for await (const part of blobs.read(blob)) parts.push(part);
-      const version = await membership.takeRoster(Buffer.concat(parts));
+      const tooLarge = () => new SuperfleetError('SF_NOT_PROVED', 'a roster of this size is none');
+      const version = await membership.takeRoster(
+        await collectBytes(blobs.read(blob), rosterBytesMax, tooLarge),
+      );
       await blobs.delete(blob);
       return version;
     },
@@ -110,7 +113,8 @@ export async function runMember(
   await serveTails(registry, service.tails);
 
   let leaving = false;
-  let told: ((code: string) => void) | null = null;
+  /** While this machine leaves: hears that the founder answers, or that this is no member any more. */
+  let told: ((state: LinkState) => void) | null = null;
   const link: Link = startLink({
     host,
     founder,
@@ -119,7 +123,8 @@ export async function runMember(
     onState: (state) => {
       if (state.state === 'online') logger.info('the founder answers');
       if (state.state === 'waiting') logger.warn({ code: state.code }, `no founder: ${state.message}`);
-      if (state.state === 'waiting' || state.state === 'refused') told?.(state.code);
+      const gone = 'code' in state && (state.code === 'SF_REFUSED' || state.code === 'SF_REVOKED');
+      if (state.state === 'online' || gone) told?.(state);
       if (state.state === 'refused' && !leaving) {
         lifetime.end(
           new SuperfleetError(state.code === 'SF_VERSION' ? 'SF_VERSION' : 'SF_REVOKED', state.message),
@@ -136,8 +141,11 @@ export async function runMember(
       leaving = true;
       await service.driver.owner('pause');
       const heard = new Promise<boolean>((resolve) => {
-        // Any other code is a connection that broke: the founder may not have heard it.
-        told = (code) => resolve(code === 'SF_REFUSED' || code === 'SF_REVOKED');
+        told = (state) => {
+          // A connection that broke leaves open whether the founder heard it: the next one tells.
+          if (state.state === 'online') service.driver.leave();
+          else resolve(true);
+        };
         setTimeout(() => resolve(false), LEAVE_MS).unref();
       });
       if (!service.online || !service.driver.leave() || !(await heard)) {
