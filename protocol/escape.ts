@@ -46,6 +46,13 @@ export class ControlEscaper {
   }
 }
 
+/** A stream of output as text that is safe for a terminal: a stage for `pipe`. */
+export async function* escapeControls(source: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const escaper = new ControlEscaper();
+  for await (const piece of source) yield escaper.push(piece);
+  yield escaper.end();
+}
+
 function escapeWhole(bytes: Uint8Array): string {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (isUtf8(buffer)) return escapeText(buffer.toString());

@@ -11,6 +11,7 @@ import type { Host } from '../../node/network/host.ts';
 import type { JoinServer } from '../../node/network/join-server.ts';
 import type { TailSources } from '../../node/network/tail-source.ts';
 import { encodeReceiptFile } from '../../protocol/bundle.ts';
+import { collectBytes } from '../../protocol/bytes.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { encodeInvite, newInviteSecret, secretHash } from '../../protocol/invite.ts';
 import { envelopeBytesMax } from '../../protocol/limits.ts';
@@ -206,15 +207,8 @@ export class FounderPort implements HubPort {
   }
 
   async #small(blob: string): Promise<Uint8Array> {
-    const parts: Uint8Array[] = [];
-    let bytes = 0;
-    for await (const part of this.#parts.blobs.read(blob)) {
-      bytes += part.byteLength;
-      if (bytes > envelopeBytesMax)
-        throw new SuperfleetError('SF_NOT_PROVED', 'a receipt of this size is none');
-      parts.push(part);
-    }
-    return Buffer.concat(parts);
+    const tooLarge = () => new SuperfleetError('SF_NOT_PROVED', 'a receipt of this size is none');
+    return collectBytes(this.#parts.blobs.read(blob), envelopeBytesMax, tooLarge);
   }
 }
 

@@ -2,6 +2,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { userInfo } from 'node:os';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { collectBytes } from '../../protocol/bytes.ts';
 import { isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import { reachablePath, socketPath } from './socket.ts';
 
@@ -217,18 +218,10 @@ export function osUser(): string {
 }
 
 async function wholeBody(response: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  try {
-    for await (const chunk of response) {
-      bytes += (chunk as Buffer).length;
-      if (bytes > documentBytesMax) throw new SuperfleetError('SF_INTERNAL', 'the answer has no end');
-      chunks.push(chunk as Buffer);
-    }
-  } catch (cause) {
+  const endless = () => new SuperfleetError('SF_INTERNAL', 'the answer has no end');
+  return collectBytes(response, documentBytesMax, endless).catch((cause: unknown) => {
     throw cutOff(cause, undefined);
-  }
-  return Buffer.concat(chunks);
+  });
 }
 
 async function errorOf(response: IncomingMessage): Promise<SuperfleetError> {

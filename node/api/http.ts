@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { z } from 'zod';
 import type { Actor } from '../../ledger/events.ts';
+import { collectBytes } from '../../protocol/bytes.ts';
 import { asSuperfleetError, ERROR_CODES, SuperfleetError } from '../../protocol/errors.ts';
 import { requestBytesMax } from '../../protocol/limits.ts';
 
@@ -108,19 +109,12 @@ export function parsed<T extends z.ZodType>(schema: T, value: unknown): z.output
 
 /** The whole body, never more than `bytesMax`. */
 export async function boundedBody(context: Context, bytesMax: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of bodyOf(context)) {
-    bytes += chunk.byteLength;
-    if (bytes > bytesMax) {
-      throw new SuperfleetError('SF_USAGE', 'the body is too large', {
-        expected: `at most ${bytesMax} bytes`,
-        got: `more than ${bytesMax} bytes`,
-      });
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+  return collectBytes(bodyOf(context), bytesMax, () => {
+    return new SuperfleetError('SF_USAGE', 'the body is too large', {
+      expected: `at most ${bytesMax} bytes`,
+      got: `more than ${bytesMax} bytes`,
+    });
+  });
 }
 
 /**

@@ -1,7 +1,6 @@
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import { ControlEscaper } from '../../protocol/escape.ts';
 import type { RepositoryBundle, TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
@@ -193,16 +192,13 @@ async function diff(
   const { patchOf } = await import('../submit/place.ts');
   const repository = await repositoryFor(task, command.repo, session);
   const work = { client, env: terminal.env, signal: terminal.signal };
-  const escaper = terminal.stdout.isTTY === true ? new ControlEscaper() : null;
-  const whole: Uint8Array[] = [];
-  for await (const bytes of patchOf(repository, givenOf(task), work)) {
-    if (voice.json) whole.push(bytes);
-    else await voice.bytes(escaper === null ? bytes : escaper.push(bytes));
-  }
-  if (escaper !== null) await voice.bytes(escaper.end());
-  if (voice.json) {
-    const patch = Buffer.concat(whole).toString('utf8');
-    voice.document({ task: task.id, base: task.base, commit: task.commit, patch });
+  const patch = patchOf(repository, givenOf(task), work);
+  if (!voice.json) await voice.output(patch);
+  else {
+    const whole: Uint8Array[] = [];
+    for await (const bytes of patch) whole.push(bytes);
+    const text = Buffer.concat(whole).toString('utf8');
+    voice.document({ task: task.id, base: task.base, commit: task.commit, patch: text });
   }
   return EXIT.ok;
 }
@@ -241,20 +237,20 @@ async function logs(
 ): Promise<number> {
   const { terminal, voice } = session;
   const path = `/v1/tasks/${command.task}`;
-  const decoder = new TextDecoder();
-  const escaper = terminal.stdout.isTTY === true && !voice.json ? new ControlEscaper() : null;
-  let text = '';
-  for await (const bytes of client.bytes(`${path}/log?follow=${command.follow ? 1 : 0}`, terminal.signal)) {
-    if (!voice.json) await voice.bytes(escaper === null ? bytes : escaper.push(bytes));
-    else {
-      const piece = decoder.decode(bytes, { stream: true });
-      if (command.follow) voice.document({ event: 'output', task: command.task, text: piece });
-      else text += piece;
-    }
+  const log = client.bytes(`${path}/log?follow=${command.follow ? 1 : 0}`, terminal.signal);
+  if (!voice.json) {
+    await voice.output(log);
+    return EXIT.ok;
   }
-  if (escaper !== null) await voice.bytes(escaper.end());
-  if (voice.json && command.follow) voice.document(await client.get<TaskDetail>(path));
-  else if (voice.json) voice.document({ task: command.task, log: text + decoder.decode() });
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const bytes of log) {
+    const piece = decoder.decode(bytes, { stream: true });
+    if (command.follow) voice.document({ event: 'output', task: command.task, text: piece });
+    else text += piece;
+  }
+  if (command.follow) voice.document(await client.get<TaskDetail>(path));
+  else voice.document({ task: command.task, log: text + decoder.decode() });
   return EXIT.ok;
 }
 

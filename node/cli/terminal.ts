@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { pipe } from 'it-pipe';
 import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import { escapeLine } from '../../protocol/escape.ts';
+import { escapeControls, escapeLine } from '../../protocol/escape.ts';
 
 /** Where a command reads and writes, and what it knows of its surroundings; tests give their own. */
 export interface Terminal {
@@ -98,6 +99,13 @@ export class Voice {
     this.terminal.stderr.write(`${text}\n`);
   }
 
+  /** A stream that is a result, on stdout: its controls made visible on a terminal, else the bytes as they came. */
+  async output(source: AsyncIterable<Uint8Array>): Promise<void> {
+    await pipe(source, this.terminal.stdout.isTTY === true ? escapeControls : untouched, async (pieces) => {
+      for await (const piece of pieces) await this.bytes(piece);
+    });
+  }
+
   /** Bytes for a person on stderr, waiting for a slow reader. */
   async aside(text: string | Uint8Array): Promise<void> {
     this.clear();
@@ -136,4 +144,9 @@ export class Voice {
     const { stdout, env } = this.terminal;
     return stdout.isTTY === true && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb';
   }
+}
+
+/** The stage of `pipe` that changes nothing. */
+export async function* untouched(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* source;
 }

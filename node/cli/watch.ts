@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { pipe } from 'it-pipe';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import { ControlEscaper } from '../../protocol/escape.ts';
+import { escapeControls } from '../../protocol/escape.ts';
 import type { TaskState } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskDetail } from '../api/objects.ts';
 import { stateWords } from './render.ts';
 import type { Session } from './session.ts';
+import { untouched } from './terminal.ts';
 
 /** A founder that restarts is waited for this long before a waiting command gives up. */
 const awayMs = 60_000;
@@ -92,13 +94,17 @@ async function followOutput(
   signal: AbortSignal,
 ): Promise<void> {
   const { voice, terminal } = session;
-  const escaper = new ControlEscaper();
-  const decoder = new TextDecoder();
-  for await (const bytes of client.bytes(`/v1/tasks/${task}/log?follow=1`, signal)) {
-    if (voice.json) voice.document({ event: 'output', task, text: decoder.decode(bytes, { stream: true }) });
-    else if (terminal.stderr.isTTY === true) await voice.aside(escaper.push(bytes));
-    else await voice.aside(bytes);
+  const output = client.bytes(`/v1/tasks/${task}/log?follow=1`, signal);
+  if (voice.json) {
+    const decoder = new TextDecoder();
+    for await (const bytes of output) {
+      voice.document({ event: 'output', task, text: decoder.decode(bytes, { stream: true }) });
+    }
+    return;
   }
+  await pipe(output, terminal.stderr.isTTY === true ? escapeControls : untouched, async (pieces) => {
+    for await (const piece of pieces) await voice.aside(piece);
+  });
 }
 
 function progressWords(task: TaskDetail): string {
