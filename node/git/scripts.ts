@@ -76,8 +76,17 @@ else
 fi
 `;
 
-/** The workspace as a tree, what it changes, and where it changes anything: one commit and the thin bundle of it. */
+/**
+ * The workspace as a tree, what it changes, and where it changes anything: one commit and the thin bundle of it.
+ *
+ * Git does not trust a file of the same second as its index, and `git add` would write each of them anew, since it can't
+ * mark the read-only packs as used. So they are compared first, and noted where they differ; nothing but this program
+ * changes the workspace any more, and an index of later than its files says so.
+ */
 export const TAKE = `
+git update-index -q --refresh --force-write-index >/dev/null
+[ $? -le 1 ] || exit ${STEP.add}
+touch -t 203801010000 /git/index || exit ${STEP.add}
 git add -A . || exit ${STEP.add}
 git diff-index --cached --raw -z --no-renames "$BASE" >/io/changes || exit ${STEP.tree}
 [ -s /io/changes ] || exit 0

@@ -68,6 +68,20 @@ it('a task comes back as one commit on its branch, with log, bundle and a receip
   assert.is(await member.blobs.has(result.bundle!.blob), false);
 });
 
+it('an edit of the same size, in the same second and with its old times is still part of the commit', async () => {
+  const edit = `touch -r greet.sh times && printf J | dd of=greet.sh conv=notrunc bs=1 seek=5 2>/dev/null &&
+    touch -r times greet.sh && rm times`;
+  const assignment = await world.assignment({ kind: 'command', argv: ['sh', '-c', edit] }, source);
+  const { result } = await member.run(assignment);
+  assert.is(result.detail, null);
+  const path = join(world.folder, 'edit.bundle');
+  await writeFile(path, await bytesOf(member.blobs, result.bundle!));
+  const branch = `refs/heads/mesh/${assignment.task}`;
+  repository.git('fetch', '-q', path, `${branch}:${branch}`);
+  assert.is(repository.git('show', `${branch}:greet.sh`), 'echo Jelo');
+  await member.runner.forget(result);
+});
+
 it('a second task on the same base fetches nothing and starts the sandbox four times', async () => {
   const bundles = [await world.bundle(repository, base)];
   await member.run(await world.assignment({ kind: 'command', argv: ['true'] }, { ...source, bundles }));
