@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
-import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import type { RepositoryBundle, TaskSpecInput } from '../../protocol/task.ts';
+import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import type { TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import type { Repository } from '../submit/repository.ts';
