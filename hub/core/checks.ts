@@ -13,6 +13,8 @@ export interface ReceiptFacts {
 /** What the founder uses of a verification that counts. */
 export interface VerificationFacts {
   passed: boolean;
+  /** Check files that the result changes, as the verifier saw it. */
+  checksChanged: string[];
   detail: string | null;
 }
 

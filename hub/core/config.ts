@@ -42,6 +42,8 @@ export const founderTickMs = 250;
 export const founderSleptMs = 1_500;
 /** How long a result waits for a verifier that is a member but not to be had, before it goes out unverified. */
 export const verifierWaitMs = 60_000;
+/** What an attempt may take besides the times of its task: input fetched, workspace made, result collected. */
+export const attemptSlackMs = 60 * 60_000;
 /** Verifications of one result that may end without a word on it. */
 export const verifierFaultsMax = 5;
 /** First wait of a retry; doubled each time, drawn from its upper half. */

@@ -55,7 +55,8 @@ function chooseExecutor(ctx: FounderContext, bucket: Bucket, queued: Queued): Li
   const fresh = fits.filter((live) => !bucket.need.avoid.includes(live.peer));
   const anyway = ctx.now >= (fresh.length === 0 ? queued.sameMemberAt : queued.anyMemberAt);
   const repository = ctx.task(queued.id).spec.repository?.id ?? null;
-  return best(fresh, repository) ?? (anyway ? best(fits, repository) : null);
+  const founder = ctx.state.mesh.genesis?.founder ?? null;
+  return best(fresh, repository, founder) ?? (anyway ? best(fits, repository, founder) : null);
 }
 
 /** Members online now that can execute what a bucket asks, busy ones among them. */
@@ -69,11 +70,11 @@ function fitting(ctx: FounderContext, { need }: Pick<Bucket, 'need'>): LiveMembe
   return fits;
 }
 
-function best(members: LiveMember[], repository: string | null): LiveMember | null {
+function best(members: LiveMember[], repository: string | null, founder: string | null): LiveMember | null {
   let chosen: { live: LiveMember; score: number } | null = null;
   for (const live of members) {
     if (freeSlots(live) <= 0) continue;
-    const mark = score(live, repository);
+    const mark = score(live, repository, founder);
     const tie = chosen !== null && mark === chosen.score;
     const earlier = tie && live.assignedAt < chosen!.live.assignedAt;
     if (chosen === null || mark < chosen.score || earlier) chosen = { live, score: mark };

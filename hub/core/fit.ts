@@ -41,9 +41,13 @@ export function verifierMismatch(
   return null;
 }
 
-/** Smaller is better: load first, then whether the repository is there already, then who waited longest. */
-export function score(live: LiveMember, repository: string | null): number {
+/**
+ * Smaller is better: load first, then whether the repository is there already, then who waited longest. The founder's
+ * machine has a mesh to run besides, and where another is as good, that one is taken.
+ */
+export function score(live: LiveMember, repository: string | null, founder: string | null): number {
   const slots = live.capacity?.slots ?? 1;
   const load = (slots - freeSlots(live) + 1) / slots;
-  return load - (repository !== null && live.repositories.includes(repository) ? 0.25 : 0);
+  const held = repository !== null && live.repositories.includes(repository) ? 0.25 : 0;
+  return load - held + (live.peer === founder ? 0.375 : 0);
 }

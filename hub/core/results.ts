@@ -34,7 +34,7 @@ function onCurrent(
 ): void {
   if (result.envelope === null) {
     if (result.outcome === 'failed') {
-      const fault = result.fault === 'person' ? 'person' : 'machine';
+      const fault = 'machine';
       const { reason, detail, exitCode } = result;
       settled(ctx, lease.member, result, lease.correlation, true, null);
       endLease(ctx, lease, { fault, reason: reason ?? 'environment', detail, exitCode, cancel: null });
@@ -190,7 +190,8 @@ function executed(
     const { fault, reason, detail } = result;
     settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
     endLease(ctx, lease, {
-      fault: fault ?? 'task',
+      // Persons stop work by other messages: a member cannot have a task tried for ever by naming one.
+      fault: fault === 'person' ? 'machine' : (fault ?? 'task'),
       reason: reason ?? 'task',
       detail,
       exitCode,
@@ -256,13 +257,14 @@ function verified(
   const { task: id, attempt } = lease.lease;
   const task = ctx.task(id);
   settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
-  if (result.outcome === 'failed' && result.fault === 'machine') {
+  if (result.outcome === 'failed' && (result.fault === 'machine' || result.fault === 'person')) {
     const { reason, detail, exitCode } = result;
     const more = { exitCode, receipt: digest, envelope, log: result.log, cancel: null };
     endLease(ctx, lease, { fault: 'machine', reason: reason ?? 'environment', detail, ...more });
     return;
   }
   const owner = (peer: string): string | null => ctx.state.members.byPeer.get(peer)?.owner ?? null;
+  const hidden = hiddenChange(task, facts.checksChanged);
   ctx.append({
     type: 'task.verified',
     body: {
@@ -272,13 +274,19 @@ function verified(
       receipt: task.accepted!.receipt,
       verification: digest,
       envelope,
-      passed: facts.passed,
+      passed: facts.passed && hidden === null,
       sameOwner: owner(lease.member) === owner(task.accepted!.member),
-      detail: (facts.detail ?? result.detail)?.slice(0, 2048) ?? null,
+      detail: (hidden ?? facts.detail ?? result.detail)?.slice(0, 2048) ?? null,
     },
   });
   dropLease(ctx, lease);
   settle(ctx, task);
+}
+
+/** A receipt that keeps quiet about what the result does to its own checks is no ground to call it verified. */
+function hiddenChange(task: TaskRecord, seen: readonly string[]): string | null {
+  if (seen.length === 0 || task.accepted!.checksChanged.length > 0) return null;
+  return `the result changes the files that check it, and the receipt does not say so: ${seen.slice(0, 8).join(', ')}`;
 }
 
 // ── late results ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ import {
   SESSION_VERSION,
 } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
-import { founderSleptMs, restMs, stoppingMax } from './config.ts';
+import { attemptSlackMs, founderSleptMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
 import { endLease } from './lifecycle.ts';
 import { leave } from './membership.ts';
@@ -129,11 +129,11 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
     case 'stopped':
       onStopped(ctx, live, message);
       break;
-    case 'hello':
     case 'leave':
       if (peer !== ctx.state.mesh.genesis?.founder)
         leave(ctx, { kind: 'peer', peer }, { op: 'member.leave', peer });
       break;
+    case 'hello':
     case 'grant':
     case 'goodbye':
       break;
@@ -203,6 +203,12 @@ export function rest(ctx: FounderContext, live: LiveMember): void {
 export function expire(ctx: FounderContext, sinceMs: number): void {
   const { now, config } = ctx;
   const slept = sinceMs > founderSleptMs ? sinceMs : 0;
+  for (const lease of [...ctx.leases.values()]) {
+    lease.assignedAt += slept;
+    if (now - lease.assignedAt >= attemptMsMax(ctx, lease)) {
+      lose(ctx, lease, 'the member gave no result in the time that the task has', 'superseded');
+    }
+  }
   for (const live of ctx.live.values()) {
     for (const [key, since] of live.stopping) if (now - since >= stoppingMax) live.stopping.delete(key);
     if (live.restsUntil !== null && now >= live.restsUntil) {
@@ -236,6 +242,12 @@ export function expire(ctx: FounderContext, sinceMs: number): void {
     live.stopping.clear();
     ctx.fleet += 1;
   }
+}
+
+/** A member ends what takes too long; one that does not, and is heard all the same, holds a task no longer than this. */
+function attemptMsMax(ctx: FounderContext, { role, lease }: LiveLease): number {
+  const { timeoutMs, checkTimeoutMs, checks } = ctx.task(lease.task).spec;
+  return attemptSlackMs + (role === 'execute' ? timeoutMs : 0) + checks.length * checkTimeoutMs;
 }
 
 function doubt(ctx: FounderContext, live: LiveMember, doubtful: boolean): void {

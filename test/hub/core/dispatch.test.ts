@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { LiveMember } from '../../../hub/core/context.ts';
+import { score } from '../../../hub/core/fit.ts';
 import { Heap } from '../../../hub/core/heap.ts';
 import { CAPACITY, Fleet, peerOf } from './fleet.ts';
 
@@ -57,6 +59,23 @@ test('work is spread over the members, the less loaded first', () => {
   assert.equal(
     members.map((member) => member.running.size),
     [1, 1, 1],
+  );
+});
+
+test('where another machine is as good, that of the founder is spared', () => {
+  const idle = (peer: string, leases = 0): LiveMember =>
+    ({
+      peer,
+      capacity: { ...CAPACITY, slots: 2 },
+      leases: new Set(Array.from({ length: leases }, String)),
+      stopping: new Map(),
+      repositories: [],
+    }) as unknown as LiveMember;
+  const founder = peerOf('founder');
+  assert.ok(score(idle(peerOf('ada')), null, founder) < score(idle(founder), null, founder));
+  assert.ok(
+    score(idle(founder), null, founder) < score(idle(peerOf('ada'), 1), null, founder),
+    'a busy one is not',
   );
 });
 
