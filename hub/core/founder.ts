@@ -3,7 +3,7 @@ import type { MeshState } from '../../ledger/state/state.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
-import { defaultConfig, type FounderConfig } from './config.ts';
+import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { openLease } from './lifecycle.ts';
@@ -11,7 +11,7 @@ import * as membership from './membership.ts';
 import * as queries from './queries.ts';
 import { onCollected, retryCollects } from './results.ts';
 import { requireRight } from './rights.ts';
-import { expire, onConnected, onDisconnected, onMessage } from './sessions.ts';
+import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
 import * as tasks from './tasks.ts';
 import type { FounderEffect, FounderInput, Operation } from './types.ts';
 import { meshObject, nodeObjects, taskView } from './views.ts';
@@ -71,14 +71,17 @@ export class FounderCore {
       this.#begun = true;
       membership.settleAll(ctx);
     }
-    this.#take(input, clock);
+    // Whatever wakes it comes first: a message may be handed over before the clock ticks.
+    const sinceMs = clock.now - this.#steppedAt;
     this.#steppedAt = clock.now;
+    if (sinceMs > founderSleptMs) wake(ctx, sinceMs);
+    this.#take(input);
     // Nothing that is due waits for a quiet moment: every step looks, and an idle look is cheap.
     if (!isRead(input)) dispatch(ctx, input.type === 'tick');
     return ctx.take();
   }
 
-  #take(input: FounderInput, clock: Clock): void {
+  #take(input: FounderInput): void {
     const ctx = this.#ctx;
     switch (input.type) {
       case 'request':
@@ -112,7 +115,7 @@ export class FounderCore {
         break;
       }
       case 'tick':
-        expire(ctx, clock.now - this.#steppedAt);
+        expire(ctx);
         retryCollects(ctx);
         break;
       default:

@@ -7,7 +7,7 @@ import {
   SESSION_VERSION,
 } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
-import { attemptSlackMs, founderSleptMs, restMs, stoppingMax } from './config.ts';
+import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
 import { endLease } from './lifecycle.ts';
 import { leave } from './membership.ts';
@@ -199,12 +199,19 @@ export function rest(ctx: FounderContext, live: LiveMember): void {
   ctx.fleet += 1;
 }
 
-/** Ends the leases whose time is up. `sinceMs`: since the step before this one. */
-export function expire(ctx: FounderContext, sinceMs: number): void {
+/** Before the first step after a sleep: what a sleeping founder could not hear is no silence. */
+export function wake(ctx: FounderContext, sleptMs: number): void {
+  for (const lease of ctx.leases.values()) lease.assignedAt += sleptMs;
+  for (const live of ctx.live.values()) {
+    live.awaitedUntil += sleptMs;
+    live.heardAt += sleptMs;
+  }
+}
+
+/** Ends the leases whose time is up. */
+export function expire(ctx: FounderContext): void {
   const { now, config } = ctx;
-  const slept = sinceMs > founderSleptMs ? sinceMs : 0;
   for (const lease of [...ctx.leases.values()]) {
-    lease.assignedAt += slept;
     if (now - lease.assignedAt >= attemptMsMax(ctx, lease)) {
       lose(ctx, lease, 'the member gave no result in the time that the task has', 'superseded');
     }
@@ -216,13 +223,10 @@ export function expire(ctx: FounderContext, sinceMs: number): void {
       ctx.fleet += 1;
     }
     if (live.session === null) {
-      live.awaitedUntil += slept;
       if (now >= live.awaitedUntil)
         loseAll(ctx, live, 'the connection to the member closed and it did not come back');
       continue;
     }
-    // What a sleeping founder could not hear is no silence.
-    live.heardAt += slept;
     const idleMs = live.leases.size > 0 ? 0 : config.heartbeatIdleMs;
     const silent = now - Math.max(live.heardAt, live.leasedAt);
     doubt(ctx, live, silent >= 2 * config.heartbeatMs + idleMs);

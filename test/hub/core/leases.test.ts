@@ -159,4 +159,12 @@ test('a founder that slept gives its members the time back', () => {
   assert.is(fleet.task(id).state, 'running');
 });
 
+test('so does one that is woken by a message before its clock ticks', () => {
+  const { fleet, id } = holding();
+  fleet.now += 60_000;
+  fleet.founder({ type: 'secrets', values: new Map() });
+  fleet.founder({ type: 'tick' });
+  assert.is(fleet.task(id).state, 'running');
+});
+
 test.run();
