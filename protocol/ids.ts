@@ -16,10 +16,14 @@ export const blobId = sha256Hex;
 export const commitId = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/, 'a commit is 40 or 64 hex digits');
 /** Correlation id: carried by every message and entry from the submission on. */
 export const correlationId = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/);
-/** Member names: what a person types, unique in a mesh. */
+/**
+ * Member names: what a person types, unique in a mesh. Wherever a node is named its name or its peer id will do, so no
+ * name may look like a peer id: who took another's would be given what was meant for that one.
+ */
 export const memberName = z
   .string()
-  .regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'a name is 1–63 letters, digits, . _ -');
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, 'a name is 1–63 letters, digits, . _ -')
+  .refine((name) => !/^12D3KooW/i.test(name), 'a name does not begin as a peer id does (12D3KooW)');
 export const ownerName = z.string().regex(/^[^\p{C}]{1,64}$/u, 'an owner is 1–64 printable characters');
 export const secretName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'a secret name is an identifier');
 export const labelKey = z.string().regex(/^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$/);

@@ -1,0 +1,172 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { signedChecks } from '../../../hub/core/checks.ts';
+import { memberName } from '../../../protocol/ids.ts';
+import { buildReceipt } from '../../../protocol/receipt.ts';
+import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
+import { encodeSigned, signStatement } from '../../../protocol/statement.ts';
+import { taskSpec } from '../../../protocol/task.ts';
+import { buildVerification } from '../../../protocol/verification.ts';
+import { keyOf } from '../../protocol/samples.ts';
+import { Fleet, MESH, peerOf, resultOf } from './fleet.ts';
+
+/** What a member that lies, stalls or takes a false name can and cannot do to a mesh. */
+const keys = { ada: keyOf('ada'), bob: keyOf('bob') };
+
+function receiptOf(assignment: Assignment, result: AttemptResult, checksChanged: string[]): AttemptResult {
+  const { task, attempt, epoch, nonce, spec } = assignment;
+  const { labels: _, on: __, retries: ___, requireVerified: ____, ...asked } = spec;
+  const statement = buildReceipt({
+    mesh: MESH,
+    task,
+    attempt,
+    epoch,
+    nonce,
+    executor: keys.ada.peer,
+    spec: asked,
+    sandbox: 'bubblewrap',
+    limits: { memory: 'watched', processes: 'nproc', disk: 'watched' },
+    startedAt: 1,
+    finishedAt: 2,
+    outcome: 'succeeded',
+    reason: null,
+    exitCode: 0,
+    checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
+    checksChanged,
+    commit: result.commit,
+    bundle: result.bundle && { bytes: result.bundle.bytes, sha256: result.bundle.sha256 },
+    log: result.log && { bytes: result.log.bytes, sha256: result.log.sha256 },
+    artifacts: [],
+  });
+  return { ...result, envelope: encodeSigned(signStatement(statement, keys.ada)) };
+}
+
+function verificationOf(
+  assignment: Assignment,
+  result: AttemptResult,
+  checksChanged: string[],
+): AttemptResult {
+  const { task, attempt: verifierAttempt, epoch, nonce, spec } = assignment;
+  const { attempt, receipt, commit } = assignment.verify!;
+  const statement = buildVerification({
+    mesh: MESH,
+    task,
+    attempt,
+    receipt,
+    commit,
+    verifier: keys.bob.peer,
+    verifierAttempt,
+    epoch,
+    nonce,
+    passed: true,
+    detail: null,
+    checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
+    checksChanged,
+    startedAt: 3,
+    finishedAt: 4,
+  });
+  return { ...result, envelope: encodeSigned(signStatement(statement, keys.bob)) };
+}
+
+/** One task with a repository through both machines; each says which check files the result changes. */
+function verifiedBy(said: string[], seen: string[]) {
+  const fleet = new Fleet({ checks: signedChecks });
+  const ada = fleet.join('ada', { peer: keys.ada.peer });
+  const bob = fleet.join('bob', { peer: keys.bob.peer });
+  const base = 'a'.repeat(40);
+  const bundle = { commit: base, bundle: 'b'.repeat(64), prerequisites: [] };
+  const repository = { id: base, name: 'lab', ref: 'HEAD', base };
+  const spec = taskSpec.parse({ kind: 'command', argv: ['true'], checks: ['true'], on: 'ada', repository });
+  const { id } = fleet.ask<{ id: string }>({ op: 'task.submit', spec, bundle, correlation: null });
+  const assignment = fleet.running(ada);
+  ada.running.clear();
+  fleet.member(ada, {
+    type: 'finished',
+    result: receiptOf(assignment, resultOf(ada.peer, assignment), said),
+  });
+  const verify = fleet.running(bob, 'verify');
+  fleet.member(bob, { type: 'finished', result: verificationOf(verify, resultOf(bob.peer, verify), seen) });
+  return fleet.task(id);
+}
+
+test('a receipt that keeps quiet about changed check files makes nothing verified (promise 19)', () => {
+  const task = verifiedBy([], ['test/suite.test.js']);
+  assert.is(task.converged?.verified ?? false, false);
+  assert.is(task.converged?.state, 'failed');
+  assert.match(task.converged?.detail ?? '', /test\/suite\.test\.js/);
+});
+
+test('a receipt that names them stays a proposal, and one that changes none is verified', () => {
+  const proposal = verifiedBy(['test/suite.test.js'], ['test/suite.test.js']);
+  assert.is(proposal.converged?.state, 'delivered');
+  assert.is(proposal.converged?.verified, false);
+  assert.is(verifiedBy([], []).converged?.verified, true);
+});
+
+/** Time passes for a member that says what every member says, and nothing about its work. */
+function stall(fleet: Fleet, minutes: number, stepMs = 1_250): void {
+  fleet.advance(minutes * 60_000, stepMs);
+}
+
+test('a member that is heard and never gives a result holds a task for a bounded time (promise 16)', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  const id = fleet.submit({ timeoutMs: 60_000, checkTimeoutMs: 60_000, on: 'ada' });
+  fleet.start(ada, fleet.running(ada));
+  stall(fleet, 61);
+  assert.is(fleet.task(id).attemptCount, 1, 'it has the time of its task, and what transfers may take');
+  stall(fleet, 2);
+  assert.is(fleet.task(id).lastEnd?.reason, 'lost');
+  assert.is(fleet.task(id).machineFaults, 1);
+});
+
+test('a founder that was asleep gives attempts the time back', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  const id = fleet.submit({ timeoutMs: 60_000, on: 'ada' });
+  fleet.start(ada, fleet.running(ada));
+  fleet.now += 24 * 3_600_000;
+  fleet.founder({ type: 'tick' });
+  assert.is(fleet.task(id).attemptCount, 1);
+  assert.is(fleet.task(id).state, 'running');
+});
+
+for (const signed of [true, false]) {
+  test(`a member that blames a person ${signed ? 'in a signed' : 'in an unsigned'} result has no tries without end (promise 16)`, () => {
+    const fleet = new Fleet();
+    const ada = fleet.join('ada');
+    const id = fleet.submit({ on: 'ada' });
+    for (let tries = 0; tries < 40 && fleet.task(id).converged === null; tries += 1) {
+      fleet.advance(11_000);
+      if (ada.running.size === 0) continue;
+      const change: Partial<AttemptResult> = {
+        outcome: 'failed',
+        fault: 'person',
+        reason: 'refused',
+        commit: null,
+        bundle: null,
+        ...(signed ? {} : { envelope: null, log: null, exitCode: null }),
+      };
+      fleet.finish(ada, fleet.running(ada), change);
+    }
+    assert.is(fleet.task(id).converged?.state, 'failed');
+    assert.is(fleet.task(id).converged?.reason, 'lost');
+  });
+}
+
+test('no member can be named as another one’s peer id, and be given what was meant for that one', () => {
+  assert.is(memberName.safeParse(peerOf('ada')).success, false);
+  assert.is(memberName.safeParse(peerOf('ada').toLowerCase()).success, false);
+  assert.is(memberName.safeParse('ada-12D3KooW').success, true);
+});
+
+test('a second hello on one session changes nothing', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  const message = ada.effects.find((effect) => effect.type === 'send' && effect.message.type === 'hello');
+  if (message?.type !== 'send') throw new Error('no hello was sent');
+  fleet.founder({ type: 'received', peer: ada.peer, session: ada.session!, message: message.message });
+  assert.is(fleet.core.state.members.byPeer.get(ada.peer)?.standing, 'active');
+});
+
+test.run();
