@@ -15,6 +15,8 @@ import type { Clock, HeldAttempt, MemberEffect, MemberInput, MemberRestored, Sto
 
 /** Attempts whose end the founder has not heard of yet; the oldest is let go, and the founder calls it lost. */
 const endedKeptMax = 256;
+/** Cancels remembered whose assignment has not come: more cannot be on their way on one session. */
+const overtakenMax = 1_024;
 /** Refusals after which there is no point in dialling again. */
 const FINAL_CODES: ReadonlySet<string> = new Set(['SF_REVOKED', 'SF_REJECTED', 'SF_VERSION', 'SF_REFUSED']);
 
@@ -39,6 +41,8 @@ const TOLD: Record<StopReason, StoppedWhy> = {
 export class MemberCore {
   readonly #mesh: string;
   readonly #attempts = new Map<string, HeldAttempt>();
+  /** Leases cancelled on this session before they were assigned: a cancel is urgent and may overtake what it cancels. */
+  readonly #overtaken = new Set<string>();
   #capacity: Capacity;
   #ownerPaused: boolean;
   #meshPaused = false;
@@ -165,6 +169,7 @@ export class MemberCore {
     this.#welcomed = false;
     this.#openedAt = clock.now;
     this.#untold = false;
+    this.#overtaken.clear();
     const leases = (...phases: HeldAttempt['phase'][]): Lease[] =>
       this.attempts.filter((attempt) => phases.includes(attempt.phase)).map((attempt) => attempt.lease);
     const hello: MemberHello = {
@@ -280,7 +285,8 @@ export class MemberCore {
   // ── attempts ──────────────────────────────────────────────────────────────────────────────────────────────
   #onAssign(assignment: Assignment, clock: Clock): void {
     const key = leaseKey(assignment);
-    if (this.#attempts.has(key)) return;
+    // Its founder was told so when the cancel came.
+    if (this.#attempts.has(key) || this.#overtaken.delete(key)) return;
     const refusal = this.#refusal();
     const { correlation } = assignment;
     const lease = leaseOf(assignment);
@@ -315,8 +321,14 @@ export class MemberCore {
   }
 
   #onCancel(lease: Lease, why: 'cancelled' | 'paused' | 'revoked' | 'superseded', correlation: string): void {
-    const attempt = this.#attempts.get(leaseKey(lease));
+    const key = leaseKey(lease);
+    const attempt = this.#attempts.get(key);
     if (attempt === undefined) {
+      this.#overtaken.add(key);
+      if (this.#overtaken.size > overtakenMax) {
+        const [oldest = key] = this.#overtaken;
+        this.#overtaken.delete(oldest);
+      }
       this.#tell({ type: 'stopped', ...leaseOf(lease), correlation, why: 'unknown', detail: null });
     } else if (attempt.phase === 'running') {
       this.#stop(attempt, why);
