@@ -26,6 +26,13 @@ export function submit(
       hint: 'see node list',
     });
   }
+  if (spec.requireVerified && spec.repository === null) {
+    throw new SuperfleetError('SF_USAGE', 'a task without a repository can never be verified', {
+      expected: 'a repository, or no --require-verified',
+      got: '--require-verified with an empty workspace',
+      hint: 'no other machine can see what such a task made; say --repo PATH, or leave --require-verified out',
+    });
+  }
   requireReachable(ctx, spec.repository?.base ?? null, bundle);
   return create(ctx, { spec, bundle, correlation, rerunOf: null, by });
 }

@@ -6,7 +6,7 @@ import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { acknowledge, heal, inflict } from './faults.ts';
 import { checkLog, Violation } from './invariants.ts';
 import { Random } from './random.ts';
-import { scenarioOf } from './scenario.ts';
+import { BUNDLE, scenarioOf } from './scenario.ts';
 import { World } from './world.ts';
 
 export interface RunOptions {
@@ -51,8 +51,9 @@ export function runSeed(seed: number, options: RunOptions = {}): Report {
   const { schedule } = world;
   try {
     for (const { at, spec } of scenario.tasks) {
+      const bundle = spec.repository === null ? null : BUNDLE;
       schedule.at(at, () =>
-        world.ask({ op: 'task.submit', spec, bundle: null, correlation: null }, (result) =>
+        world.ask({ op: 'task.submit', spec, bundle, correlation: null }, (result) =>
           acknowledge(world, result),
         ),
       );

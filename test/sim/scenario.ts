@@ -102,6 +102,10 @@ function membersOf(random: Random): MemberPlan[] {
   return [{ ...founder, roles, owner: 'olga', inProcess: true }, ...members];
 }
 
+const REPOSITORY = { id: 'a'.repeat(40), name: 'app', ref: 'HEAD', base: 'f'.repeat(40) };
+/** What a submitter sends with a task of that repository. */
+export const BUNDLE = { commit: REPOSITORY.base, bundle: 'f'.repeat(64), prerequisites: [] };
+
 function specOf(random: Random): TaskSpec {
   const spec: TaskSpecInput = {
     kind: 'command',
@@ -113,5 +117,7 @@ function specOf(random: Random): TaskSpec {
     on: random.chance(0.1) ? 'm0' : null,
     secrets: random.chance(0.1) ? ['TOKEN'] : [],
   };
+  // Without a repository nobody can verify; most tasks have one.
+  spec.repository = spec.requireVerified === true || random.chance(0.9) ? REPOSITORY : null;
   return taskSpec.parse(spec);
 }

@@ -59,6 +59,9 @@ export const HELLO: MemberHello = {
   rosterVersion: 0,
 };
 
+export const REPOSITORY = { id: 'a'.repeat(40), name: 'app', ref: 'HEAD', base: 'f'.repeat(40) };
+const BUNDLE = { commit: REPOSITORY.base, bundle: 'f'.repeat(64), prerequisites: [] };
+
 export interface TestMember {
   name: string;
   peer: string;
@@ -193,10 +196,17 @@ export class Fleet {
     return answer.result as T;
   }
 
-  /** Submits and returns the task's id. */
+  /** Submits and returns the task's id; the repository is `REPOSITORY` where nothing else is said. */
   submit(spec: Partial<TaskSpecInput> = {}): string {
-    const whole = taskSpec.parse({ kind: 'command', argv: ['true'], checks: ['true'], ...spec });
-    return this.ask<{ id: string }>({ op: 'task.submit', spec: whole, bundle: null, correlation: null }).id;
+    const whole = taskSpec.parse({
+      kind: 'command',
+      argv: ['true'],
+      checks: ['true'],
+      repository: REPOSITORY,
+      ...spec,
+    });
+    const bundle = whole.repository?.base === REPOSITORY.base ? BUNDLE : null;
+    return this.ask<{ id: string }>({ op: 'task.submit', spec: whole, bundle, correlation: null }).id;
   }
 
   task(id: string) {

@@ -55,6 +55,23 @@ test('a person stops a task: what runs is cancelled, the rest of it never starts
   assert.is(fleet.refusal({ op: 'task.stop', task: id }), 'SF_CONFLICT');
 });
 
+test('a task that can never be verified is not taken where that is asked', () => {
+  const fleet = new Fleet();
+  assert.is(fleet.refusal(submission({ requireVerified: true, repository: null })), 'SF_USAGE');
+  assert.is(fleet.refusal(submission({ repository: null })), 'accepted');
+});
+
+test('without a repository a result is delivered unverified, whatever its checks said (promise 19)', () => {
+  const fleet = new Fleet();
+  const [ada] = [fleet.join('ada'), fleet.join('bob')];
+  const id = fleet.submit({ repository: null, on: 'ada' });
+  fleet.finish(ada, fleet.running(ada));
+  const { converged } = fleet.task(id);
+  assert.is(converged?.state, 'delivered');
+  assert.is(converged?.verified, false);
+  assert.ok(converged!.confidence <= 0.3);
+});
+
 test('a task run again is a new one with the same spec', () => {
   const fleet = new Fleet();
   const id = fleet.submit({ argv: ['make', 'all'] });
