@@ -2,6 +2,7 @@ import type { LogEvent } from '../../ledger/events.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { mayFetch } from './blob-access.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
@@ -62,6 +63,11 @@ export class FounderCore {
   /** Whether this member's session is the one given. */
   hasSession(peer: string, session: number): boolean {
     return this.#ctx.live.get(peer)?.session === session;
+  }
+
+  /** Whether the founder hands this blob to this member; asked at every transfer. */
+  mayFetch(peer: string, blob: string): boolean {
+    return mayFetch(this.#ctx, peer, blob);
   }
 
   step(input: FounderInput, clock: Clock): FounderEffect[] {

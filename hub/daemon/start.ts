@@ -127,7 +127,7 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
     mesh: log.meshId,
     onSession: (session, hello) => driver.attach(session, hello),
   });
-  await serveBlobs({ registry, store: blobs });
+  await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
   const join = await serveJoins({
     registry,
     mesh: log.meshId,

@@ -8,7 +8,7 @@ import { encodeSigned, signStatement } from '../../../protocol/statement.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { buildVerification } from '../../../protocol/verification.ts';
 import { keyOf } from '../../protocol/samples.ts';
-import { Fleet, MESH, peerOf, resultOf } from './fleet.ts';
+import { Fleet, hex, MESH, peerOf, resultOf } from './fleet.ts';
 
 /** What a member that lies, stalls or takes a false name can and cannot do to a mesh. */
 const keys = { ada: keyOf('ada'), bob: keyOf('bob') };
@@ -158,6 +158,40 @@ test('no member can be named as another one’s peer id, and be given what was m
   assert.is(memberName.safeParse(peerOf('ada')).success, false);
   assert.is(memberName.safeParse(peerOf('ada').toLowerCase()).success, false);
   assert.is(memberName.safeParse('ada-12D3KooW').success, true);
+});
+
+test('a member is handed the blobs of its own leases, and no others', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  const replica = fleet.join('rita', { roles: ['replica'] });
+  const commits = ['a'.repeat(40), 'b'.repeat(40)];
+  const [mine, others] = commits.map((commit) => ({ commit, bundle: hex(commit), prerequisites: [] }));
+  const submit = (bundle: typeof mine, on: string): string => {
+    const { commit: base = '' } = bundle ?? {};
+    const repository = { id: base, name: 'lab', ref: 'HEAD', base };
+    const spec = taskSpec.parse({ kind: 'command', argv: ['true'], checks: ['true'], on, repository });
+    return fleet.ask<{ id: string }>({ op: 'task.submit', spec, bundle: bundle!, correlation: null }).id;
+  };
+  const id = submit(mine, 'ada');
+  submit(others, 'rita');
+  const may = (peer: string, blob: string): boolean => fleet.core.mayFetch(peer, blob);
+  assert.is(may(ada.peer, mine!.bundle), true);
+  assert.is(may(ada.peer, others!.bundle), false);
+  assert.is(may(bob.peer, mine!.bundle), false);
+  assert.is(may(peerOf('stranger'), mine!.bundle), false);
+  assert.is(may(replica.peer, mine!.bundle), true);
+
+  const result = fleet.finish(ada, fleet.running(ada));
+  assert.is(fleet.running(bob, 'verify').task, id);
+  assert.is(may(ada.peer, mine!.bundle), false, 'its lease is over');
+  assert.is(may(bob.peer, mine!.bundle), true);
+  assert.is(may(bob.peer, result.bundle!.blob), true);
+  assert.is(may(bob.peer, result.log!.blob), false);
+
+  fleet.founder({ type: 'roster', version: 9, blob: hex('roster') });
+  assert.is(may(bob.peer, hex('roster')), true);
+  fleet.ask({ op: 'member.revoke', member: 'bob', reason: null });
+  assert.is(may(bob.peer, hex('roster')), false);
 });
 
 test('a second hello on one session changes nothing', () => {

@@ -1,0 +1,27 @@
+import { bundleChain } from '../../ledger/state/repositories.ts';
+import type { Role } from '../../protocol/ids.ts';
+import { bundlesMax } from './config.ts';
+import type { FounderContext } from './context.ts';
+
+/** Roles that are trusted with all that the mesh holds. */
+const READS_ALL: readonly Role[] = ['operator', 'replica'];
+
+/**
+ * Whether the founder hands this blob to this member: the roster, and what it needs for the leases it holds now: the
+ * bundles that lead to the base, and to a verifier the result. Other submitters' repositories, logs and results are
+ * none of its business, also where it has learned their ids.
+ */
+export function mayFetch(ctx: FounderContext, peer: string, blob: string): boolean {
+  const member = ctx.member(peer);
+  if (member === null) return false;
+  if (blob === ctx.roster?.blob || member.roles.some((role) => READS_ALL.includes(role))) return true;
+  for (const key of ctx.live.get(peer)?.leases ?? []) {
+    const { lease, role } = ctx.leases.get(key)!;
+    const { accepted, spec } = ctx.task(lease.task);
+    if (role === 'verify' && accepted?.bundle?.blob === blob) return true;
+    const base = spec.repository?.base;
+    const chain = base === undefined ? null : bundleChain(ctx.state.repositories, base, bundlesMax);
+    if (chain?.some(({ bundle }) => bundle === blob)) return true;
+  }
+  return false;
+}
