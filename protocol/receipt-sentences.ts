@@ -1,7 +1,7 @@
 import { escapeLine } from './escape.ts';
+import type { Party, ReceiptFacts, ReceiptVerdict } from './receipt-verdict.ts';
 import { formatSize } from './size.ts';
 import { timestamp } from './statement.ts';
-import type { Party, ReceiptFacts, ReceiptVerdict } from './verify-receipt.ts';
 
 /** A sentence is for a person: what is longer than this is cut, and says so. */
 const clippedMax = 400;

@@ -6,41 +6,9 @@ import { type Genesis, parseGenesis } from './genesis.ts';
 import { publicKeyFromPeerId } from './keys.ts';
 import { parseReceipt, type Receipt } from './receipt.ts';
 import { sentencesOf } from './receipt-sentences.ts';
+import type { Party, ReceiptFacts, ReceiptVerdict } from './receipt-verdict.ts';
 import { claimedStatement, openStatement, type SignedStatement, statementDigest } from './statement.ts';
 import { parseVerification, type Verification } from './verification.ts';
-
-export interface Party {
-  id: string;
-  name: string;
-  owner: string;
-}
-
-/** What a receipt file says once every signature in it holds. */
-export interface ReceiptFacts {
-  mesh: string;
-  meshName: string;
-  /** Digest of the receipt, as the log and `task.receipt` have it. */
-  digest: string;
-  receipt: Receipt;
-  verification: Verification | null;
-  executor: Party;
-  verifier: Party | null;
-  /** Null without a verification. True carries no weight in trust. */
-  sameOwner: boolean | null;
-}
-
-export interface ReceiptVerdict {
-  proved: boolean;
-  standing: 'proved' | 'signer-unknown' | 'not-proved';
-  /** 0 proved, 5 otherwise (outside contract). */
-  exitCode: 0 | 5;
-  /** Why it is not proved. */
-  why: string | null;
-  sameOwner: boolean | null;
-  facts: ReceiptFacts | null;
-  /** For a person, one line each, terminal controls escaped; the last is the line of the outside contract. */
-  sentences: string[];
-}
 
 /**
  * Checks a receipt file offline and without trusting anything in it: mesh id from the genesis line, certificates by

@@ -1,6 +1,6 @@
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { BlobStore } from '../../node/blobs/types.ts';
-import type { Admitted } from '../../node/network/join-server.ts';
+import type { Admitted } from '../../node/network/pending-joins.ts';
 import { type Certificate, issueCertificate } from '../../protocol/certificate.ts';
 import { type Envelope, encodeEnvelope } from '../../protocol/dsse.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';

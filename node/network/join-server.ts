@@ -16,22 +16,14 @@ import { strangerMs } from '../../protocol/limits.ts';
 import { opensCommitment, shortCode } from '../../protocol/short-code.ts';
 import { FrameChannel } from './channel.ts';
 import { hostOf } from './host.ts';
-import { type PendingJoin, PendingJoins, type PendingLimits } from './pending-joins.ts';
+import {
+  type Admitted,
+  type Applicant,
+  type PendingJoin,
+  PendingJoins,
+  type PendingLimits,
+} from './pending-joins.ts';
 import type { Registry } from './registry.ts';
-
-/** What a new member is handed: its proofs, as JSON text. */
-export interface Admitted {
-  genesis: string;
-  certificate: string;
-  roster: string | null;
-}
-
-export interface Applicant {
-  /** Peer id, as the connection proved it. */
-  peer: string;
-  name: string;
-  owner: string | null;
-}
 
 export interface JoinServerOptions {
   registry: Registry;

@@ -1,7 +1,20 @@
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { pendingJoinMs, pendingJoinsMax } from '../../protocol/limits.ts';
 import { parseShortCode } from '../../protocol/short-code.ts';
-import type { Admitted, Applicant } from './join-server.ts';
+
+/** What a new member is handed: its proofs, as JSON text. */
+export interface Admitted {
+  genesis: string;
+  certificate: string;
+  roster: string | null;
+}
+
+export interface Applicant {
+  /** Peer id, as the connection proved it. */
+  peer: string;
+  name: string;
+  owner: string | null;
+}
 
 /** A request that waits for a person. */
 export interface PendingJoin extends Applicant {

@@ -9,12 +9,8 @@ import {
   joinByApproval,
   joinByInvite,
 } from '../../../node/network/join-client.ts';
-import {
-  type Admitted,
-  type Applicant,
-  type JoinServerOptions,
-  serveJoins,
-} from '../../../node/network/join-server.ts';
+import { type JoinServerOptions, serveJoins } from '../../../node/network/join-server.ts';
+import type { Admitted, Applicant } from '../../../node/network/pending-joins.ts';
 import { issueCertificate } from '../../../protocol/certificate.ts';
 import { encodeEnvelope } from '../../../protocol/dsse.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
