@@ -35,16 +35,21 @@ export class Fleet extends Mesh {
   hubDaemon: Daemon | null = null;
   readonly members = new Map<string, Daemon>();
 
-  constructor() {
-    super();
+  constructor(program?: string) {
+    super(program);
     this.client = new Client({ dir: this.dir('hub'), startHint: 'mesh-hub start' });
   }
 
   /** Founder and members, ready; `config` of each over what loopback needs. */
   static async start(
-    options: { hub?: ConfigInput; members?: Record<string, ConfigInput>; hubArgs?: string[] } = {},
+    options: {
+      hub?: ConfigInput;
+      members?: Record<string, ConfigInput>;
+      hubArgs?: string[];
+      program?: string;
+    } = {},
   ): Promise<Fleet> {
-    const fleet = new Fleet();
+    const fleet = new Fleet(options.program);
     try {
       const init = await fleet.hub([
         'init',

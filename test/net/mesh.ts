@@ -7,8 +7,6 @@ import { join, resolve } from 'node:path';
 /** A whole mesh of real processes on this machine, as a person would start it: by the launchers, with `--json`. */
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const HUB = join(ROOT, 'scripts/mesh-hub');
-const NODE = join(ROOT, 'scripts/mesh-node');
 /** Nothing a test waits for takes longer. */
 const PATIENCE_MS = 60_000;
 
@@ -70,10 +68,10 @@ export class Daemon {
   #buffer = '';
   readonly #waiting = new Set<() => void>();
 
-  constructor(argv: string[], where: Where, env: NodeJS.ProcessEnv) {
+  constructor(argv: string[], where: Where, env: NodeJS.ProcessEnv, cwd: string = ROOT) {
     const [file, ...args] = wrap(where, argv);
     this.child = spawn(file!, args, {
-      cwd: ROOT,
+      cwd,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -139,11 +137,14 @@ export class Daemon {
 /** Folders and processes of one test; `close` leaves nothing behind. */
 export class Mesh {
   readonly home: string;
+  readonly program: string;
   readonly daemons: Daemon[] = [];
   readonly #where = new Map<string, Where>();
   readonly #dirs = new Map<string, string>();
 
-  constructor() {
+  /** `program`: the folder of the clone whose launchers are run, and that daemons are started in. */
+  constructor(program: string = ROOT) {
+    this.program = program;
     this.home = mkdtempSync(join(tmpdir(), 'sf-'));
     // Started as root the nodes drop to an account that must be able to pass through.
     chmodSync(this.home, 0o755);
@@ -153,6 +154,10 @@ export class Mesh {
     return this.#dirs.get(name) ?? join(this.home, name);
   }
 
+  #bin(name: string): string {
+    return join(this.program, 'scripts', name);
+  }
+
   /** Puts this node's data folder elsewhere. */
   place(name: string, dir: string): void {
     this.#dirs.set(name, dir);
@@ -160,7 +165,7 @@ export class Mesh {
 
   /** `mesh-hub …` against this mesh's founder. */
   hub(args: string[], options: Parameters<typeof run>[1] = {}): Promise<Outcome> {
-    return run([HUB, ...args], {
+    return run([this.#bin('mesh-hub'), ...args], {
       where: this.#where.get('hub') ?? null,
       ...options,
       env: this.#env('hub', options.env),
@@ -169,7 +174,7 @@ export class Mesh {
 
   /** `mesh-node …` of this member. */
   node(name: string, args: string[], options: Parameters<typeof run>[1] = {}): Promise<Outcome> {
-    return run([NODE, ...args], {
+    return run([this.#bin('mesh-node'), ...args], {
       where: this.#where.get(name) ?? null,
       ...options,
       env: this.#env(name, options.env),
@@ -202,7 +207,7 @@ export class Mesh {
   }
 
   async startFounder(args: string[] = ['--port', '0'], env: NodeJS.ProcessEnv = {}): Promise<Daemon> {
-    return this.#start('hub', [HUB, 'start', '--json', ...args], env);
+    return this.#start('hub', [this.#bin('mesh-hub'), 'start', '--json', ...args], env);
   }
 
   /** Joins by a fresh token; resolves when the member is ready. */
@@ -213,19 +218,32 @@ export class Mesh {
     const { token } = await this.json<{ token: string }>(['invite']);
     this.#where.set(name, options.where ?? null);
     const args = options.args ?? ['--port', '0'];
-    return this.#start(name, [NODE, 'join', token, '--name', name, '--json', ...args], options.env);
+    return this.#start(
+      name,
+      [this.#bin('mesh-node'), 'join', token, '--name', name, '--json', ...args],
+      options.env,
+    );
   }
 
   /** Joins by this token; resolves when the member is ready. */
   joinWith(name: string, token: string): Promise<Daemon> {
-    return this.#start(name, [NODE, 'join', token, '--name', name, '--json', '--port', '0']);
+    return this.#start(name, [
+      this.#bin('mesh-node'),
+      'join',
+      token,
+      '--name',
+      name,
+      '--json',
+      '--port',
+      '0',
+    ]);
   }
 
   /** Joins without a token: the pending daemon, whose `pending` event has the code. */
   applicant(name: string, options: { where?: Where; args?: string[] } = {}): Daemon {
     this.#where.set(name, options.where ?? null);
     const args = options.args ?? ['--port', '0'];
-    return this.#spawn(name, [NODE, 'join', '--name', name, '--json', ...args], {});
+    return this.#spawn(name, [this.#bin('mesh-node'), 'join', '--name', name, '--json', ...args], {});
   }
 
   async startMember(
@@ -233,7 +251,7 @@ export class Mesh {
     args: string[] = ['--port', '0'],
     env: NodeJS.ProcessEnv = {},
   ): Promise<Daemon> {
-    return this.#start(name, [NODE, 'start', '--json', ...args], env);
+    return this.#start(name, [this.#bin('mesh-node'), 'start', '--json', ...args], env);
   }
 
   async #start(name: string, argv: string[], env: NodeJS.ProcessEnv = {}): Promise<Daemon> {
@@ -243,7 +261,7 @@ export class Mesh {
   }
 
   #spawn(name: string, argv: string[], env: NodeJS.ProcessEnv): Daemon {
-    const daemon = new Daemon(argv, this.#where.get(name) ?? null, this.#env(name, env));
+    const daemon = new Daemon(argv, this.#where.get(name) ?? null, this.#env(name, env), this.program);
     this.daemons.push(daemon);
     return daemon;
   }
