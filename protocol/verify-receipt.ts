@@ -4,11 +4,11 @@ import { type Certificate, openCertificate } from './certificate.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from './errors.ts';
 import { type Genesis, parseGenesis } from './genesis.ts';
 import { publicKeyFromPeerId } from './keys.ts';
-import { parseReceipt, type Receipt } from './receipt.ts';
+import { parseReceipt } from './receipt.ts';
 import { sentencesOf } from './receipt-sentences.ts';
 import type { Party, ReceiptFacts, ReceiptVerdict } from './receipt-verdict.ts';
 import { claimedStatement, openStatement, type SignedStatement, statementDigest } from './statement.ts';
-import { parseVerification, type Verification } from './verification.ts';
+import { parseVerification } from './verification.ts';
 
 /**
  * Checks a receipt file offline and without trusting anything in it: mesh id from the genesis line, certificates by
