@@ -69,7 +69,12 @@ export function gitIn(folder: string, env: Record<string, string | undefined>, s
         failed = new GitFailed(exitCode, Buffer.concat(stdErr).toString('utf8'));
         return failed;
       },
-    }).env({ ...kept, ...FIXED });
+    })
+      .env({ ...kept, ...FIXED })
+      // The library gives a command that said nothing 50 ms more to say it, though its streams have closed.
+      .outputHandler((_command, _stdout, stderr) => {
+        setImmediate(() => stderr.emit('data', Buffer.alloc(0)));
+      });
     try {
       return await git.raw(args);
     } catch (thrown) {
