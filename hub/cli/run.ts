@@ -3,7 +3,7 @@ import type { Entry } from '../../ledger/entry.ts';
 import type { InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { runMain } from '../../node/cli/main.ts';
 import { cell, entryText, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
-import { type Session, sessionOf, show } from '../../node/cli/session.ts';
+import { logFormatOf, type Session, sessionOf, show } from '../../node/cli/session.ts';
 import type { Terminal } from '../../node/cli/terminal.ts';
 import { programVersion } from '../../node/cli/version.ts';
 import { EXIT } from '../../protocol/errors.ts';
@@ -35,8 +35,9 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       if (command.detach) return inBackground(session, args);
       const { startHub } = (await import('../daemon/start.ts')) as { startHub: StartHub };
       const { name, port, user, logLevel, acceptLoss } = command;
+      const logFormat = logFormatOf(command.logFormat, session);
       return inForeground(session, () =>
-        startHub({ dir: session.dir, name, port, user, logLevel, acceptLoss }),
+        startHub({ dir: session.dir, name, port, user, logLevel, logFormat, acceptLoss }),
       );
     }
     case 'stop':

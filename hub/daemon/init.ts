@@ -47,6 +47,7 @@ async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<
     create: true,
     user,
     logLevel: 'error',
+    logFormat: 'text',
     beside: [secretsFolder(dir)],
   });
   try {

@@ -35,8 +35,8 @@ import { verifyLogFiles } from './verify-log.ts';
 
 /** `mesh-hub start`: the founder and its own member, in one process. */
 export const startHub: StartHub = async (options: StartHubOptions): Promise<Running> => {
-  const { dir, user, logLevel } = options;
-  const machine = await openMachine({ dir, create: false, user, logLevel, beside: [secretsFolder(dir)] });
+  const { dir } = options;
+  const machine = await openMachine({ ...options, create: false, beside: [secretsFolder(dir)] });
   try {
     return await runHub(machine, options);
   } catch (error) {

@@ -8,7 +8,9 @@ export interface StartWishes {
   port: number | null;
   user: string | null;
   detach: boolean;
-  logLevel: 'debug' | 'info' | 'warn' | 'error';
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | null;
+  /** null: text on a terminal, JSON elsewhere and under --json. */
+  logFormat: 'text' | 'json' | null;
 }
 
 export type NodeCommand =
@@ -36,6 +38,7 @@ export type NodeCommand =
   | TaskCommand;
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+const FORMATS = ['text', 'json'] as const;
 /** How long `stop` waits for the process to be gone. */
 const stopMs = 60_000;
 
@@ -45,7 +48,12 @@ export const startOptions = () => [
   v.option('--port <n>', 'inbound TCP port; 0: any free one', v.port),
   v.option('--user <account>', 'started as root: the account to run as', v.nodeName('--user')),
   v.option('--detach', 'go to the background; return when ready'),
-  v.option('--log-level <level>', 'what goes to stderr (default: info)', v.oneOf('--log-level', LEVELS)),
+  v.option('--log-level <level>', `${LEVELS.join(', ')} (default: info)`, v.oneOf('--log-level', LEVELS)),
+  v.option(
+    '--log-format <format>',
+    'text or json (default: text on a terminal, else json)',
+    v.oneOf('--log-format', FORMATS),
+  ),
 ];
 
 export const stopOption = () =>
@@ -56,7 +64,8 @@ export const readStart = (options: Record<string, unknown>): StartWishes => ({
   port: (options.port as number | undefined) ?? null,
   user: (options.user as string | undefined) ?? null,
   detach: options.detach === true,
-  logLevel: (options.logLevel as StartWishes['logLevel'] | undefined) ?? 'info',
+  logLevel: (options.logLevel as StartWishes['logLevel'] | undefined) ?? null,
+  logFormat: (options.logFormat as StartWishes['logFormat'] | undefined) ?? null,
 });
 
 export const readStop = (options: Record<string, unknown>): { verb: 'stop'; timeoutMs: number } => ({

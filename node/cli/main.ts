@@ -1,6 +1,6 @@
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import { asksForJson, type Parsed } from './parse.ts';
-import { processTerminal, type Terminal, Voice } from './terminal.ts';
+import { isDaemon, processTerminal, type Terminal, Voice } from './terminal.ts';
 
 /** Parses, runs, and turns whatever is thrown into words and an exit code. The one place where a bin's errors end. */
 export async function runMain<C>(
@@ -25,9 +25,11 @@ export async function runMain<C>(
   }
 }
 
-/** Runs a bin on this process; it ends when nothing is left to do, with the code of the command. */
+/** Runs a bin on this process; it ends when nothing is left to do (a daemon at once), with the code of the command. */
 export async function runProcess(
   main: (args: readonly string[], terminal: Terminal) => Promise<number>,
 ): Promise<void> {
   process.exitCode = await main(process.argv.slice(2), processTerminal());
+  // All that a daemon held is down; what libp2p leaves is a timer of a second, for which nobody should wait.
+  if (isDaemon()) process.exit();
 }

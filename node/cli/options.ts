@@ -10,8 +10,9 @@ export interface ProcessOptions {
   port: number | null;
   /** Account to drop to when started as root; null: the contract's default. */
   user: string | null;
-  /** Lines of the program's log go to stderr at this level. */
-  logLevel: 'debug' | 'info' | 'warn' | 'error';
+  /** Lines of the program's log go to stderr at this level; null: what the config file says. */
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | null;
+  logFormat: 'text' | 'json';
 }
 
 export interface StartNodeOptions extends ProcessOptions {

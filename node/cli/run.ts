@@ -5,7 +5,7 @@ import { type NodeCommand, parseNode } from './command.ts';
 import { runMain } from './main.ts';
 import type { DoctorCheck, JoinMesh, RunDoctor, StartNode, StartNodeOptions } from './options.ts';
 import { cell, nodeText, table } from './render.ts';
-import { type Session, sessionOf, show } from './session.ts';
+import { logFormatOf, type Session, sessionOf, show } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { programVersion } from './version.ts';
 
@@ -74,6 +74,7 @@ const startOptionsOf = (
   port: command.port,
   user: command.user,
   logLevel: command.logLevel,
+  logFormat: logFormatOf(command.logFormat, session),
   founder: command.founder,
   slots: command.slots,
   labels: command.labels,

@@ -45,3 +45,7 @@ export function show<T>(
   if (session.voice.json) session.voice.document(value);
   else session.voice.out(text(value, paintOf(session)));
 }
+
+/** How the program's log is written: as asked for, else for a person where one reads it. */
+export const logFormatOf = (asked: 'text' | 'json' | null, { voice, terminal }: Session): 'text' | 'json' =>
+  asked ?? (voice.json || terminal.stderr.isTTY !== true ? 'json' : 'text');

@@ -48,10 +48,11 @@ export function processTerminal(): Terminal {
   };
 }
 let daemon = false;
-/** From here on a reader that goes away does not end this process. */
+/** From here on a reader that goes away does not end this process; it ends itself when its command has. */
 export function becomeDaemon(): void {
   daemon = true;
 }
+export const isDaemon = (): boolean => daemon;
 
 function currentFolder(): string {
   try {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { memberName } from '../../protocol/ids.ts';
 import type { SigningKey } from '../../protocol/keys.ts';
@@ -17,8 +17,7 @@ import { type CgroupSlots, prepareCgroups } from '../sandbox/limits/cgroup.ts';
 import { probe, type SandboxReport } from '../sandbox/probe.ts';
 import type { Sandbox } from '../sandbox/types.ts';
 import { readOrMakeKey } from './identity.ts';
-
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+import { type LogFormat, type LogLevel, openLogger } from './log.ts';
 
 export interface MachineOptions {
   dir: string;
@@ -26,7 +25,9 @@ export interface MachineOptions {
   create: boolean;
   /** Account to drop to when started as root. */
   user: string | null;
-  logLevel: LogLevel;
+  /** null: what the config file says. */
+  logLevel: LogLevel | null;
+  logFormat: LogFormat;
   /** Folders outside the data folder that the unprivileged user must own, made if missing. */
   beside?: string[];
 }
@@ -56,7 +57,7 @@ export interface Machine {
  * program needs later must have been imported before: where only root can read it, nothing can be imported after.
  */
 export async function openMachine(options: MachineOptions): Promise<Machine> {
-  const { dir, create, user, logLevel, beside = [] } = options;
+  const { dir, create, user, beside = [] } = options;
   if (!create && !existsSync(dir)) {
     throw new SuperfleetError('SF_NOT_FOUND', `there is no data folder at ${dir}`, {
       hint: 'make one with `mesh-hub init` or `mesh-node join`, or name another with --dir',
@@ -78,7 +79,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const key = await readOrMakeKey(folder.paths.identityKey);
     const sandbox = createSandbox(cgroups === null ? {} : { cgroups });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
-    const logger = pino({ level: logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+    const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat);
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
     const machine: Machine = {
       folder,

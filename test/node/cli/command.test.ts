@@ -44,7 +44,8 @@ test('join reads token, addresses and what the machine offers', () => {
     port: 0,
     user: null,
     detach: true,
-    logLevel: 'info',
+    logLevel: null,
+    logFormat: null,
   });
 });
 
