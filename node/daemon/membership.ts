@@ -45,7 +45,7 @@ export class Membership implements Access {
   readonly genesisLine: string;
   readonly certificate: Certificate;
   readonly certificateEnvelope: Envelope;
-  readonly addresses: readonly string[];
+  #addresses: readonly string[];
   readonly #files: SmallFiles;
   #roster: Roster | null;
 
@@ -61,7 +61,7 @@ export class Membership implements Access {
         hint: 'was identity.key copied from another machine? join again with a folder of its own',
       });
     }
-    this.addresses = admission.addresses.slice(0, ADDRESSES_MAX);
+    this.#addresses = admission.addresses.slice(0, ADDRESSES_MAX);
     this.#roster = roster;
     this.#files = files;
   }
@@ -69,14 +69,7 @@ export class Membership implements Access {
   /** Checks an admission and keeps it. `SF_NOT_PROVED` where it does not hold together. */
   static async admit(admission: Admission, peer: string, files: SmallFiles): Promise<Membership> {
     const membership = new Membership(admission, peer, null, files);
-    const text = JSON.stringify({
-      format: 1,
-      mesh: membership.genesis.mesh,
-      genesis: admission.genesis,
-      certificate: encodeEnvelope(admission.certificate),
-      addresses: membership.addresses,
-    });
-    await files.write(files.membership, text);
+    await membership.#save();
     return membership;
   }
 
@@ -102,6 +95,30 @@ export class Membership implements Access {
       rosterText === null ? null : openRoster(rosterText, logKey, mesh),
       files,
     );
+  }
+
+  /** Where the founder may be, best first. */
+  get addresses(): readonly string[] {
+    return this.#addresses;
+  }
+
+  /** The founder answered at this address: it is tried first from now on, after a restart too. */
+  async reachedAt(address: string): Promise<void> {
+    if (this.#addresses[0] === address) return;
+    const others = this.#addresses.filter((known) => known !== address);
+    this.#addresses = [address, ...others].slice(0, ADDRESSES_MAX);
+    await this.#save();
+  }
+
+  #save(): Promise<void> {
+    const text = JSON.stringify({
+      format: 1,
+      mesh: this.genesis.mesh,
+      genesis: this.genesisLine,
+      certificate: encodeEnvelope(this.certificateEnvelope),
+      addresses: this.#addresses,
+    });
+    return this.#files.write(this.#files.membership, text);
   }
 
   /** Ends it on this machine: a next start finds that it never joined. */

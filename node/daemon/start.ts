@@ -121,7 +121,15 @@ export async function runMember(
     addresses,
     attach: (session) => service.driver.attach(session),
     onState: (state) => {
-      if (state.state === 'online') logger.info('the founder answers');
+      if (state.state === 'online') {
+        logger.info('the founder answers');
+        const address = host.reachedAt(founder);
+        if (address !== null && !leaving) {
+          membership.reachedAt(address).catch((cause: unknown) => {
+            logger.warn({ cause: String(cause) }, 'the address of the founder could not be kept');
+          });
+        }
+      }
       if (state.state === 'waiting') logger.warn({ code: state.code }, `no founder: ${state.message}`);
       const gone = 'code' in state && (state.code === 'SF_REFUSED' || state.code === 'SF_REVOKED');
       if (state.state === 'online' || gone) told?.(state);

@@ -59,6 +59,8 @@ export interface Host {
    * `SF_USAGE` for an address that is not IP and TCP, `SF_UNREACHABLE` when none answers.
    */
   dial(peer: string, addresses: readonly string[], signal?: AbortSignal): Promise<Connection>;
+  /** The address at which we reached this peer, without its id; null where there is no connection of our making. */
+  reachedAt(peer: string): string | null;
   /** A connection to whoever answers at this address: who that is must be proved by other means (the short code). */
   dialUnknown(address: string, signal: AbortSignal): Promise<Connection>;
   stop(): Promise<void>;
@@ -172,6 +174,12 @@ export async function createHost(options: HostOptions): Promise<Host> {
     announcer: announce,
     addresses: () => node.getMultiaddrs().map(String),
     dial,
+    reachedAt: (peer) => {
+      const made = node
+        .getConnections(peerIdFromString(peer))
+        .find(({ status, direction }) => status === 'open' && direction === 'outbound');
+      return made === undefined ? null : withoutPeer(made.remoteAddr);
+    },
     dialUnknown: async (address, signal) => dialAllowed([target(null, address)], address, signal),
     stop: async () => {
       await node.stop();

@@ -48,6 +48,8 @@ export function startLink(options: LinkOptions): Link {
   const stopping = new AbortController();
   let state: LinkState = { state: 'connecting' };
   let announced: string[] = [];
+  /** Addresses that came while others were being dialled: there is nothing to wait for. */
+  let news = false;
   let wake: (() => void) | null = null;
   let open: Session<MemberMessage> | null = null;
 
@@ -61,11 +63,13 @@ export function startLink(options: LinkOptions): Link {
     const usable = privateAddresses(addresses);
     if (usable.length === 0 || usable.join() === announced.join()) return;
     announced = usable;
+    news = true;
     wake?.();
   });
 
   const attempt = async (): Promise<{ end: SessionEnd | SuperfleetError; welcomed: boolean }> => {
     let welcomed = false;
+    news = false;
     try {
       const addresses = [...new Set([...announced, ...options.addresses()])].slice(0, ADDRESSES_MAX);
       const connection = await options.host.dial(options.founder, addresses, stopping.signal);
@@ -126,7 +130,7 @@ export function startLink(options: LinkOptions): Link {
       base = code === 'SF_CONFLICT' ? max : welcomed ? first : Math.min(max, base * 2);
       const retryMs = Math.min(max, Math.round(base * (0.5 + random())));
       become({ state: 'waiting', code, message, retryMs });
-      await wait(retryMs);
+      if (!news) await wait(retryMs);
       wake = null;
     }
   };

@@ -72,6 +72,9 @@ if (!isRoot) {
     const start = fleet.startMember('m1', ['--port', '0', '--founder', '10.77.0.99:4703']);
     fleet.members.set('m1', await start);
     await back('told by --founder');
+    await fleet.daemon('m1').end('SIGTERM');
+    fleet.members.set('m1', await fleet.startMember('m1'));
+    await back('where it was last');
     await fleet.hubDaemon!.end('SIGKILL');
     await fleet.up(['--port', '4703']);
     const ms = await back('on the same port');
