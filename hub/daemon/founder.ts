@@ -15,7 +15,7 @@ type Collect = Extract<FounderEffect, { type: 'collect' }>;
 type Collected = Extract<FounderInput, { type: 'collected' }>;
 
 export interface FounderDriverOptions {
-  core: FounderCore;
+  core: Pick<FounderCore, 'step'>;
   log: Log;
   /** Pulls what a result names onto this disk, synced; never rejects. */
   collect(effect: Collect): Promise<Collected>;
@@ -47,6 +47,9 @@ export class FounderDriver {
   readonly #closing = new Map<string, Promise<unknown>>();
   readonly #ticking: NodeJS.Timeout;
   #requestId = 0;
+  #releasing = false;
+  /** Of the newest roster the core was told of: two may be signed at once, and the older be stored last. */
+  #rosterVersion = -1;
   #stopped = false;
 
   constructor(options: FounderDriverOptions) {
@@ -55,6 +58,9 @@ export class FounderDriver {
     options.log.subscribe((batch: DurableBatch) => this.#durable(batch.last, batch.checkpoint));
     this.#ticking = setInterval(() => this.step({ type: 'tick' }), TICK_MS);
     this.#durable(options.log.size - 1, options.log.checkpoint);
+    // Who was away while somebody was revoked hears of it, also where the founder has started anew since. Where there
+    // is no room for it now, the next change of membership says so.
+    this.#publish(() => {});
   }
 
   /** One operation of the core, answered when what it rests on is durable. */
@@ -96,18 +102,15 @@ export class FounderDriver {
 
   step(input: FounderInput): void {
     if (this.#stopped) return;
-    let effects: FounderEffect[];
     try {
-      effects = this.#options.core.step(input, systemClock());
+      const effects = this.#options.core.step(input, systemClock());
+      for (const effect of effects) if (effect.type === 'append') this.#append(effect);
+      this.#gate.hold(effects.filter((effect) => effect.type !== 'append'));
+      this.#release();
     } catch (thrown) {
-      // The core may have changed half of its state: only the log can tell what is true now.
-      this.stop();
-      this.#options.failed(asSuperfleetError(thrown));
-      return;
+      // The core may have changed half of its state, or nobody hears what it decided: only the log can tell what is true.
+      this.#fail(thrown);
     }
-    for (const effect of effects) if (effect.type === 'append') this.#append(effect);
-    this.#gate.hold(effects.filter((effect) => effect.type !== 'append'));
-    this.#release();
   }
 
   /** Takes no further input and answers nothing more. */
@@ -145,7 +148,7 @@ export class FounderDriver {
 
   #durable(index: number, checkpoint: Checkpoint): void {
     this.#gate.durable(index);
-    this.#release();
+    // Releases what waited for it, too.
     this.step({
       type: 'durable',
       index,
@@ -167,8 +170,25 @@ export class FounderDriver {
     else void closing.then(() => this.#options.drop([peer]));
   }
 
+  #publish(failed: (error: unknown) => void): void {
+    this.#options.roster().then(({ version, blob }) => {
+      if (version <= this.#rosterVersion) return;
+      this.#rosterVersion = version;
+      this.step({ type: 'roster', version, blob });
+    }, failed);
+  }
+
+  /** One effect may bring the next step (a full session closes): its effects come after those that were decided before. */
   #release(): void {
-    for (const effect of this.#gate.release()) this.#perform(effect);
+    if (this.#releasing) return;
+    this.#releasing = true;
+    try {
+      for (let free = this.#gate.release(); free.length > 0; free = this.#gate.release()) {
+        for (const effect of free) if (!this.#stopped) this.#perform(effect);
+      }
+    } finally {
+      this.#releasing = false;
+    }
   }
 
   #perform(effect: Held): void {
@@ -207,10 +227,7 @@ export class FounderDriver {
         return;
       case 'membership':
         for (const peer of effect.removed) this.#drop(peer);
-        this.#options.roster().then(
-          ({ version, blob }) => this.step({ type: 'roster', version, blob }),
-          (error: unknown) => this.#fail(error),
-        );
+        this.#publish((error) => this.#fail(error));
         return;
       default:
         effect satisfies never;

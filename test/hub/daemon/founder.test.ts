@@ -1,0 +1,135 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { heldEffectsMax } from '../../../hub/core/gate.ts';
+import type { FounderEffect, FounderInput } from '../../../hub/core/types.ts';
+import { FounderDriver, type FounderDriverOptions } from '../../../hub/daemon/founder.ts';
+import { MemoryStorage } from '../../../ledger/storage-memory.ts';
+import type { Session, SessionHandlers } from '../../../node/network/session.ts';
+import type { SuperfleetError } from '../../../protocol/errors.ts';
+import type { FounderMessage, MemberMessage } from '../../../protocol/session.ts';
+import { newLog } from '../../ledger/kit.ts';
+import { HELLO, LOCAL } from '../core/fleet.ts';
+
+/** A session of a test: what it was sent; `full` ends it at the next message, as a queue that holds no more does. */
+class TestSession implements Session<FounderMessage> {
+  readonly id: number;
+  readonly peer: string;
+  readonly closed = Promise.resolve({ code: 'SF_FULL', message: '', by: 'us' as const });
+  readonly sent: string[] = [];
+  full = false;
+  handlers: SessionHandlers<MemberMessage> | null = null;
+
+  constructor(id: number, peer: string) {
+    this.id = id;
+    this.peer = peer;
+  }
+
+  send(message: FounderMessage): boolean {
+    if (this.full) this.close('SF_FULL', 'full');
+    else this.sent.push(message.type === 'renamed' ? message.name : message.type);
+    return !this.full;
+  }
+
+  close(code: string, message: string): void {
+    this.handlers?.onClosed({ code, message, by: 'us' });
+  }
+}
+
+/** A driver over a real log in memory, with a core that does what the test says. */
+async function driverOf(
+  decide: (input: FounderInput) => FounderEffect[],
+  roster: FounderDriverOptions['roster'] = () => new Promise(() => {}),
+) {
+  const log = await newLog(new MemoryStorage());
+  const failures: SuperfleetError[] = [];
+  const inputs: FounderInput[] = [];
+  const driver = new FounderDriver({
+    core: {
+      step: (input) => {
+        inputs.push(input);
+        return decide(input);
+      },
+    },
+    log,
+    collect: () => new Promise(() => {}),
+    roster,
+    drop: () => {},
+    failed: (error) => failures.push(error),
+  });
+  const attach = (id: number, peer: string): TestSession => {
+    const session = new TestSession(id, peer);
+    session.handlers = driver.attach(session, HELLO);
+    return session;
+  };
+  const stop = async (): Promise<void> => {
+    driver.stop();
+    await log.close();
+  };
+  return { driver, failures, inputs, attach, stop };
+}
+
+const named = (session: number, peer: string, name: string): FounderEffect => ({
+  type: 'send',
+  after: 0,
+  peer,
+  session,
+  message: { type: 'renamed', name },
+});
+
+test('what an effect brings about comes after what was decided before it', async () => {
+  const { driver, attach, stop } = await driverOf((input) => {
+    if (input.type === 'request') return [named(1, 'ada', 'never'), named(2, 'bob', 'first')];
+    return input.type === 'disconnected' ? [named(2, 'bob', 'second')] : [];
+  });
+  const [ada, bob] = [attach(1, 'ada'), attach(2, 'bob')];
+  ada.full = true;
+  driver.request({ op: 'status' }, LOCAL).catch(() => {});
+  assert.equal(bob.sent, ['first', 'second']);
+  await stop();
+});
+
+test('a founder that decides more than may wait for the disk stops, and no session is handed its fault', async () => {
+  const waiting: FounderEffect = {
+    ...named(1, 'ada', 'late'),
+    after: Number.MAX_SAFE_INTEGER,
+  } as FounderEffect;
+  const { failures, attach, stop } = await driverOf((input) =>
+    input.type === 'received' ? Array.from({ length: heldEffectsMax + 1 }, () => waiting) : [],
+  );
+  await attach(1, 'ada').handlers!.onMessage({ type: 'heartbeat', sequence: 1 });
+  assert.equal(
+    failures.map(({ code }) => code),
+    ['SF_FULL'],
+  );
+  await stop();
+});
+
+test('a core that contradicts itself stops the founder, and whoever waits is told', async () => {
+  const { driver, failures, stop } = await driverOf((input) => {
+    if (input.type === 'request') throw new Error('a defect');
+    return [];
+  });
+  const answer = await driver.request({ op: 'status' }, LOCAL).catch((error: SuperfleetError) => error.code);
+  assert.is(answer, 'SF_UNREACHABLE');
+  assert.is(failures.length, 1);
+  await stop();
+});
+
+test('the roster is handed out at the start, and an older one that was stored later never takes its place', async () => {
+  const stored: ((version: number) => void)[] = [];
+  const { driver, inputs, stop } = await driverOf(
+    (input) => (input.type === 'request' ? [{ type: 'membership', after: 0, removed: [] }] : []),
+    () => new Promise((resolve) => stored.push((version) => resolve({ version, blob: `roster ${version}` }))),
+  );
+  assert.is(stored.length, 1);
+  driver.request({ op: 'status' }, LOCAL).catch(() => {});
+  stored[1]!(8);
+  await Promise.resolve();
+  stored[0]!(7);
+  await new Promise((resolve) => setImmediate(resolve));
+  const told = inputs.flatMap((input) => (input.type === 'roster' ? [input.version] : []));
+  assert.equal(told, [8]);
+  await stop();
+});
+
+test.run();
