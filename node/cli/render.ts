@@ -141,7 +141,7 @@ export function taskText(
     ['id', task.id],
     ['state', stateWords(task)],
     ['detail', task.detail ?? null],
-    ['command', argv === undefined ? null : argv.map(quoted).join(' ')],
+    ['command', argv === undefined ? null : argv.map(shellWord).join(' ')],
     [
       'verified',
       task.verified
@@ -166,7 +166,8 @@ export function taskText(
   );
 }
 
-const quoted = (word: string): string =>
+/** A word as a shell takes it. */
+export const shellWord = (word: string): string =>
   /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 function submitterText(by: unknown): string {

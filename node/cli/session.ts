@@ -2,13 +2,15 @@ import { homedir } from 'node:os';
 import { Client } from '../api/client.ts';
 import { dataFolder } from './folder.ts';
 import type { GlobalFlags } from './parse.ts';
-import { painter } from './render.ts';
+import { painter, shellWord } from './render.ts';
 import { type Terminal, Voice } from './terminal.ts';
 
 /** One command under way: where it speaks, where the data folder is, and how to reach the process there. */
 export interface Session {
   /** `mesh-hub` or `mesh-node`. */
   bin: 'mesh-hub' | 'mesh-node';
+  /** The program as a person types it here: with `--dir` where it was given, so that what is shown can be typed. */
+  typed: string;
   voice: Voice;
   terminal: Terminal;
   dir: string;
@@ -23,9 +25,11 @@ export function sessionOf(bin: Session['bin'], global: GlobalFlags, terminal: Te
     home: terminal.env.HOME ?? homedir(),
     uid: process.getuid?.() ?? null,
   });
-  const shown = global.dir === null && (terminal.env.MESH_HOME ?? '') === '' ? '' : ` --dir ${dir}`;
+  const shown =
+    global.dir === null && (terminal.env.MESH_HOME ?? '') === '' ? '' : ` --dir ${shellWord(dir)}`;
   return {
     bin,
+    typed: global.dir === null ? bin : `${bin} --dir ${shellWord(global.dir)}`,
     voice: new Voice(terminal, global.json),
     terminal,
     dir,

@@ -5,10 +5,12 @@ import type { TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import type { Repository } from '../submit/repository.ts';
+import { logs } from './logs.ts';
 import { writeOutput } from './output.ts';
 import { cell, historyText, stateWords, table, tasksText, taskText } from './render.ts';
 import { type Session, show } from './session.ts';
 import type { Delivery, TaskCommand, TaskWishes } from './task-grammar.ts';
+import { lastLines, type Why } from './waiting.ts';
 import { isTerminal, waitFor } from './watch.ts';
 
 /** Runs a verb that both bins have; answers its exit code. Git and its library are loaded only where needed. */
@@ -62,7 +64,7 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
         throw new SuperfleetError('SF_CONFLICT', `task ${task.id} has not ended`, {
           expected: 'a task that has ended',
           got: task.state,
-          hint: `${session.bin} task logs -f ${task.id} waits for it`,
+          hint: `${session.typed} task logs -f ${task.id} waits for it`,
         });
       }
       const placed = await deliver(command, session, client, task);
@@ -101,7 +103,9 @@ async function runTask(
       client,
       env: terminal.env,
       signal: terminal.signal,
-      onInput: ({ base, ref }, dirty) => {
+      onInput: ({ base, ref }, changes) => {
+        // The artifacts that earlier tasks brought are no work of anybody's.
+        const dirty = changes.filter(({ code, path }) => code !== '??' || !broughtHere.test(path));
         if (dirty.length === 0) return;
         const files =
           dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
@@ -112,6 +116,9 @@ async function runTask(
   return finish(command, session, client, made);
 }
 
+/** The default folder of a task's artifacts. */
+const broughtHere = /(^|\/)mesh-[a-z2-7]{12}\//;
+
 /** Says the id; where asked to, waits for the end and brings the result. */
 async function finish(
   command: { wait: boolean; follow: boolean } & Delivery,
@@ -119,7 +126,7 @@ async function finish(
   client: Client,
   made: TaskObject,
 ): Promise<number> {
-  const { voice, bin } = session;
+  const { voice, typed, terminal } = session;
   if (!voice.json) voice.out(made.id);
   else if (!command.wait) voice.document(made);
   else if (command.follow) voice.document({ event: 'submitted', task: made.id });
@@ -128,8 +135,10 @@ async function finish(
   const delivered = task.state === 'delivered';
   if (delivered) for (const line of await deliver(command, session, client, task)) voice.note(line);
   else {
+    const tail = command.follow || task.log === null ? '' : await lastLines(client, task.id, terminal.signal);
+    if (tail !== '') voice.note(tail.replace(/^/gm, '  | '));
     if (task.detail !== null) voice.note(cell(task.detail));
-    voice.note(`its output: ${bin} task logs ${task.id}`);
+    if (task.log !== null) voice.note(`all of its output: ${typed} task logs ${task.id}`);
   }
   if (voice.json) voice.document(task);
   return delivered ? EXIT.ok : EXIT.taskFailed;
@@ -152,15 +161,22 @@ async function deliver(
       const branch = await placeBranch(repository, givenOf(task), work, wish.force);
       lines.push(`branch ${branch} at ${task.commit.slice(0, 12)} in ${repository.folder}`);
     }
-  } else if (task.state === 'delivered' && task.commit === null) lines.push('it changed no file: no branch');
+  } else if (task.state === 'delivered' && task.commit === null && task.spec.repository !== null) {
+    lines.push('it changed no file: no branch');
+  }
   if (task.artifacts.length > 0) {
     const { placeArtifacts } = await import('../submit/artifacts.ts');
     const folder = resolve(terminal.cwd, wish.output ?? `mesh-${task.id}`);
     const written = await placeArtifacts(client, task.artifacts, folder, wish.force, terminal.signal);
     for (const path of written) lines.push(`artifact ${cell(path)}`);
   }
+  const asked = task.spec.artifacts;
+  if (task.state === 'delivered' && asked.length > 0 && task.artifacts.length === 0) {
+    lines.push(`no artifact: when the command had ended, no file matched ${cell(asked.join(' '))}`);
+  }
   if (task.state === 'delivered' && !task.verified) {
-    lines.push(`unverified: nobody but the executor says so (confidence ${cell(task.confidence)})`);
+    const why = task.detail ?? 'unverified: nobody but the executor says so';
+    lines.push(`${cell(why)} (confidence ${cell(task.confidence)})`);
   }
   return lines;
 }
@@ -230,30 +246,6 @@ async function apply(
   return EXIT.ok;
 }
 
-async function logs(
-  command: Extract<TaskCommand, { verb: 'task logs' }>,
-  session: Session,
-  client: Client,
-): Promise<number> {
-  const { terminal, voice } = session;
-  const path = `/v1/tasks/${command.task}`;
-  const log = client.bytes(`${path}/log?follow=${command.follow ? 1 : 0}`, terminal.signal);
-  if (!voice.json) {
-    await voice.output(log);
-    return EXIT.ok;
-  }
-  const decoder = new TextDecoder();
-  let text = '';
-  for await (const bytes of log) {
-    const piece = decoder.decode(bytes, { stream: true });
-    if (command.follow) voice.document({ event: 'output', task: command.task, text: piece });
-    else text += piece;
-  }
-  if (command.follow) voice.document(await client.get<TaskDetail>(path));
-  else voice.document({ task: command.task, log: text + decoder.decode() });
-  return EXIT.ok;
-}
-
 const surroundings = ({ terminal }: Session) => ({
   cwd: terminal.cwd,
   env: terminal.env,
@@ -299,14 +291,6 @@ function specOf(wishes: TaskWishes): Omit<TaskSpecInput, 'repository'> {
     ...(wishes.checkTimeoutMs === null ? {} : { checkTimeoutMs: wishes.checkTimeoutMs }),
     ...(wishes.retries === null ? {} : { retries: wishes.retries }),
   };
-}
-
-/** What `task why` answers. */
-interface Why {
-  state: string;
-  reasons: string[];
-  position: number | null;
-  members: { id: string; name: string; why: string }[];
 }
 
 /** The causes, then one line a machine: what did not match. */

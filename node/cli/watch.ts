@@ -8,12 +8,15 @@ import type { TaskDetail } from '../api/objects.ts';
 import { stateWords } from './render.ts';
 import type { Session } from './session.ts';
 import { untouched } from './terminal.ts';
+import { type Why, waitingLine } from './waiting.ts';
 
 /** A founder that restarts is waited for this long before a waiting command gives up. */
 const awayMs = 60_000;
 const retryMs = 500;
 /** What is left of a live output after the task's end is waited for this long. */
 const lastOutputMs = 5_000;
+/** A task that waits this long is looked into. */
+const waitsMs = 2_000;
 
 const TERMINAL: ReadonlySet<TaskState> = new Set(['delivered', 'failed', 'cancelled', 'rejected']);
 export const isTerminal = (state: TaskState): boolean => TERMINAL.has(state);
@@ -48,11 +51,12 @@ export async function waitFor(
   task: string,
   follow: boolean,
 ): Promise<TaskDetail> {
-  const { voice, terminal, bin } = session;
+  const { voice, terminal, typed } = session;
   const { signal } = terminal;
   const output = new AbortController();
   const both = AbortSignal.any([signal, output.signal]);
   const following = follow ? followOutput(session, client, task, both).catch(() => {}) : Promise.resolve();
+  const waiting = new Waiting(session, client, task);
   try {
     let last = '';
     for await (const now of changes(client, task, signal)) {
@@ -65,6 +69,7 @@ export async function waitFor(
         else voice.progress(`${task}: ${words}`);
       }
       last = words;
+      waiting.look(now);
       if (!isTerminal(now.state)) continue;
       const late = new AbortController();
       await Promise.race([
@@ -79,11 +84,49 @@ export async function waitFor(
   } catch (thrown) {
     if (!signal.aborted) throw thrown;
     throw new SuperfleetError('SF_INTERRUPTED', `interrupted; task ${task} goes on`, {
-      hint: `${bin} task get ${task} when it has ended; ${bin} task stop ${task} cancels it`,
+      hint: `${typed} task get ${task} when it has ended; ${typed} task stop ${task} cancels it`,
     });
   } finally {
+    waiting.end();
     output.abort();
     await following;
+  }
+}
+
+/** Says why a task is not going on, where it has not for a moment. */
+class Waiting {
+  readonly #session: Session;
+  readonly #client: Client;
+  readonly #task: string;
+  #timer: NodeJS.Timeout | undefined;
+  #said = '';
+
+  constructor(session: Session, client: Client, task: string) {
+    this.#session = session;
+    this.#client = client;
+    this.#task = task;
+  }
+
+  look({ state, verifier }: TaskDetail): void {
+    this.end();
+    const waits = state === 'queued' || (state === 'executed' && verifier === null);
+    if (waits) this.#timer = setTimeout(() => void this.#ask(), waitsMs);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+
+  async #ask(): Promise<void> {
+    try {
+      const { state, ...why } = await this.#client.get<Why>(`/v1/tasks/${this.#task}/why`);
+      const line = waitingLine({ state, ...why });
+      if (state !== 'queued' && state !== 'executed') return;
+      if (line !== this.#said) this.#session.voice.note(`${this.#task}: waits: ${line}`);
+      this.#said = line;
+    } catch {
+      // The task itself is watched, and says what is wrong.
+    }
   }
 }
 

@@ -55,16 +55,23 @@ export async function applyResult(
     } else await repository.git(['cherry-pick', given.commit]);
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
+    const conflicts = how === 'checkout' ? [] : await conflicting(repository);
     // What was begun is taken back; where git began nothing this says so and that is all.
     if (how !== 'checkout') await repository.git([how, '--abort']).catch(() => {});
     throw new SuperfleetError('SF_CONFLICT', `git could not ${how} ${branch}; nothing was changed`, {
       expected: 'a branch the result fits on',
-      got: thrown.message,
-      hint: `git ${how === 'merge' ? 'merge' : how} ${branch}   leaves the conflict for you to settle`,
+      got: conflicts.length > 0 ? `conflicts in ${some(conflicts)}` : thrown.message,
+      hint: `git ${how} ${branch}   leaves the conflict for you to settle`,
       cause: thrown,
     });
   }
   return (await repository.git(['rev-parse', 'HEAD'])).trim();
+}
+
+/** Files that git left for a person to settle. */
+async function conflicting({ git }: Repository): Promise<string[]> {
+  const listed = await git(['diff', '--name-only', '--diff-filter=U', '-z']).catch(() => '');
+  return listed.split('\0').filter((path) => path !== '');
 }
 
 /** Paths that the act will write: what the result changes, or for a checkout all that differs from HEAD. */
