@@ -8,26 +8,24 @@ import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { defaultPort } from '../../node/config.ts';
 import { readKey } from '../../node/daemon/identity.ts';
-import { loopbackSession } from '../../node/daemon/loopback.ts';
 import { type Machine, openMachine } from '../../node/daemon/machine.ts';
 import { systemClock } from '../../node/daemon/member.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
-import { Lifetime } from '../../node/daemon/process.ts';
-import { openHost } from '../../node/daemon/start.ts';
+import type { Lifetime } from '../../node/daemon/process.ts';
+import { living, openHost } from '../../node/daemon/start.ts';
 import { serveBlobs } from '../../node/network/blob-server.ts';
-import { acceptSessions } from '../../node/network/founder-sessions.ts';
+import { acceptSessions, type FounderSessions } from '../../node/network/founder-sessions.ts';
 import { serveJoins } from '../../node/network/join-server.ts';
 import { type Access, Registry } from '../../node/network/registry.ts';
-import type { SessionEnd } from '../../node/network/session.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { meshIdOfLine } from '../../protocol/genesis.ts';
-import type { FounderMessage, MemberMessage } from '../../protocol/session.ts';
 import { createHubApp } from '../api/app.ts';
 import type { StartHub, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver } from './founder.ts';
+import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
 import { Notary } from './roster.ts';
 import { SecretStore, secretsFile, secretsFolder } from './secrets.ts';
@@ -37,15 +35,14 @@ import { verifyLogFiles } from './verify-log.ts';
 export const startHub: StartHub = async (options: StartHubOptions): Promise<Running> => {
   const { dir } = options;
   const machine = await openMachine({ ...options, create: false, beside: [secretsFolder(dir)] });
-  try {
-    return await runHub(machine, options);
-  } catch (error) {
-    await machine.close();
-    throw error;
-  }
+  return living(machine, (lifetime) => runHub(machine, options, lifetime));
 };
 
-async function runHub(machine: Machine, options: StartHubOptions): Promise<Running> {
+async function runHub(
+  machine: Machine,
+  options: StartHubOptions,
+  lifetime: Lifetime,
+): Promise<Running['ready']> {
   const { blobs, folder, logger, config } = machine;
   const { paths } = folder;
   const logKey = await readKey(paths.logKey);
@@ -65,9 +62,11 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
     key: logKey,
     onEntry: (entry: Entry) => applyEntry(state, entry, knownEntry(entry)),
   });
+  lifetime.onStop(() => log.close());
   if (log.cut !== null) logger.warn(log.cut, 'the end of the log was torn by a crash and has been cut off');
   const genesisLine = await genesisLineOf(log);
   const index = await IndexStore.open(await openIndexDatabase(paths.index), log);
+  lifetime.onStop(() => index.close());
   const secrets = await SecretStore.open(secretsFile(paths.root));
   const times = {
     heartbeatMs: parseDuration(config.heartbeat),
@@ -77,6 +76,7 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
   const core = new FounderCore({ mesh: log.meshId, state, config: times }, systemClock());
 
   const host = await openHost(machine, options.port, defaultPort);
+  lifetime.onStop(() => host.stop());
   const access: Access = {
     isFounder: (peer) => peer === host.peer,
     isMember: (peer) => core.state.members.byPeer.get(peer)?.standing === 'active',
@@ -85,6 +85,7 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
   const registry = new Registry(host, access, {}, (error, peer, protocol) =>
     logger.debug({ code: error.code, peer, protocol }, error.message),
   );
+  lifetime.onStop(() => registry.stop());
   const notary = new Notary(genesisLine, () => core.state, logKey);
   const ending = new AbortController();
 
@@ -98,8 +99,12 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
     },
     failed: (error) => lifetime.end(error),
   });
+  lifetime.onStop(() => driver.stop());
+  lifetime.onStop(() => ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping')));
   driver.step({ type: 'secrets', values: secrets.values });
 
+  let sessions: FounderSessions | null = null;
+  lifetime.onStop(() => sessions?.stop());
   const me = core.state.members.byPeer.get(host.peer);
   const member = await MemberService.start({
     machine,
@@ -121,8 +126,10 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
     takeRoster: async () => core.state.mesh.size,
     refused: (code, message) => logger.error({ code }, message),
   });
+  // Attempts stop before the sessions do, so that the log still hears of them.
+  lifetime.onStop(() => member.stop());
 
-  const sessions = await acceptSessions({
+  sessions = await acceptSessions({
     registry,
     mesh: log.meshId,
     onSession: (session, hello) => driver.attach(session, hello),
@@ -171,31 +178,15 @@ async function runHub(machine: Machine, options: StartHubOptions): Promise<Runni
     own: member.tails,
     stop: () => lifetime.end(),
   });
-  connectOwnMember(driver, member, host.peer);
+  lifetime.onStop(connectOwnMember(driver, member.driver, host.peer));
   const api = await serveApi(createHubApp({ port, member: ownMember }), paths.root);
-
-  const lifetime = new Lifetime(logger, async () => {
-    await api.close();
-    // Attempts stop before the sessions do, so that the log still hears of them.
-    await member.stop();
-    await sessions.stop();
-    ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
-    driver.stop();
-    await registry.stop();
-    await host.stop();
-    await index.close();
-    await log.close();
-    await machine.close();
-  });
+  lifetime.onStop(() => api.close());
   return {
-    ready: {
-      event: 'ready',
-      mesh: log.meshId,
-      id: host.peer,
-      name: member.status().name,
-      addresses: host.addresses(),
-    },
-    done: lifetime.done,
+    event: 'ready',
+    mesh: log.meshId,
+    id: host.peer,
+    name: member.status().name,
+    addresses: host.addresses(),
   };
 }
 
@@ -205,21 +196,4 @@ async function genesisLineOf(log: Log): Promise<string> {
   const line = JSON.stringify(entry);
   if (meshIdOfLine(line) === log.meshId) return line;
   throw new SuperfleetError('SF_INTERNAL', 'the genesis entry was read differently from how it was written');
-}
-
-/** Session numbers of the in-process session; those of the wire count up from one. */
-const OWN_SESSION = Number.MAX_SAFE_INTEGER;
-
-/** The founder's own member speaks the session interface to the founder's driver, in this process. */
-function connectOwnMember(driver: FounderDriver, member: MemberService, peer: string): void {
-  const [founderSide, memberSide] = loopbackSession<MemberMessage, FounderMessage>(OWN_SESSION, peer);
-  let attached: ReturnType<FounderDriver['attach']> | null = null;
-  founderSide.run({
-    onMessage: (message) => {
-      if (attached !== null) return attached.onMessage(message);
-      if (message.type === 'hello') attached = driver.attach(founderSide, message);
-    },
-    onClosed: (end: SessionEnd) => attached?.onClosed(end),
-  });
-  memberSide.run(member.driver.attach(memberSide));
 }

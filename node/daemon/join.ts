@@ -13,7 +13,7 @@ import {
 } from '../network/join-client.ts';
 import { defaultOwner, type Machine, openMachine } from './machine.ts';
 import { Membership } from './membership.ts';
-import { founderAddress, nameOf, openHost, runMember, smallFiles } from './start.ts';
+import { founderAddress, living, nameOf, openHost, runMember, smallFiles } from './start.ts';
 
 /** Founders on this LAN answer mDNS within milliseconds; machines that just woke take a few seconds. */
 const DISCOVER_MS = 15_000;
@@ -26,19 +26,19 @@ export async function joinMesh(options: JoinOptions): Promise<Running> {
   const invite = options.token === null ? null : parseInvite(options.token);
   const owner = options.owner ?? defaultOwner();
   const machine = await openMachine({ ...options, create: true });
-  let host: Host | null = null;
-  try {
-    host = await openHost(machine, options.port);
+  return living(machine, async (lifetime) => {
+    const host = await openHost(machine, options.port);
+    lifetime.onStop(() => host.stop());
     const known = await Membership.load(host.peer, smallFiles(machine.folder.paths));
     if (known !== null) {
       requireSameMesh(known, invite?.mesh ?? options.mesh);
-      return await runMember(machine, host, known, options);
+      return runMember(machine, host, known, options, lifetime);
     }
     const me: Me = { name: nameOf(machine, options.name), owner };
     const stopping = interruption();
     const joined =
       invite === null
-        ? await joinByApproval(host, await findFounder(host, options), me, told(options), stopping)
+        ? await ask(host, await findFounder(host, options), me, options, stopping)
         : await joinByInvite(host, reachable(invite, options), me, stopping);
     const membership = await keep(machine, host, joined);
     await machine.configure({
@@ -51,12 +51,8 @@ export async function joinMesh(options: JoinOptions): Promise<Running> {
       ...(options.slots === null ? {} : { slots: options.slots }),
       labels: { ...machine.config.labels, ...options.labels },
     });
-    return await runMember(machine, host, membership, options);
-  } catch (error) {
-    await host?.stop();
-    await machine.close();
-    throw error;
-  }
+    return runMember(machine, host, membership, options, lifetime);
+  });
 }
 
 async function keep(machine: Machine, host: Host, joined: Joined): Promise<Membership> {
@@ -79,10 +75,23 @@ function requireSameMesh(known: Membership, mesh: string | null): void {
 const reachable = <T extends { addresses: string[] }>(invite: T, { founder }: JoinOptions): T =>
   founder === null ? invite : { ...invite, addresses: [founderAddress(founder), ...invite.addresses] };
 
-const told =
-  ({ onPending, mesh }: JoinOptions) =>
-  (code: string, waitMs: number): void =>
-    onPending({ event: 'pending', code, mesh, founder: null, expiresAt: Date.now() + waitMs });
+const ask = (
+  host: Host,
+  founder: FoundFounder,
+  me: Me,
+  { onPending }: JoinOptions,
+  signal: AbortSignal,
+): Promise<Joined> =>
+  joinByApproval(
+    host,
+    founder,
+    me,
+    (code, waitMs) => {
+      const { mesh, name, peer } = founder;
+      onPending({ event: 'pending', code, mesh, name, founder: peer, expiresAt: Date.now() + waitMs });
+    },
+    signal,
+  );
 
 /** The one founder on this LAN, of the mesh asked for; `SF_UNREACHABLE` where there is none, `SF_USAGE` for several. */
 async function findFounder(host: Host, options: JoinOptions): Promise<FoundFounder> {

@@ -1,43 +1,84 @@
 import type { Logger } from 'pino';
 import { asSuperfleetError, EXIT, type SuperfleetError } from '../../protocol/errors.ts';
 
+/** A second signal so long after the first ends the process at once; a shell may send the same one twice. */
+const impatientMs = 1_000;
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
 /**
- * The life of a daemon's process: one orderly stop, begun by SIGTERM, SIGINT, a request or a failure, whichever comes
- * first. `done` settles with the exit code when everything is down.
+ * The life of a daemon's process: what was opened is closed in the reverse order, once; by `abandon` where the start
+ * fails half way, else by SIGTERM, SIGINT, a request or a failure, whichever comes first. What wants to end it while it
+ * is still starting is heard when it runs.
  */
 export class Lifetime {
-  readonly done: Promise<number>;
-  readonly #stop: () => Promise<void>;
   readonly #logger: Logger;
-  #resolve: (code: number) => void = () => {};
-  #stopping = false;
+  readonly #opened = new AsyncDisposableStack();
+  #finish: (code: number) => void = () => {};
+  /** Null: nobody has asked for the end. */
+  #asked: { error: SuperfleetError | null } | null = null;
+  #running = false;
+  #signalledAt: number | null = null;
 
-  constructor(logger: Logger, stop: () => Promise<void>) {
+  constructor(logger: Logger) {
     this.#logger = logger;
-    this.#stop = stop;
-    this.done = new Promise((resolve) => {
-      this.#resolve = resolve;
+  }
+
+  /** Something is open now: closed after all that is opened later. */
+  onStop(close: () => unknown): void {
+    this.#opened.defer(async () => {
+      await close();
     });
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, this.#onSignal);
+  }
+
+  /** The start failed: closes what is open. Never rejects, so that the error of the start is the one that is told. */
+  async abandon(): Promise<void> {
+    await this.#close();
+  }
+
+  /** The start is over. Settles with the exit code when everything is down. */
+  run(): Promise<number> {
+    this.#running = true;
+    const done = new Promise<number>((resolve) => {
+      this.#finish = resolve;
+    });
+    for (const signal of SIGNALS) process.on(signal, this.#onSignal);
+    if (this.#asked !== null) this.#stop(this.#asked.error);
+    return done;
   }
 
   /** Begins the stop; later calls change nothing. */
   end(error: SuperfleetError | null = null): void {
-    if (this.#stopping) return;
-    this.#stopping = true;
+    if (this.#asked !== null) return;
+    this.#asked = { error };
     if (error !== null) this.#logger.error({ code: error.code, hint: error.hint }, error.message);
-    this.#stop()
-      .catch((thrown: unknown) => {
-        const { code, message } = asSuperfleetError(thrown);
-        this.#logger.error({ code }, `the stop was not orderly: ${message}`);
-      })
-      .finally(() => {
-        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.off(signal, this.#onSignal);
-        this.#resolve(error === null ? EXIT.ok : error.exitCode);
-      });
+    if (this.#running) this.#stop(error);
+  }
+
+  #stop(error: SuperfleetError | null): void {
+    void this.#close().then(() => {
+      for (const signal of SIGNALS) process.off(signal, this.#onSignal);
+      this.#finish(error === null ? EXIT.ok : error.exitCode);
+    });
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#opened.disposeAsync();
+    } catch (thrown) {
+      // Of several faults the last stands for all; everything else was closed all the same.
+      const { code, message } = asSuperfleetError(thrown);
+      this.#logger.error({ code }, `the stop was not orderly: ${message}`);
+    }
   }
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
+    const now = performance.now();
+    this.#signalledAt ??= now;
+    if (now - this.#signalledAt > impatientMs) {
+      // What was acknowledged is on the disk, and tasks die with this process.
+      this.#logger.warn(`${signal} again: ending at once`);
+      process.exit(EXIT.interrupted);
+    }
     this.#logger.info(`${signal}: stopping`);
     this.end();
   };

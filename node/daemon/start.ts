@@ -28,20 +28,31 @@ const LEAVE_MS = 15_000;
 /** `mesh-node start`: works for the mesh this machine has joined. */
 export async function startNode(options: StartNodeOptions): Promise<Running> {
   const machine = await openMachine({ ...options, create: false });
-  try {
+  return living(machine, async (lifetime) => {
     const host = await openHost(machine, options.port);
+    lifetime.onStop(() => host.stop());
     const membership = await Membership.load(host.peer, smallFiles(machine.folder.paths));
-    if (membership === null) {
-      await host.stop();
-      throw new SuperfleetError('SF_CONFLICT', 'this machine has joined no mesh', {
-        expected: 'a data folder that was made by `mesh-node join`',
-        got: machine.folder.paths.root,
-        hint: 'mesh-node join TOKEN, or mesh-node join to ask by a code',
-      });
-    }
-    return await runMember(machine, host, membership, options);
+    if (membership !== null) return runMember(machine, host, membership, options, lifetime);
+    throw new SuperfleetError('SF_CONFLICT', 'this machine has joined no mesh', {
+      expected: 'a data folder that was made by `mesh-node join`',
+      got: machine.folder.paths.root,
+      hint: 'mesh-node join TOKEN, or mesh-node join to ask by a code',
+    });
+  });
+}
+
+/** Starts what lives on this machine; where that fails half way, nothing of it stays open. */
+export async function living(
+  machine: Machine,
+  start: (lifetime: Lifetime) => Promise<Running['ready']>,
+): Promise<Running> {
+  const lifetime = new Lifetime(machine.logger);
+  lifetime.onStop(() => machine.close());
+  try {
+    const ready = await start(lifetime);
+    return { ready, done: lifetime.run() };
   } catch (error) {
-    await machine.close();
+    await lifetime.abandon();
     throw error;
   }
 }
@@ -70,13 +81,15 @@ export async function runMember(
   host: Host,
   membership: Membership,
   options: StartNodeOptions,
-): Promise<Running> {
+  lifetime: Lifetime,
+): Promise<Running['ready']> {
   const { blobs, config, folder, logger } = machine;
   const { genesis, certificate } = membership;
   const founder = genesis.founder;
   const registry = new Registry(host, membership, {}, (error, peer, protocol) =>
     logger.debug({ code: error.code, peer, protocol }, error.message),
   );
+  lifetime.onStop(() => registry.stop());
   const addresses = (): string[] => [
     ...(options.founder === null ? [] : [founderAddress(options.founder)]),
     ...membership.addresses,
@@ -84,6 +97,9 @@ export async function runMember(
   const fetch = async (wanted: string[], signal: AbortSignal): Promise<void> => {
     await fetchBlobs(host, founder, wanted, blobs, signal, { addresses: addresses() });
   };
+  let leaving = false;
+  let link: Link | null = null;
+  lifetime.onStop(() => link?.stop());
   const service = await MemberService.start({
     machine,
     mesh: genesis.mesh,
@@ -108,14 +124,15 @@ export async function runMember(
       if (!leaving) lifetime.end(new SuperfleetError(code === 'SF_VERSION' ? code : 'SF_REVOKED', message));
     },
   });
+  // Attempts stop before the link does, so that the founder still hears of them.
+  lifetime.onStop(() => service.stop());
   // Only the founder asks a member for anything: its results and its live output.
   await serveBlobs({ registry, store: blobs, allow: (peer) => membership.isFounder(peer) });
   await serveTails(registry, service.tails);
 
-  let leaving = false;
   /** While this machine leaves: hears that the founder answers, or that this is no member any more. */
   let told: ((state: LinkState) => void) | null = null;
-  const link: Link = startLink({
+  link = startLink({
     host,
     founder,
     addresses,
@@ -180,23 +197,13 @@ export async function runMember(
       ),
   };
   const api = await serveApi(createMemberApp(port), folder.paths.root);
-  const lifetime = new Lifetime(logger, async () => {
-    await api.close();
-    await service.stop();
-    await link.stop();
-    await registry.stop();
-    await host.stop();
-    await machine.close();
-  });
+  lifetime.onStop(() => api.close());
   return {
-    ready: {
-      event: 'ready',
-      mesh: genesis.mesh,
-      id: host.peer,
-      name: service.status().name,
-      addresses: host.addresses(),
-    },
-    done: lifetime.done,
+    event: 'ready',
+    mesh: genesis.mesh,
+    id: host.peer,
+    name: service.status().name,
+    addresses: host.addresses(),
   };
 }
 
