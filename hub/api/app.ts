@@ -1,6 +1,7 @@
 import type { Context, Hono } from 'hono';
 import { addMemberRoutes, createBaseApp, localOnly } from '../../node/api/app.ts';
 import { type ApiEnv, boundedBody, inTime, jsonBody, parsed } from '../../node/api/http.ts';
+import type { MeshObject, NodeObject } from '../../node/api/objects.ts';
 import type { MemberPort } from '../../node/api/port.ts';
 import { Followers } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -51,7 +52,8 @@ function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
 
   app.get('/v1/status', async (context) => {
     need(port, context, 'view');
-    return context.json(await request(context, 'status'));
+    const [mesh, pending] = await Promise.all([request(context, 'status'), inTime(port.pendingJoins())]);
+    return context.json(withPending(mesh as MeshObject, pending));
   });
   for (const act of ['pause', 'resume'] as const) {
     app.post(`/v1/mesh/${act}`, async (context) => {
@@ -65,6 +67,15 @@ function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
     const options = await jsonBody(context, inviteBody);
     return context.json(await inTime(port.invite(options, context.get('by'))), 201);
   });
+}
+
+/** Who waits to be let in is among the warnings: the code is compared with the other screen by whoever looks here. */
+function withPending(mesh: MeshObject, pending: NodeObject[]): MeshObject {
+  const waiting = pending.map(
+    ({ name, code }) =>
+      `${name} asks to be let in: if its screen shows ${code} too, mesh-hub node approve ${code}`,
+  );
+  return { ...mesh, warnings: [...waiting, ...mesh.warnings] };
 }
 
 function addNodeRoutes(app: Hono<ApiEnv>, port: HubPort): void {

@@ -104,6 +104,8 @@ export interface PendingLine {
   event: 'pending';
   code: string;
   mesh: string | null;
+  /** The mesh's name, as its founder says it. */
+  name: string | null;
   founder: string | null;
   expiresAt: number | null;
 }

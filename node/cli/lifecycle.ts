@@ -43,9 +43,18 @@ export function sayReady({ voice }: Session, ready: ReadyLine): void {
     voice.document(ready);
     return;
   }
-  const where = ready.addresses.length === 0 ? 'no address' : ready.addresses.join(', ');
   voice.out(`ready: ${cell(ready.name)} (${cell(ready.id)}) of mesh ${cell(ready.mesh)}`);
-  voice.note(`listening on ${cell(where)}`);
+  voice.note(`listening on ${cell(placesOf(ready.addresses).join(', ') || 'no address')}`);
+}
+
+/** Multiaddrs as people know them, `192.168.1.5:4701`; this machine's loopback only where there is nothing else. */
+export function placesOf(addresses: string[]): string[] {
+  const places = addresses.map((address) => {
+    const [, family, host, port] = /^\/ip([46])\/([^/]+)\/tcp\/(\d+)/.exec(address) ?? [];
+    return host === undefined ? address : family === '6' ? `[${host}]:${port}` : `${host}:${port}`;
+  });
+  const outside = places.filter((place) => !/^127\.|^\[::1\]/.test(place));
+  return outside.length > 0 ? outside : places;
 }
 
 export function sayPending({ voice }: Session, line: PendingLine): void {
@@ -54,7 +63,9 @@ export function sayPending({ voice }: Session, line: PendingLine): void {
     return;
   }
   voice.out(`code: ${cell(line.code)}`);
-  voice.note(`compare it with the founder's screen, then there: mesh-hub node approve ${cell(line.code)}`);
+  if (line.name !== null) voice.note(`asked mesh ${cell(line.name)} (${cell(line.mesh)}) to be let in`);
+  voice.note('on the founder "mesh-hub status" shows the same code; there, within five minutes:');
+  voice.note(`  mesh-hub node approve ${cell(line.code)}`);
 }
 
 /**
@@ -85,7 +96,8 @@ export async function inBackground(session: Session, args: readonly string[]): P
         patience = setTimeout(interrupt, Math.max(readyMs, (said.expiresAt ?? 0) - Date.now() + readyMs));
         sayPending(session, said);
       }
-      if (said?.event !== 'ready') continue;
+      // One that was told to end meanwhile may say so all the same.
+      if (said?.event !== 'ready' || terminal.signal.aborted) continue;
       child.stdout!.destroy();
       child.unref();
       sayReady(session, said);

@@ -25,6 +25,9 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
   switch (command.verb) {
     case 'join': {
       const { inBackground, inForeground, sayPending } = await import('./lifecycle.ts');
+      if (command.token === null && command.founder === null && !session.voice.json) {
+        session.voice.note('looking for a founder on this network …');
+      }
       if (command.detach) return inBackground(session, args);
       const { joinMesh } = (await import('../daemon/join.ts')) as { joinMesh: JoinMesh };
       return inForeground(session, () =>

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createHubApp } from '../../../hub/api/app.ts';
-import type { NodeObject, Page, TaskDetail, TaskObject } from '../../../node/api/objects.ts';
+import type { MeshObject, NodeObject, Page, TaskDetail, TaskObject } from '../../../node/api/objects.ts';
 import { socketPath } from '../../../node/api/socket.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { requestBytesMax } from '../../../protocol/limits.ts';
@@ -268,6 +268,10 @@ test('machines that wait are listed with their code, let in or sent away', () =>
     const client = hub.client();
     const { items } = await client.get<Page<NodeObject>>('/v1/nodes');
     assert.is(items.at(-1)?.code, '123-456-789');
+    assert.match(
+      (await client.get<MeshObject>('/v1/status')).warnings[0]!,
+      /^m2 asks .*approve 123-456-789$/,
+    );
     assert.ok(items.some((node) => node.name === 'm1' && node.state === 'online'));
     const node = await client.post<NodeObject>('/v1/joins/123-456-789/approve', { owner: 'ann' });
     assert.is(node.state, 'online');

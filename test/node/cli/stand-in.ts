@@ -22,6 +22,7 @@ async function start() {
       event: 'pending',
       code: '123-456-789',
       mesh: null,
+      name: null,
       founder: null,
       expiresAt: null,
     });
