@@ -194,7 +194,7 @@ export class FounderContext {
   task(id: string): TaskRecord {
     const task = this.state.tasks.byId.get(id);
     if (task !== undefined) return task;
-    throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`, { hint: 'see task list' });
+    throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`, { hint: 'mesh-hub task list' });
   }
 
   /** The record of an active member, or null. */

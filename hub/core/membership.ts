@@ -5,7 +5,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { invitesMax, membersMax } from '../../protocol/limits.ts';
 import type { FounderContext } from './context.ts';
 import { endLease, settle } from './lifecycle.ts';
-import { findMember } from './queries.ts';
+import { findMember, formerMember } from './queries.ts';
 import type { Operation } from './types.ts';
 import { meshObject, nodeObject } from './views.ts';
 
@@ -164,8 +164,16 @@ const changed = (ctx: FounderContext, removed: string[]): void => {
 function requireMember(ctx: FounderContext, nameOrPeer: string) {
   const member = resolveMember(ctx.state.members, nameOrPeer);
   if (member !== null) return member;
+  const former = ctx.state.members.byPeer.get(nameOrPeer) ?? formerMember(ctx, nameOrPeer);
+  if (former !== null && former.standing !== 'rejected') {
+    throw new SuperfleetError('SF_CONFLICT', `${former.name} is no member any more`, {
+      expected: 'a member',
+      got: former.standing,
+      hint: 'mesh-hub node list',
+    });
+  }
   throw new SuperfleetError('SF_NOT_FOUND', `no member has the name or id ${nameOrPeer}`, {
-    hint: 'see node list',
+    hint: 'mesh-hub node list',
   });
 }
 

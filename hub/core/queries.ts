@@ -56,14 +56,27 @@ export const knownCommits = (ctx: FounderContext, commits: string[]): { commits:
   commits: commits.slice(0, 4096).filter((commit) => ctx.state.repositories.has(commit)),
 });
 
-/** The member of this name or peer id, revoked ones included by id. Throws `SF_NOT_FOUND`. */
+/** The member of this name or peer id, else the one last revoked that had it. Throws `SF_NOT_FOUND`. */
 export function findMember(ctx: FounderContext, nameOrPeer: string): MemberRecord {
   const { byName, byPeer } = ctx.state.members;
-  const member = byPeer.get(byName.get(nameOrPeer) ?? nameOrPeer);
-  if (member !== undefined && (member.standing === 'active' || member.standing === 'revoked')) return member;
+  const known =
+    byPeer.get(byName.get(nameOrPeer) ?? nameOrPeer) ?? formerMember(ctx, nameOrPeer, ['revoked']);
+  if (known?.standing === 'active' || known?.standing === 'revoked') return known;
   throw new SuperfleetError('SF_NOT_FOUND', `no member has the name or id ${nameOrPeer}`, {
-    hint: 'see node list',
+    hint: 'mesh-hub node list',
   });
+}
+
+/** Who last had this name and is no member any more. */
+export function formerMember(
+  ctx: FounderContext,
+  name: string,
+  standings: MemberRecord['standing'][] = ['revoked', 'left'],
+): MemberRecord | null {
+  const had = [...ctx.state.members.byPeer.values()].filter(
+    (member) => member.name === name && standings.includes(member.standing),
+  );
+  return had.at(-1) ?? null;
 }
 
 export const getNode = (ctx: FounderContext, member: string): NodeObject =>
@@ -84,7 +97,7 @@ export function why(ctx: FounderContext, id: string): Why {
   const task = ctx.task(id);
   const answer: Why = { task: id, state: task.state, reasons: [], position: null, members: [] };
   if (TERMINAL_STATES.has(task.state)) {
-    answer.reasons.push(task.converged?.detail ?? `it has ended: ${task.state}`);
+    answer.reasons.push(task.converged?.detail ?? 'it waits for nothing: it has ended');
     return answer;
   }
   answer.reasons.push(...meshWide(ctx));

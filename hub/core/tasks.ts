@@ -23,7 +23,7 @@ export function submit(
 ): TaskAnswer {
   if (spec.on !== null && resolveMember(ctx.state.members, spec.on) === null) {
     throw new SuperfleetError('SF_NOT_FOUND', `no member has the name or id ${spec.on}`, {
-      hint: 'see node list',
+      hint: 'mesh-hub node list',
     });
   }
   if (spec.requireVerified && spec.repository === null) {

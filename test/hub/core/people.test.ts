@@ -193,6 +193,10 @@ test('a revoked member loses its leases and its connection at once, and its key 
     'SF_REVOKED',
   );
   assert.is(fleet.ask<{ state: string }>({ op: 'node.get', member: holder.peer }).state, 'revoked');
+  const byName = fleet.ask<{ id: string; state: string }>({ op: 'node.get', member: holder.name });
+  assert.equal([byName.id, byName.state], [holder.peer, 'revoked'], 'its name is still its own');
+  assert.is(fleet.refusal({ op: 'member.revoke', member: holder.name, reason: null }), 'SF_CONFLICT');
+  assert.is(fleet.refusal({ op: 'member.revoke', member: 'nobody', reason: null }), 'SF_NOT_FOUND');
 });
 
 test('the founder cannot be revoked or leave', () => {
