@@ -94,13 +94,8 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       await writeOutput(session, bytes, command.output);
       return EXIT.ok;
     }
-    case 'secret set': {
-      const client = session.client();
-      if (session.terminal.stdout.isTTY === true) session.voice.note('the value, then Ctrl-D:');
-      const set = await client.upload('PUT', `/v1/secrets/${command.name}`, session.terminal.stdin);
-      show(session, set, () => `secret ${command.name} is set`);
-      return EXIT.ok;
-    }
+    case 'secret set':
+      return (await import('./secret.ts')).setSecret(command.name, session);
     case 'secret list':
       show(session, await session.client().get<Page<unknown>>('/v1/secrets'), ({ items }) =>
         items.map(secretLine).join('\n'),
@@ -136,6 +131,7 @@ async function init(command: Extract<HubCommand, { verb: 'init' }>, session: Ses
   show(session, { ...mesh, recoveryKeyFile }, meshText);
   session.voice.note(`recovery key: ${recoveryKeyFile}`);
   session.voice.note('whoever has it can take the mesh over: keep it off this machine, and keep it');
+  session.voice.note(`next: ${session.typed} start --detach, then ${session.typed} invite for each machine`);
   return EXIT.ok;
 }
 

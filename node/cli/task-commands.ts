@@ -135,7 +135,10 @@ async function finish(
   const delivered = task.state === 'delivered';
   if (delivered) for (const line of await deliver(command, session, client, task)) voice.note(line);
   else {
-    const tail = command.follow || task.log === null ? '' : await lastLines(client, task.id, terminal.signal);
+    const tail =
+      command.follow || voice.json || task.log === null
+        ? ''
+        : await lastLines(client, task.id, terminal.signal);
     if (tail !== '') voice.note(tail.replace(/^/gm, '  | '));
     if (task.detail !== null) voice.note(cell(task.detail));
     if (task.log !== null) voice.note(`all of its output: ${typed} task logs ${task.id}`);

@@ -207,6 +207,7 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Called with everything said so far on stdout. */
   onOut?: (text: string) => void;
+  onErr?: (text: string) => void;
 }
 
 export interface Said {
@@ -231,7 +232,10 @@ export async function runBin(main: Main, args: string[], options: RunOptions): P
     out += bytes;
     options.onOut?.(out);
   });
-  stderr.on('data', (bytes: Buffer) => (err += bytes));
+  stderr.on('data', (bytes: Buffer) => {
+    err += bytes;
+    options.onErr?.(err);
+  });
   const code = await main(args, {
     stdin: Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
     stdout,

@@ -1,10 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hubMain } from '../../../hub/cli/run.ts';
+import { hiddenLine, type Keyboard } from '../../../hub/cli/secret.ts';
 import type { TaskDetail } from '../../../node/api/objects.ts';
 import { nodeMain } from '../../../node/cli/run.ts';
+import type { SuperfleetError } from '../../../protocol/errors.ts';
 import { Sandbox } from '../../node/submit/repositories.ts';
 import { gitEnv, runBin, TestHub } from '../api/hub.ts';
 import type { TestMember } from '../core/fleet.ts';
@@ -171,6 +174,48 @@ test('a task that fails is exit 1 with its reason', () =>
     assert.match(done.err, /: failed\/task\nfalse ended with 1\n/);
   }));
 
+test('who waits for a task is told why it does not go on, and sees the end of its output when it fails', () =>
+  withHub(async (hub) => {
+    hub.fleet.join('m1');
+    let err = '';
+    const running = hub.run(
+      ['--dir', hub.dir, 'task', 'run', '--no-repo', '--label', 'gpu=1', '--wait', '--', 'x'],
+      {
+        onErr: (said) => {
+          err = said;
+          // Only what the founder says of it lets it go on.
+          if (/waits: no member can take it now \(founder.*m1 has no label gpu/.test(said) && !labelled)
+            label();
+        },
+      },
+    );
+    let labelled = false;
+    const label = (): void => {
+      labelled = true;
+      const member = hub.fleet.join('m2', { labels: { gpu: '1' } });
+      void given(hub, member).then(async (assignment) => {
+        hub.output(assignment.task).end(`${'line\n'.repeat(30)}\x1b[2Jthe last\n`);
+        hub.fleet.start(member, assignment);
+        const failed = {
+          outcome: 'failed',
+          reason: 'task',
+          fault: 'task',
+          detail: 'x ended',
+          exitCode: 1,
+        } as const;
+        hub.fleet.finish(member, assignment, { ...failed, commit: null, bundle: null });
+      });
+    };
+    const done = await running;
+    assert.is(done.code, 1, err);
+    assert.match(done.err, /(^ {2}\| line\n){19}^ {2}\| \\x1b\[2Jthe last\nx ended\n/m);
+    assert.match(
+      done.err,
+      new RegExp(`mesh-hub --dir ${hub.dir} task logs [a-z2-7]{12}`),
+      'it can be typed as it stands',
+    );
+  }));
+
 test('--follow --json prints a line for each event, the last one the whole task', () =>
   withHub(async (hub) => {
     const member = hub.fleet.join('m1');
@@ -242,12 +287,35 @@ test('a secret is read from stdin and shown nowhere', () =>
     const set = await hub.run(['secret', 'set', 'TOKEN'], { stdin: 'hunter2\n' });
     assert.is(set.code, 0, set.err);
     assert.is(hub.secrets.get('TOKEN'), 'hunter2\n');
+    assert.match(set.err, /ends with a newline/);
+    assert.not.match((await hub.run(['secret', 'set', 'TOKEN'], { stdin: 'hunter2' })).err, /newline/);
     assert.is((await hub.run(['secret', 'list'])).out, 'TOKEN\n');
     assert.not.match(set.out + set.err, /hunter2/);
     assert.not.match(JSON.stringify(hub.fleet.entries), /hunter2/);
     assert.is((await hub.run(['secret', 'remove', 'TOKEN'])).code, 0);
     assert.is((await hub.run(['secret', 'set', 'EMPTY'], { stdin: '' })).code, 2);
   }));
+
+test('a secret typed on a terminal is one line, not shown; Ctrl-C sets nothing', async () => {
+  const keyboard = (...pressed: string[]): Keyboard & { raw: boolean[] } =>
+    Object.assign(Readable.from(pressed.map((keys) => Buffer.from(keys))), {
+      raw: [] as boolean[],
+      setRawMode(on: boolean) {
+        this.raw.push(on);
+      },
+    });
+  const keys = keyboard('hun', 'ta\x7f', 'er2 é\rrest');
+  assert.is((await hiddenLine(keys)).toString(), 'hunter2 é');
+  assert.equal(keys.raw, [true, false], 'the terminal is given back as it was');
+  const given = keyboard('hunter2\x03');
+  try {
+    await hiddenLine(given);
+    assert.unreachable();
+  } catch (thrown) {
+    assert.is((thrown as SuperfleetError).code, 'SF_INTERRUPTED');
+  }
+  assert.equal(given.raw, [true, false]);
+});
 
 test('the log is verified, tailed and exported', () =>
   withHub(async (hub, box) => {
