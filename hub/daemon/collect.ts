@@ -24,16 +24,24 @@ export async function collectResult(
   const { peer, lease } = effect;
   const collected = { type: 'collected', peer, lease } as const;
   try {
-    if (peer === own) await assertHeld(effect, store);
-    else await pull(effect, host, store, AbortSignal.any([ending, AbortSignal.timeout(COLLECT_MS)]));
-    const envelope = effect.envelope === null ? null : await store.put(Buffer.from(effect.envelope));
-    return { ...collected, envelopeBlob: envelope?.blob ?? null, failure: null };
+    const held =
+      peer === own
+        ? assertHeld(effect, store)
+        : pull(effect, host, store, AbortSignal.any([ending, AbortSignal.timeout(COLLECT_MS)]));
+    const [envelope, pulled] = await Promise.allSettled([
+      effect.envelope === null ? null : store.put(Buffer.from(effect.envelope)),
+      held,
+    ]);
+    if (pulled.status === 'rejected') throw pulled.reason;
+    if (envelope.status === 'rejected') throw envelope.reason;
+    return { ...collected, envelopeBlob: envelope.value?.blob ?? null, failure: null };
   } catch (thrown) {
     return { ...collected, envelopeBlob: null, failure: failureOf(thrown) };
   }
 }
 
 async function pull(effect: Collect, host: Host, store: BlobStore, signal: AbortSignal): Promise<void> {
+  if (effect.blobs.length === 0) return;
   const got = await fetchBlobs(host, effect.peer, effect.blobs, store, signal);
   effect.blobs.forEach((said, at) => {
     const { sha256, bytes } = got[at]!;

@@ -4,16 +4,20 @@ import { BLOB_PROTOCOL, type BlobRequest, blobAnswerBytesMax, openAnswer } from 
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { frameOf } from '../../protocol/frame.ts';
 import { blobChunksInFlight } from '../../protocol/limits.ts';
-import { type BlobManifest, blobIdOf, decodeManifest } from '../../protocol/manifest.ts';
+import { type BlobManifest, blobIdOf, chunkCount, decodeManifest } from '../../protocol/manifest.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import type { BlobReceiver, BlobStore } from '../blobs/types.ts';
 import { FrameChannel } from './channel.ts';
 import type { Host } from './host.ts';
 
-/** A blob to fetch. Where `bytes` is known, a manifest of another size is refused before anything is stored. */
+/**
+ * A blob to fetch. Where `bytes` is known, a manifest of another size is refused before anything is stored; where its
+ * digest is known too, the manifest of a blob of one chunk is, and is not asked for.
+ */
 export interface WantedBlob {
   blob: string;
   bytes?: number;
+  sha256?: string;
 }
 
 export interface FetchOptions {
@@ -45,14 +49,20 @@ export async function fetchBlobs(
   options: FetchOptions = {},
 ): Promise<ResultBlob[]> {
   const transfer = new BlobFetch(host, peer, store, signal, options);
+  const finishing: Promise<ResultBlob>[] = [];
   try {
-    const results: ResultBlob[] = [];
     for (const wanted of blobs) {
-      results.push(await transfer.fetch(typeof wanted === 'string' ? { blob: wanted } : wanted));
+      const whole = await transfer.fetch(typeof wanted === 'string' ? { blob: wanted } : wanted);
+      // The disk makes one durable while the next is on its way.
+      const finished = whole();
+      finished.catch(() => {});
+      finishing.push(finished);
     }
-    return results;
+    return await Promise.all(finishing);
   } finally {
-    await transfer.end();
+    await Promise.allSettled(finishing);
+    // What the peer still answers to a goodbye is nothing to wait for.
+    void transfer.end();
   }
 }
 
@@ -73,16 +83,21 @@ class BlobFetch {
     this.#options = options;
   }
 
-  async fetch(wanted: WantedBlob): Promise<ResultBlob> {
-    const manifest = (await this.#store.manifest(wanted.blob)) ?? (await this.#manifest(wanted));
+  /** Resolves when all of its bytes are here; what it resolves with makes them durable and visible. */
+  async fetch(wanted: WantedBlob): Promise<() => Promise<ResultBlob>> {
+    const manifest =
+      manifestOf(wanted) ?? (await this.#store.manifest(wanted.blob)) ?? (await this.#manifest(wanted));
     const receiver = await this.#store.receive(wanted.blob, manifest);
-    try {
-      await this.#retrying(() => this.#chunks(wanted.blob, receiver));
-      return await receiver.finish();
-    } catch (thrown) {
-      await receiver.abandon();
-      throw thrown;
-    }
+    const orAbandon = async <T>(work: () => Promise<T>): Promise<T> => {
+      try {
+        return await work();
+      } catch (thrown) {
+        await receiver.abandon();
+        throw thrown;
+      }
+    };
+    await orAbandon(() => this.#retrying(() => this.#chunks(wanted.blob, receiver)));
+    return () => orAbandon(() => receiver.finish());
   }
 
   /** Says done and closes; a stream that does not take it is cut. */
@@ -233,4 +248,11 @@ class BlobFetch {
       },
     );
   }
+}
+
+/** The manifest that follows from what is known; null where it does not. */
+function manifestOf({ blob, bytes, sha256 }: WantedBlob): BlobManifest | null {
+  if (bytes === undefined || sha256 === undefined || chunkCount(bytes) > 1) return null;
+  const manifest = { bytes, chunks: chunkCount(bytes) === 0 ? [] : [sha256] };
+  return blobIdOf(manifest) === blob ? manifest : null;
 }
