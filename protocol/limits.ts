@@ -74,6 +74,8 @@ export const logBytesMax = 64 * MiB;
 /** Artifacts of one attempt, and the bytes of each. */
 export const artifactsMax = 256;
 export const artifactBytesMax = 1 * GiB;
+/** Bytes of all artifacts of one attempt: what a member may be made to keep until the founder has it. */
+export const artifactsTotalBytesMax = 4 * GiB;
 /** What a task's workspace may hold. @default */
 export const workspaceBytesMax = 8 * GiB;
 /** Memory of the whole process tree of a task. @default */

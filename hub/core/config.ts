@@ -59,6 +59,8 @@ export const stoppingMax = 30_000;
 /** Times that a founder asks for the blobs of one result, and the wait between. */
 export const collectsMax = 5;
 export const collectRetryMs = 1_000;
+/** What a member's own words (headers of steps, what was left out) may add to the log of a task. */
+export const logWordsBytesMax = 1024 * 1024;
 /** Late results whose envelopes are being stored at one time; past it they are settled and not kept. */
 export const lateResultsMax = 1_024;
 /** Bytes of one assignment: it goes in one frame. */

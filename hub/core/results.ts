@@ -1,8 +1,8 @@
 import { assertEvent } from '../../ledger/line.ts';
 import { type AttemptRecord, findAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
-import type { AboutReceipt } from '../../protocol/acceptance.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type AttemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
+import { checkResult, hiddenChange } from './check-result.ts';
 import { collectRetryMs, collectsMax, lateResultsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
@@ -41,7 +41,7 @@ function onCurrent(
     } else refuse(ctx, lease, 'the result comes without a signature');
     return;
   }
-  const checked = check(ctx, task, attempt, result);
+  const checked = checkResult(ctx, task, attempt, result);
   if (typeof checked === 'string') {
     refuse(ctx, lease, checked);
     return;
@@ -53,51 +53,6 @@ function onCurrent(
     seen.runMs = ctx.now - lease.startedAt;
   }
   collect(ctx, lease);
-}
-
-/** The envelope's facts where every one is as expected, else what is not. */
-function check(
-  ctx: FounderContext,
-  task: TaskRecord,
-  attempt: AttemptRecord,
-  result: AttemptResult,
-): CheckedResult | string {
-  const { id, spec } = task;
-  const expected = {
-    mesh: ctx.mesh,
-    member: ctx.member(attempt.member)?.peer ?? null,
-    assignment: { task: id, attempt: attempt.number, epoch: attempt.epoch, nonce: attempt.nonce, spec },
-    result,
-  };
-  try {
-    if (attempt.role === 'execute') return { role: 'execute', result, ...ctx.checks.receipt(expected) };
-    const about = aboutAccepted(task);
-    if (about === null) return 'what it verifies is not the accepted result any more';
-    return { role: 'verify', result, ...ctx.checks.verification(expected, about) };
-  } catch (error) {
-    const { code, message } = asSuperfleetError(error);
-    if (code !== 'SF_NOT_PROVED') throw error;
-    return message;
-  }
-}
-
-/** What the log keeps of the accepted receipt, for a verification to be held against. */
-function aboutAccepted(task: TaskRecord): AboutReceipt | null {
-  const { accepted } = task;
-  const attempt = accepted === null ? null : findAttempt(task, accepted.attempt);
-  if (accepted === null || attempt === null) return null;
-  return {
-    digest: accepted.receipt,
-    facts: {
-      task: task.id,
-      attempt: accepted.attempt,
-      epoch: attempt.epoch,
-      nonce: attempt.nonce,
-      executor: accepted.member,
-      commit: accepted.commit,
-      spec: { checks: task.spec.checks },
-    },
-  };
 }
 
 /** What it sent is not what it was asked for: the machine's fault, and the log says so. */
@@ -283,12 +238,6 @@ function verified(
   settle(ctx, task);
 }
 
-/** A receipt that keeps quiet about what the result does to its own checks is no ground to call it verified. */
-function hiddenChange(task: TaskRecord, seen: readonly string[]): string | null {
-  if (seen.length === 0 || task.accepted!.checksChanged.length > 0) return null;
-  return `the result changes the files that check it, and the receipt does not say so: ${seen.slice(0, 8).join(', ')}`;
-}
-
 // ── late results ──────────────────────────────────────────────────────────────────────────────────────────────
 function onLate(ctx: FounderContext, task: TaskRecord, attempt: AttemptRecord, result: AttemptResult): void {
   const peer = attempt.member;
@@ -306,7 +255,7 @@ function onLate(ctx: FounderContext, task: TaskRecord, attempt: AttemptRecord, r
     settled(ctx, peer, result, task.correlation, false, why);
     return;
   }
-  const checked = attempt.role === 'execute' ? check(ctx, task, attempt, result) : null;
+  const checked = attempt.role === 'execute' ? checkResult(ctx, task, attempt, result) : null;
   const session = ctx.live.get(peer)?.session ?? null;
   if (typeof checked === 'string' || session === null) {
     settled(ctx, peer, result, task.correlation, false, checked === null ? why : `${why}; ${checked}`);

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { artifactBytesMax, artifactsMax } from '../../protocol/limits.ts';
+import { artifactBytesMax, artifactsMax, artifactsTotalBytesMax } from '../../protocol/limits.ts';
 import type { Artifact } from '../../protocol/task.ts';
 import { printable } from '../git/fault.ts';
 import { type Glob, glob } from './glob.ts';
@@ -7,8 +7,6 @@ import { InsideFolder } from './open-inside.ts';
 import type { ResultBlobs } from './result-blobs.ts';
 import { SecretSearch } from './secrets.ts';
 
-/** Bytes of all artifacts of one attempt: what a member may be made to keep until the founder has it. */
-export const artifactsTotalBytesMax = 4 * 1024 ** 3;
 /** Names looked at while globs are matched, and folders deep. */
 const entriesMax = 200_000;
 const depthMax = 64;

@@ -68,6 +68,8 @@ function verificationOf(
   return { ...result, envelope: encodeSigned(signStatement(statement, keys.bob)) };
 }
 
+const artifact = (path: string, bytes: number) => ({ path, blob: hex(path), bytes, sha256: hex(path) });
+
 /** One task with a repository through both machines; each says which check files the result changes. */
 function verifiedBy(said: string[], seen: string[]) {
   const fleet = new Fleet({ checks: signedChecks });
@@ -102,6 +104,27 @@ test('a receipt that names them stays a proposal, and one that changes none is v
   assert.is(proposal.converged?.verified, false);
   assert.is(verifiedBy([], []).converged?.verified, true);
 });
+
+const oversized: [string, string[], Partial<AttemptResult>][] = [
+  ['artifacts that nobody asked for', [], { artifacts: [artifact('loot', 1)] }],
+  ['an artifact larger than one may be', ['*'], { artifacts: [artifact('loot', 2 ** 30 + 1)] }],
+  [
+    'more bytes of artifacts than an attempt may return',
+    ['*'],
+    { artifacts: [1, 2, 3, 4, 5].map((n) => artifact(`loot ${n}`, 2 ** 30)) },
+  ],
+  ['a log without an end', [], { log: { blob: hex('log'), bytes: 2 ** 32, sha256: hex('log') } }],
+];
+for (const [what, artifacts, change] of oversized) {
+  test(`${what}: nothing of such a result is fetched (promise 18)`, () => {
+    const fleet = new Fleet();
+    const ada = fleet.join('ada');
+    const id = fleet.submit({ artifacts, on: 'ada' });
+    fleet.finish(ada, fleet.running(ada), change);
+    assert.is(fleet.task(id).lastEnd?.reason, 'refused');
+    assert.is(fleet.log.filter(({ type }) => type === 'collect').length, 0);
+  });
+}
 
 /** Time passes for a member that says what every member says, and nothing about its work. */
 function stall(fleet: Fleet, minutes: number, stepMs = 1_250): void {

@@ -171,7 +171,7 @@ test('a machine that lacks what the task needs is not tried again; where none ha
 });
 
 test('a result too long for a line of the log fails with words, and the founder goes on', () => {
-  const { fleet, ada, id, assignment } = holding();
+  const { fleet, ada, id, assignment } = holding({ artifacts: ['**'] });
   const artifacts = Array.from({ length: 256 }, (_, n) => ({
     path: `${'deep/'.repeat(90)}${n}`,
     blob: 'a'.repeat(64),
