@@ -135,7 +135,12 @@ export class FounderPort implements HubPort {
 
   async secretSet(name: string, value: Uint8Array, by: Actor): Promise<void> {
     await this.#parts.secrets.set(name, value);
-    await this.#parts.driver.request({ op: 'secret.set', name }, by);
+    try {
+      await this.#parts.driver.request({ op: 'secret.set', name }, by);
+    } catch (error) {
+      await this.#parts.secrets.retain(this.#parts.state().secrets);
+      throw error;
+    }
     this.#parts.driver.step({ type: 'secrets', values: this.#parts.secrets.values });
   }
 

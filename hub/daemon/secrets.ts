@@ -53,8 +53,17 @@ export class SecretStore {
     }
   }
 
+  /** The values as they are now: what is set later is not in it, so that nobody uses what is not logged yet. */
   get values(): ReadonlyMap<string, string> {
-    return this.#values;
+    return new Map(this.#values);
+  }
+
+  /** Lets go of what the log does not know: a crash between file and log, or a removal that was only logged. */
+  async retain(names: ReadonlySet<string>): Promise<void> {
+    const unknown = [...this.#values.keys()].filter((name) => !names.has(name));
+    if (unknown.length === 0) return;
+    for (const name of unknown) this.#values.delete(name);
+    await this.#save();
   }
 
   /** Keeps a value, synced before it resolves. One line break at the end is taken off, as `echo` and editors add it. */

@@ -68,6 +68,7 @@ async function runHub(
   const index = await IndexStore.open(await openIndexDatabase(paths.index), log);
   lifetime.onStop(() => index.close());
   const secrets = await SecretStore.open(secretsFile(paths.root));
+  await secrets.retain(state.secrets);
   const times = {
     heartbeatMs: parseDuration(config.heartbeat),
     leaseMs: parseDuration(config.lease),
