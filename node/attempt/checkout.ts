@@ -27,6 +27,12 @@ export interface ResultToCheck {
   bundle: BundleFile;
 }
 
+/** Its bundle as it is announced: fetched with what else is missing, and looked at when it is here. */
+export interface ResultBundle {
+  blob: string;
+  look(): Promise<ResultToCheck>;
+}
+
 /** An empty workspace; for tasks without a repository. */
 export async function emptyWorkspace(work: string): Promise<Checkout> {
   const path = join(work, 'workspace');
@@ -42,7 +48,7 @@ export async function emptyWorkspace(work: string): Promise<Checkout> {
 export async function checkOut(
   context: AttemptContext,
   input: RepositoryInput,
-  result: ResultToCheck | null,
+  result: ResultBundle | null,
 ): Promise<Checkout> {
   const { assignment, cache, work } = context;
   const blobs = assignment.bundles.map((bundle) => bundle.bundle);
@@ -95,13 +101,14 @@ async function prepare(
   repository: AttemptRepository,
   input: RepositoryInput,
   missing: readonly string[],
-  result: ResultToCheck | null,
+  resultBundle: ResultBundle | null,
 ): Promise<{ rawCommit: Buffer | null; changes: Change[] }> {
   const { assignment, cache, hooks, signal } = context;
   const last = assignment.bundles.at(-1)?.bundle ?? null;
   const known = last === null ? null : await cache.size(input.id, last, input.base);
   const announced = assignment.bundles.filter((bundle) => missing.includes(bundle.bundle));
-  await fetchBlobs(context, missing);
+  await fetchBlobs(context, resultBundle === null ? missing : [...missing, resultBundle.blob]);
+  const result = resultBundle === null ? null : await resultBundle.look();
   const files = await Promise.all(announced.map((bundle) => inputFile(context, bundle)));
   hooks.progress('prepare', context.log.bytes);
   const added: string[] = [];

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import type { Assignment } from '../../protocol/session.ts';
+import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { RepositoryInput } from '../../protocol/task.ts';
 import type { BundleFile } from '../git/attempt-repository.ts';
 import { checkBundle } from '../git/bundle-header.ts';
 import { newGitlink } from '../git/changes.ts';
 import { GitFault, printable } from '../git/fault.ts';
-import { blobFile, checkOut, emptyWorkspace, fetchBlobs, type ResultToCheck } from './checkout.ts';
+import { blobFile, checkOut, emptyWorkspace, type ResultBundle, type ResultToCheck } from './checkout.ts';
 import { runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure } from './failure.ts';
@@ -44,7 +44,7 @@ async function verifyCommit(
   facts: AttemptFacts,
 ): Promise<void> {
   const { task } = context.assignment;
-  const result = await resultOf(context, of, repository.base);
+  const result = resultOf(context, of, repository.base);
   const checkout = await checkOut(context, repository, result).catch((error: unknown) => {
     // The executor could use these bundles, so what is wrong with them here is wrong with this machine.
     if (error instanceof GitFault && error.of === 'input') throw new GitFault('machine', error.message);
@@ -65,18 +65,27 @@ async function verifyCommit(
 
 const notPassed = (why: string): AttemptFailure => new AttemptFailure('check', 'task', why);
 
-async function resultOf(context: AttemptContext, of: ToVerify, base: string): Promise<ResultToCheck | null> {
-  if (of.commit === null) return null;
-  if (of.bundle === null) throw notPassed('the result names a commit and comes without a bundle');
-  await fetchBlobs(context, [of.bundle.blob]);
-  const bundle = await blobFile(context, of.bundle.blob);
-  if (bundle.bytes !== of.bundle.bytes || (await sha256Of(bundle)) !== of.bundle.sha256) {
+function resultOf(context: AttemptContext, of: ToVerify, base: string): ResultBundle | null {
+  const { commit, bundle } = of;
+  if (commit === null) return null;
+  if (bundle === null) throw notPassed('the result names a commit and comes without a bundle');
+  return { blob: bundle.blob, look: () => lookAt(context, commit, bundle, base) };
+}
+
+async function lookAt(
+  context: AttemptContext,
+  commit: string,
+  signed: ResultBlob,
+  base: string,
+): Promise<ResultToCheck> {
+  const bundle = await blobFile(context, signed.blob);
+  if (bundle.bytes !== signed.bytes || (await sha256Of(bundle)) !== signed.sha256) {
     throw notPassed('the bundle of the result is not the one that was signed');
   }
   const { task } = context.assignment;
   try {
     const header = await checkBundle(bundle.path, {
-      commit: of.commit,
+      commit,
       prerequisites: [base],
       ref: `refs/heads/mesh/${task}`,
     });
@@ -85,7 +94,7 @@ async function resultOf(context: AttemptContext, of: ToVerify, base: string): Pr
   } catch (error) {
     throw error instanceof GitFault ? notPassed(error.message) : error;
   }
-  return { commit: of.commit, bundle };
+  return { commit, bundle };
 }
 
 async function sha256Of(file: BundleFile): Promise<string> {
