@@ -1,7 +1,7 @@
 // limit: 120 s
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Fleet, gone } from './fleet.ts';
+import { Fleet, gone, runs } from './fleet.ts';
 
 const fleet = await Fleet.start({
   hub: { slots: 1 },
@@ -31,7 +31,7 @@ test('a drained member keeps what runs and gets nothing new; eligible, it gets w
 test('a member that leaves stops its work, ends, and its tasks go elsewhere; it may join again', async () => {
   const mark = 'mark-of-the-leaver';
   const task = await fleet.submit(['sh', '-c', `sleep 1; : ${mark}`], { on: 'leaver' });
-  await fleet.about(task, 'attempt.started');
+  await runs(mark);
   const left = await fleet.node('leaver', ['leave']);
   assert.is(left.code, 0, left.stderr);
   assert.ok(fleet.daemon('leaver').exited, 'the command returns when the process is gone');
@@ -52,7 +52,7 @@ test('a member that leaves stops its work, ends, and its tasks go elsewhere; it 
 test('a revoked member loses its leases at once, and its key is refused for good', async () => {
   const mark = 'mark-of-the-revoked';
   const task = await fleet.submit(['sh', '-c', `sleep 3; : ${mark}`], { on: 'revoked' });
-  await fleet.about(task, 'attempt.started');
+  await runs(mark);
   const from = fleet.next;
   const daemon = fleet.daemon('revoked');
   const exit = new Promise<number | null>((resolve) => daemon.child.once('exit', resolve));

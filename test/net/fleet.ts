@@ -236,6 +236,20 @@ export function processes(look: (text: string) => boolean): { pid: number; text:
   return found;
 }
 
+/**
+ * Waits until so many shells of tasks run whose text holds the mark: an attempt says that it has started a moment before
+ * its command does. Answers their pids.
+ */
+export async function runs(mark: string, count = 1): Promise<number[]> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const found = processes((text) => text.startsWith('sh -c ') && text.includes(mark));
+    if (found.length >= count) return found.map(({ pid }) => pid);
+    if (performance.now() > deadline) throw new Error(`${found.length} of ${count} run: ${mark}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 /** Waits for the end of every process whose command line holds the text, and answers how long that took. */
 export async function gone(text: string, patienceMs = 10_000): Promise<number> {
   const began = performance.now();

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import type { Page, TaskObject } from '../../node/api/objects.ts';
-import { Fleet, freePort, processes } from './fleet.ts';
+import { Fleet, freePort, runs } from './fleet.ts';
 
 const port = String(await freePort());
 const ARGS = ['--port', port];
@@ -53,15 +53,10 @@ test('the founder killed: what runs goes on on its member, what waits waits, wha
   const verified = await fleet.submit(['true'], { on: 'm2', repository, checks: ['sleep 1.5'] });
   const executed = await fleet.about(verified, 'task.executed');
   await fleet.about(verified, 'attempt.started', executed.index);
-  const before = processes((text) => text.includes(mark)).map(({ pid }) => pid);
-  assert.ok(before.length > 0);
+  const before = await runs(mark);
   const ms = await restart();
   console.log(`founder killed: up again after ${Math.round(ms)} ms`);
-  assert.equal(
-    processes((text) => text.includes(mark)).map(({ pid }) => pid),
-    before,
-    'the same processes',
-  );
+  assert.equal(await runs(mark), before, 'the same processes');
   assert.is((await fleet.describe(queued)).state, 'queued');
   for (const task of [running, queued, verified]) {
     const ended = await fleet.ended(task);

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { appears, Fleet, gone, sizeOf } from './fleet.ts';
+import { appears, Fleet, gone, runs, sizeOf } from './fleet.ts';
 
 /** Issue and contract: a lost member's task runs elsewhere within this. */
 const RECOVERED_MS = 3_000;
@@ -44,7 +44,7 @@ test('a member killed in mid-task: its task runs on another within 3 s and is de
     checks: ['true'],
   });
   const first = await executorOf(task);
-  await fleet.about(task, 'attempt.started');
+  await runs(mark);
   const from = fleet.next;
   const killed = await kill(first);
   const died = await gone(mark, GONE_MS);
@@ -104,6 +104,7 @@ test('a member killed while it verifies: another verifies, the work is not done 
   const executed = await fleet.about(task, 'task.executed');
   await fleet.about(task, 'attempt.started', executed.index);
   const first = (await fleet.describe(task)).verifier!.name!;
+  await runs(mark);
   const from = fleet.next;
   const killed = await kill(first);
   await gone(mark, GONE_MS);

@@ -1,7 +1,7 @@
 // limit: 120 s
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { childless, descendants, Fleet, freePort, gone, processes } from './fleet.ts';
+import { childless, descendants, Fleet, freePort, gone, processes, runs } from './fleet.ts';
 
 /** Contract: a pause stops all within this. */
 const STOPPED_MS = 1_000;
@@ -23,7 +23,7 @@ test('pause stops everything on all machines within 1 s, survives a restart of t
     Array.from({ length: 8 }, () => fleet.submit(['sh', '-c', `sleep 600; : ${mark}`])),
   );
   for (const task of tasks) await fleet.about(task, 'attempt.started');
-  assert.ok(processes((text) => text.includes(mark)).length >= 8, '8 attempts run');
+  await runs(mark, 8);
   const from = fleet.next;
   const began = performance.now();
   await fleet.client.post('/v1/mesh/pause');
@@ -54,6 +54,7 @@ test('pause stops everything on all machines within 1 s, survives a restart of t
   const resumed = fleet.next;
   await fleet.json(['resume']);
   for (const task of tasks) await fleet.about(task, 'attempt.started', resumed);
+  await runs(mark, 8);
   const stopping = performance.now();
   for (const task of tasks) await fleet.client.post(`/v1/tasks/${task}/stop`);
   await gone(mark);
@@ -62,8 +63,8 @@ test('pause stops everything on all machines within 1 s, survives a restart of t
 });
 
 test('the owner’s pause stops a machine at once while the founder is frozen, and nothing of the task is left (promise 15)', async () => {
-  const task = await fleet.submit(['sh', '-c', 'sleep 1.5; touch done'], { on: 'm1' });
-  await fleet.about(task, 'attempt.started');
+  const task = await fleet.submit(['sh', '-c', 'sleep 1.5; : mark-of-owner'], { on: 'm1' });
+  await runs('mark-of-owner');
   const { pid } = fleet.daemon('m1');
   assert.ok(descendants(pid).length > 0);
   const founder = fleet.hubDaemon!.child;

@@ -1,12 +1,12 @@
 // limit: 120 s
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { privilegeFault, resolveAccount } from '../../node/privileges.ts';
-import { descendants, Fleet, processes } from './fleet.ts';
+import { descendants, Fleet, runs } from './fleet.ts';
 import { isRoot } from './mesh.ts';
 
 const NAME =
@@ -34,9 +34,11 @@ function privateProgram(): string {
 /** What of root is left in a process, in any thread of it. */
 function faults(pid: number): string[] {
   const account = resolveAccount(null);
-  return readdirSync(`/proc/${pid}/task`).flatMap((thread) => {
+  const folder = `/proc/${pid}/task`;
+  const threads = existsSync(folder) ? readdirSync(folder) : [];
+  return threads.flatMap((thread) => {
     try {
-      const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1');
+      const status = readFileSync(join(folder, thread, 'status'), 'latin1');
       const fault = privilegeFault(status, account);
       const name = /^Name:\s+(.*)$/m.exec(status)?.[1];
       return fault === null ? [] : [`${name} ${pid}/${thread}: ${fault}`];
@@ -84,10 +86,7 @@ async function walk(fleet: Fleet): Promise<void> {
     ),
   );
   for (const task of tasks) await fleet.about(task, 'attempt.started');
-  await fleet.until(
-    () => (processes((text) => text.includes(mark)).length >= tasks.length ? true : undefined),
-    'a process of each task',
-  );
+  await runs(mark, tasks.length);
   const all = daemons.flatMap(({ pid }) => [pid, ...descendants(pid)]);
   assert.ok(all.length >= daemons.length + tasks.length, `${all.length} processes are looked at`);
   assert.equal(all.flatMap(faults), [], 'no thread of founder, members and tasks has anything of root');
