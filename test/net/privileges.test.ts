@@ -1,6 +1,6 @@
 // limit: 120 s
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'uvu';
@@ -35,7 +35,12 @@ function privateProgram(): string {
 function faults(pid: number): string[] {
   const account = resolveAccount(null);
   const folder = `/proc/${pid}/task`;
-  const threads = existsSync(folder) ? readdirSync(folder) : [];
+  let threads: string[] = [];
+  try {
+    threads = readdirSync(folder);
+  } catch {
+    // It ended.
+  }
   return threads.flatMap((thread) => {
     try {
       const status = readFileSync(join(folder, thread, 'status'), 'latin1');
