@@ -188,6 +188,7 @@ async function runHub(
     id: host.peer,
     name: member.status().name,
     addresses: host.addresses(),
+    online: true,
   };
 }
 

@@ -97,6 +97,8 @@ export interface ReadyLine {
   id: string;
   name: string;
   addresses: string[];
+  /** The founder answers; false: it is tried again and again. */
+  online: boolean;
 }
 
 /** `join` without a token, while a person has to say yes. */

@@ -45,6 +45,7 @@ export function sayReady({ voice }: Session, ready: ReadyLine): void {
   }
   voice.out(`ready: ${cell(ready.name)} (${cell(ready.id)}) of mesh ${cell(ready.mesh)}`);
   voice.note(`listening on ${cell(placesOf(ready.addresses).join(', ') || 'no address')}`);
+  if (!ready.online) voice.note('the founder does not answer yet; it is tried again and again');
 }
 
 /** Multiaddrs as people know them, `192.168.1.5:4701`; this machine's loopback only where there is nothing else. */

@@ -33,7 +33,8 @@ export interface JoinOptions extends StartNodeOptions {
   onPending: (line: PendingLine) => void;
 }
 
-/** A process that is up. SIGTERM and SIGINT are its own business; `done` settles with the exit code when it is down. */
+/** A process that is up. SIGTERM and SIGINT are its own business; `done` settles when it is down:
+ * with the exit code, or rejected with the fault that ended it. */
 export interface Running {
   ready: ReadyLine;
   done: Promise<number>;

@@ -13,7 +13,7 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 export class Lifetime {
   readonly #logger: Logger;
   readonly #opened = new AsyncDisposableStack();
-  #finish: (code: number) => void = () => {};
+  #finish: (error: SuperfleetError | null) => void = () => {};
   /** Null: nobody has asked for the end. */
   #asked: { error: SuperfleetError | null } | null = null;
   #running = false;
@@ -35,11 +35,16 @@ export class Lifetime {
     await this.#close();
   }
 
-  /** The start is over. Settles with the exit code when everything is down. */
+  /** What asked for the end, if it was a fault. */
+  get failure(): SuperfleetError | null {
+    return this.#asked?.error ?? null;
+  }
+
+  /** The start is over. Settles when everything is down: with exit code 0, or rejected with the fault that ended it. */
   run(): Promise<number> {
     this.#running = true;
-    const done = new Promise<number>((resolve) => {
-      this.#finish = resolve;
+    const done = new Promise<number>((resolve, reject) => {
+      this.#finish = (error) => (error === null ? resolve(EXIT.ok) : reject(error));
     });
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
     if (this.#asked !== null) this.#stop(this.#asked.error);
@@ -57,7 +62,7 @@ export class Lifetime {
   #stop(error: SuperfleetError | null): void {
     void this.#close().then(() => {
       for (const signal of SIGNALS) process.off(signal, this.#onSignal);
-      this.#finish(error === null ? EXIT.ok : error.exitCode);
+      this.#finish(error);
     });
   }
 

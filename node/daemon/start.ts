@@ -24,6 +24,8 @@ import { Lifetime } from './process.ts';
 
 /** The founder has this long to answer a goodbye of a member that leaves. */
 const LEAVE_MS = 15_000;
+/** So long a start waits for the founder's first word, which may be that this is no member any more. */
+const FIRST_WORD_MS = 2_000;
 
 /** `mesh-node start`: works for the mesh this machine has joined. */
 export async function startNode(options: StartNodeOptions): Promise<Running> {
@@ -50,6 +52,7 @@ export async function living(
   lifetime.onStop(() => machine.close());
   try {
     const ready = await start(lifetime);
+    if (lifetime.failure !== null) throw lifetime.failure;
     return { ready, done: lifetime.run() };
   } catch (error) {
     await lifetime.abandon();
@@ -121,7 +124,7 @@ export async function runMember(
       return version;
     },
     refused: (code, message) => {
-      if (!leaving) lifetime.end(new SuperfleetError(code === 'SF_VERSION' ? code : 'SF_REVOKED', message));
+      if (!leaving) lifetime.end(refusal(code, message));
     },
   });
   // Attempts stop before the link does, so that the founder still hears of them.
@@ -132,12 +135,14 @@ export async function runMember(
 
   /** While this machine leaves: hears that the founder answers, or that this is no member any more. */
   let told: ((state: LinkState) => void) | null = null;
+  const firstWord = Promise.withResolvers<void>();
   link = startLink({
     host,
     founder,
     addresses,
     attach: (session) => service.driver.attach(session),
     onState: (state) => {
+      if (state.state !== 'connecting') setImmediate(() => firstWord.resolve());
       if (state.state === 'online') {
         logger.info('the founder answers');
         const address = host.reachedAt(founder);
@@ -151,9 +156,7 @@ export async function runMember(
       const gone = 'code' in state && (state.code === 'SF_REFUSED' || state.code === 'SF_REVOKED');
       if (state.state === 'online' || gone) told?.(state);
       if (state.state === 'refused' && !leaving) {
-        lifetime.end(
-          new SuperfleetError(state.code === 'SF_VERSION' ? 'SF_VERSION' : 'SF_REVOKED', state.message),
-        );
+        lifetime.end(refusal(state.code, state.message));
       }
     },
   });
@@ -198,14 +201,27 @@ export async function runMember(
   };
   const api = await serveApi(createMemberApp(port), folder.paths.root);
   lifetime.onStop(() => api.close());
+  const late = setTimeout(() => firstWord.resolve(), FIRST_WORD_MS);
+  await firstWord.promise;
+  clearTimeout(late);
   return {
     event: 'ready',
     mesh: genesis.mesh,
     id: host.peer,
     name: service.status().name,
     addresses: host.addresses(),
+    online: service.online,
   };
 }
+
+/** Why the founder wants no more of this machine, and the way out. */
+const refusal = (code: string, message: string): SuperfleetError =>
+  code === 'SF_VERSION'
+    ? new SuperfleetError(code, message)
+    : new SuperfleetError('SF_REVOKED', message, {
+        expected: 'a member of the mesh',
+        hint: 'another data folder is a new identity: mesh-node join TOKEN --dir PATH',
+      });
 
 /** `--founder`: a multiaddr as it is, or an IP address with or without a port. */
 export function founderAddress(text: string): string {

@@ -55,6 +55,7 @@ test('--detach returns when the process is ready, and stop when it is gone', () 
       id: 'i',
       name: 'n',
       addresses: ['/ip4/1'],
+      online: true,
     });
     const mark = readMark(dir);
     assert.ok(mark !== null && lives(mark), 'it goes on in the background');

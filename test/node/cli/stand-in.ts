@@ -44,7 +44,10 @@ async function start() {
   process.once('SIGTERM', () => void down());
   if (has('hang')) await done;
   console.error('started');
-  return { ready: { event: 'ready' as const, mesh: 'm', id: 'i', name: 'n', addresses: ['/ip4/1'] }, done };
+  return {
+    ready: { event: 'ready' as const, mesh: 'm', id: 'i', name: 'n', addresses: ['/ip4/1'], online: true },
+    done,
+  };
 }
 
 process.exitCode = await runMain(

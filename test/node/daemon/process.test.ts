@@ -22,7 +22,7 @@ test('what was opened last is closed first, once, and the first reason is the on
   const done = lifetime.run();
   lifetime.end(new SuperfleetError('SF_REVOKED', 'revoked'));
   lifetime.end();
-  assert.is(await done, EXIT.refused);
+  assert.is(await done.catch((error: SuperfleetError) => error.code), 'SF_REVOKED');
   assert.equal(closed, ['host', 'folder']);
 });
 
@@ -41,7 +41,8 @@ test('a part that cannot be closed keeps none of the others open', async () => {
 test('what fails while the process is still starting ends it as soon as it runs', async () => {
   const lifetime = new Lifetime(silent);
   lifetime.end(new SuperfleetError('SF_DISK_FULL', 'no room for the log'));
-  assert.is(await lifetime.run(), EXIT.machine);
+  assert.is(lifetime.failure?.code, 'SF_DISK_FULL');
+  assert.is(await lifetime.run().catch((error: SuperfleetError) => error.exitCode), EXIT.machine);
 });
 
 test('a start that fails half way leaves nothing open, and tells its own error', async () => {
