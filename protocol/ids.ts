@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { labelsMax } from './limits.ts';
 
 /** Mesh id: hex SHA-256 leaf hash of the genesis entry, which is the log's root at size one. */
 export const meshId = z.string().regex(/^[0-9a-f]{64}$/, 'a mesh id is 64 hex digits');
@@ -28,7 +29,9 @@ export const ownerName = z.string().regex(/^[^\p{C}]{1,64}$/u, 'an owner is 1–
 export const secretName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'a secret name is an identifier');
 export const labelKey = z.string().regex(/^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$/);
 export const labelValue = z.string().regex(/^[^\p{C}]{0,63}$/u);
-export const labels = z.record(labelKey, labelValue);
+export const labels = z
+  .record(labelKey, labelValue)
+  .refine((all) => Object.keys(all).length <= labelsMax, `at most ${labelsMax} labels`);
 /** 128-bit nonce in hex. */
 export const nonce = z.string().regex(/^[0-9a-f]{32}$/);
 /** A count, an index, a size, a duration in ms: an integer from 0 to 2^53 − 1. */

@@ -66,6 +66,10 @@ export const retriesMax = 20;
 export const machineFaultsMax = 20;
 /** Members of one mesh. */
 export const membersMax = 4096;
+/** Labels of one member, one invite or one task. */
+export const labelsMax = 64;
+/** Tools that one member names. */
+export const toolsMax = 256;
 /** Live invites. */
 export const invitesMax = 1024;
 

@@ -12,7 +12,7 @@ import {
   sha256Hex,
   taskId,
 } from './ids.ts';
-import { artifactsMax, envelopeBytesMax, frameMessagesMax, secretBytesMax } from './limits.ts';
+import { artifactsMax, envelopeBytesMax, frameMessagesMax, secretBytesMax, toolsMax } from './limits.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
 /**
@@ -52,7 +52,9 @@ export const capacity = z.object({
   diskFreeBytes: count,
   models: z.array(z.string().max(128)).max(64),
   /** Tool name → version as the tool printed it. */
-  tools: z.record(z.string().max(64), z.string().max(128)),
+  tools: z
+    .record(z.string().max(64), z.string().max(128))
+    .refine((all) => Object.keys(all).length <= toolsMax, `at most ${toolsMax} tools`),
   labels: labels,
   /** The owner has paused this machine (design §7). */
   ownerPaused: z.boolean(),

@@ -183,20 +183,31 @@ export class SessionTransport<In extends Typed, Out extends Typed> implements Se
 
   async #read(inspect: Inspect): Promise<void> {
     try {
-      const ms = this.#limits.firstMs;
-      const first = await this.#channel.expect(AbortSignal.timeout(ms)).catch((thrown: unknown) => {
+      await this.#begin(inspect);
+      while (this.#end === null) this.#take(await this.#channel.expect());
+    } catch (thrown) {
+      this.#fail(asSuperfleetError(thrown));
+    }
+  }
+
+  /** Up to the first message that is judged. A grant may come before it: what a long hello took up was given back. */
+  async #begin(inspect: Inspect): Promise<void> {
+    const ms = this.#limits.firstMs;
+    const signal = AbortSignal.timeout(ms);
+    for (;;) {
+      const frame = await this.#channel.expect(signal).catch((thrown: unknown) => {
         throw asTimeout(
           thrown,
           'the peer opened a session and said nothing',
           `a first message within ${ms} ms`,
         );
       });
-      const fault = inspect(parseUnchecked(first)[0] ?? { type: '' });
+      const messages = parseUnchecked(frame);
+      const first = messages.find(({ type }) => type !== 'grant');
+      const fault = first === undefined && messages.length > 0 ? null : inspect(first ?? { type: '' });
       if (fault !== null) throw fault;
-      this.#take(first);
-      while (this.#end === null) this.#take(await this.#channel.expect());
-    } catch (thrown) {
-      this.#fail(asSuperfleetError(thrown));
+      this.#take(frame);
+      if (first !== undefined) return;
     }
   }
 

@@ -162,4 +162,25 @@ test(
   }),
 );
 
+test(
+  'a long hello is welcomed, also where the credit it took comes back before the welcome',
+  withNet(async (net) => {
+    const { host, registry } = await net.founding();
+    const onSession = (session: Session<FounderMessage>) => {
+      // As a founder whose welcome waits for its disk.
+      setImmediate(() => session.send(welcome));
+      return { onMessage: () => {}, onClosed: () => {} };
+    };
+    await acceptSessions({ registry, mesh: MESH, onSession });
+    const held = Array.from({ length: 1024 }, (_, n) => lease(n + 1));
+    const messages = new Signal<string>();
+    const session = await openSession(await connect(await net.member(), host), () => ({
+      onMessage: ({ type }) => messages.put(type),
+      onClosed: ({ code, message }) => messages.put(`${code}: ${message}`),
+    }));
+    session.send(hello({ held, ready: held }));
+    assert.is(await messages.next(), 'welcome');
+  }),
+);
+
 test.run();
