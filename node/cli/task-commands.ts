@@ -4,6 +4,7 @@ import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
 import type { TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
+import type { Arrival } from '../submit/arrival.ts';
 import type { Repository } from '../submit/repository.ts';
 import { logs } from './logs.ts';
 import { writeOutput } from './output.ts';
@@ -25,7 +26,7 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
       return runTask(command, session, client);
     case 'task rerun': {
       const made = await client.post<TaskObject>(`${path}/rerun`);
-      return finish(command, session, client, made);
+      return finish(command, session, client, made, null);
     }
     case 'task list': {
       const query = new URLSearchParams({ limit: String(command.limit) });
@@ -90,30 +91,38 @@ async function runTask(
 ): Promise<number> {
   const { terminal, voice } = session;
   const spec = specOf(command.wishes);
-  let made: TaskObject;
   if (command.repo === false) {
-    made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
-  } else {
-    const [{ openRepository }, { submit }] = await Promise.all([
-      import('../submit/repository.ts'),
-      import('../submit/submit.ts'),
-    ]);
-    const repository = await openRepository(command.repo, surroundings(session));
-    made = await submit(repository, command.ref ?? 'HEAD', spec, {
-      client,
-      env: terminal.env,
-      signal: terminal.signal,
-      onInput: ({ base, ref }, changes) => {
-        // The artifacts that earlier tasks brought are no work of anybody's.
-        const dirty = changes.filter(({ code, path }) => code !== '??' || !broughtHere.test(path));
-        if (dirty.length === 0) return;
-        const files =
-          dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
-        voice.note(`note: ${files} not sent; the task runs on ${base.slice(0, 12)} (${cell(ref)})`);
-      },
-    });
+    const made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
+    return finish(command, session, client, made, null);
   }
-  return finish(command, session, client, made);
+  const [{ openRepository }, { submit }, { Arrival }] = await Promise.all([
+    import('../submit/repository.ts'),
+    import('../submit/submit.ts'),
+    import('../submit/arrival.ts'),
+  ]);
+  const repository = await openRepository(command.repo, surroundings(session));
+  const made = await submit(repository, command.ref ?? 'HEAD', spec, {
+    client,
+    env: terminal.env,
+    signal: terminal.signal,
+    onInput: ({ base, ref }, changes) => {
+      // The artifacts that earlier tasks brought are no work of anybody's.
+      const dirty = changes.filter(({ code, path }) => code !== '??' || !broughtHere.test(path));
+      if (dirty.length === 0) return;
+      const files =
+        dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
+      voice.note(`note: ${files} not sent; the task runs on ${base.slice(0, 12)} (${cell(ref)})`);
+    },
+  });
+  if (!command.wait) return finish(command, session, client, made, null);
+  using arrival = new Arrival(repository, { client, env: terminal.env, signal: terminal.signal });
+  return finish(command, session, client, made, { repository, arrival });
+}
+
+/** The repository a task was sent from, and its result on the way there. */
+interface Awaited {
+  repository: Repository;
+  arrival: Arrival;
 }
 
 /** The default folder of a task's artifacts. */
@@ -125,15 +134,19 @@ async function finish(
   session: Session,
   client: Client,
   made: TaskObject,
+  awaited: Awaited | null,
 ): Promise<number> {
   const { voice, typed, terminal } = session;
   if (!voice.json) voice.out(made.id);
   else if (!command.wait) voice.document(made);
   else if (command.follow) voice.document({ event: 'submitted', task: made.id });
   if (!command.wait) return EXIT.ok;
-  const task = await waitFor(session, client, made.id, command.follow);
+  const task = await waitFor(session, client, made.id, command.follow, (now) => {
+    if (now.state === 'executed' && now.commit !== null && now.bundle !== null)
+      awaited?.arrival.expect(givenOf(now));
+  });
   const delivered = task.state === 'delivered';
-  if (delivered) for (const line of await deliver(command, session, client, task)) voice.note(line);
+  if (delivered) for (const line of await deliver(command, session, client, task, awaited)) voice.note(line);
   else {
     const tail =
       command.follow || voice.json || task.log === null
@@ -153,15 +166,19 @@ async function deliver(
   session: Session,
   client: Client,
   task: TaskDetail,
+  awaited: Awaited | null = null,
 ): Promise<string[]> {
   const lines: string[] = [];
   const { terminal } = session;
   if (task.commit !== null && task.bundle !== null && wish.repo !== false) {
-    const repository = await repositoryFor(task, wish.repo, session);
+    const repository = awaited?.repository ?? (await repositoryFor(task, wish.repo, session));
     if (repository !== null) {
       const { placeBranch } = await import('../submit/place.ts');
       const work = { client, env: terminal.env, signal: terminal.signal };
-      const branch = await placeBranch(repository, givenOf(task), work, wish.force);
+      const branch =
+        awaited === null
+          ? await placeBranch(repository, givenOf(task), work, wish.force)
+          : await awaited.arrival.place(givenOf(task), wish.force);
       lines.push(`branch ${branch} at ${task.commit.slice(0, 12)} in ${repository.folder}`);
     }
   } else if (task.state === 'delivered' && task.commit === null && task.spec.repository !== null) {

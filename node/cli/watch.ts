@@ -50,6 +50,7 @@ export async function waitFor(
   client: Client,
   task: string,
   follow: boolean,
+  onChange: (now: TaskDetail) => void = () => {},
 ): Promise<TaskDetail> {
   const { voice, terminal, typed } = session;
   const { signal } = terminal;
@@ -60,6 +61,7 @@ export async function waitFor(
   try {
     let last = '';
     for await (const now of changes(client, task, signal)) {
+      onChange(now);
       const words = progressWords(now);
       if (words !== last) {
         if (follow && voice.json)

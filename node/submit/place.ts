@@ -15,15 +15,37 @@ export interface Work {
 
 export const branchOf = (task: string): string => `mesh/${task}`;
 
+/** A result's bundle on this disk, whose every object was checked beside the repository. */
+export interface Received {
+  bundle: string;
+  /** Its ref in the bundle. */
+  ref: string;
+  /** The bare repository it was checked in. */
+  path: string;
+}
+
+/** Downloads a result into `folder` and checks it there; the repository is only read. */
+export async function receive(
+  repository: Repository | null,
+  given: Given,
+  { client, env, signal }: Work,
+  folder: string,
+): Promise<Received> {
+  const bundle = join(folder, 'result.bundle');
+  await download(client, given.bundle, bundle, signal);
+  return { bundle, ...(await quarantine(given, bundle, repository, join(folder, 'q'), env, signal)) };
+}
+
 /**
  * Places branch `mesh/<task>` in the repository; nothing is checked out. A branch that is there at the same commit is
- * left as it is; at another one it is `SF_EXISTS`, unless `force`.
+ * left as it is; at another one it is `SF_EXISTS`, unless `force`. `received` is the result where it is here already.
  */
 export async function placeBranch(
   repository: Repository,
   given: Given,
-  { client, env, signal }: Work,
+  work: Work,
   force: boolean,
+  received: Received | null = null,
 ): Promise<string> {
   const branch = branchOf(given.task);
   const [held, there] = await Promise.all([
@@ -40,9 +62,7 @@ export async function placeBranch(
     });
   }
   using folder = new TemporaryFolder();
-  const bundle = join(folder.path, 'result.bundle');
-  await download(client, given.bundle, bundle, signal);
-  const { ref } = await quarantine(given, bundle, repository, join(folder.path, 'q'), env, signal);
+  const { bundle, ref } = received ?? (await receive(repository, given, work, folder.path));
   try {
     await repository.git([
       'fetch',
@@ -90,9 +110,12 @@ export async function* patchOf(
     if (given.base !== null && (repository === null || !(await hasCommit(repository, given.base)))) {
       throw otherRepository(repository, given.base);
     }
-    const bundle = join(folder.path, 'result.bundle');
-    await download(client, given.bundle, bundle, signal);
-    const { path } = await quarantine(given, bundle, repository, join(folder.path, 'q'), env, signal);
+    const { path } = await receive(
+      repository,
+      given,
+      { client, env, ...(signal && { signal }) },
+      folder.path,
+    );
     git = gitIn(path, env, signal);
   }
   const patch = join(folder.path, 'patch');

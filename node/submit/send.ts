@@ -109,14 +109,19 @@ export async function* bundleBytes(made: MadeBundle): AsyncGenerator<Uint8Array>
 }
 
 /** A recent commit and what it was made on. */
-interface Recent {
+export interface Recent {
   commit: string;
   parents: string[];
 }
 
-/** The newest commits that `base` is made of, itself first. */
-async function recentCommits(repository: Repository, base: string): Promise<Recent[]> {
-  const text = await repository.git(['rev-list', '--parents', `--max-count=${candidatesMax}`, base]);
+/** The commit a person means by `ref`, and after it the newest that it is made of. Errors as of `resolveRef`. */
+export async function recentCommits(repository: Repository, ref: string): Promise<Recent[]> {
+  const list = (commit: string): Promise<string> =>
+    repository.git(['rev-list', '--parents', `--max-count=${candidatesMax}`, commit]);
+  // One command does for a plain name that is there; all else, and the words about what is not, are `resolveRef`'s.
+  const plain = /^[A-Za-z0-9_@][A-Za-z0-9_@{}/.-]{0,255}$/.test(ref) && !ref.includes('..');
+  const found = plain ? await list(`${ref}^{commit}`).catch(() => '') : '';
+  const text = found === '' ? await list(await resolveRef(repository, ref)) : found;
   return text
     .trim()
     .split('\n')
@@ -148,11 +153,11 @@ function newestHeld(recent: Recent[], held: ReadonlySet<unknown>): string[] {
   return newest.length > prerequisitesMax ? [] : newest;
 }
 
-/** Sends what the mesh lacks of `base`, and says how it got there; null: it has it already. */
+/** Sends what the mesh lacks of the first of `recent`, and says how it got there; null: it has it already. */
 export async function sendBase(
   client: Client,
   repository: Repository,
-  base: string,
+  recent: Recent[],
   options: {
     full: boolean;
     env: Record<string, string | undefined>;
@@ -161,9 +166,9 @@ export async function sendBase(
   },
 ): Promise<RepositoryBundle | null> {
   const { env, signal } = options;
+  const base = recent[0]!.commit;
   let known: string[] = [];
   if (!options.full) {
-    const recent = await recentCommits(repository, base);
     const commits = recent.map(({ commit }) => commit);
     const answer = await client.post<{ commits?: unknown }>('/v1/repositories/known', { commits });
     const held = new Set<unknown>(Array.isArray(answer.commits) ? answer.commits : []);

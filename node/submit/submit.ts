@@ -2,8 +2,8 @@ import { asSuperfleetError } from '../../protocol/errors.ts';
 import type { RepositoryBundle, RepositoryInput, TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskObject } from '../api/objects.ts';
-import { type Change, type Repository, resolveRef, uncommitted } from './repository.ts';
-import { inputAt, sendBase } from './send.ts';
+import { type Change, type Repository, uncommitted } from './repository.ts';
+import { inputAt, recentCommits, sendBase } from './send.ts';
 
 export interface Submission {
   client: Client;
@@ -23,10 +23,13 @@ export async function submit(
   spec: Omit<TaskSpecInput, 'repository'>,
   { client, env, signal, onInput }: Submission,
 ): Promise<TaskObject> {
-  const base = await resolveRef(repository, ref);
+  const dirty = uncommitted(repository);
+  dirty.catch(() => {});
+  const recent = await recentCommits(repository, ref);
+  const base = recent[0]!.commit;
   const send = (full: boolean): Promise<RepositoryBundle | null> =>
-    sendBase(client, repository, base, { full, env, ...(signal === undefined ? {} : { signal }) });
-  const looked = Promise.all([inputAt(repository, ref, base), uncommitted(repository)]).then((found) => {
+    sendBase(client, repository, recent, { full, env, ...(signal === undefined ? {} : { signal }) });
+  const looked = Promise.all([inputAt(repository, ref, base), dirty]).then((found) => {
     onInput?.(...found);
     return found;
   });

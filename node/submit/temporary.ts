@@ -7,6 +7,13 @@ import type { Repository } from './repository.ts';
 export class TemporaryFolder {
   readonly path: string = mkdtempSync(join(tmpdir(), 'superfleet-'));
 
+  /** A folder in it, made if it is not there. */
+  under(name: string): string {
+    const path = join(this.path, name);
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return path;
+  }
+
   [Symbol.dispose](): void {
     rmSync(this.path, { recursive: true, force: true });
   }

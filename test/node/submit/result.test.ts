@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { applyResult } from '../../../node/submit/apply.ts';
+import { Arrival } from '../../../node/submit/arrival.ts';
 import { placeArtifacts } from '../../../node/submit/artifacts.ts';
 import { patchOf, placeBranch } from '../../../node/submit/place.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
@@ -49,6 +50,30 @@ test('a result becomes branch mesh/ID; nothing is checked out and no other ref i
   assert.is(box.read('r', 'a.txt'), 'one\n');
   assert.not.ok(existsSync(join(box.path, 'r/.git/FETCH_HEAD')));
   assert.is(await place(box, made), `mesh/${TASK}`, 'placing it again changes nothing');
+});
+
+test('a result that is taken in before its delivery is placed as any other, and not a byte of it before', async () => {
+  using box = new Sandbox();
+  const base = box.repository('r');
+  box.git('.', 'clone', '-q', 'r', 's');
+  const early = box.result('s', base, { 'a.txt': 'early\n' });
+  const made = box.result('r', base, { 'a.txt': 'two\n' });
+  const repository = await box.open('r');
+  const client = clientOf(early.path, made.path);
+  {
+    using arrival = new Arrival(repository, { client, env: box.env });
+    // Another machine's result took the place of the first.
+    arrival.expect(early);
+    arrival.expect(made);
+    assert.throws(() => box.git('r', 'cat-file', '-e', made.commit));
+    assert.is(await arrival.place(made, false), `mesh/${TASK}`);
+  }
+  assert.is(box.git('r', 'rev-parse', `mesh/${TASK}`), made.commit);
+  assert.throws(() => box.git('r', 'cat-file', '-e', early.commit));
+  const tampered = { ...early, bundle: { ...early.bundle, sha256: '0'.repeat(64) } };
+  using arrival = new Arrival(repository, { client, env: box.env });
+  arrival.expect(tampered);
+  assert.is((await refused(arrival.place(tampered, true))).code, 'SF_NOT_PROVED');
 });
 
 test('a branch of that name at another commit is not moved without --force', async () => {

@@ -11,6 +11,7 @@ import {
   describeInput,
   type MadeBundle,
   makeBundle,
+  recentCommits,
   sendBase,
 } from '../../../node/submit/send.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
@@ -65,10 +66,21 @@ test('a reference that does not exist is refused by its name', async () => {
   using box = new Sandbox();
   box.repository('r');
   const repository = await box.open('r');
-  for (const ref of ['nope', '--all', '-h', 'a b', '', 'HEAD:a.txt', 'x'.repeat(300)]) {
+  for (const ref of [
+    'nope',
+    '--all',
+    '-h',
+    'a b',
+    '',
+    'HEAD:a.txt',
+    'HEAD~1..HEAD',
+    '^HEAD',
+    'x'.repeat(300),
+  ]) {
     const error = await refused(resolveRef(repository, ref));
     assert.is(error.code, 'SF_REPOSITORY', ref);
     assert.is(error.got, ref);
+    assert.equal((await refused(recentCommits(repository, ref))).toJSON(), error.toJSON());
   }
 });
 
@@ -191,7 +203,10 @@ test('the founder is asked which commits it knows; the second task sends the res
     const send = async (ref: string, full = false) => {
       const repository = await box.open('r');
       const input = await describeInput(repository, ref);
-      const bundle = await sendBase(client, repository, input.base, { full, env: box.env });
+      const bundle = await sendBase(client, repository, await recentCommits(repository, ref), {
+        full,
+        env: box.env,
+      });
       const spec = { kind: 'command', argv: ['true'], repository: input };
       await client.post('/v1/tasks', { spec, bundle });
       return bundle;
@@ -217,8 +232,10 @@ test('nothing of a submission is left in the temporary folder', async () => {
   try {
     box.repository('r');
     const repository = await box.open('r');
-    const { base } = await describeInput(repository, 'HEAD');
-    await sendBase(hub.client(), repository, base, { full: false, env: box.env });
+    await sendBase(hub.client(), repository, await recentCommits(repository, 'HEAD'), {
+      full: false,
+      env: box.env,
+    });
   } finally {
     await hub.close();
   }
