@@ -42,6 +42,11 @@ export const strangerMs = 10_000;
 export const strangersMax = 32;
 /** Requests for approval waiting for a person, in all and from one address. */
 export const pendingJoinsMax = 8;
+/**
+ * Requests for approval begun within `pendingJoinMs`: each draws one of 2^30 codes, so somebody between two machines who
+ * must hit the code of one hits it once in 16 million tries of five minutes.
+ */
+export const joinTriesMax = 64;
 /** A request for approval waits this long. */
 export const pendingJoinMs = 5 * 60_000;
 

@@ -129,7 +129,7 @@ class JoinAttempt {
   async #byApproval(applicant: Applicant, commitment: string): Promise<JoinAnswer> {
     const address = hostOf(this.#connection.remoteAddr);
     // Asked before the nonces, so that a full house costs the stranger no secret, and again with the code.
-    this.#pending.requireRoom(address);
+    this.#pending.begin(address);
     const founderNonce = newNonce(randomBytes);
     await this.#answer({ type: 'nonce', nonce: founderNonce });
     const reveal = await this.#next();

@@ -1,5 +1,5 @@
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { pendingJoinMs, pendingJoinsMax } from '../../protocol/limits.ts';
+import { joinTriesMax, pendingJoinMs, pendingJoinsMax } from '../../protocol/limits.ts';
 import { parseShortCode } from '../../protocol/short-code.ts';
 
 /** What a new member is handed: its proofs, as JSON text. */
@@ -33,6 +33,9 @@ export interface PendingLimits {
   pendingPerAddressMax: number;
   /** @default pendingJoinMs */
   pendingMs: number;
+  /** Requests begun within `pendingMs`, and from one address; who is approved is not counted. @default joinTriesMax */
+  triesMax: number;
+  triesPerAddressMax: number;
 }
 
 interface Waiting {
@@ -54,12 +57,16 @@ export class PendingJoins {
   readonly #limits: PendingLimits;
   readonly #listener: Listener;
   readonly #waiting = new Map<string, Waiting>();
+  /** Requests begun of late: address, and when (monotonic ms), oldest first. */
+  #tries: { address: string; at: number }[] = [];
 
   constructor(limits: Partial<PendingLimits>, listener: Listener) {
     this.#limits = {
       pendingMax: limits.pendingMax ?? pendingJoinsMax,
       pendingPerAddressMax: limits.pendingPerAddressMax ?? Math.ceil(pendingJoinsMax / 2),
       pendingMs: limits.pendingMs ?? pendingJoinMs,
+      triesMax: limits.triesMax ?? joinTriesMax,
+      triesPerAddressMax: limits.triesPerAddressMax ?? Math.ceil(joinTriesMax / 4),
     };
     this.#listener = listener;
   }
@@ -72,8 +79,27 @@ export class PendingJoins {
     return [...this.#waiting.values()].map(({ join }) => join);
   }
 
-  /** `SF_FULL` when no further request from this address can wait. */
-  requireRoom(address: string): void {
+  /**
+   * A request begins, and is about to be shown a nonce. `SF_FULL` where none can wait, or too many began of late: each is
+   * a draw for the code that another machine shows, and without a bound of draws somebody between the two would hit it.
+   */
+  begin(address: string): void {
+    this.#requireRoom(address);
+    const { triesMax, triesPerAddressMax, pendingMs } = this.#limits;
+    const now = performance.now();
+    this.#tries = this.#tries.filter(({ at }) => now - at < pendingMs);
+    const here = this.#tries.filter((one) => one.address === address).length;
+    if (this.#tries.length >= triesMax || here >= triesPerAddressMax) {
+      throw new SuperfleetError('SF_FULL', 'too many machines have asked to join of late', {
+        expected: `at most ${triesMax} in ${pendingMs / 1000} s, and ${triesPerAddressMax} from one address`,
+        got: `${this.#tries.length}, and ${here} from ${address}`,
+        hint: 'wait a few minutes, or join with a token',
+      });
+    }
+    this.#tries.push({ address, at: now });
+  }
+
+  #requireRoom(address: string): void {
     const { pendingMax, pendingPerAddressMax } = this.#limits;
     const here = this.list().filter((join) => join.address === address).length;
     if (this.#waiting.size < pendingMax && here < pendingPerAddressMax) return;
@@ -88,7 +114,7 @@ export class PendingJoins {
   add(applicant: Applicant, code: string, address: string): Promise<Admitted> {
     // One request a machine: who asks again has given up the first.
     for (const { join } of this.#waiting.values()) if (join.peer === applicant.peer) this.left(join.code);
-    this.requireRoom(address);
+    this.#requireRoom(address);
     if (this.#waiting.has(code)) {
       throw new SuperfleetError('SF_CONFLICT', 'another request has the same code', { hint: 'begin anew' });
     }
@@ -117,6 +143,8 @@ export class PendingJoins {
       const admitted = await admit({ peer, name, owner });
       waiting.deciding = false;
       this.#end(code, 'approved', () => waiting.resolve(admitted));
+      const tried = this.#tries.findIndex(({ address }) => address === waiting.join.address);
+      if (tried !== -1) this.#tries.splice(tried, 1);
       return waiting.join;
     } finally {
       waiting.deciding = false;

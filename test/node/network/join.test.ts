@@ -14,10 +14,11 @@ import type { Admitted, Applicant } from '../../../node/network/pending-joins.ts
 import { issueCertificate } from '../../../protocol/certificate.ts';
 import { encodeEnvelope } from '../../../protocol/dsse.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
-import { frameOf } from '../../../protocol/frame.ts';
+import { frameOf, parseFrame } from '../../../protocol/frame.ts';
 import { meshIdOfLine } from '../../../protocol/genesis.ts';
+import { newNonce } from '../../../protocol/ids.ts';
 import { type Invite, newInviteSecret, secretHash } from '../../../protocol/invite.ts';
-import { JOIN_PROTOCOL } from '../../../protocol/join.ts';
+import { JOIN_PROTOCOL, joinAnswerSchema } from '../../../protocol/join.ts';
 import { newSigningKey, publicKeyToBase64 } from '../../../protocol/keys.ts';
 import { signRoster } from '../../../protocol/roster.ts';
 import { commitNonce } from '../../../protocol/short-code.ts';
@@ -267,6 +268,37 @@ test(
     assert.is(joined.facts.name, 'two', 'an invite needs no room');
     stop.abort(new SuperfleetError('SF_INTERRUPTED', 'enough'));
     await Promise.all(waiting);
+  }),
+);
+
+test(
+  'nobody draws codes without end: neither by asking and not revealing, nor by revealing and leaving (promise 18)',
+  withNet(async (net) => {
+    const founder = await founding(net, { triesMax: 6, triesPerAddressMax: 4 });
+    const connection = await connect(await net.host(), founder.host);
+    const ask = async (reveals: boolean): Promise<string> => {
+      const channel = new FrameChannel(await connection.newStream(JOIN_PROTOCOL));
+      const nonce = newNonce(randomBytes);
+      const { mesh } = founder;
+      const request = { type: 'request', mesh, name: 'eve', owner: null, commitment: commitNonce(nonce) };
+      const say = async (message: { type: string }): Promise<string> => {
+        await channel.write(frameOf(message));
+        const answer = parseFrame(await channel.expect(), joinAnswerSchema, 1).messages[0];
+        return answer?.type === 'refused' ? answer.code : (answer?.type ?? 'nothing');
+      };
+      let said = await say(request);
+      if (reveals && said === 'nonce') said = await say({ type: 'reveal', nonce } as { type: string });
+      channel.abort(new Error('enough'));
+      if (said === 'pending') await founder.gone.next();
+      return said;
+    };
+    assert.equal(
+      [await ask(false), await ask(true), await ask(false), await ask(true)],
+      ['nonce', 'pending', 'nonce', 'pending'],
+    );
+    assert.is(await ask(false), 'SF_FULL');
+    const joined = await joinByInvite(await net.host(), founder.invite, { name: 'two', owner: null }, never);
+    assert.is(joined.facts.name, 'two', 'an invite draws nothing');
   }),
 );
 
