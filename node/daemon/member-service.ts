@@ -68,7 +68,9 @@ export class MemberService {
       renamed: (name) => {
         machine.logger.warn(`the mesh knows this machine as ${name}: the name it asked for was taken`);
         options.me.name = name;
-        void machine.configure({ name });
+        machine.configure({ name }).catch((cause: unknown) => {
+          machine.logger.warn({ cause: String(cause) }, 'the new name could not be kept');
+        });
       },
       refused: options.refused,
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),

@@ -77,7 +77,7 @@ export class Membership implements Access {
   static async load(peer: string, files: SmallFiles): Promise<Membership | null> {
     const text = await readOrNull(files.membership);
     if (text === null) return null;
-    const parsed = file.safeParse(JSON.parse(text));
+    const parsed = file.safeParse(jsonOf(text));
     if (!parsed.success) {
       throw new SuperfleetError('SF_FOLDER', `the membership cannot be read: ${files.membership}`, {
         expected: 'the file as it was written at joining',
@@ -92,7 +92,8 @@ export class Membership implements Access {
     return new Membership(
       admission,
       peer,
-      rosterText === null ? null : openRoster(rosterText, logKey, mesh),
+      // A damaged one is as good as none: nobody but the founder has access until it is fetched again.
+      rosterText === null ? null : soundRoster(rosterText, logKey, mesh),
       files,
     );
   }
@@ -152,6 +153,22 @@ export class Membership implements Access {
 
   isRevoked(peer: string): boolean {
     return this.#roster?.revoked.includes(peer) ?? false;
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function soundRoster(text: string, logKey: Uint8Array, mesh: string): Roster | null {
+  try {
+    return openRoster(text, logKey, mesh);
+  } catch {
+    return null;
   }
 }
 
