@@ -116,7 +116,8 @@ async function runTask(
   });
   if (!command.wait) return finish(command, session, client, made, null);
   using arrival = new Arrival(repository, { client, env: terminal.env, signal: terminal.signal });
-  return finish(command, session, client, made, { repository, arrival });
+  // Awaited here: on return the arrival is disposed of.
+  return await finish(command, session, client, made, { repository, arrival });
 }
 
 /** The repository a task was sent from, and its result on the way there. */
