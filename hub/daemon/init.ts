@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { chown, open, rm } from 'node:fs/promises';
 import { Log } from '../../ledger/log.ts';
 import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
+import { readConfig } from '../../node/config.ts';
 import { readOrMakeKey } from '../../node/daemon/identity.ts';
 import { defaultName, defaultOwner, openMachine } from '../../node/daemon/machine.ts';
 import { folderPaths } from '../../node/folder.ts';
@@ -22,12 +23,7 @@ const random: RandomBytes = (length) => randomBytes(length);
  */
 export const initHub: InitHub = async (options: InitOptions): Promise<InitResult> => {
   const { dir, recoveryKeyFile } = options;
-  if (existsSync(folderPaths(dir).membership) || existsSync(folderPaths(dir).log)) {
-    throw new SuperfleetError('SF_EXISTS', `there is a mesh or a membership in ${dir} already`, {
-      expected: 'a folder that is absent or empty',
-      hint: 'start it with `mesh-hub start`, or name another folder with --dir',
-    });
-  }
+  await requireNoMesh(dir);
   const recovery = newSigningKey(random);
   await writeRecoveryKey(recoveryKeyFile, Buffer.from(recovery.seed).toString('base64'));
   try {
@@ -38,6 +34,28 @@ export const initHub: InitHub = async (options: InitOptions): Promise<InitResult
     throw error;
   }
 };
+
+/** A folder in which a mesh was begun and nothing of it was logged is as good as an empty one. */
+async function requireNoMesh(dir: string): Promise<void> {
+  const paths = folderPaths(dir);
+  const { kind } = await readConfig(paths.config);
+  const logged = existsSync(paths.log) && readdirSync(paths.log).length > 0;
+  if (kind === null && logged) {
+    throw new SuperfleetError(
+      'SF_EXISTS',
+      `making the mesh in ${dir} was cut short, and nobody has used it`,
+      {
+        expected: 'a folder that is absent or empty',
+        hint: `remove that folder and its recovery key, then run this again`,
+      },
+    );
+  }
+  if (kind === null && !existsSync(paths.membership)) return;
+  throw new SuperfleetError('SF_EXISTS', `there is a mesh or a membership in ${dir} already`, {
+    expected: 'a folder that is absent or empty',
+    hint: 'start it with `mesh-hub start`, or name another folder with --dir',
+  });
+}
 
 async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<MeshObject> {
   const { dir, user, port } = options;
