@@ -24,10 +24,27 @@ need_packages bubblewrap git || exit 6
 install_modules
 began=$(date +%s)
 
+# A word as a person can type it.
+quoted() {
+  case "$1" in
+  *[!A-Za-z0-9_./:=@%+,-]*) printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")" ;;
+  *) printf %s "$1" ;;
+  esac
+}
+typed() {
+  line='$'
+  for word in "$@"; do line="$line $(quoted "$word")"; done
+  echo "$line"
+}
 hub() { MESH_HOME="$home/hub" "$root/scripts/mesh-hub" "$@"; }
 member() { name=$1; shift; MESH_HOME="$home/$name" "$root/scripts/mesh-node" "$@"; }
 
-home=$(mktemp -d "${TMPDIR:-/tmp}/superfleet-quickstart.XXXXXX")
+# Started as root the nodes become an unprivileged user, who must be able to enter the folder they live in.
+place=${TMPDIR:-/tmp}
+if [ "$(id -u)" = 0 ] && ! setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$place" 2>/dev/null; then
+  place=/tmp
+fi
+home=$(mktemp -d "$place/superfleet-quickstart.XXXXXX")
 chmod 755 "$home"
 stop_all() {
   for name in spare-1 spare-2; do member "$name" stop >/dev/null 2>&1 || true; done
@@ -44,10 +61,17 @@ trap ended EXIT
 trap 'exit 130' INT TERM
 
 say 'A mesh: one hub, two members'
+typed mesh-hub init --name quickstart
 hub init --name quickstart --recovery-key "$home/recovery.key"
+typed mesh-hub start --detach
 hub start --detach --port 0
-token=$(hub invite --uses 2 | head -n 1)
-for name in spare-1 spare-2; do member "$name" join "$token" --name "$name" --port 0 --detach; done
+typed mesh-hub invite --uses 2
+token=$(hub invite --uses 2)
+for name in spare-1 spare-2; do
+  echo "$ mesh-node join TOKEN --name $name --detach"
+  member "$name" join "$token" --name "$name" --port 0 --detach
+done
+typed mesh-hub node list
 hub node list
 
 say 'A repository whose check is red'
@@ -61,9 +85,12 @@ got=$(sh greet.sh mesh)
 [ "$got" = 'Hello, mesh!' ] || { echo "expected 'Hello, mesh!', got '$got'"; exit 1; }
 echo 'ok: greets the mesh'
 FILE
-git -C "$repository" init -q -b main
+git -C "$repository" init -q
+git -C "$repository" symbolic-ref HEAD refs/heads/main
+git -C "$repository" config user.name You
+git -C "$repository" config user.email you@example.invalid
 git -C "$repository" add .
-git -C "$repository" -c user.name=You -c user.email=you@example.invalid commit -q -m 'A greeter with a typing error'
+git -C "$repository" commit -q -m 'A greeter with a typing error'
 cd "$repository"
 echo '$ sh test.sh'
 if sh test.sh; then
@@ -72,11 +99,13 @@ if sh test.sh; then
 fi
 
 say 'The task: mend it on another machine, check it there, have it checked again by a third'
-hub task run --on spare-1 --check 'sh test.sh' --wait -- sed -i 's/Helo/Hello/' greet.sh >"$home/task"
-task=$(head -n 1 "$home/task")
+typed mesh-hub task run --on spare-1 --check 'sh test.sh' --wait -- sed -i 's/Helo/Hello/' greet.sh
+task=$(hub task run --on spare-1 --check 'sh test.sh' --wait -- sed -i 's/Helo/Hello/' greet.sh)
+typed mesh-hub task describe "$task"
 hub task describe "$task"
 
 say "What came back: branch mesh/$task"
+typed git diff "main...mesh/$task"
 git --no-pager diff "main...mesh/$task"
 git checkout -q "mesh/$task"
 echo '$ sh test.sh'
@@ -84,26 +113,32 @@ sh test.sh
 git checkout -q main
 
 say 'Who did it, and who says so'
+echo "$ mesh-hub receipt show $task > receipt.json"
 hub receipt show "$task" >"$home/receipt.json"
 mesh=$(hub status --json | sed -n 's/.*"mesh":"\([0-9a-f]*\)".*/\1/p')
+typed mesh-hub receipt verify receipt.json --mesh "$mesh"
 hub receipt verify "$home/receipt.json" --mesh "$mesh"
 
 seconds=$(($(date +%s) - began))
 say "Done in $seconds s"
 echo "repository  $repository  (branch mesh/$task)"
 echo "receipt     $home/receipt.json"
-echo "log         $home/hub/log   (read it: scripts/mesh-hub ledger tail --dir $home/hub)"
+echo "log         $home/hub/log  (a JSON line for each thing that happened)"
 if [ "$keep" = yes ]; then
   cat <<EOF
 
-The mesh stays up. Send it more work:
-  cd $repository
-  $root/scripts/mesh-hub task run --dir $home/hub --check 'sh test.sh' --wait -- sh -c 'echo more >> notes.txt'
-Stop it:
-  $root/scripts/mesh-node stop --dir $home/spare-1; $root/scripts/mesh-node stop --dir $home/spare-2
-  $root/scripts/mesh-hub stop --dir $home/hub
+The mesh stays up. To go on with it in this shell:
+  export PATH=$(quoted "$root/scripts"):"\$PATH" MESH_HOME=$(quoted "$home/hub")
+  cd $(quoted "$repository")
+  mesh-hub task apply $task        # the mended greeting, into main
+  mesh-hub task run --check 'sh test.sh' --wait -- sh -c 'echo more >> notes.txt'
+  mesh-hub ledger tail                   # everything that happened, one line each
+To stop it:
+  mesh-node stop --dir $(quoted "$home/spare-1"); mesh-node stop --dir $(quoted "$home/spare-2"); mesh-hub stop
+  rm -rf $(quoted "$home")
 EOF
 else
   stop_all
-  echo "stopped     nothing is left running; delete $home when you have seen enough"
+  echo "stopped     nothing is left running; delete it when you have seen enough:  rm -rf $(quoted "$home")"
+  echo "            to keep such a mesh running:  scripts/quickstart.sh --keep"
 fi

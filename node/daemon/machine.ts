@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
-import { hostname, userInfo } from 'node:os';
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { memberName } from '../../protocol/ids.ts';
 import type { SigningKey } from '../../protocol/keys.ts';
 import type { Capacity } from '../../protocol/session.ts';
 import { signStatement } from '../../protocol/statement.ts';
+import { osUser } from '../api/client.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, readConfig, writeConfig } from '../config.ts';
@@ -135,5 +136,6 @@ export function defaultName(): string {
 
 /** Whose machine it is where nobody said: the user who started it. */
 export function defaultOwner(env: NodeJS.ProcessEnv = process.env): string {
-  return env.SUDO_USER ?? userInfo().username;
+  // As everything that is recorded as a claim; an account may have no name (a container's bare uid).
+  return env.SUDO_USER ?? osUser();
 }
