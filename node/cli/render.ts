@@ -177,26 +177,30 @@ function submitterText(by: unknown): string {
   return cell(fields.name ?? fields.peer ?? fields.id ?? fields.kind);
 }
 
-export const entryText = (entry: Entry): string =>
-  `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${cell(entry.body)}`;
+/** Of no use to eyes, or told elsewhere; the whole stands under --json. */
+const untold = new Set(['correlation', 'nonce', 'envelope', 'learned']);
 
-/** Told elsewhere, or of no use to eyes. */
-const untold = new Set(['task', 'correlation', 'spec', 'nonce', 'envelope']);
-
-/** What the log says of one task in the entries' own words, digests cut short; the whole stands under --json. */
-export function historyText(entries: Entry[]): string {
-  return entries
-    .map((entry) => {
-      const words = Object.entries((entry.body ?? {}) as Record<string, unknown>)
-        .filter(
-          ([key, value]) =>
-            !untold.has(key) && value !== null && !(Array.isArray(value) && value.length === 0),
-        )
-        .map(([key, value]) => `${key}=${key === 'by' ? submitterText(value) : shortened(cell(value))}`)
-        .join(' ');
-      return `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${words}`;
-    })
-    .join('\n');
+/** An entry of the log in one line: its own words, digests cut short. `besides`: fields that need not be told here. */
+export function entryText(entry: Entry, besides: readonly string[] = []): string {
+  const words = Object.entries((entry.body ?? {}) as Record<string, unknown>)
+    .filter(([key]) => !untold.has(key) && !besides.includes(key))
+    .filter(([, value]) => value !== null && !(typeof value === 'object' && Object.keys(value).length === 0))
+    .map(([key, value]) => `${key === 'spec' ? 'command' : key}=${wordOf(key, value)}`)
+    .join(' ');
+  return `${String(entry.index).padStart(6)}  ${moment(entry.time)}  ${cell(entry.type).padEnd(18)}  ${words}`;
 }
+
+function wordOf(key: string, value: unknown): string {
+  if (key === 'by') return submitterText(value);
+  if (key === 'spec') {
+    const { argv } = value as { argv?: string[] };
+    return cell(argv === undefined ? value : argv.map(shellWord).join(' '));
+  }
+  return shortened(cell(value));
+}
+
+/** What the log says of one task. */
+export const historyText = (entries: Entry[]): string =>
+  entries.map((entry) => entryText(entry, ['task', 'spec'])).join('\n');
 
 const shortened = (text: string): string => text.replace(/\b([0-9a-f]{12})[0-9a-f]{28,52}\b/g, '$1');
