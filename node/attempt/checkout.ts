@@ -10,13 +10,17 @@ import { GitFault } from '../git/fault.ts';
 import type { Mount } from '../sandbox/types.ts';
 import type { AttemptContext } from './context.ts';
 
-/** The workspace of an attempt, checked out or empty. */
-export interface Checkout {
+/** Where the steps of an attempt run. */
+export interface Place {
   path: string;
   /** What a step of the task sees. */
   mounts: Mount[];
   /** Null: the task has no repository. */
   repository: AttemptRepository | null;
+}
+
+/** The workspace of an attempt, checked out or empty. */
+export interface Checkout extends Place {
   rawCommit: Buffer | null;
   changes: Change[];
 }
@@ -43,12 +47,14 @@ export async function emptyWorkspace(work: string): Promise<Checkout> {
 
 /**
  * Fetches what the cache lacks, unpacks it, checks out. Where a checkout fails that rests on the cache, everything
- * is fetched once more, so that a damaged cache heals itself and never costs a task.
+ * is fetched once more, so that a damaged cache heals itself and never costs a task. `meanwhile` is called while git is
+ * at work, with the place that the steps will see.
  */
 export async function checkOut(
   context: AttemptContext,
   input: RepositoryInput,
   result: ResultBundle | null,
+  meanwhile: (checkout: Place) => void,
 ): Promise<Checkout> {
   const { assignment, cache, work } = context;
   const blobs = assignment.bundles.map((bundle) => bundle.bundle);
@@ -58,11 +64,10 @@ export async function checkOut(
     const repository = new AttemptRepository(context.sandbox, folder, path, assignment.task, input.base);
     const linked = fresh ? [] : blobs;
     const make = async (missing: readonly string[]): Promise<Checkout & { usedCache: boolean }> => {
-      const prepared = await prepare(context, repository, input, missing, result);
+      const place: Place = { path, mounts: repository.taskMounts, repository };
+      const prepared = await prepare(context, repository, input, missing, result, () => meanwhile(place));
       return {
-        path,
-        mounts: repository.taskMounts,
-        repository,
+        ...place,
         ...prepared,
         usedCache: missing.length < blobs.length,
       };
@@ -102,6 +107,7 @@ async function prepare(
   input: RepositoryInput,
   missing: readonly string[],
   resultBundle: ResultBundle | null,
+  meanwhile: () => void,
 ): Promise<{ rawCommit: Buffer | null; changes: Change[] }> {
   const { assignment, cache, hooks, signal } = context;
   const last = assignment.bundles.at(-1)?.bundle ?? null;
@@ -121,6 +127,7 @@ async function prepare(
       await cache.add(input.id, blob, packs);
       added.push(blob);
     },
+    meanwhile,
     signal,
   );
   if (size !== null && size.commit === input.base && last !== null) await cache.setSize(input.id, last, size);

@@ -1,9 +1,10 @@
+import type { TaskSpec } from '../../protocol/task.ts';
 import type { Change } from '../git/changes.ts';
 import { checkFilesIn } from './check-files.ts';
 import type { Checkout } from './checkout.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure } from './failure.ts';
-import { runStep } from './step.ts';
+import { runStep, type Step, stepInSandbox } from './step.ts';
 
 /**
  * Runs the task's checks in order, each by `sh -c` in the workspace with no secrets, after the check files have been
@@ -29,10 +30,10 @@ export async function runChecks(
   for (const [index, line] of spec.checks.entries()) {
     facts.ran = true;
     const check = { line, exitCode: null as number | null };
-    const name = `check ${index + 1} of ${spec.checks.length}`;
-    const step = { name, line, argv: ['sh', '-c', line], env: spec.env, timeoutMs: spec.checkTimeoutMs };
+    const step = checkStep(spec, index);
+    const { name } = step;
     facts.checks.push(check);
-    check.exitCode = await runStep(
+    const running = runStep(
       context.sandbox,
       step,
       checkout.mounts,
@@ -42,6 +43,8 @@ export async function runChecks(
       context.member.name,
       context.signal,
     );
+    checkAhead(context, checkout, index + 1);
+    check.exitCode = await running;
     if (check.exitCode === 0) continue;
     throw new AttemptFailure(
       'check',
@@ -49,6 +52,22 @@ export async function runChecks(
       `${name} is red (exit ${check.exitCode}): ${line.slice(0, 400)}${restoredWords(found.changed)}`,
     );
   }
+}
+
+function checkStep(spec: TaskSpec, index: number): Step {
+  const line = spec.checks[index]!;
+  const name = `check ${index + 1} of ${spec.checks.length}`;
+  return { name, line, argv: ['sh', '-c', line], env: spec.env, timeoutMs: spec.checkTimeoutMs };
+}
+
+/** Sets up the sandbox of a check that is to come, where there is such a check. */
+export function checkAhead(
+  { assignment: { spec }, sandbox }: AttemptContext,
+  { mounts, path }: Pick<Checkout, 'mounts' | 'path'>,
+  index: number,
+): void {
+  if (index < spec.checks.length)
+    sandbox.ahead(stepInSandbox(checkStep(spec, index), mounts, path, spec.limits));
 }
 
 /** A red check after a restore is often a check line that names what the task was to change: say so. */

@@ -2,7 +2,7 @@ import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { SignedStatement } from '../../protocol/statement.ts';
 import type { Artifact } from '../../protocol/task.ts';
 import type { RepositoryCache } from '../git/repository-cache.ts';
-import type { Sandbox } from '../sandbox/types.ts';
+import type { SandboxAhead } from '../sandbox/ahead.ts';
 import type { AttemptLog } from './log.ts';
 import type { ResultBlobs } from './result-blobs.ts';
 import type { AttemptHooks } from './types.ts';
@@ -12,7 +12,7 @@ export interface AttemptContext {
   assignment: Assignment;
   hooks: AttemptHooks;
   signal: AbortSignal;
-  sandbox: Sandbox;
+  sandbox: SandboxAhead;
   blobs: ResultBlobs;
   cache: RepositoryCache;
   /** Private folder of the attempt; deleted with it. */

@@ -1,18 +1,17 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { blobBytesMax } from '../../protocol/limits.ts';
-import type { ResultBlob } from '../../protocol/session.ts';
-import type { TaskSpec } from '../../protocol/task.ts';
+import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { CommitWords, Taken } from '../git/attempt-repository.ts';
 import { GITLINK, newGitlink } from '../git/changes.ts';
 import { printable } from '../git/fault.ts';
 import { collectArtifacts } from './artifacts.ts';
-import { type Checkout, checkOut, emptyWorkspace } from './checkout.ts';
-import { runChecks } from './checks.ts';
+import { type Checkout, checkOut, emptyWorkspace, type Place } from './checkout.ts';
+import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure } from './failure.ts';
 import { SecretSearch } from './secrets.ts';
-import { runStep } from './step.ts';
+import { runStep, type Step, stepInSandbox } from './step.ts';
 
 /**
  * An executor's attempt: check out, run the command, take what it made as one commit, then run the checks. The
@@ -23,7 +22,7 @@ export async function execute(context: AttemptContext, facts: AttemptFacts): Pro
   const checkout =
     spec.repository === null
       ? await emptyWorkspace(context.work)
-      : await checkOut(context, spec.repository, null);
+      : await checkOut(context, spec.repository, null, (place) => stepsAhead(context, place));
   await runCommand(context, checkout, facts);
   const taken = await take(context, checkout);
   // The bundle is synced while the checks run.
@@ -50,19 +49,30 @@ export async function execute(context: AttemptContext, facts: AttemptFacts): Pro
   facts.commit = taken.commit;
 }
 
+/** While git checks out, the sandboxes of the command and of what takes its work are set up. */
+function stepsAhead(context: AttemptContext, { mounts, path, repository }: Place): void {
+  const { assignment, sandbox } = context;
+  const { limits } = assignment.spec;
+  sandbox.ahead(stepInSandbox(commandStep(assignment), mounts, path, limits));
+  if (repository !== null)
+    sandbox.ahead(repository.takeInSandbox(commitWords(context), limits.workspaceBytes));
+}
+
+const commandStep = ({ spec, secrets }: Assignment): Step => ({
+  name: 'the command',
+  line: shown(spec.argv),
+  argv: spec.argv,
+  env: { ...spec.env, ...secrets },
+  timeoutMs: spec.timeoutMs,
+});
+
 async function runCommand(context: AttemptContext, checkout: Checkout, facts: AttemptFacts): Promise<void> {
   const { assignment, hooks, log, member, signal } = context;
   const { spec } = assignment;
   hooks.progress('run', log.bytes);
   hooks.started();
   facts.ran = true;
-  const step = {
-    name: 'the command',
-    line: shown(spec.argv),
-    argv: spec.argv,
-    env: { ...spec.env, ...assignment.secrets },
-    timeoutMs: spec.timeoutMs,
-  };
+  const step = commandStep(assignment);
   try {
     facts.exitCode = await runStep(
       context.sandbox,
@@ -89,8 +99,13 @@ async function runCommand(context: AttemptContext, checkout: Checkout, facts: At
 async function take(context: AttemptContext, checkout: Checkout): Promise<Taken> {
   const { assignment, signal } = context;
   if (checkout.repository === null) return { changes: [], commit: null, bundle: null };
-  const words = commitWords(assignment.spec, assignment.task, context.member.name, context.time());
-  const taken = await checkout.repository.take(words, assignment.spec.limits.workspaceBytes, signal);
+  const taken = await checkout.repository.take(
+    commitWords(context),
+    Math.floor(context.time() / 1000),
+    assignment.spec.limits.workspaceBytes,
+    () => checkAhead(context, checkout, 0),
+    signal,
+  );
   const gitlink = newGitlink(taken.changes);
   if (gitlink !== null) {
     const path = printable(gitlink.path.toString('utf8')).slice(0, 512);
@@ -138,14 +153,13 @@ async function putBundle(context: AttemptContext, path: string): Promise<ResultB
 /** Length of a commit's first line that git's own tools show whole. */
 const subjectLengthMax = 72;
 
-function commitWords(spec: TaskSpec, task: string, member: string, time: number): CommitWords {
+function commitWords({ assignment: { spec, task }, member: { name } }: AttemptContext): CommitWords {
   const line = printable(shown(spec.argv)).trim();
   const subject = line.length > subjectLengthMax ? `${line.slice(0, subjectLengthMax - 1)}…` : line;
   return {
     message: `${subject || 'superfleet'}\n\nSuperfleet-Task: ${task}`,
-    name: `Superfleet (${member})`,
-    email: `${member}@superfleet.invalid`,
-    time: Math.floor(time / 1000),
+    name: `Superfleet (${name})`,
+    email: `${name}@superfleet.invalid`,
   };
 }
 

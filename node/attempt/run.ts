@@ -7,6 +7,7 @@ import { buildVerification } from '../../protocol/verification.ts';
 import type { BlobStore } from '../blobs/types.ts';
 import { printable } from '../git/fault.ts';
 import { RepositoryCache } from '../git/repository-cache.ts';
+import { SandboxAhead } from '../sandbox/ahead.ts';
 import type { Sandbox } from '../sandbox/types.ts';
 import { type AttemptContext, type AttemptFacts, noFacts } from './context.ts';
 import { execute } from './execute.ts';
@@ -120,7 +121,8 @@ export class LocalAttemptRunner implements AttemptRunner {
   }
 
   async #attempt(assignment: Assignment, hooks: AttemptHooks, signal: AbortSignal): Promise<AttemptResult> {
-    const { sandbox, mesh, member, sign, time = Date.now } = this.#options;
+    const { mesh, member, sign, time = Date.now } = this.#options;
+    const sandbox = new SandboxAhead(this.#options.sandbox, signal);
     const work = await this.#folders.begin(assignment);
     const secrets = assignment.role === 'execute' ? assignment.secrets : {};
     const log = new AttemptLog(join(work, 'log'), secrets, (bytes) => hooks.output(bytes));
@@ -149,6 +151,7 @@ export class LocalAttemptRunner implements AttemptRunner {
         signal.throwIfAborted();
         failure = asFailure(error, member.name);
       }
+      await sandbox.close();
       result = await this.#concluded(context, facts, failure);
       signal.throwIfAborted();
       await this.#folders.save(result);
@@ -157,6 +160,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       for (const blob of result === null ? returned(facts) : blobsOf(result)) this.#blobs.release(blob);
       throw error;
     } finally {
+      await sandbox.close();
       await log.abandon();
     }
   }

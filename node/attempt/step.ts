@@ -1,6 +1,6 @@
 import type { TaskSpec } from '../../protocol/task.ts';
 import { printable } from '../git/fault.ts';
-import type { Mount, Sandbox, SandboxEnd } from '../sandbox/types.ts';
+import type { Mount, Sandbox, SandboxEnd, SandboxRun } from '../sandbox/types.ts';
 import { AttemptFailure } from './failure.ts';
 import type { AttemptLog } from './log.ts';
 
@@ -18,6 +18,27 @@ export interface Step {
 /** Last bytes of stderr, for naming what was missing. */
 const complaintBytesMax = 4096;
 
+/** The sandbox of a step. */
+export const stepInSandbox = (
+  step: Step,
+  mounts: Mount[],
+  workspace: string,
+  limits: TaskSpec['limits'],
+): SandboxRun => ({
+  argv: step.argv,
+  env: step.env,
+  mounts,
+  cwd: '/workspace',
+  limits: {
+    memoryBytes: limits.memoryBytes,
+    processes: limits.processes,
+    diskBytes: limits.workspaceBytes,
+    watchBytesIn: workspace,
+    wallMs: step.timeoutMs,
+  },
+  stdin: null,
+});
+
 /**
  * Runs a step to its end, output into the log. Resolves with its exit code; throws an `AttemptFailure` where a limit
  * or the clock ended it, or where it could not start here: that is this machine's lack, neither red nor green.
@@ -34,23 +55,7 @@ export async function runStep(
 ): Promise<number> {
   signal.throwIfAborted();
   await log.say(`${step.name}: ${step.line}`);
-  const started = sandbox.start(
-    {
-      argv: step.argv,
-      env: step.env,
-      mounts,
-      cwd: '/workspace',
-      limits: {
-        memoryBytes: limits.memoryBytes,
-        processes: limits.processes,
-        diskBytes: limits.workspaceBytes,
-        watchBytesIn: workspace,
-        wallMs: step.timeoutMs,
-      },
-      stdin: null,
-    },
-    signal,
-  );
+  const started = sandbox.start(stepInSandbox(step, mounts, workspace, limits), signal);
   let complaint = Buffer.alloc(0);
   const copy = async (stream: AsyncIterable<Buffer>, complains: boolean): Promise<void> => {
     try {

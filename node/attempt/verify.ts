@@ -6,8 +6,15 @@ import type { BundleFile } from '../git/attempt-repository.ts';
 import { checkBundle } from '../git/bundle-header.ts';
 import { newGitlink } from '../git/changes.ts';
 import { GitFault, printable } from '../git/fault.ts';
-import { blobFile, checkOut, emptyWorkspace, type ResultBundle, type ResultToCheck } from './checkout.ts';
-import { runChecks } from './checks.ts';
+import {
+  blobFile,
+  checkOut,
+  emptyWorkspace,
+  type Place,
+  type ResultBundle,
+  type ResultToCheck,
+} from './checkout.ts';
+import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure } from './failure.ts';
 
@@ -45,7 +52,8 @@ async function verifyCommit(
 ): Promise<void> {
   const { task } = context.assignment;
   const result = resultOf(context, of, repository.base);
-  const checkout = await checkOut(context, repository, result).catch((error: unknown) => {
+  const meanwhile = (place: Place): void => checkAhead(context, place, 0);
+  const checkout = await checkOut(context, repository, result, meanwhile).catch((error: unknown) => {
     // The executor could use these bundles, so what is wrong with them here is wrong with this machine.
     if (error instanceof GitFault && error.of === 'input') throw new GitFault('machine', error.message);
     throw error;

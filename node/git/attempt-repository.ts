@@ -2,13 +2,13 @@ import { constants } from 'node:fs';
 import { mkdir, open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bundleUnpackedBytesMax } from '../../protocol/limits.ts';
-import type { Mount, Sandbox } from '../sandbox/types.ts';
+import type { Mount, Sandbox, SandboxRun } from '../sandbox/types.ts';
 import type { Change } from './changes.ts';
 import { changesBytesMax, parseChanges } from './changes.ts';
 import { GitFault, type GitFaultOf, printable } from './fault.ts';
 import { layOutGitDirectory, objectFormatOf } from './layout.ts';
 import { linkOrCopy, type RepositoryCache, type TreeSize } from './repository-cache.ts';
-import { type GitEnd, type GitRun, runGit } from './sandboxed-git.ts';
+import { type GitEnd, type GitRun, gitInSandbox, runGit } from './sandboxed-git.ts';
 import { CONTENTS, PREPARE, RESTORE, STEP, TAKE } from './scripts.ts';
 
 /** Files one workspace may begin with. More than any honest repository; fewer than would fill a disk with inodes. */
@@ -24,13 +24,11 @@ export interface BundleFile {
   bytes: number;
 }
 
-/** Identity, words and time of the one commit. */
+/** Identity and words of the one commit. */
 export interface CommitWords {
   message: string;
   name: string;
   email: string;
-  /** Unix seconds. */
-  time: number;
 }
 
 export interface Taken {
@@ -90,7 +88,8 @@ export class AttemptRepository {
 
   /**
    * Unpacks `missing` and checks out the base, or with `result` that commit. Bounded by `treeBytesMax` before a file
-   * is written. The packs made of `missing` are linked into this attempt and then given to `keep`.
+   * is written. The packs made of `missing` are linked into this attempt and then given to `keep`; `meanwhile` is called
+   * once git is at work.
    */
   async prepare(
     missing: readonly BundleFile[],
@@ -98,6 +97,7 @@ export class AttemptRepository {
     result: { commit: string; bundle: BundleFile } | null,
     treeBytesMax: number,
     keep: (blob: string, packs: string) => Promise<void>,
+    meanwhile: () => void,
     signal: AbortSignal,
   ): Promise<{ size: TreeSize | null; rawCommit: Buffer | null; changes: Change[] }> {
     await Promise.all(
@@ -113,7 +113,7 @@ export class AttemptRepository {
     if (missing.length > 0) mounts.push({ from: this.#path('new'), to: '/new', writable: true });
     if (result !== null) mounts.push({ from: result.bundle.path, to: '/in/result.bundle', writable: false });
     const measured = known !== null && known.bytes <= bytesMax && known.files <= workspaceFilesMax;
-    const end = await this.#run(
+    const running = this.#run(
       {
         script: PREPARE,
         env: {
@@ -133,6 +133,8 @@ export class AttemptRepository {
       },
       signal,
     );
+    meanwhile();
+    const end = await running;
     if (end.end.exitCode !== 0) throw await this.#prepareFault(end, result !== null, bytesMax);
     for (const [index, bundle] of missing.entries()) {
       const packs = this.#path('new', String(index), 'pack');
@@ -150,33 +152,49 @@ export class AttemptRepository {
     return { size, rawCommit, changes };
   }
 
-  /** Adds everything that is not ignored, and where that changes anything makes the commit and its thin bundle. */
-  async take(words: CommitWords, bytesMax: number, signal: AbortSignal): Promise<Taken> {
-    const end = await this.#run(
-      {
-        script: TAKE,
-        env: {
-          BASE: this.#base,
-          TASK: this.#task,
-          MESSAGE: words.message,
-          BUNDLE_HEAD:
-            objectFormatOf(this.#base) === 'sha256'
-              ? '# v3 git bundle\n@object-format=sha256'
-              : '# v2 git bundle',
-          GIT_AUTHOR_NAME: words.name,
-          GIT_AUTHOR_EMAIL: words.email,
-          GIT_AUTHOR_DATE: `${words.time} +0000`,
-          GIT_COMMITTER_NAME: words.name,
-          GIT_COMMITTER_EMAIL: words.email,
-          GIT_COMMITTER_DATE: `${words.time} +0000`,
-        },
-        mounts: [],
-        disk: { watch: this.#folder, bytes: 3 * bytesMax + slackBytes },
-        stdin: null,
-        stdout: null,
+  /** The sandbox that `take` will use, for setting it up ahead. */
+  takeInSandbox(words: CommitWords, bytesMax: number): SandboxRun {
+    return gitInSandbox(this.#withMounts(this.#takeRun(words, bytesMax)));
+  }
+
+  #takeRun(words: CommitWords, bytesMax: number): GitRun {
+    return {
+      script: TAKE,
+      env: {
+        BASE: this.#base,
+        TASK: this.#task,
+        MESSAGE: words.message,
+        BUNDLE_HEAD:
+          objectFormatOf(this.#base) === 'sha256'
+            ? '# v3 git bundle\n@object-format=sha256'
+            : '# v2 git bundle',
+        GIT_AUTHOR_NAME: words.name,
+        GIT_AUTHOR_EMAIL: words.email,
+        GIT_COMMITTER_NAME: words.name,
+        GIT_COMMITTER_EMAIL: words.email,
       },
-      signal,
-    );
+      mounts: [],
+      disk: { watch: this.#folder, bytes: 3 * bytesMax + slackBytes },
+      stdin: null,
+      stdout: null,
+    };
+  }
+
+  /**
+   * Adds everything that is not ignored, and where that changes anything makes the commit, of `time` (Unix seconds), and
+   * its thin bundle. `meanwhile` is called once git is at work.
+   */
+  async take(
+    words: CommitWords,
+    time: number,
+    bytesMax: number,
+    meanwhile: () => void,
+    signal: AbortSignal,
+  ): Promise<Taken> {
+    await writeFile(this.#path('io', 'time'), `${time} +0000\n`);
+    const running = this.#run(this.#takeRun(words, bytesMax), signal);
+    meanwhile();
+    const end = await running;
     if (end.end.exitCode !== 0) throw takeFault(end);
     const changes = await this.#readChanges('work');
     if (changes.length === 0) return { changes, commit: null, bundle: null };
@@ -215,14 +233,18 @@ export class AttemptRepository {
     }
   }
 
-  async #run(run: GitRun, signal: AbortSignal): Promise<GitEnd> {
+  #withMounts(run: GitRun): GitRun {
     const own: Mount[] = [
       { from: this.workspace, to: '/workspace', writable: true },
       { from: this.#path('git'), to: '/git', writable: true },
       { from: this.#path('cache'), to: '/cache', writable: false },
       { from: this.#path('io'), to: '/io', writable: true },
     ];
-    const end = await runGit(this.#sandbox, { ...run, mounts: [...own, ...run.mounts] }, signal);
+    return { ...run, mounts: [...own, ...run.mounts] };
+  }
+
+  async #run(run: GitRun, signal: AbortSignal): Promise<GitEnd> {
+    const end = await runGit(this.#sandbox, this.#withMounts(run), signal);
     signal.throwIfAborted();
     if (/No space left on device|Disk quota exceeded/.test(end.complaint)) {
       throw new GitFault('machine', `the disk is full: ${lastLine(end.complaint)}`);

@@ -1,4 +1,4 @@
-import type { Mount, Sandbox, SandboxEnd } from '../sandbox/types.ts';
+import type { Mount, Sandbox, SandboxEnd, SandboxRun } from '../sandbox/types.ts';
 import { GIT_ENV } from './layout.ts';
 
 const MiB = 1024 * 1024;
@@ -35,23 +35,7 @@ export interface GitEnd {
  * directory's, bounded in memory, processes, time and disk. Resolves when nothing of it is left.
  */
 export async function runGit(sandbox: Sandbox, run: GitRun, signal: AbortSignal): Promise<GitEnd> {
-  const started = sandbox.start(
-    {
-      argv: ['/bin/sh', '-c', run.script],
-      env: { ...GIT_ENV, ...run.env },
-      mounts: run.mounts,
-      cwd: '/workspace',
-      limits: {
-        memoryBytes: gitMemoryBytes,
-        processes: gitProcesses,
-        diskBytes: run.disk?.bytes ?? null,
-        watchBytesIn: run.disk?.watch ?? null,
-        wallMs: gitWallMs,
-      },
-      stdin: run.stdin,
-    },
-    signal,
-  );
+  const started = sandbox.start(gitInSandbox(run), signal);
   let complaint = Buffer.alloc(0);
   started.stderr.on('data', (chunk: Buffer) => {
     complaint = Buffer.concat([complaint, chunk]).subarray(-complaintBytesMax);
@@ -64,6 +48,22 @@ export async function runGit(sandbox: Sandbox, run: GitRun, signal: AbortSignal)
   await read;
   return { end, complaint: complaint.toString('utf8') };
 }
+
+/** The sandbox of a program of git commands. */
+export const gitInSandbox = (run: Omit<GitRun, 'stdout'>): SandboxRun => ({
+  argv: ['/bin/sh', '-c', run.script],
+  env: { ...GIT_ENV, ...run.env },
+  mounts: run.mounts,
+  cwd: '/workspace',
+  limits: {
+    memoryBytes: gitMemoryBytes,
+    processes: gitProcesses,
+    diskBytes: run.disk?.bytes ?? null,
+    watchBytesIn: run.disk?.watch ?? null,
+    wallMs: gitWallMs,
+  },
+  stdin: run.stdin,
+});
 
 /** Settles when a pipe has been read to its end or is gone; what was lost with it does not matter. */
 export function finished(stream: NodeJS.ReadableStream): Promise<void> {

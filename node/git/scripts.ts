@@ -84,6 +84,9 @@ fi
  * changes the workspace any more, and an index of later than its files says so.
  */
 export const TAKE = `
+read -r GIT_AUTHOR_DATE </io/time || exit ${STEP.add}
+GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
+export GIT_AUTHOR_DATE GIT_COMMITTER_DATE
 git update-index -q --refresh --force-write-index >/dev/null
 [ $? -le 1 ] || exit ${STEP.add}
 touch -t 203801010000 /git/index || exit ${STEP.add}

@@ -64,7 +64,8 @@ class Running {
   readonly process: SandboxProcess;
   readonly #child: ChildProcess;
   readonly #cgroup: RunCgroup | null;
-  readonly #began = performance.now();
+  /** When it was let go. */
+  #began = performance.now();
   #killedBy: Bound | null = null;
   /** The sandbox's pid 1 as this machine knows it; its start time tells it from a later one with its pid. */
   #init: { pid: number; started: string } | null = null;
@@ -137,7 +138,7 @@ class Running {
     for (const { fd, text } of ownFiles(uid, gid)) send(this.#stream(fd), text);
     send(this.#stream(FD.seccomp), machine.seccomp);
     if (run.stdin !== null) send(this.#stream(FD.stdin), run.stdin);
-    this.#gate();
+    this.#gate(run.hold);
     const options = bwrapOptions(machine.layout, run, uid, gid);
     if (options.some((option) => option.includes('\0'))) {
       this.#fail(new SuperfleetError('SF_INTERNAL', 'a mount or the folder of a run holds a zero byte'));
@@ -150,13 +151,17 @@ class Running {
     return stream;
   }
 
-  /** Lets the task go once it is told that nothing can outlive this process. */
-  #gate(): void {
+  /** Lets the task go once it is told that nothing can outlive this process, and nothing holds it any more. */
+  #gate(hold: Promise<void> | undefined): void {
     const gate = this.#stream(FD.gate);
-    gate.once('data', () => {
-      this.#ready = true;
+    const go = (): void => {
       if (this.#killedBy !== null) gate.destroy();
       else gate.end('go\n');
+    };
+    gate.once('data', () => {
+      this.#ready = true;
+      if (hold === undefined) go();
+      else void hold.then(go);
     });
   }
 
@@ -219,9 +224,18 @@ class Running {
             memory: machine.cgroups.memory !== null,
             processes: machine.cgroups.pids !== null,
           };
-    const watch = watchRun(this.#child.pid ?? 0, run.limits, cgroup, (bound) => this.#end(bound));
+    let gone = false;
+    let watch: ReturnType<typeof watchRun> | null = null;
+    const look = (): void => {
+      if (gone) return;
+      this.#began = performance.now();
+      watch = watchRun(this.#child.pid ?? 0, run.limits, cgroup, (bound) => this.#end(bound));
+    };
+    if (run.hold === undefined) look();
+    else void run.hold.then(look);
     const { code, error } = await exited;
-    watch.stop();
+    gone = true;
+    (watch as ReturnType<typeof watchRun> | null)?.stop();
     signal.removeEventListener('abort', stop);
     if (this.#failure !== null) throw this.#neverStarted(this.#failure.message, this.#failure);
     if (error !== null) throw this.#neverStarted(error.message, error);

@@ -26,6 +26,8 @@ export interface SandboxRun {
   };
   /** Bytes for stdin; null: /dev/null. */
   stdin: Uint8Array | null;
+  /** Everything is set up at once, and argv waits at the gate until this resolves; its limits are looked at from then on. */
+  hold?: Promise<void>;
 }
 
 export interface SandboxEnd {
