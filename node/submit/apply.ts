@@ -9,7 +9,7 @@ import { lying } from './temporary.ts';
 export type Way = 'merge' | 'cherry-pick' | 'checkout';
 
 /** Files that make git run something or reach somewhere else. */
-const steering = /(^|\/)(\.gitattributes|\.gitmodules)$/i;
+const steering = /(^|\/)\.(gitattributes|gitmodules|lfsconfig|gitconfig)$/i;
 /** Paths named in a message. */
 const namedMax = 5;
 
@@ -34,7 +34,7 @@ export async function applyResult(
   const steered = concerned.filter((path) => steering.test(path));
   if (steered.length > 0 && !force) {
     throw new SuperfleetError('SF_CONFLICT', 'the result changes what git itself obeys', {
-      expected: 'a result without .gitattributes and .gitmodules',
+      expected: 'a result without .gitattributes, .gitmodules, .lfsconfig and .gitconfig',
       got: some(steered),
       hint: 'look at it with "task diff"; --force applies it all the same',
     });

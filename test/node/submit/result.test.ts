@@ -282,6 +282,14 @@ test('a result that changes git attributes or modules is applied only by force, 
   assert.not.ok(existsSync(canary));
 });
 
+test('a result that says where git fetches from, or which settings it reads, is applied only by force', async () => {
+  for (const name of ['.lfsconfig', 'sub/.gitmodules', '.gitconfig']) {
+    using box = new Sandbox();
+    const made = box.result('r', box.repository('r'), { [name]: '[lfs]\n\turl = https://example.invalid\n' });
+    assert.is((await refused(apply(box, made))).code, 'SF_CONFLICT', name);
+  }
+});
+
 function artifact(box: Sandbox, path: string, text: string) {
   const at = join(box.path, `blob-${path.replaceAll('/', '_')}`);
   writeFileSync(at, text);
