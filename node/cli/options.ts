@@ -40,25 +40,7 @@ export interface Running {
   done: Promise<number>;
 }
 
-export interface DoctorOptions {
-  dir: string;
-  /** Multiaddr or host:port to try. */
-  founder: string | null;
-  signal: AbortSignal;
-}
-
-/** One thing the doctor looked at. `fix` is what a person types or does about a lack; null: nothing to do. */
-export interface DoctorCheck {
-  name: string;
-  ok: boolean;
-  /** A lack that keeps this machine from running tasks; the others are told and no more. */
-  required: boolean;
-  found: string;
-  fix: string | null;
-}
-
 /** `start` of `mesh-node`: resolves when ready. */
 export type StartNode = (options: StartNodeOptions) => Promise<Running>;
 /** Enrols (token, or code and approval), then does what `start` does. */
 export type JoinMesh = (options: JoinOptions) => Promise<Running>;
-export type RunDoctor = (options: DoctorOptions) => Promise<DoctorCheck[]>;

@@ -1,10 +1,11 @@
 import { EXIT } from '../../protocol/errors.ts';
+import { escapeText } from '../../protocol/escape.ts';
 import { actMs } from '../api/client.ts';
 import type { NodeObject } from '../api/objects.ts';
 import { type NodeCommand, parseNode } from './command.ts';
 import { runMain } from './main.ts';
-import type { DoctorCheck, JoinMesh, RunDoctor, StartNode, StartNodeOptions } from './options.ts';
-import { cell, nodeText, table } from './render.ts';
+import type { JoinMesh, StartNode, StartNodeOptions } from './options.ts';
+import { nodeText } from './render.ts';
 import { logFormatOf, type Session, sessionOf, show } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { programVersion } from './version.ts';
@@ -98,29 +99,13 @@ async function leave(session: Session): Promise<number> {
 }
 
 async function doctor(session: Session, founder: string | null): Promise<number> {
-  const { runDoctor } = (await import('../doctor/doctor.ts')) as { runDoctor: RunDoctor };
-  const checks = await runDoctor({ dir: session.dir, founder, signal: session.terminal.signal });
-  const able = checks.every((check) => check.ok || !check.required);
-  if (session.voice.json) session.voice.document({ able, checks });
-  else session.voice.out(doctorText(checks, able));
-  return able ? EXIT.ok : EXIT.machine;
-}
-
-function doctorText(checks: DoctorCheck[], able: boolean): string {
-  const rows = checks.map((check) => [
-    check.ok ? 'ok' : check.required ? 'LACKS' : 'note',
-    cell(check.name),
-    cell(check.found),
+  const [{ runDoctor }, { isAble, renderChecks }] = await Promise.all([
+    import('../doctor/doctor.ts'),
+    import('../doctor/check.ts'),
   ]);
-  const fixes = checks
-    .filter((check) => !check.ok && check.fix !== null)
-    .map(
-      (check) =>
-        `\n${cell(check.name)}:\n${(check.fix ?? '')
-          .split('\n')
-          .map((line) => `  ${cell(line)}`)
-          .join('\n')}`,
-    );
-  const verdict = able ? 'This machine can work.' : 'This machine cannot run tasks yet.';
-  return [table(['', 'WHAT', 'FOUND'], rows), ...fixes, '', verdict].join('\n');
+  const checks = await runDoctor({ dir: session.dir, founder, signal: session.terminal.signal });
+  const able = isAble(checks);
+  if (session.voice.json) session.voice.document({ able, checks });
+  else session.voice.out(escapeText(renderChecks(checks)));
+  return able ? EXIT.ok : EXIT.machine;
 }

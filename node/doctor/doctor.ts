@@ -190,7 +190,7 @@ export async function founderPort(port: number): Promise<DoctorCheck> {
           ? `${port} is in use`
           : `${port}: ${fault.message}`,
     why: 'only a founder needs it; in use is right where one runs already',
-    fix: `see who has it with \`ss -ltnp 'sport = :${port}'\`, or give the founder another --port`,
+    fix: `where it is no founder: see who has it with \`ss -ltnp 'sport = :${port}'\`, or start with another --port`,
   });
 }
 

@@ -3,6 +3,8 @@ import { defaultPort } from '../config.ts';
 import { check, type DoctorCheck } from './check.ts';
 
 const CONNECT_MS = 3_000;
+/** What every libp2p host says first, with its length before it. */
+const GREETING = '\x13/multistream/1.0.0\n';
 
 /** Host and port of `host`, `host:port`, `[v6]:port` or a TCP multiaddr; null for anything else. Pure. */
 export function founderAddress(text: string): { host: string; port: number } | null {
@@ -14,7 +16,7 @@ export function founderAddress(text: string): { host: string; port: number } | n
   return host === undefined || port > 65_535 ? null : { host, port };
 }
 
-/** Does anybody answer where the founder is said to be? Says nothing about who. */
+/** Does a machine that speaks as ours do answer where the founder is said to be? Says nothing about whose it is. */
 export async function reachFounder(text: string, signal?: AbortSignal): Promise<DoctorCheck> {
   const address = founderAddress(text);
   const fault = address === null ? 'not an address' : await tryConnect(address, signal);
@@ -34,8 +36,15 @@ function tryConnect(address: { host: string; port: number }, signal?: AbortSigna
       socket.destroy();
       resolve(fault);
     };
-    socket.setTimeout(CONNECT_MS, () => answer(`no answer in ${CONNECT_MS / 1000} s`));
-    socket.once('connect', () => answer(null));
+    socket.setTimeout(CONNECT_MS, () => answer(`no answer within ${CONNECT_MS / 1000} s`));
+    let heard = '';
+    socket.once('connect', () => socket.write(GREETING));
+    socket.on('data', (bytes) => {
+      heard += bytes.toString('latin1');
+      if (heard.startsWith(GREETING)) answer(null);
+      else if (heard.length >= GREETING.length) answer('something else answers there');
+    });
+    socket.once('close', () => answer('the connection is closed without a word'));
     socket.once('error', (error: NodeJS.ErrnoException) => answer(error.code ?? error.message));
     signal?.addEventListener('abort', () => answer('interrupted'), { once: true });
   });

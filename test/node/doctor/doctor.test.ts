@@ -1,5 +1,5 @@
 import { createServer } from 'node:http';
-import { createServer as createTcpServer } from 'node:net';
+import { createServer as createTcpServer, type Socket } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { diskFree, measureCapacity } from '../../../node/doctor/capacity.ts';
@@ -95,6 +95,14 @@ test('the founder’s port is free, or in use by somebody', async () => {
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
   assert.match((await founderPort(port)).found, /in use/);
+  let says = (socket: Socket): unknown => socket.write('SSH-2.0-OpenSSH_9.2\r\nand more');
+  server.on('connection', (socket) => {
+    says(socket);
+    socket.resume().on('error', () => {});
+  });
+  assert.match((await reachFounder(`127.0.0.1:${port}`)).found, /something else answers/);
+  // libp2p's greeting is answered by the same one.
+  says = (socket) => socket.pipe(socket);
   assert.is((await reachFounder(`127.0.0.1:${port}`)).status, 'ok');
   await new Promise((resolve) => server.close(resolve));
   assert.match((await founderPort(port)).found, /free/);
