@@ -12,6 +12,7 @@ import {
   parseLine,
 } from '../../ledger/line.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
+import { taskSpec } from '../../protocol/task.ts';
 import { KEY, long, started } from './kit.ts';
 
 const HEAD = { index: 7, epoch: 1, time: 1_700_000_000_000 };
@@ -70,30 +71,27 @@ test('an invalid event is refused before it is a line', () => {
 
 test('a line has at most 64 KiB with its newline, on write as on read', () => {
   const by = { kind: 'local', user: 'é'.repeat(64), claimed: true } as const;
-  const labels = (count: number): Record<string, string> =>
-    Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, 'é'.repeat(60)]));
-  const invite = (count: number): LogEvent => ({
-    type: 'invite.created',
+  const submitted = (words: number): LogEvent => ({
+    type: 'task.submitted',
     body: {
-      invite: 'a'.repeat(64),
-      expiresAt: 1,
-      uses: 1,
-      roles: [],
-      labels: labels(count),
-      owner: null,
+      task: 'a'.repeat(12),
+      correlation: 'a',
+      spec: taskSpec.parse({ kind: 'command', argv: Array.from({ length: words }, () => 'x'.repeat(8000)) }),
+      bundle: null,
+      rerunOf: null,
       by,
     },
   });
-  assert.ok(Buffer.byteLength(makeEntry(HEAD, invite(450)).line) < entryLineBytesMax);
+  assert.ok(Buffer.byteLength(makeEntry(HEAD, submitted(8)).line) < entryLineBytesMax);
   assert.throws(
-    () => makeEntry(HEAD, invite(520)),
+    () => makeEntry(HEAD, submitted(9)),
     (error: { code: string }) => error.code === 'SF_USAGE',
   );
   assert.throws(
-    () => assertEvent(invite(520)),
+    () => assertEvent(submitted(9)),
     (error: { code: string }) => error.code === 'SF_USAGE',
   );
-  assertEvent(invite(450));
+  assertEvent(submitted(8));
   const fill = (bytes: number): string =>
     unknownLine(JSON.stringify('x'.repeat(bytes - unknownLine('""').length)));
   assert.is(parse(fill(entryLineBytesMax - 1)).kind, 'entry');

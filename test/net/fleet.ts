@@ -212,11 +212,17 @@ export class Fleet extends Mesh {
     await this.#following;
     const pids = this.daemons.map(({ pid }) => pid);
     await super.close();
-    sweepCgroups();
-    const left = [
-      ...processes((text) => text.includes(this.home)).map(({ pid, text }) => `process ${pid}: ${text}`),
-      ...cgroupsOf(pids),
-    ];
+    const look = (): string[] => {
+      sweepCgroups();
+      const running = processes((text) => text.includes(this.home));
+      return [...running.map(({ pid, text }) => `process ${pid}: ${text}`), ...cgroupsOf(pids)];
+    };
+    let left = look();
+    // A cgroup can be removed a moment after its last process was collected.
+    for (let again = 0; left.length > 0 && again < 40; again++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      left = look();
+    }
     assert.equal(left, [], 'nothing is left behind');
   }
 }
