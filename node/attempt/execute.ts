@@ -5,6 +5,7 @@ import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { CommitWords, Taken } from '../git/attempt-repository.ts';
 import { GITLINK, newGitlink } from '../git/changes.ts';
 import { printable } from '../git/fault.ts';
+import { mark } from '../timing.ts';
 import { collectArtifacts } from './artifacts.ts';
 import { type Checkout, checkOut, emptyWorkspace, type Place } from './checkout.ts';
 import { checkAhead, runChecks } from './checks.ts';
@@ -24,6 +25,7 @@ export async function execute(context: AttemptContext, facts: AttemptFacts): Pro
       ? await emptyWorkspace(context.work)
       : await checkOut(context, spec.repository, null, (place) => stepsAhead(context, place));
   await runCommand(context, checkout, facts);
+  mark(context.assignment.task, 'execute.take');
   const taken = await take(context, checkout);
   // The bundle is synced while the checks run.
   const bundle = taken.bundle === null ? null : putBundle(context, taken.bundle);
