@@ -118,6 +118,7 @@ export class FounderContext {
   readonly renamed = new Set<string>();
   /** Queued tasks whose last attempt failed for want of something on its machine. */
   readonly troubled = new Set<string>();
+  #given = { fleet: 0, keys: new Set<string>() };
   readonly #effects: FounderEffect[] = [];
   #events: LogEvent[] = [];
   #first = 0;
@@ -138,6 +139,19 @@ export class FounderContext {
     this.clock = options.clock;
     this.settledAt =
       options.epoch > options.state.mesh.epoch ? options.clock.now + options.config.leaseMs : 0;
+  }
+
+  /**
+   * Keys of labels that the operator ever gave to a member: this one does not give them to itself, also after that one
+   * has gone. The founder's machine is the operator's: what it says of itself is the operator's word.
+   */
+  labelsGiven(peer: string): ReadonlySet<string> {
+    if (peer === this.state.mesh.genesis?.founder) return new Set();
+    if (this.#given.fleet !== this.fleet) {
+      const keys = [...this.state.members.byPeer.values()].flatMap(({ labels }) => Object.keys(labels));
+      this.#given = { fleet: this.fleet, keys: new Set(keys) };
+    }
+    return this.#given.keys;
   }
 
   get now(): number {

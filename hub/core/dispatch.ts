@@ -65,7 +65,7 @@ function fitting(ctx: FounderContext, { need }: Pick<Bucket, 'need'>): LiveMembe
   for (const live of ctx.live.values()) {
     const member = ctx.member(live.peer);
     if (member === null || unavailable(member, live) !== null) continue;
-    if (mismatch(need, member, live) === null) fits.push(live);
+    if (mismatch(need, member, live, ctx.labelsGiven(member.peer)) === null) fits.push(live);
   }
   return fits;
 }
@@ -109,7 +109,7 @@ function outlookOf(ctx: FounderContext, task: TaskRecord): 'hopeful' | 'hopeless
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
     const live = ctx.live.get(member.peer);
-    if (mismatch({ ...need, unfit: [] }, member, live) !== null) continue;
+    if (mismatch({ ...need, unfit: [] }, member, live, ctx.labelsGiven(member.peer)) !== null) continue;
     if (need.unfit.includes(member.peer)) {
       lacking = true;
       continue;

@@ -16,15 +16,33 @@ export function unavailable(member: MemberRecord, live: LiveMember | undefined):
 }
 
 /** Why this member can never execute what is asked, as it is now; null: it can. */
-export function mismatch(need: Need, member: MemberRecord, live: LiveMember | undefined): string | null {
+export function mismatch(
+  need: Need,
+  member: MemberRecord,
+  live: LiveMember | undefined,
+  given: ReadonlySet<string>,
+): string | null {
   if (need.on !== null && need.on !== member.name && need.on !== member.peer) return `is not ${need.on}`;
-  const has = { ...live?.capacity?.labels, ...member.labels };
+  const has = labelsOf(member, live, given);
   for (const [key, value] of Object.entries(need.labels)) {
     if (!Object.hasOwn(has, key)) return `has no label ${key}`;
     if (has[key] !== value) return `has ${key}=${has[key]}, not ${value}`;
   }
   if (need.unfit.includes(member.peer)) return 'lacks what the task needs (it failed there with environment)';
   return null;
+}
+
+/**
+ * The labels of a member that count: those the operator gave it, and of those it names itself the ones whose key the
+ * operator gave to nobody (`given`). Else any machine could call itself what the operator calls the trusted ones.
+ */
+export function labelsOf(
+  member: MemberRecord,
+  live: LiveMember | undefined,
+  given: ReadonlySet<string>,
+): Record<string, string> {
+  const own = Object.entries(live?.capacity?.labels ?? {}).filter(([key]) => !given.has(key));
+  return { ...Object.fromEntries(own), ...member.labels };
 }
 
 /** Why this member may not verify a result of `executor`; null: it may. `owners`: the owners in the mesh. */

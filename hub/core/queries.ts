@@ -136,7 +136,7 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   const need = needOf(task);
   for (const member of activeMembers(ctx)) {
     const live = ctx.live.get(member.peer);
-    let said = mismatch(need, member, live) ?? unavailable(member, live);
+    let said = mismatch(need, member, live, ctx.labelsGiven(member.peer)) ?? unavailable(member, live);
     if (said === null && freeSlots(live!) <= 0) said = 'has no free slot';
     if (said === null && need.avoid.includes(member.peer)) said = 'failed it before; others are tried first';
     answer.members.push({ id: member.peer, name: member.name, why: said ?? 'can take it' });

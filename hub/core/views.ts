@@ -10,6 +10,7 @@ import type {
 } from '../../node/api/objects.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
+import { labelsOf } from './fit.ts';
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -114,7 +115,7 @@ export function nodeObject(ctx: FounderContext, member: MemberRecord): NodeObjec
     slots: { used: (live?.leases.size ?? 0) + (live?.stopping.size ?? 0), total: capacity?.slots ?? 0 },
     models: capacity?.models ?? [],
     tools: capacity?.tools ?? {},
-    labels: { ...capacity?.labels, ...member.labels },
+    labels: labelsOf(member, live, ctx.labelsGiven(member.peer)),
     limits: capacity?.limits ?? null,
     lag: null,
   };

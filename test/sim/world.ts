@@ -108,8 +108,9 @@ export class World {
       body: { format: 1, name: 'sim', founder, ...keys, parent: null, nonce: '0'.repeat(32) },
     });
     const plan = this.scenario.members.find((member) => member.inProcess)!;
-    const { name, owner, roles, labels } = plan;
-    this.founder.write(founderAdmitted({ peer: founder, name, owner, roles, labels }));
+    const { name, owner, roles } = plan;
+    // As `mesh-hub init` writes it: labels are what machines say of themselves here, and the operator gives none.
+    this.founder.write(founderAdmitted({ peer: founder, name, owner, roles, labels: {} }));
   }
 
   /** Enrols a machine (its join protocol is not simulated) and starts it. */

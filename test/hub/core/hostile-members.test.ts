@@ -8,7 +8,7 @@ import { encodeSigned, signStatement } from '../../../protocol/statement.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { buildVerification } from '../../../protocol/verification.ts';
 import { keyOf } from '../../protocol/samples.ts';
-import { Fleet, hex, MESH, peerOf, resultOf } from './fleet.ts';
+import { CAPACITY, Fleet, hex, MESH, peerOf, resultOf } from './fleet.ts';
 
 /** What a member that lies, stalls or takes a false name can and cannot do to a mesh. */
 const keys = { ada: keyOf('ada'), bob: keyOf('bob') };
@@ -215,6 +215,25 @@ test('a member is handed the blobs of its own leases, and no others', () => {
   assert.is(may(bob.peer, hex('roster')), true);
   fleet.ask({ op: 'member.revoke', member: 'bob', reason: null });
   assert.is(may(bob.peer, hex('roster')), false);
+});
+
+test('a member cannot give itself a label that the operator gives, and be handed what is meant for others', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { labels: { zone: 'secure' } });
+  const eve = fleet.join('eve');
+  const labels = { zone: 'secure', gpu: 'yes' };
+  fleet.member(eve, { type: 'capacity', capacity: { ...CAPACITY, labels } });
+  fleet.disconnect(ada);
+  const id = fleet.submit({ labels: { zone: 'secure' } });
+  assert.is(eve.running.size, 0);
+  assert.match(fleet.why(id).members.find(({ name }) => name === 'eve')?.why ?? '', /no label zone/);
+  fleet.ask({ op: 'member.revoke', member: 'ada', reason: null });
+  fleet.advance(30_000);
+  assert.is(eve.running.size, 0, 'nor when the one that had it is gone');
+  const own = fleet.submit({ labels: { gpu: 'yes' } });
+  assert.is(fleet.running(eve).task, own, 'what the operator says nothing about is its own to say');
+  const shown = fleet.ask<{ labels: object }>({ op: 'node.get', member: 'eve' });
+  assert.equal(shown.labels, { gpu: 'yes' });
 });
 
 test('a second hello on one session changes nothing', () => {
