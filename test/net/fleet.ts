@@ -264,7 +264,10 @@ export async function gone(text: string, patienceMs = 10_000): Promise<number> {
     const left = processes((line) => line.includes(text));
     const ms = performance.now() - began;
     if (left.length === 0) return ms;
-    if (ms > patienceMs) throw new Error(`still there after ${patienceMs} ms: ${JSON.stringify(left)}`);
+    if (ms > patienceMs) {
+      const pids = left.map(({ pid }) => pid).join(' ');
+      throw new Error(`${text}: still there after ${patienceMs} ms: processes ${pids}`);
+    }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
