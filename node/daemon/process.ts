@@ -47,6 +47,7 @@ export class Lifetime {
       this.#finish = (error) => (error === null ? resolve(EXIT.ok) : reject(error));
     });
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
+    process.on('uncaughtException', this.#onUncaught);
     if (this.#asked !== null) this.#stop(this.#asked.error);
     return done;
   }
@@ -62,6 +63,7 @@ export class Lifetime {
   #stop(error: SuperfleetError | null): void {
     void this.#close().then(() => {
       for (const signal of SIGNALS) process.off(signal, this.#onSignal);
+      process.off('uncaughtException', this.#onUncaught);
       this.#finish(error);
     });
   }
@@ -75,6 +77,15 @@ export class Lifetime {
       this.#logger.error({ code }, `the stop was not orderly: ${message}`);
     }
   }
+
+  /** A defect, a promise nobody awaited included: what is open is closed, and whoever supervises this starts it anew. */
+  readonly #onUncaught = (thrown: unknown): void => {
+    const stack = thrown instanceof Error ? thrown.stack : String(thrown);
+    this.#logger.error({ stack }, 'a fault that nobody caught');
+    // While it stops: a stop that throws without end would never be over.
+    if (this.#asked !== null) process.exit(EXIT.internal);
+    this.end(asSuperfleetError(thrown));
+  };
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     const now = performance.now();

@@ -61,6 +61,27 @@ test('a start that fails half way leaves nothing open, and tells its own error',
   assert.equal(closed, ['log', 'folder']);
 });
 
+test('a fault that nobody caught closes what is open and ends with 70', async () => {
+  const path = resolve(import.meta.dirname, '../../../node/daemon/process.ts');
+  const program = `
+    import { Lifetime } from ${JSON.stringify(path)};
+    const quiet = { info() {}, warn() {}, error() {} };
+    const lifetime = new Lifetime(quiet);
+    lifetime.onStop(() => console.log('closed'));
+    lifetime.run().catch((error) => process.exit(error.exitCode));
+    setInterval(() => {}, 1000);
+    Promise.reject(new Error('nobody looks'));
+  `;
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  child.stdout.on('data', (bytes: Buffer) => (said += bytes));
+  const [code] = (await once(child, 'close')) as [number | null];
+  assert.is(said, 'closed\n');
+  assert.is(code, EXIT.internal);
+});
+
 test('a stop that hangs is ended by a second signal', async () => {
   const path = resolve(import.meta.dirname, '../../../node/daemon/process.ts');
   const program = `
