@@ -28,6 +28,8 @@ export interface FounderDriverOptions {
 }
 
 const TICK_MS = 250;
+/** Rosters that let members in are signed and handed out at most so often: many may join at once, and each gets each. */
+const ROSTER_MS = 1_000;
 /** Requests waiting for their answer; past it a caller is told to come later. */
 const REQUESTS_MAX = 4096;
 
@@ -50,6 +52,9 @@ export class FounderDriver {
   #releasing = false;
   /** Of the newest roster the core was told of: two may be signed at once, and the older be stored last. */
   #rosterVersion = -1;
+  /** When a roster was last begun (monotonic), and the timer of the next. */
+  #published = Number.NEGATIVE_INFINITY;
+  #publishing: NodeJS.Timeout | null = null;
   #stopped = false;
 
   constructor(options: FounderDriverOptions) {
@@ -118,6 +123,7 @@ export class FounderDriver {
     if (this.#stopped) return;
     this.#stopped = true;
     clearInterval(this.#ticking);
+    if (this.#publishing !== null) clearTimeout(this.#publishing);
     for (const { reject } of this.#requests.values()) {
       reject(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
     }
@@ -170,7 +176,18 @@ export class FounderDriver {
     else void closing.then(() => this.#options.drop([peer]));
   }
 
+  /** Who was shut out is so at once; who came in may wait for others that come. */
+  #publishSoon(removes: boolean): void {
+    const wait = removes ? 0 : this.#published + ROSTER_MS - performance.now();
+    if (wait <= 0) this.#publish((error) => this.#fail(error));
+    else this.#publishing ??= setTimeout(() => this.#publish((error) => this.#fail(error)), wait);
+  }
+
   #publish(failed: (error: unknown) => void): void {
+    if (this.#publishing !== null) clearTimeout(this.#publishing);
+    this.#publishing = null;
+    if (this.#stopped) return;
+    this.#published = performance.now();
     this.#options.roster().then(({ version, blob }) => {
       if (version <= this.#rosterVersion) return;
       this.#rosterVersion = version;
@@ -227,7 +244,7 @@ export class FounderDriver {
         return;
       case 'membership':
         for (const peer of effect.removed) this.#drop(peer);
-        this.#publish((error) => this.#fail(error));
+        this.#publishSoon(effect.removed.length > 0);
         return;
       default:
         effect satisfies never;

@@ -14,6 +14,7 @@ export class Notary {
   readonly #state: () => MeshState;
   readonly #key: SigningKey;
   readonly #genesisLine: string;
+  #published: { version: number; blob: string } | null = null;
 
   constructor(genesisLine: string, state: () => MeshState, key: SigningKey) {
     this.#genesisLine = genesisLine;
@@ -68,10 +69,16 @@ export class Notary {
     };
   }
 
-  /** Signs the roster and keeps it as a blob that members fetch. */
+  /** Signs the roster and keeps it as a blob that members fetch, in place of the one before. */
   async publish(store: BlobStore): Promise<{ version: number; blob: string }> {
     const { version, bytes } = this.roster();
     const { blob } = await store.put(bytes);
+    // Two may be on their way at once; whoever is just fetching the older is told of the newer.
+    const newest =
+      this.#published !== null && this.#published.version > version ? this.#published : { version, blob };
+    const older = newest.blob === blob ? this.#published : { version, blob };
+    this.#published = newest;
+    if (older !== null && older.blob !== newest.blob) await store.delete(older.blob);
     return { version, blob };
   }
 }
