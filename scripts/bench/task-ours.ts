@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '../../node/api/client.ts';
-import type { TaskDetail, TaskObject } from '../../node/api/objects.ts';
+import type { TaskDetail } from '../../node/api/objects.ts';
 import { Arrival } from '../../node/submit/arrival.ts';
 import type { Given } from '../../node/submit/quarantine.ts';
 import { openRepository } from '../../node/submit/repository.ts';
