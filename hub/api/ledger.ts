@@ -9,18 +9,18 @@ import { need } from './rights.ts';
 export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Followers): void {
   /** Lines `{"progress": …}`, the last one `{"report": …}`. */
   app.post('/v1/ledger/verify', (context) => {
-    need(port, context, 'view');
+    need(port, context, 'read');
     return streamLines(context, followers, (signal) => verifyLines(port, signal));
   });
   app.get('/v1/ledger/entries', (context) => {
-    need(port, context, 'view');
+    need(port, context, 'read');
     const { from, follow } = parsed(tailQuery, context.req.query());
     return streamLines(context, followers, (signal) =>
       port.ledger.tail(from, { follow: follow === '1', signal }),
     );
   });
   app.get('/v1/ledger/export', (context) => {
-    need(port, context, 'view');
+    need(port, context, 'read');
     return streamBytes(context, followers, (signal) => port.ledger.export(signal));
   });
 }

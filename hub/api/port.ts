@@ -3,10 +3,10 @@ import type { Actor } from '../../ledger/events.ts';
 import type { InviteObject, NodeObject, TaskDetail } from '../../node/api/objects.ts';
 import type { BlobStore } from '../../node/blobs/types.ts';
 import type { Role } from '../../protocol/ids.ts';
+import type { Right } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 
-/** What a caller may do: `view` reads, `submit` sends and fetches work, `operate` does everything else. */
-export type Right = 'view' | 'submit' | 'operate';
+export type { Right } from '../core/rights.ts';
 
 export interface InviteOptions {
   /** @default inviteMs, in ms from now on the founder's clock */
@@ -46,6 +46,8 @@ export interface HubPort {
   request(operation: Operation, by: Actor, correlation: string | null): Promise<unknown>;
   /** Whether this actor has the right. A local actor has them all; a peer by its membership's roles. */
   allowed(by: Actor, right: Right): boolean;
+  /** Whether this blob is of a result of a task that this peer sent. */
+  ownsResult(peer: string, blob: string): boolean;
   blobs: BlobStore;
   /** Makes the secret and the token, which names the addresses this founder listens on. */
   invite(options: InviteOptions, by: Actor): Promise<InviteObject>;

@@ -19,6 +19,13 @@ import { need } from './rights.ts';
 /** Tasks, what goes into them and what came out. */
 export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Followers): void {
   const task = (context: Context<ApiEnv>): string => parsed(taskParam, context.req.param('task'));
+  /** Refuses what the core would not show this asker: somebody else's work. */
+  const visible = async (context: Context<ApiEnv>): Promise<string> => {
+    need(port, context, 'view');
+    const id = task(context);
+    if (!port.allowed(context.get('by'), 'read')) await request(context, { op: 'task.get', task: id });
+    return id;
+  };
   const request = async (context: Context<ApiEnv>, operation: Operation): Promise<object> =>
     (await inTime(port.request(operation, context.get('by'), context.get('correlation')))) as object;
 
@@ -62,23 +69,21 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
     return context.json(await request(context, { op: 'task.applied', task: task(context), commit }));
   });
   app.get('/v1/tasks/:task/history', async (context) => {
-    need(port, context, 'view');
-    return context.json({ items: await inTime(port.history(task(context))), next: null });
+    const id = await visible(context);
+    return context.json({ items: await inTime(port.history(id)), next: null });
   });
-  app.get('/v1/tasks/:task/watch', (context) => {
-    need(port, context, 'view');
-    const id = task(context);
+  app.get('/v1/tasks/:task/watch', async (context) => {
+    const id = await visible(context);
     return streamLines(context, followers, (signal) => port.watch(id, signal));
   });
-  app.get('/v1/tasks/:task/log', (context) => {
-    need(port, context, 'view');
-    const id = task(context);
+  app.get('/v1/tasks/:task/log', async (context) => {
+    const id = await visible(context);
     const follow = parsed(followQuery, context.req.query()).follow === '1';
     return streamBytes(context, followers, (signal) => port.logs(id, { follow, signal }));
   });
   app.get('/v1/tasks/:task/receipt', async (context) => {
-    need(port, context, 'view');
-    const bytes = await inTime(port.receiptFile(task(context)));
+    const id = await visible(context);
+    const bytes = await inTime(port.receiptFile(id));
     return new Response(new Uint8Array(bytes), { headers: { 'content-type': 'application/json' } });
   });
 
@@ -95,7 +100,10 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   app.get('/v1/blobs/:blob', async (context) => {
     need(port, context, 'view');
     const blob = parsed(blobParam, context.req.param('blob'));
-    if (!(await port.blobs.has(blob))) {
+    const by = context.get('by');
+    // As if it were not there: whether it is somebody else's is nobody's business either.
+    const hidden = by.kind === 'peer' && !port.allowed(by, 'read') && !port.ownsResult(by.peer, blob);
+    if (hidden || !(await port.blobs.has(blob))) {
       throw new SuperfleetError('SF_NOT_FOUND', 'this founder has no such blob', { got: blob });
     }
     return streamBytes(context, followers, () => port.blobs.read(blob));

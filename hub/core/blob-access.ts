@@ -1,4 +1,5 @@
 import { bundleChain } from '../../ledger/state/repositories.ts';
+import type { Tasks } from '../../ledger/state/tasks.ts';
 import type { Role } from '../../protocol/ids.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
@@ -22,6 +23,17 @@ export function mayFetch(ctx: FounderContext, peer: string, blob: string): boole
     const base = spec.repository?.base;
     const chain = base === undefined ? null : bundleChain(ctx.state.repositories, base, bundlesMax);
     if (chain?.some(({ bundle }) => bundle === blob)) return true;
+  }
+  return false;
+}
+
+/** Whether this blob is of a result of a task that this member sent. Newest first: that is what is asked for. */
+export function ownsResult({ order, byId }: Tasks, peer: string, blob: string): boolean {
+  for (let at = order.length - 1; at >= 0; at -= 1) {
+    const { by, accepted } = byId.get(order[at]!)!;
+    if (by.kind !== 'peer' || by.peer !== peer || accepted === null) continue;
+    if (accepted.bundle?.blob === blob || accepted.artifacts.some((artifact) => artifact.blob === blob))
+      return true;
   }
   return false;
 }

@@ -11,7 +11,7 @@ import { openLease } from './lifecycle.ts';
 import * as membership from './membership.ts';
 import * as queries from './queries.ts';
 import { onCollected, retryCollects } from './results.ts';
-import { requireRight } from './rights.ts';
+import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
 import * as tasks from './tasks.ts';
 import type { FounderEffect, FounderInput, Operation } from './types.ts';
@@ -171,11 +171,11 @@ function perform(ctx: FounderContext, by: Request['by'], operation: Operation): 
     case 'task.applied':
       return tasks.applied(ctx, by, operation);
     case 'task.get':
-      return taskView(ctx, ctx.task(operation.task));
+      return taskView(ctx, readable(ctx, by, operation.task));
     case 'task.list':
-      return queries.listTasks(ctx, operation);
+      return queries.listTasks(ctx, by, operation);
     case 'task.why':
-      return queries.why(ctx, operation.task);
+      return queries.why(ctx, readable(ctx, by, operation.task).id);
     case 'repository.known':
       return queries.knownCommits(ctx, operation.commits);
     case 'invite.create':
@@ -209,6 +209,13 @@ function perform(ctx: FounderContext, by: Request['by'], operation: Operation): 
     default:
       return operation satisfies never;
   }
+}
+
+/** The task, for whoever may see it. */
+function readable(ctx: FounderContext, by: Request['by'], id: string): ReturnType<FounderContext['task']> {
+  const task = ctx.task(id);
+  requireReadable(ctx.state.members, by, task.by);
+  return task;
 }
 
 const READS: ReadonlySet<Operation['op']> = new Set([

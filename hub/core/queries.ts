@@ -1,3 +1,4 @@
+import type { Actor } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { NodeObject, Page, TaskObject } from '../../node/api/objects.ts';
@@ -9,6 +10,7 @@ import { type FounderContext, freeSlots } from './context.ts';
 import { mismatch, unavailable, verifierMismatch } from './fit.ts';
 import { unprovable } from './lifecycle.ts';
 import { needOf } from './queue.ts';
+import { mayRead } from './rights.ts';
 import type { Operation } from './types.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 import { nodeObject, taskObject } from './views.ts';
@@ -18,8 +20,12 @@ type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
 /** Tasks looked at for one page; a page may be short and still have a `next`. */
 const scannedMax = 20_000;
 
-/** Newest first. `cursor` is the number of the last task of the page before. */
-export function listTasks(ctx: FounderContext, { states, cursor, limit }: Of<'task.list'>): Page<TaskObject> {
+/** Newest first, those the asker may see. `cursor` is the number of the last task of the page before. */
+export function listTasks(
+  ctx: FounderContext,
+  by: Actor,
+  { states, cursor, limit }: Of<'task.list'>,
+): Page<TaskObject> {
   const { order, byId, open } = ctx.state.tasks;
   const from = cursor === null ? order.length - 1 : numberOf(cursor) - 1;
   const wanted = states === null ? null : new Set<TaskState>(states);
@@ -38,7 +44,8 @@ export function listTasks(ctx: FounderContext, { states, cursor, limit }: Of<'ta
     last = step();
     if (last === null) return { items, next: null };
     const task = byId.get(order[last]!)!;
-    if (wanted === null || wanted.has(task.state)) items.push(taskObject(ctx, task));
+    if (wanted !== null && !wanted.has(task.state)) continue;
+    if (mayRead(ctx.state.members, by, task.by)) items.push(taskObject(ctx, task));
   }
   return { items, next: last === null || last === 0 ? null : String(last) };
 }

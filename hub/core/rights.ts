@@ -4,12 +4,16 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Role } from '../../protocol/ids.ts';
 import type { Operation } from './types.ts';
 
-/** What a caller may do: `view` reads, `submit` sends and fetches work, `operate` does everything else. */
-export type Right = 'view' | 'submit' | 'operate';
+/**
+ * What a caller may do: `view` sees the mesh and its machines, `submit` sends work and has what is its own, `read` sees
+ * everybody's work and the log, `operate` does everything else.
+ */
+export type Right = 'view' | 'submit' | 'read' | 'operate';
 
 const GIVEN_BY: Record<Right, readonly Role[]> = {
   view: ['viewer', 'submitter', 'operator'],
   submit: ['submitter', 'operator'],
+  read: ['viewer', 'replica', 'operator'],
   operate: ['operator'],
 };
 
@@ -54,6 +58,20 @@ export function requireRight(members: Members, by: Actor, operation: Operation):
     expected: `one of the roles ${GIVEN_BY[right].join(', ')}`,
     got: by.kind === 'peer' ? (members.byPeer.get(by.peer)?.roles.join(', ') ?? 'no membership') : by.kind,
     hint: 'the operator gives roles with the invite or the approval',
+  });
+}
+
+/** Whether the actor sent this work, or may read everybody's. */
+export const mayRead = (members: Members, by: Actor, submitter: Actor): boolean =>
+  allowed(members, by, 'read') ||
+  (by.kind === 'peer' && submitter.kind === 'peer' && by.peer === submitter.peer);
+
+/** Throws `SF_REFUSED` unless the actor may see this work. */
+export function requireReadable(members: Members, by: Actor, submitter: Actor): void {
+  if (mayRead(members, by, submitter)) return;
+  throw new SuperfleetError('SF_REFUSED', 'this task was sent by somebody else', {
+    expected: `the submitter of the task, or one of the roles ${GIVEN_BY.read.join(', ')}`,
+    got: by.kind === 'peer' ? by.peer : by.kind,
   });
 }
 

@@ -9,7 +9,7 @@ import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
 import { settle } from './lifecycle.ts';
-import { requireOwnWork } from './rights.ts';
+import { allowed, requireOwnWork, requireReadable } from './rights.ts';
 import type { Operation } from './types.ts';
 import { type TaskAnswer, taskView } from './views.ts';
 
@@ -39,7 +39,8 @@ export function submit(
 
 /** A new task with the same spec; its input is what the mesh holds of it. */
 export function rerun(ctx: FounderContext, by: Actor, { task: id }: Of<'task.rerun'>): TaskAnswer {
-  const { spec } = ctx.task(id);
+  const { spec, by: submitter } = ctx.task(id);
+  requireReadable(ctx.state.members, by, submitter);
   return create(ctx, { spec, bundle: null, correlation: null, rerunOf: id, by });
 }
 
@@ -47,6 +48,7 @@ type Created = Omit<EventBody<'task.submitted'>, 'task' | 'correlation'> & { cor
 
 function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAnswer {
   const { tasks } = ctx.state;
+  requireSecrets(ctx, facts.by, facts.spec.secrets);
   if (tasks.open.size >= ctx.config.openTasksMax) {
     throw new SuperfleetError('SF_FULL', 'too many tasks wait or run', {
       expected: `at most ${ctx.config.openTasksMax} open tasks`,
@@ -66,6 +68,16 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
   ctx.times.set(task, { queuedAt: ctx.now, firstAssignedAt: null, runMs: null });
   settle(ctx, ctx.task(task));
   return taskView(ctx, ctx.task(task));
+}
+
+/** Whoever may send a task to a machine of theirs could read there any secret it names: they are the operator's to use. */
+function requireSecrets(ctx: FounderContext, by: Actor, names: string[]): void {
+  if (names.length === 0 || allowed(ctx.state.members, by, 'operate')) return;
+  throw new SuperfleetError('SF_REFUSED', 'secrets are for tasks of the operator', {
+    expected: 'a task without --secret, or the role operator',
+    got: names.join(', '),
+    hint: 'send it where the founder runs: mesh-hub task run',
+  });
 }
 
 /** Throws `SF_REPOSITORY` unless known bundles, with this one, lead to the base. */
@@ -126,6 +138,7 @@ export function applied(
   { task: id, commit }: Of<'task.applied'>,
 ): TaskAnswer {
   const task = ctx.task(id);
+  requireReadable(ctx.state.members, by, task.by);
   if (task.state !== 'delivered') {
     throw new SuperfleetError('SF_CONFLICT', `the task is ${task.state}: there is nothing to apply`, {
       expected: 'a delivered task',

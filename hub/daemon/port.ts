@@ -25,6 +25,7 @@ import type {
   LedgerReport,
   Right,
 } from '../api/port.ts';
+import { ownsResult } from '../core/blob-access.ts';
 import { allowed } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 import type { FounderDriver } from './founder.ts';
@@ -77,6 +78,10 @@ export class FounderPort implements HubPort {
 
   allowed(by: Actor, right: Right): boolean {
     return allowed(this.#parts.state().members, by, right);
+  }
+
+  ownsResult(peer: string, blob: string): boolean {
+    return ownsResult(this.#parts.state().tasks, peer, blob);
   }
 
   async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {

@@ -13,6 +13,7 @@ import { systemClock } from '../../node/daemon/member.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
 import { living, openHost } from '../../node/daemon/start.ts';
+import { serveRequests } from '../../node/network/api-server.ts';
 import { serveBlobs } from '../../node/network/blob-server.ts';
 import { acceptSessions, type FounderSessions } from '../../node/network/founder-sessions.ts';
 import { serveJoins } from '../../node/network/join-server.ts';
@@ -179,6 +180,11 @@ async function runHub(
     own: member.tails,
     stop: () => lifetime.end(),
   });
+  // An app of its own, so that members that follow many tasks do not keep the person at the founder from one.
+  const forMembers = createHubApp({ port });
+  await serveRequests(registry, async (request, peer) =>
+    forMembers.fetch(request, { by: { kind: 'peer', peer } }),
+  );
   lifetime.onStop(connectOwnMember(driver, member.driver, host.peer));
   const api = await serveApi(createHubApp({ port, member: ownMember }), paths.root);
   lifetime.onStop(() => api.close());

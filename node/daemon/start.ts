@@ -10,6 +10,7 @@ import { writeFileAtomic } from '../atomic-file.ts';
 import type { Running, StartNodeOptions } from '../cli/options.ts';
 import { defaultPort } from '../config.ts';
 import type { FolderPaths } from '../folder.ts';
+import { forwardRequest } from '../network/api-client.ts';
 import { fetchBlobs } from '../network/blob-client.ts';
 import { serveBlobs } from '../network/blob-server.ts';
 import { createHost, type Host } from '../network/host.ts';
@@ -191,13 +192,15 @@ export async function runMember(
       lifetime.end();
     },
     stop: () => lifetime.end(),
-    forward: () =>
-      Promise.reject(
-        new SuperfleetError('SF_REFUSED', 'this machine does not hand work on to the founder', {
-          expected: 'a command that a member answers: status, pause, resume, leave, stop',
-          hint: 'submit at the founder: mesh-hub task run',
-        }),
-      ),
+    forward: async (request) => {
+      if (!service.online) {
+        throw new SuperfleetError('SF_UNREACHABLE', 'the founder does not answer this machine now', {
+          expected: 'a session with the founder',
+          hint: 'it is tried again and again; is the founder running, and on this network?',
+        });
+      }
+      return forwardRequest(await host.dial(founder, addresses(), request.signal), request);
+    },
   };
   const api = await serveApi(createMemberApp(port), folder.paths.root);
   lifetime.onStop(() => api.close());

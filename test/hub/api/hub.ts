@@ -6,6 +6,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { createHubApp, type HubAppOptions } from '../../../hub/api/app.ts';
 import type { ApproveOptions, HubPort, InviteOptions, Right } from '../../../hub/api/port.ts';
 import { hubMain } from '../../../hub/cli/run.ts';
+import { ownsResult } from '../../../hub/core/blob-access.ts';
 import type { Operation } from '../../../hub/core/types.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor } from '../../../ledger/events.ts';
@@ -69,6 +70,10 @@ export class TestHub implements HubPort {
 
   allowed(by: Actor, right: Right): boolean {
     return by.kind !== 'peer' || this.peerRights.includes(right);
+  }
+
+  ownsResult(peer: string, blob: string): boolean {
+    return ownsResult(this.fleet.core.state.tasks, peer, blob);
   }
 
   async invite(options: InviteOptions): Promise<InviteObject> {

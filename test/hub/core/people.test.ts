@@ -199,6 +199,28 @@ test('a revoked member loses its leases and its connection at once, and its key 
   assert.is(fleet.refusal({ op: 'member.revoke', member: 'nobody', reason: null }), 'SF_NOT_FOUND');
 });
 
+test('a submitter has what it sent, and of others’ work nothing; viewers read all; secrets are the operator’s', () => {
+  const fleet = new Fleet();
+  for (const name of ['ada', 'bob']) fleet.join(name, { roles: ['worker', 'submitter'] });
+  fleet.join('eve', { roles: ['viewer'] });
+  const { id } = fleet.ask<{ id: string }>(submission(), peer('ada'));
+  const local = fleet.ask<{ id: string }>(submission()).id;
+  const listed = (name: string): string[] =>
+    fleet
+      .ask<{ items: { id: string }[] }>({ op: 'task.list', states: null, cursor: null, limit: 9 }, peer(name))
+      .items.map((task) => task.id);
+  assert.equal([listed('ada'), listed('bob'), listed('eve')], [[id], [], [local, id]]);
+  for (const op of ['task.get', 'task.why', 'task.stop', 'task.rerun'] as const) {
+    assert.is(fleet.refusal({ op, task: id }, peer('bob')), 'SF_REFUSED', op);
+    assert.is(fleet.refusal({ op, task: local }, peer('ada')), 'SF_REFUSED', op);
+  }
+  assert.is(fleet.ask<{ id: string }>({ op: 'task.get', task: id }, peer('eve')).id, id);
+  assert.is(fleet.refusal(submission(), peer('eve')), 'SF_REFUSED', 'a viewer sends nothing');
+  fleet.ask({ op: 'secret.set', name: 'KEY' });
+  assert.is(fleet.refusal(submission({ secrets: ['KEY'], on: 'ada' }), peer('ada')), 'SF_REFUSED');
+  assert.ok(fleet.ask<{ id: string }>(submission({ secrets: ['KEY'] })).id, 'whoever is at the founder may');
+});
+
 test('the founder cannot be revoked or leave', () => {
   const fleet = new Fleet();
   assert.is(fleet.refusal({ op: 'member.revoke', member: 'founder', reason: null }), 'SF_CONFLICT');

@@ -4,6 +4,7 @@ import type { Connection, Stream } from '@libp2p/interface';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MemoryBlobStore } from '../../../node/blobs/memory.ts';
+import { serveRequests } from '../../../node/network/api-server.ts';
 import { serveBlobs } from '../../../node/network/blob-server.ts';
 import { FrameChannel } from '../../../node/network/channel.ts';
 import { acceptSessions } from '../../../node/network/founder-sessions.ts';
@@ -12,6 +13,7 @@ import { serveJoins } from '../../../node/network/join-server.ts';
 import { openSession } from '../../../node/network/member-session.ts';
 import { serveTails } from '../../../node/network/tail-server.ts';
 import { TailSources } from '../../../node/network/tail-source.ts';
+import { API_PROTOCOL } from '../../../protocol/api.ts';
 import { BLOB_PROTOCOL } from '../../../protocol/blob.ts';
 import { frameOf, withLength } from '../../../protocol/frame.ts';
 import { JOIN_PROTOCOL } from '../../../protocol/join.ts';
@@ -19,7 +21,7 @@ import { type FounderMessage, SESSION_PROTOCOL } from '../../../protocol/session
 import { TAIL_PROTOCOL } from '../../../protocol/tail.ts';
 import { connect, hello, MESH, type Net, Signal, welcome, withNet } from './hosts.ts';
 
-const PROTOCOLS = [SESSION_PROTOCOL, JOIN_PROTOCOL, BLOB_PROTOCOL, TAIL_PROTOCOL];
+const PROTOCOLS = [SESSION_PROTOCOL, JOIN_PROTOCOL, BLOB_PROTOCOL, TAIL_PROTOCOL, API_PROTOCOL];
 const STRANGER_MS = 400;
 /** Long enough for honest handshakes on a busy machine. */
 const HANDSHAKE_MS = 1_500;
@@ -56,6 +58,7 @@ async function everything(net: Net, handshakeMs = HANDSHAKE_MS) {
   });
   await serveBlobs({ registry, store: new MemoryBlobStore(), limits: { idleMs: handshakeMs } });
   await serveTails(registry, new TailSources());
+  await serveRequests(registry, async () => new Response('answered'));
   return { host, registry, errors, sessions };
 }
 
@@ -165,7 +168,7 @@ test(
   withNet(async (net) => {
     const founder = await everything(net);
     const stranger = await net.host();
-    for (const protocol of [BLOB_PROTOCOL, TAIL_PROTOCOL]) {
+    for (const protocol of [BLOB_PROTOCOL, TAIL_PROTOCOL, API_PROTOCOL]) {
       const stream = await (await connect(stranger, founder.host)).newStream(protocol);
       const channel = new FrameChannel(stream);
       await channel
