@@ -118,7 +118,7 @@ test('a core that contradicts itself stops the founder, and whoever waits is tol
 test('the roster is handed out at the start, and an older one that was stored later never takes its place', async () => {
   const stored: ((version: number) => void)[] = [];
   const { driver, inputs, stop } = await driverOf(
-    (input) => (input.type === 'request' ? [{ type: 'membership', after: 0, removed: [] }] : []),
+    (input) => (input.type === 'request' ? [{ type: 'membership', after: 0, removed: ['gone'] }] : []),
     () => new Promise((resolve) => stored.push((version) => resolve({ version, blob: `roster ${version}` }))),
   );
   assert.is(stored.length, 1);
@@ -129,6 +129,31 @@ test('the roster is handed out at the start, and an older one that was stored la
   await new Promise((resolve) => setImmediate(resolve));
   const told = inputs.flatMap((input) => (input.type === 'roster' ? [input.version] : []));
   assert.equal(told, [8]);
+  await stop();
+});
+
+test('members that come at once share a roster; one that is shut out waits for nobody', async () => {
+  let removed: string[] = [];
+  let signed = 0;
+  let told = (): void => {};
+  const { driver, stop } = await driverOf(
+    (input) => {
+      if (input.type === 'roster') told();
+      return input.type === 'request' ? [{ type: 'membership', after: 0, removed }] : [];
+    },
+    async () => ({ version: ++signed, blob: `roster ${signed}` }),
+  );
+  assert.is(signed, 1, 'at the start');
+  for (let n = 0; n < 50; n++) driver.request({ op: 'status' }, LOCAL).catch(() => {});
+  assert.is(signed, 1);
+  await new Promise<void>((resolve) => {
+    told = resolve;
+  });
+  assert.is(signed, 2, 'one for all of them');
+  driver.request({ op: 'status' }, LOCAL).catch(() => {});
+  removed = ['gone'];
+  driver.request({ op: 'status' }, LOCAL).catch(() => {});
+  assert.is(signed, 3, 'at once, and with whoever came before');
   await stop();
 });
 
