@@ -25,7 +25,7 @@ sandboxed() {
 
 case $verb in
 prepare)
-  # As our members do: on ext4, check-outs beside many that were just deleted are slow.
+  # As our members do: on ext4, check-outs beside many that were just deleted are slow; each has a name of its own.
   mkdir "$work/trees"
   chattr +T "$work/trees" 2>/dev/null || true
   for clone in executor verifier; do git clone -q --bare "$repository" "$work/$clone.git"; done
@@ -35,23 +35,23 @@ run)
   git -C "$repository" bundle create -q "$work/base.bundle" main "^$known"
   # Execute: a fresh work tree, the command, the check, one commit, its bundle.
   git -C "$work/executor.git" fetch -q "$work/base.bundle" +main:main
-  git -C "$work/executor.git" worktree add -q -b "mesh/$name" "$work/trees/execute" "$base"
-  sandboxed "$work/trees/execute" "$@"
-  sandboxed "$work/trees/execute" sh -c "$check"
-  git -C "$work/trees/execute" add -A
-  git -C "$work/trees/execute" commit -q -m "$name"
+  git -C "$work/executor.git" worktree add -q -b "mesh/$name" "$work/trees/execute-$name" "$base"
+  sandboxed "$work/trees/execute-$name" "$@"
+  sandboxed "$work/trees/execute-$name" sh -c "$check"
+  git -C "$work/trees/execute-$name" add -A
+  git -C "$work/trees/execute-$name" commit -q -m "$name"
   git -C "$work/executor.git" bundle create -q "$work/result.bundle" "mesh/$name" "^$base"
   # Verify: a fresh work tree from base and result, the check again.
   git -C "$work/verifier.git" fetch -q "$work/base.bundle" +main:main
   git -C "$work/verifier.git" fetch -q "$work/result.bundle" "mesh/$name:mesh/$name"
-  git -C "$work/verifier.git" worktree add -q "$work/trees/verify" "mesh/$name"
-  sandboxed "$work/trees/verify" sh -c "$check"
+  git -C "$work/verifier.git" worktree add -q "$work/trees/verify-$name" "mesh/$name"
+  sandboxed "$work/trees/verify-$name" sh -c "$check"
   # Deliver: the branch in the repository.
   git -C "$repository" fetch -q "$work/result.bundle" "mesh/$name:mesh/$name"
   ;;
 clean)
-  git -C "$work/executor.git" worktree remove --force "$work/trees/execute"
-  git -C "$work/verifier.git" worktree remove --force "$work/trees/verify"
+  git -C "$work/executor.git" worktree remove --force "$work/trees/execute-$name"
+  git -C "$work/verifier.git" worktree remove --force "$work/trees/verify-$name"
   rm -f "$work/base.bundle" "$work/result.bundle"
   ;;
 esac
