@@ -28,8 +28,12 @@ export interface FounderDriverOptions {
 }
 
 const TICK_MS = 250;
-/** Rosters that let members in are signed and handed out at most so often: many may join at once, and each gets each. */
-const ROSTER_MS = 1_000;
+/**
+ * A roster that lets members in waits until nobody came for this long, and at most so long: many may join at once, and
+ * every member fetches every roster.
+ */
+const ROSTER_QUIET_MS = 500;
+const ROSTER_WAIT_MS = 5_000;
 /** Requests waiting for their answer; past it a caller is told to come later. */
 const REQUESTS_MAX = 4096;
 
@@ -52,8 +56,8 @@ export class FounderDriver {
   #releasing = false;
   /** Of the newest roster the core was told of: two may be signed at once, and the older be stored last. */
   #rosterVersion = -1;
-  /** When a roster was last begun (monotonic), and the timer of the next. */
-  #published = Number.NEGATIVE_INFINITY;
+  /** When the next roster is begun at the latest (monotonic), and the timer that does. */
+  #rosterDue = Number.POSITIVE_INFINITY;
   #publishing: NodeJS.Timeout | null = null;
   #stopped = false;
 
@@ -178,16 +182,19 @@ export class FounderDriver {
 
   /** Who was shut out is so at once; who came in may wait for others that come. */
   #publishSoon(removes: boolean): void {
-    const wait = removes ? 0 : this.#published + ROSTER_MS - performance.now();
+    const now = performance.now();
+    this.#rosterDue = Math.min(this.#rosterDue, now + ROSTER_WAIT_MS);
+    const wait = removes ? 0 : Math.min(ROSTER_QUIET_MS, this.#rosterDue - now);
+    if (this.#publishing !== null) clearTimeout(this.#publishing);
     if (wait <= 0) this.#publish((error) => this.#fail(error));
-    else this.#publishing ??= setTimeout(() => this.#publish((error) => this.#fail(error)), wait);
+    else this.#publishing = setTimeout(() => this.#publish((error) => this.#fail(error)), wait);
   }
 
   #publish(failed: (error: unknown) => void): void {
     if (this.#publishing !== null) clearTimeout(this.#publishing);
     this.#publishing = null;
+    this.#rosterDue = Number.POSITIVE_INFINITY;
     if (this.#stopped) return;
-    this.#published = performance.now();
     this.#options.roster().then(({ version, blob }) => {
       if (version <= this.#rosterVersion) return;
       this.#rosterVersion = version;

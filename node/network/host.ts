@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { noise } from '@chainsafe/libp2p-noise';
 import { yamux } from '@chainsafe/libp2p-yamux';
 import { identify } from '@libp2p/identify';
-import type { Connection, Libp2p, MultiaddrConnection, PrivateKey } from '@libp2p/interface';
+import type { Connection, Libp2p, Logger, MultiaddrConnection, PrivateKey } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { tcp } from '@libp2p/tcp';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
@@ -72,6 +72,18 @@ const ADDRESSES_MAX = 16;
 const DIAL_MS = 15_000;
 const ADDRESS_MS = 3_000;
 
+/**
+ * libp2p makes a logger for each connection, stream and negotiation, and its own look for a terminal every time. Nobody
+ * reads them unless `DEBUG` asks for them.
+ */
+const silent: Logger = Object.assign(() => {}, {
+  error: () => {},
+  trace: () => {},
+  enabled: false,
+  newScope: () => silent,
+});
+const quiet = process.env.DEBUG === undefined ? { logger: { forComponent: () => silent } } : {};
+
 /** Starts a host. `SF_PORT_IN_USE` names the port when another process holds it. */
 export async function createHost(options: HostOptions): Promise<Host> {
   const limits = { ...hostLimits, ...options.limits };
@@ -79,6 +91,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
   const unproven = new Unproven(limits.unprovenPerAddressMax);
   const announce = options.mdns ? announcer(options.mdnsPort) : null;
   const node = await createLibp2p({
+    ...quiet,
     start: false,
     privateKey: options.privateKey,
     addresses: { listen: options.listen },
