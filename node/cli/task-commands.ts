@@ -138,6 +138,8 @@ async function finish(
   awaited: Awaited | null,
 ): Promise<number> {
   const { voice, typed, terminal } = session;
+  // Asked for before the id is out: who sees it may press Ctrl-C at once.
+  const { signal } = terminal;
   if (!voice.json) voice.out(made.id);
   else if (!command.wait) voice.document(made);
   else if (command.follow) voice.document({ event: 'submitted', task: made.id });
@@ -150,9 +152,7 @@ async function finish(
   if (delivered) for (const line of await deliver(command, session, client, task, awaited)) voice.note(line);
   else {
     const tail =
-      command.follow || voice.json || task.log === null
-        ? ''
-        : await lastLines(client, task.id, terminal.signal);
+      command.follow || voice.json || task.log === null ? '' : await lastLines(client, task.id, signal);
     if (tail !== '') voice.note(tail.replace(/^/gm, '  | '));
     if (task.detail !== null) voice.note(cell(task.detail));
     if (task.log !== null) voice.note(`all of its output: ${typed} task logs ${task.id}`);
