@@ -24,8 +24,11 @@ export const benchmark: Benchmark = async (say) => {
   const memory: number[] = [];
   const rates: number[] = [];
   const run = async (): Promise<number> => {
-    const { perSecond, perMember } = await joinAll();
-    say(`join: ${perSecond.toFixed(0)} members a second, ${(perMember / 1e3).toFixed(0)} kB each`);
+    const { perSecond, perMember, cpuMs } = await joinAll();
+    const kB = (perMember / 1e3).toFixed(0);
+    say(
+      `join: ${perSecond.toFixed(0)} members a second, ${kB} kB and ${cpuMs.toFixed(0)} ms of the founder's processor each`,
+    );
     rates.push(perSecond);
     memory.push(perMember);
     return perSecond;
@@ -35,7 +38,7 @@ export const benchmark: Benchmark = async (say) => {
   return [rate, { figure: 'join.memory', ours, peer: null, ratio: null, unit: 'MB', runs: RUNS }];
 };
 
-async function joinAll(): Promise<{ perSecond: number; perMember: number }> {
+async function joinAll(): Promise<{ perSecond: number; perMember: number; cpuMs: number }> {
   const mesh = new Mesh();
   const helpers: Helper[] = [];
   try {
@@ -47,15 +50,17 @@ async function joinAll(): Promise<{ perSecond: number; perMember: number }> {
     }
     await Promise.all(helpers.map((helper) => helper.says('made')));
     const before = residentBytes(founder);
+    const cpuBefore = processorMs(founder);
     const began = performance.now();
     for (const helper of helpers) helper.tell({ token });
     await Promise.all(helpers.map((helper) => helper.says('online')));
     const seconds = (performance.now() - began) / 1000;
+    const cpuMs = (processorMs(founder) - cpuBefore) / MEMBERS;
     await delay(SETTLE_MS);
     const perMember = (residentBytes(founder) - before) / MEMBERS;
     const { nodes } = await mesh.json<{ nodes: { online: number } }>(['status']);
     if (nodes.online !== MEMBERS + 1) throw new Error(`${nodes.online} of ${MEMBERS + 1} nodes are online`);
-    return { perSecond: MEMBERS / seconds, perMember };
+    return { perSecond: MEMBERS / seconds, perMember, cpuMs };
   } finally {
     await Promise.all(helpers.map((helper) => helper.end()));
     await mesh.close();
@@ -66,6 +71,14 @@ function residentBytes({ pid }: Daemon): number {
   const kiB = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   if (kiB === undefined) throw new Error('the founder is gone');
   return Number(kiB) * 1024;
+}
+
+/** User and system time so far; Linux counts both in hundredths of a second. */
+function processorMs({ pid }: Daemon): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** A process of members. */
