@@ -123,6 +123,20 @@ if (!readable()) {
     }
   });
 
+  test('setup.sh, where nothing is missing, changes nothing and says how to go on', async () => {
+    const { home, root } = cloneFor(UID);
+    try {
+      const done = await run(asUser([join(root, 'scripts/setup.sh')], { HOME: home }), { cwd: '/' });
+      assert.is(done.code, 0, done.stderr);
+      assert.match(done.stderr, `ready: put ${root}/scripts on your PATH`);
+      const path = /\(export PATH=(".*")\)/.exec(done.stderr)?.[1] ?? '';
+      const found = await run(['sh', '-c', `PATH=${path}; mesh-hub --version && mesh-node --version`]);
+      assert.is(found.code, 0, found.stderr);
+    } finally {
+      rmSync(home, { recursive: true, force: true });
+    }
+  });
+
   test('a clone that is not set up says so in a sentence (exit 6)', async () => {
     const { home, root } = cloneFor(UID);
     try {
