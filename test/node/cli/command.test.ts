@@ -6,7 +6,9 @@ import * as assert from 'uvu/assert';
 import { socketPath } from '../../../node/api/socket.ts';
 import { type NodeCommand, parseNode } from '../../../node/cli/command.ts';
 import { dataFolder } from '../../../node/cli/folder.ts';
+import { placesOf } from '../../../node/cli/lifecycle.ts';
 import { fields, nodeText, painter, table, tasksText } from '../../../node/cli/render.ts';
+import { logFormatOf, type Session } from '../../../node/cli/session.ts';
 import { folderPaths } from '../../../node/folder.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 
@@ -70,6 +72,26 @@ test('the data folder is what --dir says, else MESH_HOME, else the default of th
   assert.is(dataFolder({ ...at, flag: 'other', env: { MESH_HOME: '/mesh' } }), '/home/ada/work/other');
   assert.is(socketPath('/d'), folderPaths('/d').apiSocket);
   assert.ok(join(homedir(), 'x'));
+});
+
+test('the log is text on a terminal, JSON elsewhere and under --json, and what was asked for in any case', () => {
+  const at = (json: boolean, isTTY: boolean) =>
+    ({ voice: { json }, terminal: { stderr: { isTTY } } }) as Session;
+  assert.is(logFormatOf(null, at(false, true)), 'text');
+  assert.is(logFormatOf(null, at(false, false)), 'json');
+  assert.is(logFormatOf(null, at(true, true)), 'json');
+  assert.is(logFormatOf('json', at(false, true)), 'json');
+  assert.is(logFormatOf('text', at(true, false)), 'text');
+});
+
+test('addresses are told as people know them, loopback only where there is nothing else', () => {
+  const loopback = '/ip4/127.0.0.1/tcp/4701/p2p/12D3KooW';
+  assert.equal(placesOf([loopback, '/ip4/192.168.1.5/tcp/4701/p2p/12D3KooW', '/ip6/fd00::1/tcp/9']), [
+    '192.168.1.5:4701',
+    '[fd00::1]:9',
+  ]);
+  assert.equal(placesOf([loopback]), ['127.0.0.1:4701']);
+  assert.equal(placesOf([]), []);
 });
 
 test('columns are aligned by their widest cell, colours not counted', () => {
