@@ -47,7 +47,10 @@ measure() {
     END { printf "%.0f %.0f\\n", n, s >"/io/size"; exit over ? 1 : 0 }'
 }`;
 
-/** Unpack the bundles that are missing, look at the size, check out base (or, for a verifier, the result). */
+/**
+ * Unpack the bundles that are missing, look at the size, check out base (or, for a verifier, the result). Programs that
+ * only look run beside each other; what the first of them says in the order of the steps is what counts.
+ */
 export const PREPARE = `
 ${UNPACK}
 ${MEASURE}
@@ -60,18 +63,29 @@ while [ "$i" -lt "$BUNDLES" ]; do
   GIT_ALTERNATE_OBJECT_DIRECTORIES=$GIT_ALTERNATE_OBJECT_DIRECTORIES:/new/$i
   i=$((i + 1))
 done
+looked=
 if [ "$BUNDLES" -gt 0 ] || [ "$MEASURED" != 1 ]; then
-  [ "$(git cat-file -t "$BASE")" = commit ] || exit ${STEP.inputBase}
+  [ "$(git cat-file -t "$BASE")" = commit ] &
+  looked=$!
 fi
 if [ -n "$COMMIT" ]; then
+  [ -z "$looked" ] || wait "$looked" || exit ${STEP.inputBase}
   unpack /in/result.bundle || exit ${STEP.resultBundle}
-  git cat-file commit "$COMMIT" >/io/commit || exit ${STEP.resultCommit}
-  git diff-tree -r --raw -z --no-renames "$BASE" "$COMMIT" >/io/changes || exit ${STEP.resultCommit}
-  measure "$COMMIT" || exit ${STEP.resultSize}
+  git cat-file commit "$COMMIT" >/io/commit &
+  looked=$!
+  git diff-tree -r --raw -z --no-renames "$BASE" "$COMMIT" >/io/changes &
+  compared=$!
+  measure "$COMMIT" && fits=1 || fits=
+  wait "$looked" || exit ${STEP.resultCommit}
+  wait "$compared" || exit ${STEP.resultCommit}
+  [ -n "$fits" ] || exit ${STEP.resultSize}
   git read-tree --reset -u "$COMMIT" || exit ${STEP.resultCheckout}
   printf '%s\\n' "$COMMIT" >"/git/refs/heads/mesh/$TASK"
 else
-  [ "$MEASURED" = 1 ] || measure "$BASE" || exit ${STEP.inputSize}
+  fits=1
+  [ "$MEASURED" = 1 ] || measure "$BASE" || fits=
+  [ -z "$looked" ] || wait "$looked" || exit ${STEP.inputBase}
+  [ -n "$fits" ] || exit ${STEP.inputSize}
   git read-tree --reset -u "$BASE" || exit ${STEP.inputCheckout}
 fi
 `;
@@ -91,9 +105,12 @@ git update-index -q --refresh --force-write-index >/dev/null
 [ $? -le 1 ] || exit ${STEP.add}
 touch -t 203801010000 /git/index || exit ${STEP.add}
 git add -A . || exit ${STEP.add}
-git diff-index --cached --raw -z --no-renames "$BASE" >/io/changes || exit ${STEP.tree}
+git diff-index --cached --raw -z --no-renames "$BASE" >/io/changes &
+compared=$!
+tree=$(git write-tree) || tree=
+wait "$compared" || exit ${STEP.tree}
 [ -s /io/changes ] || exit 0
-tree=$(git write-tree) || exit ${STEP.tree}
+[ -n "$tree" ] || exit ${STEP.tree}
 commit=$(git commit-tree "$tree" -p "$BASE" -m "$MESSAGE") || exit ${STEP.commit}
 printf '%s\\n' "$commit" >/io/commit
 printf '%s\\n' "$commit" >"/git/refs/heads/mesh/$TASK"

@@ -93,34 +93,44 @@ export function gitIn(folder: string, env: Record<string, string | undefined>, s
   };
 }
 
-/** A pack of the largest size is read within this on a slow machine. */
-const readingMs = 60 * 60_000;
+/** A pack of the largest size is read or written within this on a slow machine. */
+const streamsMs = 60 * 60_000;
 /** Of what git says the end is kept. */
 const saidCharactersMax = 16 * 1024;
 
-/**
- * One git command that reads an open file from where it stands, which the library cannot give it. Throws as `gitIn`'s
- * commands do.
- */
-export async function gitFrom(
-  descriptor: number,
+/** What a git command of ours is given on stdin and where its stdout goes, which the library cannot do. */
+export interface Streams {
+  /** An open file, read from where it stands, or a text. */
+  stdin: number | string;
+  /** An open file; null: it is not looked at. */
+  stdout: number | null;
+}
+
+/** One git command with streams of its own. Throws as `gitIn`'s commands do. */
+export async function gitWith(
+  streams: Streams,
   folder: string,
   args: string[],
   env: Record<string, string | undefined>,
   signal?: AbortSignal,
 ): Promise<void> {
+  const { stdin, stdout } = streams;
   const settings = QUIET.flatMap((setting) => ['-c', setting]);
   const child = spawn('git', [...settings, ...args], {
     cwd: folder,
     env: { ...keptOf(env), ...FIXED },
-    stdio: [descriptor, 'ignore', 'pipe'],
-    timeout: readingMs,
+    stdio: [typeof stdin === 'number' ? stdin : 'pipe', stdout ?? 'ignore', 'pipe'],
+    timeout: streamsMs,
     ...(signal === undefined ? {} : { signal }),
   });
   let said = '';
   child.stderr!.setEncoding('utf8').on('data', (words: string) => {
     said = (said + words).slice(-saidCharactersMax);
   });
+  if (typeof stdin === 'string') {
+    child.stdin!.on('error', () => {}); // It ended before it read all; its end says why.
+    child.stdin!.end(stdin);
+  }
   const [exitCode] = (await once(child, 'close').catch((thrown: unknown) => {
     throw signal?.aborted === true ? signal.reason : thrown;
   })) as [number | null];

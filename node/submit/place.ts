@@ -1,9 +1,10 @@
 import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Client } from '../api/client.ts';
-import { GitFailed, gitIn } from './git.ts';
-import { download, type Given, otherRepository, quarantine } from './quarantine.ts';
+import { GitFailed, gitIn, gitWith } from './git.ts';
+import { download, type Given, otherRepository, type Quarantined, quarantine } from './quarantine.ts';
 import { hasCommit, type Repository } from './repository.ts';
 import { TemporaryFolder } from './temporary.ts';
 
@@ -16,12 +17,8 @@ export interface Work {
 export const branchOf = (task: string): string => `mesh/${task}`;
 
 /** A result's bundle on this disk, whose every object was checked beside the repository. */
-export interface Received {
+export interface Received extends Quarantined {
   bundle: string;
-  /** Its ref in the bundle. */
-  ref: string;
-  /** The bare repository it was checked in. */
-  path: string;
 }
 
 /** Downloads a result into `folder` and checks it there; the repository is only read. */
@@ -62,8 +59,14 @@ export async function placeBranch(
     });
   }
   using folder = new TemporaryFolder();
-  const { bundle, ref } = received ?? (await receive(repository, given, work, folder.path));
+  const { bundle, ref, ...pack } = received ?? (await receive(repository, given, work, folder.path));
   try {
+    if (there === null) {
+      await takeIn(repository, { bundle, ...pack }, work);
+      const words = `superfleet: result of task ${given.task}`;
+      await repository.git(['update-ref', '-m', words, `refs/heads/${branch}`, given.commit, NOTHING]);
+      return branch;
+    }
     await repository.git([
       'fetch',
       '--quiet',
@@ -83,6 +86,29 @@ export async function placeBranch(
     });
   }
   return branch;
+}
+
+/** For `git update-ref`: the ref must not be there. */
+const NOTHING = '';
+/** From as many objects on they stay the pack they came as; git fetch keeps to the same number. */
+const keptPackObjectsMin = 100;
+
+/** Takes the checked objects into the repository. No ref leads to them yet. */
+async function takeIn(
+  repository: Repository,
+  { bundle, packOffset, objects }: Pick<Received, 'bundle' | 'packOffset' | 'objects'>,
+  { env, signal }: Work,
+): Promise<void> {
+  const file = await open(bundle, 'r');
+  try {
+    // Read, so that the file stands where the pack begins.
+    await file.read(Buffer.alloc(packOffset), 0, packOffset, null);
+    const args =
+      objects < keptPackObjectsMin ? ['unpack-objects', '-q'] : ['index-pack', '--stdin', '--fix-thin'];
+    await gitWith({ stdin: file.fd, stdout: null }, repository.folder, args, env, signal);
+  } finally {
+    await file.close();
+  }
 }
 
 /** The commit a local branch is at; null: there is no such branch. */

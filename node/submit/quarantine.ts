@@ -7,7 +7,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import type { Client } from '../api/client.ts';
 import { bundleHeaderBytesMax, parseBundleHeader } from '../git/bundle-header.ts';
-import { GitFailed, gitFrom, gitIn } from './git.ts';
+import { GitFailed, gitIn, gitWith } from './git.ts';
 import { hasCommit, type Repository } from './repository.ts';
 import { bareBeside } from './temporary.ts';
 
@@ -48,11 +48,21 @@ export async function download(
   }
 }
 
+export interface Quarantined {
+  /** The bare repository it was checked in. */
+  path: string;
+  /** Its ref in the bundle. */
+  ref: string;
+  /** Where its pack begins in the bundle. */
+  packOffset: number;
+  objects: number;
+}
+
 /**
  * Brings a result's bundle into a bare repository of its own under `folder`, beside the objects of `repository` (null:
- * of none), and answers its path. The header is checked first; then every object in it goes through git's fsck, and
+ * of none), and answers with what it found. The header is checked first; then every object in it goes through git's fsck, and
  * everything it points at must be there. Nothing is checked out, no hook, template or attribute takes part, and the
- * submitter's repository is only read. Bytes that passed may be fetched from `bundle` by its one ref, `ref`.
+ * submitter's repository is only read. Bytes that passed may be taken in.
  */
 export async function quarantine(
   given: Given,
@@ -61,7 +71,7 @@ export async function quarantine(
   folder: string,
   env: Record<string, string | undefined>,
   signal?: AbortSignal,
-): Promise<{ path: string; ref: string }> {
+): Promise<Quarantined> {
   const file = await open(bundle, 'r');
   try {
     const header = await headerOf(file);
@@ -82,10 +92,10 @@ export async function quarantine(
     bareBeside(path, { objects: repository?.objects ?? '', objectFormat: header.objectFormat }, null);
     // Taking in a bundle checks nothing; reading its pack with `--strict` does, before git could use an object of it.
     const unpack = ['index-pack', '--stdin', '--fix-thin', '--strict'];
-    await gitFrom(file.fd, path, unpack, env, signal);
+    await gitWith({ stdin: file.fd, stdout: null }, path, unpack, env, signal);
     const without = header.prerequisites.map((commit) => `^${commit}`);
     await gitIn(path, env, signal)(['rev-list', '--objects', '--quiet', given.commit, ...without]);
-    return { path, ref: sent.name };
+    return { path, ref: sent.name, packOffset: header.packOffset, objects: header.objects };
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
     throw refused(thrown.message, 'a bundle whose objects pass git fsck', thrown);

@@ -1,4 +1,5 @@
 import { createReadStream, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { blobBytesMax } from '../../protocol/limits.ts';
@@ -6,7 +7,7 @@ import type { ResultBlob } from '../../protocol/session.ts';
 import type { RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import { mark } from '../timing.ts';
-import { GitFailed, gitIn } from './git.ts';
+import { GitFailed, gitWith } from './git.ts';
 import { type Repository, resolveRef } from './repository.ts';
 import { bareBeside, TemporaryFolder } from './temporary.ts';
 
@@ -15,11 +16,10 @@ export const candidatesMax = 256;
 /** Commits a bundle may rest on (the log's bound); past it the bundle is whole. */
 const prerequisitesMax = 64;
 
-/** A bundle on this disk, not yet sent. Its bytes are `header`, then the file from `packOffset` on. */
+/** A bundle on this disk, not yet sent. Its bytes are `header`, then the file. */
 export interface MadeBundle {
   path: string;
   header: Buffer;
-  packOffset: number;
   bytes: number;
   commit: string;
   prerequisites: string[];
@@ -27,12 +27,18 @@ export interface MadeBundle {
 
 /** What a task says about its repository: where it stands and which it is. */
 export async function describeInput(repository: Repository, ref: string): Promise<RepositoryInput> {
-  return inputAt(repository, ref, await resolveRef(repository, ref));
+  return inputAt(repository, ref, await recentCommits(repository, ref));
 }
 
-/** As `describeInput`, for a `ref` that was found to be `base`. */
-export async function inputAt(repository: Repository, ref: string, base: string): Promise<RepositoryInput> {
-  const roots = await repository.git(['rev-list', '--max-parents=0', base]);
+/** As `describeInput`, for a `ref` whose recent commits are these. */
+export async function inputAt(
+  repository: Repository,
+  ref: string,
+  recent: Recent[],
+): Promise<RepositoryInput> {
+  const base = recent[0]!.commit;
+  const here = recent.length < candidatesMax ? recent.find(({ parents }) => parents.length === 0) : undefined;
+  const roots = here?.commit ?? (await repository.git(['rev-list', '--max-parents=0', base]));
   return { id: roots.split('\n')[0] ?? '', name: repository.name, ref, base };
 }
 
@@ -49,12 +55,15 @@ export async function makeBundle(
   signal?: AbortSignal,
 ): Promise<MadeBundle> {
   const beside = join(folder, 'beside.git');
-  const path = join(folder, 'base.bundle');
+  const path = join(folder, 'base.pack');
   bareBeside(beside, repository, base);
-  const git = gitIn(beside, env, signal);
+  const revisions = [base, ...prerequisites.map((commit) => `^${commit}`), ''].join('\n');
+  const pack = await open(path, 'wx', 0o600);
   try {
-    const without = prerequisites.map((commit) => `^${commit}`);
-    await git(['bundle', 'create', '--quiet', path, 'refs/heads/base', ...without]);
+    // What `git bundle create` does, with the header below: its own names the boundary it finds. Where branches were
+    // merged that has commits the mesh knows only as ancestors of what it was sent; whoever has those it knows has them.
+    const args = ['pack-objects', '--quiet', '--revs', '--thin', '--stdout', '--delta-base-offset'];
+    await gitWith({ stdin: revisions, stdout: pack.fd }, beside, args, env, signal);
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
     throw new SuperfleetError('SF_REPOSITORY', 'git could not bundle the repository', {
@@ -63,49 +72,31 @@ export async function makeBundle(
       hint: 'git fsck says what is missing; a partial clone gets the rest by: git fetch --refetch --no-filter',
       cause: thrown,
     });
+  } finally {
+    await pack.close();
   }
-  const { header, packOffset } = restOn(await readHeader(path), prerequisites);
-  const size = header.length + statSync(path).size - packOffset;
+  const header = headerOf(repository.objectFormat, base, prerequisites);
+  const size = header.length + statSync(path).size;
   if (size > blobBytesMax) {
     throw new SuperfleetError('SF_REPOSITORY', 'the repository is too large to be sent', {
       expected: `a bundle of at most ${blobBytesMax} bytes`,
       got: `${size} bytes`,
     });
   }
-  return { path, header, packOffset, bytes: size, commit: base, prerequisites };
+  return { path, header, bytes: size, commit: base, prerequisites };
 }
 
-/** A header of commit subjects is small; past this it is none. */
-const headerBytesMax = 16 * 1024 * 1024;
-
-/** What stands before the pack, the empty line included. */
-async function readHeader(path: string): Promise<Buffer> {
-  let head = Buffer.alloc(0);
-  for await (const chunk of createReadStream(path)) {
-    head = Buffer.concat([head, chunk as Buffer]);
-    const end = head.indexOf('\n\n');
-    if (end !== -1) return head.subarray(0, end + 2);
-    if (head.length > headerBytesMax) break;
-  }
-  throw new SuperfleetError('SF_INTERNAL', 'git wrote a bundle without an end of its header');
-}
-
-/**
- * The same header resting on these commits instead of the boundary git names. Where branches were merged, the boundary
- * has commits the mesh knows only as ancestors of what it was sent; whoever has the known ones has those too.
- */
-function restOn(found: Buffer, prerequisites: string[]): { header: Buffer; packOffset: number } {
-  const lines = found.toString('latin1').trimEnd().split('\n');
-  const refs = lines.filter((line) => /^[0-9a-f]/.test(line));
-  const head = lines.filter((line) => /^[#@]/.test(line));
-  const text = [...head, ...prerequisites.map((commit) => `-${commit} `), ...refs, '', ''].join('\n');
-  return { header: Buffer.from(text, 'latin1'), packOffset: found.length };
+/** What stands before the pack (gitformat-bundle), the empty line included. */
+function headerOf(format: 'sha1' | 'sha256', base: string, prerequisites: string[]): Buffer {
+  const head = format === 'sha1' ? ['# v2 git bundle'] : ['# v3 git bundle', '@object-format=sha256'];
+  const lines = [...head, ...prerequisites.map((commit) => `-${commit} `), `${base} refs/heads/base`, '', ''];
+  return Buffer.from(lines.join('\n'), 'latin1');
 }
 
 /** The bundle's bytes as they are sent. */
 export async function* bundleBytes(made: MadeBundle): AsyncGenerator<Uint8Array> {
   yield made.header;
-  yield* createReadStream(made.path, { start: made.packOffset, highWaterMark: 1024 * 1024 });
+  yield* createReadStream(made.path, { highWaterMark: 1024 * 1024 });
 }
 
 /** A recent commit and what it was made on. */

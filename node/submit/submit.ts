@@ -29,7 +29,7 @@ export async function submit(
   const base = recent[0]!.commit;
   const send = (full: boolean): Promise<RepositoryBundle | null> =>
     sendBase(client, repository, recent, { full, env, ...(signal === undefined ? {} : { signal }) });
-  const looked = Promise.all([inputAt(repository, ref, base), dirty]).then((found) => {
+  const looked = Promise.all([inputAt(repository, ref, recent), dirty]).then((found) => {
     onInput?.(...found);
     return found;
   });

@@ -241,7 +241,7 @@ test('nothing of a submission is left in the temporary folder', async () => {
   }
   const left = readdirSync(join(box.path, '..')).filter((name) => name.startsWith('superfleet-'));
   assert.equal(
-    left.filter((name) => !before.includes(name) && existsSync(join(box.path, '..', name, 'base.bundle'))),
+    left.filter((name) => !before.includes(name) && existsSync(join(box.path, '..', name, 'base.pack'))),
     [],
   );
 });
