@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { Client } from '../api/client.ts';
 import { dataFolder } from './folder.ts';
@@ -33,9 +34,14 @@ export function sessionOf(bin: Session['bin'], global: GlobalFlags, terminal: Te
     voice: new Voice(terminal, global.json),
     terminal,
     dir,
-    client: (correlation = null) =>
-      new Client({ dir, correlation, startHint: `${bin} start --detach${shown}` }),
+    client: (correlation = null) => new Client({ dir, correlation, startHint: startHint(bin, dir, shown) }),
   };
+}
+
+/** What brings up the process of a data folder; where there is no folder, what makes one. */
+function startHint(bin: Session['bin'], dir: string, shown: string): string {
+  if (existsSync(dir)) return `${bin} start --detach${shown}`;
+  return bin === 'mesh-hub' ? `mesh-hub init${shown}` : `mesh-node join TOKEN --detach${shown}`;
 }
 
 export const paintOf = (session: Session) => painter(session.voice.colours);
