@@ -26,7 +26,6 @@ export async function submit(
   const dirty = uncommitted(repository);
   dirty.catch(() => {});
   const recent = await recentCommits(repository, ref);
-  const base = recent[0]!.commit;
   const send = (full: boolean): Promise<RepositoryBundle | null> =>
     sendBase(client, repository, recent, { full, env, ...(signal === undefined ? {} : { signal }) });
   const looked = Promise.all([inputAt(repository, ref, recent), dirty]).then((found) => {
