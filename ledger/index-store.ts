@@ -15,7 +15,7 @@ export interface IndexDatabase {
   /** All of it or, after a crash, none. */
   batch(changes: IndexChange[]): Promise<void>;
   keys(range: { gte: string; lte?: string; limit?: number }): { all(): Promise<string[]> };
-  clear(range?: { gte: string; lt: string }): Promise<void>;
+  clear(range: { gte: string; lt: string }): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -61,13 +61,16 @@ export class IndexStore {
     this.#log = log;
   }
 
-  /** Takes up what was built before where it is of a beginning of this log, and starts anew where it is not. */
+  /**
+   * Takes up what was built before where it is of a beginning of this log, and starts anew where it is not. Saved states
+   * stay either way: each is proved when it is loaded.
+   */
   static async open(db: IndexDatabase, log: IndexedLog): Promise<IndexStore> {
     const store = new IndexStore(db, log);
     const found = parsed(marker, await db.get(MARKER));
     const known = found !== null && found.mesh === log.meshId ? await log.checkpointAt(found.size) : null;
     if (found !== null && known?.root === found.root) store.#built = found.size;
-    else await db.clear();
+    else await store.#forget();
     return store;
   }
 
@@ -100,10 +103,7 @@ export class IndexStore {
   /** Throws away what was built and reads the log again. Saved states are kept: they carry their own proof. */
   async rebuild(): Promise<void> {
     await this.#catchingUp;
-    await this.#db.clear({ gte: 'count!', lt: 'count"' });
-    await this.#db.clear({ gte: 'task!', lt: 'task"' });
-    await this.#db.batch([{ type: 'del', key: MARKER }]);
-    this.#built = 0;
+    await this.#forget();
     await this.catchUp();
   }
 
@@ -126,6 +126,14 @@ export class IndexStore {
   async close(): Promise<void> {
     await this.#catchingUp?.catch(() => undefined);
     await this.#db.close();
+  }
+
+  /** The marker goes first: a crash half way leaves an index that says it has nothing. */
+  async #forget(): Promise<void> {
+    await this.#db.batch([{ type: 'del', key: MARKER }]);
+    await this.#db.clear({ gte: 'count!', lt: 'count"' });
+    await this.#db.clear({ gte: 'task!', lt: 'task"' });
+    this.#built = 0;
   }
 
   async #catchUp(): Promise<void> {

@@ -1,7 +1,6 @@
 import type { SigningKey } from '../protocol/keys.ts';
 import { batchBytesMax, batchEntriesMax, entryLineBytesMax, segmentBytes } from '../protocol/limits.ts';
 import { checkpointBytesMax } from './checkpoint.ts';
-import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
 import type { ScanProgress } from './scan.ts';
 import type { LogStorage } from './storage.ts';
@@ -40,8 +39,6 @@ export interface OpenLogOptions {
   storage: LogStorage;
   /** Null: read only; nothing on the disk is changed, a torn tail is passed over. */
   key: SigningKey | null;
-  /** Called for every entry under the last valid checkpoint, in order, while recovery reads it anyway. */
-  onEntry?: (entry: Entry) => void;
   onProgress?: (progress: ScanProgress) => void;
   limits?: Partial<LogLimits>;
 }

@@ -135,10 +135,9 @@ export class Log {
    * no log, `SF_FOLDER` where `key` is not the one that signs this log.
    */
   static async open(options: OpenLogOptions): Promise<Log> {
-    const { storage, key, onEntry, onProgress } = options;
+    const { storage, key, onProgress } = options;
     const scan = await scanLog(storage, {
       signatures: 'recent',
-      ...(onEntry && { onEntry }),
       ...(onProgress && { onProgress }),
     });
     if (scan.last === null) {

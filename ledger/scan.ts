@@ -1,7 +1,6 @@
 import { batchBytesMax, entryLineBytesMax } from '../protocol/limits.ts';
 import { Chain, type ChainState, checkSignature } from './chain.ts';
 import { LogDamagedError } from './damage.ts';
-import type { Entry } from './entry.ts';
 import { LineFault } from './line.ts';
 import { lineRuns } from './lines.ts';
 import { Offsets } from './offsets.ts';
@@ -45,8 +44,6 @@ export interface ScanOptions {
    * not wait for all; the entries under the others are under those too.
    */
   signatures: 'all' | 'recent';
-  /** Called for every entry under a checkpoint whose root holds, in order. */
-  onEntry?: (entry: Entry) => void;
   /** Called after each chunk. */
   onProgress?: (progress: ScanProgress) => void;
   signal?: AbortSignal | undefined;
@@ -100,7 +97,6 @@ async function scanSegment(
     new LogDamagedError({ segment: storage.describe(segment), offset, index }, why, cause);
   if (segment !== chain.next) throw damaged(0, chain.next, `a segment that begins with entry ${segment}`);
 
-  const held: Entry[] = [];
   let end = 0;
   let fault: { offset: number; index: number; why: string } | null = null;
   // What is appended while this reads is not looked at: it belongs to a batch under way.
@@ -113,13 +109,10 @@ async function scanSegment(
       try {
         const parsed = chain.push(line);
         if (parsed.kind === 'entry') {
-          if (options.onEntry !== undefined) held.push(parsed.entry);
           // No batch is longer, so no checkpoint will come that may cover this.
           if (offset - end > tailBytesMax) throw new LineFault('no checkpoint for longer than a batch');
         } else {
-          // Only now: what no checkpoint covers may be cut, and others come to stand there.
           scan.offsets.add({ index: batch, segment, offset: end });
-          for (const entry of held.splice(0)) options.onEntry?.(entry);
           unchecked.push({ state: chain.settled, segment, offset });
           if (unchecked.length > recentSignatures) unchecked.shift();
           end = offset + line.length + 1;

@@ -1,8 +1,3 @@
-import type { Entry } from '../../ledger/entry.ts';
-import { IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
-import { Log } from '../../ledger/log.ts';
-import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
 import type { MemberPort } from '../../node/api/port.ts';
 import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
@@ -20,12 +15,12 @@ import { serveJoins } from '../../node/network/join-server.ts';
 import { type Access, Registry } from '../../node/network/registry.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { meshIdOfLine } from '../../protocol/genesis.ts';
 import { createHubApp } from '../api/app.ts';
 import type { StartHub, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver } from './founder.ts';
+import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
 import { Notary } from './roster.ts';
@@ -55,19 +50,7 @@ async function runHub(
     });
   }
 
-  // The log is the truth: everything this process knows of the mesh is replayed from it.
-  const state = initialState();
-  const storage = new FileStorage(paths.log);
-  const log = await Log.open({
-    storage,
-    key: logKey,
-    onEntry: (entry: Entry) => applyEntry(state, entry, knownEntry(entry)),
-  });
-  lifetime.onStop(() => log.close());
-  if (log.cut !== null) logger.warn(log.cut, 'the end of the log was torn by a crash and has been cut off');
-  const genesisLine = await genesisLineOf(log);
-  const index = await IndexStore.open(await openIndexDatabase(paths.index), log);
-  lifetime.onStop(() => index.close());
+  const { storage, log, index, state, genesisLine } = await openLedger(machine, logKey, lifetime);
   const secrets = await SecretStore.open(secretsFile(paths.root));
   await secrets.retain(state.secrets);
   const times = {
@@ -196,12 +179,4 @@ async function runHub(
     addresses: host.addresses(),
     online: true,
   };
-}
-
-/** The line of entry 0 as it stands in the log: what certificates and receipt files are proved by. */
-async function genesisLineOf(log: Log): Promise<string> {
-  const [entry] = await log.read(0, 1);
-  const line = JSON.stringify(entry);
-  if (meshIdOfLine(line) === log.meshId) return line;
-  throw new SuperfleetError('SF_INTERNAL', 'the genesis entry was read differently from how it was written');
 }

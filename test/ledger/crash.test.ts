@@ -47,15 +47,12 @@ test('a process killed while it appends loses nothing it acknowledged, and leave
       const frontier = new Frontier();
       const roots = new Map<number, string>();
       const wanted = new Set(acknowledged.map(({ size }) => size));
-      const log = await Log.open({
-        storage,
-        key: run % 2 === 0 ? null : KEY,
-        onEntry: (entry) => {
-          assert.is(entry.index, frontier.size);
-          frontier.append(leafHash(JSON.stringify(entry)));
-          if (wanted.has(frontier.size)) roots.set(frontier.size, frontier.root().toString('hex'));
-        },
-      });
+      const log = await Log.open({ storage, key: run % 2 === 0 ? null : KEY });
+      for await (const entry of log.entries()) {
+        assert.is(entry.index, frontier.size);
+        frontier.append(leafHash(JSON.stringify(entry)));
+        if (wanted.has(frontier.size)) roots.set(frontier.size, frontier.root().toString('hex'));
+      }
       if (log.cut !== null) cuts += 1;
       const last = acknowledged.at(-1)!;
       assert.ok(log.size >= last.size, `run ${run}: ${log.size} entries, ${last.size} acknowledged`);

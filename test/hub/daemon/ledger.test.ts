@@ -1,0 +1,71 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Ledger, openLedger } from '../../../hub/daemon/ledger.ts';
+import { Log } from '../../../ledger/log.ts';
+import { saveState } from '../../../ledger/state/state.ts';
+import { FileStorage } from '../../../ledger/storage-file.ts';
+import { GENESIS, KEY } from '../../ledger/kit.ts';
+
+const TIME = 1_700_000_000_000;
+
+/** The founder's log as its process opens it: what it logged, and how it ends. */
+async function opened(
+  root: string,
+): Promise<Ledger & { said: Record<string, unknown>[]; stop(): Promise<void> }> {
+  const said: Record<string, unknown>[] = [];
+  const logger = pino({ level: 'debug' }, { write: (line: string) => void said.push(JSON.parse(line)) });
+  const stops: (() => unknown)[] = [];
+  const paths = { log: join(root, 'log'), index: join(root, 'index') };
+  const ledger = await openLedger({ folder: { paths }, logger }, KEY, {
+    onStop: (stop) => stops.unshift(stop),
+  });
+  const stop = async (): Promise<void> => {
+    for (const close of stops) await close();
+  };
+  return { ...ledger, said, stop };
+}
+
+const replayed = (said: Record<string, unknown>[]): unknown =>
+  said.find((line) => 'replayed' in line)!.replayed;
+
+test('an orderly stop spares the next start the replay, and a lost index costs no more than that', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'superfleet-ledger-'));
+  try {
+    await (
+      await Log.create({
+        storage: new FileStorage(join(root, 'log')),
+        genesis: GENESIS,
+        key: KEY,
+        time: TIME,
+      })
+    ).close();
+    const first = await opened(root);
+    assert.is(replayed(first.said), 1);
+    // As the core does: the state goes first, the log follows.
+    for (let n = 1; n <= 5; n += 1) {
+      first.log.append([{ type: 'mesh.paused', body: { by: { kind: 'founder' } } }], TIME + n, 1);
+      Object.assign(first.state.mesh, { paused: true, size: n + 1, time: TIME + n });
+    }
+    await first.stop();
+
+    const second = await opened(root);
+    assert.is(replayed(second.said), 0);
+    assert.is(second.state.mesh.paused, true);
+    const whole = JSON.stringify(saveState(second.state));
+    await second.stop();
+
+    await rm(join(root, 'index'), { recursive: true });
+    const third = await opened(root);
+    assert.is(replayed(third.said), 6);
+    assert.is(JSON.stringify(saveState(third.state)), whole);
+    await third.stop();
+  } finally {
+    await rm(root, { recursive: true });
+  }
+});
+
+test.run();
