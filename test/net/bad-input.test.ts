@@ -177,8 +177,12 @@ test('a port in use is named, with how to choose another (exit 6)', async () => 
 test('a founder that is not there is said to be unreachable (exit 3)', async () => {
   const nobody = new Mesh();
   try {
-    const error = refusal(await nobody.hub(['status', '--json']), 3, 'SF_UNREACHABLE');
-    assert.match(error.hint ?? '', /mesh-hub start/);
+    const none = refusal(await nobody.hub(['status', '--json']), 3, 'SF_UNREACHABLE');
+    assert.match(none.hint ?? '', /mesh-hub init/);
+    const init = await nobody.hub(['init', '--name', 'x', '--recovery-key', join(nobody.home, 'r.key')]);
+    assert.is(init.code, 0, init.stderr);
+    const down = refusal(await nobody.hub(['status', '--json']), 3, 'SF_UNREACHABLE');
+    assert.match(down.hint ?? '', /mesh-hub start/);
   } finally {
     await nobody.close();
   }
