@@ -17,6 +17,14 @@ program_of() {
 # Some of these programs lie in sbin, which is not on everybody's PATH.
 has_program() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
+# A library alone; where it lies differs between distributions.
+has_faketime() {
+  for library in /usr/lib/*/faketime/libfaketime.so.1 /usr/lib*/faketime/libfaketime.so.1; do
+    if [ -e "$library" ]; then return 0; fi
+  done
+  return 1
+}
+
 # Installs packages that are missing, when it may; otherwise prints the exact command.
 # need_packages NAME...: returns 1 where something is missing and could not be installed.
 need_packages() {
@@ -24,9 +32,7 @@ need_packages() {
   for package in "$@"; do
     program=$(program_of "$package")
     if [ -n "$program" ] && has_program "$program"; then continue; fi
-    if [ -z "$program" ] && ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib*/faketime/libfaketime.so.1 >/dev/null 2>&1; then
-      continue
-    fi
+    if [ -z "$program" ] && has_faketime; then continue; fi
     missing="$missing $package"
   done
   [ -n "$missing" ] || return 0
