@@ -104,11 +104,20 @@ async function stageNode(work: string, to: string, platform: Platform, version: 
   for (const file of await readdir(join(found, 'bin'))) {
     if (file === 'node' || file === 'node.exe') await rename(join(found, 'bin', file), join(to, 'bin', file));
   }
-  await rename(join(found, 'LICENSE'), join(to, 'LICENSE')).catch(() => {
-    throw new Error(`${name} ${got} comes without its licence`);
-  });
+  // Windows' package comes without it; it is the same text for all.
+  await copyFile(join(found, 'LICENSE'), join(to, 'LICENSE')).catch(async () =>
+    copyFile(await nodeLicence(), join(to, 'LICENSE')),
+  );
   await rm(found, { recursive: true });
-  return got;
+  return got.replace(/^v/, '');
+}
+
+async function nodeLicence(): Promise<string> {
+  const modules = join(ROOT, 'node_modules/node/node_modules');
+  for (const name of await readdir(modules)) {
+    if (/^node-(bin-)?(linux|darwin)-/.test(name)) return join(modules, name, 'LICENSE');
+  }
+  throw new Error('the pinned Node comes without its licence: run scripts/setup.sh');
 }
 
 async function keepOnly(folder: string, kept: string): Promise<void> {
