@@ -39,12 +39,8 @@ export const blobFault = z.object({
 });
 export type BlobFault = z.infer<typeof blobFault>;
 
-export function dataAnswer(bytes: Uint8Array): Uint8Array {
-  const answer = new Uint8Array(1 + bytes.byteLength);
-  answer[0] = DATA;
-  answer.set(bytes, 1);
-  return answer;
-}
+/** What goes before the bytes of an answer, in the same frame: a chunk is not copied for the sake of one byte. */
+export const dataAnswerHead = Uint8Array.of(DATA);
 
 export const faultAnswer = (fault: Omit<BlobFault, 'type'>): Uint8Array =>
   Buffer.concat([Uint8Array.of(FAULT), messageBytes({ type: 'fault', ...fault } as { type: string })]);

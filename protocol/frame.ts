@@ -10,15 +10,21 @@ import { frameBytesMax, frameMessagesMax } from './limits.ts';
 /** Bytes of the longest length prefix we accept: 2^28 − 1 is far past every frame we know. */
 const PREFIX_BYTES_MAX = 4;
 
-/** Length prefix and body in one piece, ready for the wire. */
-export function withLength(body: Uint8Array): Uint8Array {
+/** The varint that goes before a body of this many bytes. */
+export function lengthPrefix(bytes: number): Uint8Array {
   const prefix: number[] = [];
-  let rest = body.byteLength;
+  let rest = bytes;
   while (rest > 127) {
     prefix.push((rest & 127) | 128);
     rest >>>= 7;
   }
   prefix.push(rest);
+  return Uint8Array.from(prefix);
+}
+
+/** Length prefix and body in one piece, ready for the wire. */
+export function withLength(body: Uint8Array): Uint8Array {
+  const prefix = lengthPrefix(body.byteLength);
   const framed = new Uint8Array(prefix.length + body.byteLength);
   framed.set(prefix);
   framed.set(body, prefix.length);

@@ -5,7 +5,7 @@ import {
   blobFault,
   blobRequestBytesMax,
   blobRequestSchema,
-  dataAnswer,
+  dataAnswerHead,
   faultAnswer,
 } from '../../protocol/blob.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
@@ -87,17 +87,19 @@ async function serve(
     const request = parseFrame(frame, blobRequestSchema, 1).messages[0];
     if (request === undefined || request.type === 'done') return;
     let answer: Uint8Array;
+    let head: Uint8Array | undefined;
     try {
       if (full) throw new SuperfleetError('SF_FULL', 'too many transfers at once; try again later');
       if (allowed !== request.blob && (await options.allow?.(peer, request.blob)) === false) {
         throw new SuperfleetError('SF_REFUSED', `blob ${request.blob} is not for this member`);
       }
       allowed = request.blob;
-      answer = dataAnswer(await bytesOf(options.store, request));
+      answer = await bytesOf(options.store, request);
+      head = dataAnswerHead;
     } catch (thrown) {
       answer = faultOf(thrown);
     }
-    await channel.write(answer, AbortSignal.timeout(limits.answerMs));
+    await channel.write(answer, AbortSignal.timeout(limits.answerMs), head);
   }
 }
 

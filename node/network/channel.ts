@@ -1,6 +1,6 @@
 import type { Stream } from '@libp2p/interface';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { FrameDecoder, withLength } from '../../protocol/frame.ts';
+import { FrameDecoder, lengthPrefix, withLength } from '../../protocol/frame.ts';
 import { frameBytesMax } from '../../protocol/limits.ts';
 
 export interface ChannelLimits {
@@ -11,6 +11,10 @@ export interface ChannelLimits {
   /** What a peer gets that breaks these bounds: its stream aborted at once, or our words first. @default abort */
   onFault?: 'abort' | 'tell';
 }
+
+/** A body of this size goes out as it is, after its length: a copy of it would cost more than a message of its own. */
+const UNCOPIED_BYTES_MIN = 64 * 1024;
+const nothing = new Uint8Array(0);
 
 /**
  * Frames over one libp2p stream. Reading is bounded: a peer that sends past `unreadBytesMax` or a frame past
@@ -67,13 +71,21 @@ export class FrameChannel {
     return frame;
   }
 
-  /** Sends one frame and waits until the muxer has taken all of it. */
-  async write(body: Uint8Array, signal?: AbortSignal): Promise<void> {
+  /**
+   * Sends one frame, `head` before `body`, and waits until the muxer has taken all of it. A large body is not copied:
+   * nobody may change its bytes afterwards.
+   */
+  async write(body: Uint8Array, signal?: AbortSignal, head: Uint8Array = nothing): Promise<void> {
     signal?.throwIfAborted();
     const { stream } = this;
     if (this.#failure !== null && stream.status !== 'open') throw this.#failure;
     try {
-      stream.send(withLength(body));
+      if (body.byteLength < UNCOPIED_BYTES_MIN) {
+        stream.send(withLength(head.byteLength === 0 ? body : Buffer.concat([head, body])));
+      } else {
+        stream.send(Buffer.concat([lengthPrefix(head.byteLength + body.byteLength), head]));
+        stream.send(body);
+      }
     } catch (cause) {
       throw broken('the stream is closed', cause);
     }

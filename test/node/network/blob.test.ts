@@ -12,6 +12,8 @@ import { frameOf } from '../../../protocol/frame.ts';
 import { connect, type Net, withNet } from './hosts.ts';
 
 const MiB = 2 ** 20;
+/** Where a body is no longer copied on its way out. */
+const KiB64 = 64 * 1024;
 const never = new AbortController().signal;
 
 const code = (expected: string, also?: RegExp) => (thrown: unknown) => {
@@ -46,7 +48,9 @@ test(
   withNet(async (net) => {
     const from = new MemoryBlobStore();
     const to = new MemoryBlobStore();
-    const contents = [0, 1, MiB - 1, MiB, MiB + 1, 5 * MiB].map((size) => randomBytes(size));
+    const contents = [0, 1, KiB64 - 1, KiB64, MiB - 1, MiB, MiB + 1, 5 * MiB].map((size) =>
+      randomBytes(size),
+    );
     const put = [];
     for (const content of contents) put.push(await from.put(content));
     const { server, client } = await pair(net, from);
