@@ -104,20 +104,14 @@ async function stageNode(work: string, to: string, platform: Platform, version: 
   for (const file of await readdir(join(found, 'bin'))) {
     if (file === 'node' || file === 'node.exe') await rename(join(found, 'bin', file), join(to, 'bin', file));
   }
-  // Windows' package comes without it; it is the same text for all.
-  await copyFile(join(found, 'LICENSE'), join(to, 'LICENSE')).catch(async () =>
-    copyFile(await nodeLicence(), join(to, 'LICENSE')),
-  );
+  // Windows' package comes without the licence, which is one text for all.
+  const licensed = (await readdir(found)).includes('LICENSE')
+    ? found
+    : await unpacked(work, work, `${nodePackage('linux-x64')}@${version}`);
+  await copyFile(join(licensed, 'LICENSE'), join(to, 'LICENSE'));
+  if (licensed !== found) await rm(licensed, { recursive: true });
   await rm(found, { recursive: true });
   return got.replace(/^v/, '');
-}
-
-async function nodeLicence(): Promise<string> {
-  const modules = join(ROOT, 'node_modules/node/node_modules');
-  for (const name of await readdir(modules)) {
-    if (/^node-(bin-)?(linux|darwin)-/.test(name)) return join(modules, name, 'LICENSE');
-  }
-  throw new Error('the pinned Node comes without its licence: run scripts/setup.sh');
 }
 
 async function keepOnly(folder: string, kept: string): Promise<void> {
