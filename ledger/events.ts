@@ -77,6 +77,8 @@ export const EVENT_BODIES = {
   }),
   /** `eligible` false: drained; running work goes on, nothing new is given. */
   'member.eligibility': z.strictObject({ peer: peerId, eligible: z.boolean(), by: actor }),
+  /** From here on it has this name, and its old one is free. Certificates say what was true when it was admitted. */
+  'member.renamed': z.strictObject({ peer: peerId, name: memberName, by: actor }),
   'member.rejected': z.strictObject({ peer: peerId, name: memberName, by: actor }),
   'member.revoked': z.strictObject({ peer: peerId, reason: z.string().max(512).nullable(), by: actor }),
   'member.left': z.strictObject({ peer: peerId, by: actor }),

@@ -19,7 +19,13 @@ export const joinRequestBytesMax = 4 * 1024;
 /** A roster larger than this is not sent along: the new member fetches it as a blob. */
 export const joinRosterBytesMax = 128 * 1024;
 
-const applicant = { mesh: meshId, name: memberName, owner: ownerName.nullable() };
+const applicant = {
+  mesh: meshId,
+  name: memberName,
+  owner: ownerName.nullable(),
+  /** A person chose the name: taken, it is refused. Else (the host's name) a free one like it will do. */
+  exact: z.boolean().optional(),
+};
 
 export const joinerMessage = z.discriminatedUnion('type', [
   /** Is this a founder, and of which mesh? */

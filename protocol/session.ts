@@ -21,7 +21,7 @@ import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './ta
  * version apart; fields a minor version adds are optional, and unknown ones are dropped, not refused.
  */
 export const SESSION_PROTOCOL = '/superfleet/session/1.0.0';
-export const SESSION_VERSION = { major: 1, minor: 0 } as const;
+export const SESSION_VERSION = { major: 1, minor: 1 } as const;
 
 const version = z.object({ major: count, minor: count });
 
@@ -69,6 +69,20 @@ const goodbye = z.object({
   message: z.string().max(1024),
 });
 
+/**
+ * Which process speaks, so that two machines with one identity (a cloned disk) are told from one that restarted. None of
+ * it lies in the data folder, so no copy of that has it.
+ */
+export const instance = z.object({
+  /** 128 random bits of this process. */
+  process: nonce,
+  /** Digest of the running system and the data folder on it: one process at a time can hold that folder's lock. */
+  place: sha256Hex,
+  /** The host's name, for people. */
+  host: z.string().max(64),
+});
+export type Instance = z.infer<typeof instance>;
+
 // ── member → founder ────────────────────────────────────────────────────────────────────────────────────────
 const memberHello = z.object({
   type: z.literal('hello'),
@@ -83,6 +97,12 @@ const memberHello = z.object({
   /** Newest checkpoint this member ever saw, as text (promises 2 and 5). */
   checkpoint: z.string().max(4096).nullable(),
   rosterVersion: count,
+  /** Since 1.1: the name this machine knows itself by. */
+  name: memberName.optional(),
+  /** Since 1.1. */
+  instance: instance.optional(),
+  /** Since 1.1: its wall clock, Unix ms; only ever shown. */
+  time: count.optional(),
 });
 
 /** A blob a result names: the founder pulls it, checks both digests and syncs it before it says `executed`. */
@@ -112,7 +132,8 @@ export type AttemptResult = z.infer<typeof attemptResult>;
 
 export const memberMessage = z.discriminatedUnion('type', [
   memberHello,
-  z.object({ type: z.literal('heartbeat'), sequence: count }),
+  /** `time` since 1.1: the member's wall clock, Unix ms; only ever shown. */
+  z.object({ type: z.literal('heartbeat'), sequence: count, time: count.optional() }),
   z.object({ type: z.literal('capacity'), capacity }),
   z.object({ type: z.literal('started'), ...lease, correlation: correlationId }),
   z.object({
@@ -182,6 +203,8 @@ export const founderMessage = z.discriminatedUnion('type', [
   welcome,
   /** Answer to a heartbeat: renews the lease on the member's side. */
   z.object({ type: z.literal('beat'), sequence: count, checkpoint: z.string().max(4096).nullable() }),
+  /** Since 1.1: answer with a heartbeat now. */
+  z.object({ type: z.literal('call') }),
   z.object({ type: z.literal('assign'), assignment }),
   z.object({
     type: z.literal('cancel'),
@@ -217,6 +240,7 @@ export const URGENT: ReadonlySet<(MemberMessage | FounderMessage)['type']> = new
   'welcome',
   'heartbeat',
   'beat',
+  'call',
   'cancel',
   'pause',
   'resume',

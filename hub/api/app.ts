@@ -7,7 +7,7 @@ import { Followers } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
 import { secretBytesMax } from '../../protocol/limits.ts';
-import { approveBody, codeParam, inviteBody, nodeParam, revokeBody } from './bodies.ts';
+import { approveBody, codeParam, inviteBody, nodeParam, renameBody, revokeBody } from './bodies.ts';
 import { addLedgerRoutes } from './ledger.ts';
 import type { HubPort } from './port.ts';
 import { itemsOf, need } from './rights.ts';
@@ -106,6 +106,13 @@ function addNodeRoutes(app: Hono<ApiEnv>, port: HubPort): void {
       return context.json((await node(context)) as object);
     });
   }
+  app.post('/v1/nodes/:node/rename', async (context) => {
+    need(port, context, 'operate');
+    const { name } = await jsonBody(context, renameBody);
+    const operation = { op: 'member.rename', member: member(context), name } as const;
+    const answer = await inTime(port.request(operation, context.get('by'), context.get('correlation')));
+    return context.json(answer as object);
+  });
   app.post('/v1/nodes/:node/revoke', async (context) => {
     need(port, context, 'operate');
     const { reason } = await jsonBody(context, revokeBody);

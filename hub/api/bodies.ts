@@ -28,6 +28,7 @@ export const approveBody = z.strictObject({
   owner: ownerName.nullable().default(null),
   roles: roles.min(1).default(['worker', 'submitter']),
 });
+export const renameBody = z.strictObject({ name: memberName });
 export const revokeBody = z.strictObject({ reason: z.string().max(512).nullable().default(null) });
 
 export const listQuery = z.strictObject({

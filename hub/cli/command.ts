@@ -32,6 +32,7 @@ export type HubCommand =
   | { verb: 'node reject'; code: string }
   | { verb: 'node drain'; node: string }
   | { verb: 'node eligible'; node: string }
+  | { verb: 'node rename'; node: string; name: string }
   | { verb: 'node revoke'; node: string; reason: string | null }
   | { verb: 'ledger verify' }
   | { verb: 'ledger tail'; from: number | null; follow: boolean }
@@ -190,6 +191,16 @@ function addNodeGrammar(grammar: Grammar<HubCommand>): void {
     usage: 'eligible <node>',
     summary: 'give it work again',
     read: ({ operands }) => ({ verb: 'node eligible', node: nodeOf(operands) }),
+  });
+  grammar.leaf('node', {
+    usage: 'rename <node> <name>',
+    summary: 'give it another name; the machine learns it by itself',
+    examples: ['mesh-hub node rename debian-2 lab-07'],
+    read: ({ operands }) => ({
+      verb: 'node rename',
+      node: nodeOf(operands),
+      name: v.nodeName('the new name')(operands[1] ?? ''),
+    }),
   });
   grammar.leaf('node', {
     usage: 'revoke <node>',

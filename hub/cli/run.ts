@@ -77,6 +77,12 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       show(session, await session.client().post<NodeObject>(`/v1/nodes/${command.node}/${act}`), nodeText);
       return EXIT.ok;
     }
+    case 'node rename': {
+      const { node, name } = command;
+      const answer = await session.client().post<NodeObject>(`/v1/nodes/${node}/rename`, { name });
+      show(session, answer, () => `${cell(node)} is ${cell(name)} from now on`);
+      return EXIT.ok;
+    }
     case 'node revoke': {
       const answer = await session
         .client()

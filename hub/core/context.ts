@@ -114,7 +114,7 @@ export class FounderContext {
   clock: Clock;
   /** When this process began (monotonic). */
   startedAt = 0;
-  /** Members admitted under another name than they asked for, who have not been told. */
+  /** Members whose name is not the one they know, and who have not been told. */
   readonly renamed = new Set<string>();
   /** Queued tasks whose last attempt failed for want of something on its machine. */
   readonly troubled = new Set<string>();
@@ -215,6 +215,14 @@ export class FounderContext {
   member(peer: string): MemberRecord | null {
     const member = this.state.members.byPeer.get(peer);
     return member?.standing === 'active' ? member : null;
+  }
+
+  /** The member learns its name: now, or with the next session. */
+  tellName(peer: string): void {
+    const name = this.member(peer)?.name;
+    if (name === undefined) return;
+    if ((this.live.get(peer)?.session ?? null) === null) this.renamed.add(peer);
+    else this.send(peer, { type: 'renamed', name });
   }
 
   liveMember(peer: string): LiveMember {

@@ -95,9 +95,6 @@ export class FounderCore {
         break;
       case 'connected':
         onConnected(ctx, input.peer, input.session, input.hello);
-        if (ctx.live.get(input.peer)?.session === input.session && ctx.renamed.delete(input.peer)) {
-          ctx.send(input.peer, { type: 'renamed', name: ctx.member(input.peer)!.name });
-        }
         break;
       case 'received':
         onMessage(ctx, input.peer, input.session, input.message);
@@ -186,6 +183,8 @@ function perform(ctx: FounderContext, by: Request['by'], operation: Operation): 
       return membership.reject(ctx, by, operation);
     case 'member.eligible':
       return membership.setEligible(ctx, by, operation);
+    case 'member.rename':
+      return membership.rename(ctx, by, operation);
     case 'member.revoke':
       return membership.revoke(ctx, by, operation);
     case 'member.leave':

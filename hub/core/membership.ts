@@ -26,7 +26,8 @@ export function createInvite(ctx: FounderContext, by: Actor, { invite }: Of<'inv
 
 /**
  * Lets a machine in, by an invite or a person's word. A member that asks again is answered with what it is, and
- * uses nothing up. The name may get a suffix; the answer says so.
+ * uses nothing up. A name that no person chose may get a suffix; the answer says so. One that a person chose and that is
+ * taken is `SF_EXISTS`.
  */
 export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admit'>): NodeObject {
   const { peer, via } = operation;
@@ -49,6 +50,7 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
       expected: `at most ${membersMax}`,
     });
   }
+  if (operation.exact === true) requireFreeName(ctx, operation.name);
   const name = freeName(ctx, operation.name);
   const body: EventBody<'member.admitted'> = {
     peer,
@@ -63,7 +65,7 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
     by,
   };
   ctx.append({ type: 'member.admitted', body });
-  if (name !== operation.name) ctx.renamed.add(peer);
+  if (name !== operation.name) ctx.tellName(peer);
   changed(ctx, []);
   return nodeObject(ctx, findMember(ctx, peer));
 }
@@ -72,8 +74,9 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
 function usableInvite(ctx: FounderContext, hash: string) {
   const invite = ctx.state.invites.get(hash);
   if (invite === undefined) {
-    throw new SuperfleetError('SF_INVITE', 'the invite is unknown or used up', {
-      hint: 'ask the operator for a new one',
+    throw new SuperfleetError('SF_INVITE', 'this invite is used up, or this founder never made it', {
+      expected: 'an invite with a use left',
+      hint: 'ask the operator for a new one: mesh-hub invite, with --uses N for N machines',
     });
   }
   if (invite.expiresAt <= ctx.clock.time) {
@@ -83,6 +86,17 @@ function usableInvite(ctx: FounderContext, hash: string) {
     });
   }
   return invite;
+}
+
+function requireFreeName(ctx: FounderContext, name: string): void {
+  const holder = ctx.state.members.byName.get(name);
+  if (holder === undefined) return;
+  const online = (ctx.live.get(holder)?.session ?? null) !== null;
+  throw new SuperfleetError('SF_EXISTS', `the name ${name} is taken by another machine of this mesh`, {
+    expected: 'a name that no member has',
+    got: `${name}, which is ${holder} (${online ? 'online' : 'offline'})`,
+    hint: `choose another with --name, or rename that one on the founder: mesh-hub node rename ${name} NEW-NAME`,
+  });
 }
 
 /** The name, or with the first free suffix `-2`, `-3` …; at most 63 characters. */
@@ -114,6 +128,18 @@ export function setEligible(ctx: FounderContext, by: Actor, operation: Of<'membe
     ctx.append({ type: 'member.eligibility', body: { peer: member.peer, eligible, by } });
     ctx.fleet += 1;
   }
+  return nodeObject(ctx, member);
+}
+
+/** Another name for a member, from now on: its old one is free. It is told, at once or when it comes back. */
+export function rename(ctx: FounderContext, by: Actor, operation: Of<'member.rename'>): NodeObject {
+  const { name } = operation;
+  const member = requireMember(ctx, operation.member);
+  if (member.name === name) return nodeObject(ctx, member);
+  requireFreeName(ctx, name);
+  ctx.append({ type: 'member.renamed', body: { peer: member.peer, name, by } });
+  ctx.tellName(member.peer);
+  changed(ctx, []);
   return nodeObject(ctx, member);
 }
 

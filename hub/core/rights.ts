@@ -30,6 +30,7 @@ const NEEDED: Record<Operation['op'], Right> = {
   'member.admit': 'operate',
   'member.reject': 'operate',
   'member.eligible': 'operate',
+  'member.rename': 'operate',
   'member.revoke': 'operate',
   'member.leave': 'operate',
   'node.list': 'view',

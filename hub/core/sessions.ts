@@ -59,6 +59,11 @@ export function onConnected(ctx: FounderContext, peer: string, session: number, 
   if (ctx.roster !== null && ctx.roster.version > hello.rosterVersion) {
     ctx.send(peer, { type: 'roster', ...ctx.roster });
   }
+  const { name } = ctx.member(peer)!;
+  // An older release does not say its name; that it was renamed is forgotten when the founder restarts.
+  if (ctx.renamed.delete(peer) || (hello.name !== undefined && hello.name !== name)) {
+    ctx.send(peer, { type: 'renamed', name });
+  }
   for (const lease of missing) {
     // Paused between the two entries of a crash: what should have ended then ends now, and costs nothing.
     if (held.has(lease.key)) endLease(ctx, lease, { ...PAUSED, cancel: null });

@@ -31,11 +31,14 @@ export type Operation =
       op: 'member.admit';
       peer: string;
       name: string;
+      /** A person chose the name: taken, it is refused. Else the first free one like it will do. @default false */
+      exact?: boolean;
       owner: string | null;
       via: { kind: 'invite'; secretHash: string } | { kind: 'approval'; code: string; roles: Role[] };
     }
   | { op: 'member.reject'; peer: string; name: string }
   | { op: 'member.eligible'; member: string; eligible: boolean }
+  | { op: 'member.rename'; member: string; name: string }
   | { op: 'member.revoke'; member: string; reason: string | null }
   | { op: 'member.leave'; peer: string }
   | { op: 'node.list' }

@@ -126,8 +126,9 @@ export class FounderPort implements HubPort {
     const { peer } = await join.approve(options.code, async (applicant) => {
       const via = { kind: 'approval' as const, code: options.code, roles: options.roles };
       const name = options.name ?? applicant.name;
+      const exact = options.name !== null || applicant.exact;
       const owner = options.owner ?? applicant.owner;
-      await driver.request({ op: 'member.admit', peer: applicant.peer, name, owner, via }, by);
+      await driver.request({ op: 'member.admit', peer: applicant.peer, name, exact, owner, via }, by);
       return notary.admitted(applicant.peer);
     });
     return (await driver.request({ op: 'node.get', member: peer }, by)) as NodeObject;

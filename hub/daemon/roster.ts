@@ -32,7 +32,7 @@ export class Notary {
     const certificate: Certificate = {
       mesh: this.#mesh,
       peer,
-      name: member.name,
+      name: member.admittedAs,
       owner: member.owner,
       roles: member.roles,
       labels: member.labels,

@@ -124,10 +124,10 @@ async function runHub(
     registry,
     mesh: log.meshId,
     name: log.genesis.name,
-    admitByInvite: async ({ peer, name, owner }, secretHash) => {
+    admitByInvite: async ({ peer, name, owner, exact }, secretHash) => {
       // The person who made the invite said yes; the founder carries it out.
       const via = { kind: 'invite' as const, secretHash };
-      await driver.request({ op: 'member.admit', peer, name, owner, via }, { kind: 'founder' });
+      await driver.request({ op: 'member.admit', peer, name, exact, owner, via }, { kind: 'founder' });
       return notary.admitted(peer);
     },
     readmit: async (peer) => (access.isMember(peer) ? notary.admitted(peer) : null),

@@ -7,6 +7,8 @@ import { loadPairs, type Reducer, savePairs } from './reducer.ts';
 export interface MemberRecord {
   peer: string;
   name: string;
+  /** What the entry that admitted it calls it, and so its certificate. */
+  admittedAs: string;
   owner: string;
   roles: Role[];
   labels: Record<string, string>;
@@ -29,16 +31,13 @@ export interface Members {
 
 export const membersReducer: Reducer<Members> = {
   name: 'members',
-  version: 1,
+  version: 2,
   initial: () => ({ byPeer: new Map(), byName: new Map() }),
   reduce(state, entry: KnownEntry) {
     switch (entry.type) {
       case 'member.admitted': {
         const { peer, name, owner, roles, labels } = entry.body;
-        const holder = state.byName.get(name);
-        if (holder !== undefined && holder !== peer) {
-          throw new StateError(entry, `the name ${name} belongs to ${holder}`);
-        }
+        requireFree(state, entry, name, peer);
         if (state.byPeer.get(peer)?.standing === 'revoked')
           throw new StateError(entry, `${peer} was revoked`);
         release(state, peer);
@@ -46,6 +45,7 @@ export const membersReducer: Reducer<Members> = {
         state.byPeer.set(peer, {
           peer,
           name,
+          admittedAs: name,
           owner,
           roles,
           labels,
@@ -61,12 +61,22 @@ export const membersReducer: Reducer<Members> = {
       case 'member.eligibility':
         active(state, entry, entry.body.peer).eligible = entry.body.eligible;
         break;
+      case 'member.renamed': {
+        const { peer, name } = entry.body;
+        const member = active(state, entry, peer);
+        requireFree(state, entry, name, peer);
+        release(state, peer);
+        member.name = name;
+        state.byName.set(name, peer);
+        break;
+      }
       case 'member.rejected': {
         const { peer, name } = entry.body;
         if (state.byPeer.get(peer)?.standing === 'active') throw new StateError(entry, `${peer} is a member`);
         state.byPeer.set(peer, {
           peer,
           name,
+          admittedAs: name,
           owner: name,
           roles: [],
           labels: {},
@@ -111,6 +121,13 @@ function active(state: Members, entry: KnownEntry, peer: string): MemberRecord {
   const member = state.byPeer.get(peer);
   if (member?.standing !== 'active') throw new StateError(entry, `${peer} is no member`);
   return member;
+}
+
+function requireFree(state: Members, entry: KnownEntry, name: string, peer: string): void {
+  const holder = state.byName.get(name);
+  if (holder !== undefined && holder !== peer) {
+    throw new StateError(entry, `the name ${name} belongs to ${holder}`);
+  }
 }
 
 function release(state: Members, peer: string): void {

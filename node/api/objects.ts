@@ -99,6 +99,8 @@ export interface ReadyLine {
   addresses: string[];
   /** The founder answers; false: it is tried again and again. */
   online: boolean;
+  /** The name it would have had, where that was taken. */
+  asked?: string;
 }
 
 /** `join` without a token, while a person has to say yes. */

@@ -44,6 +44,10 @@ export function sayReady({ voice }: Session, ready: ReadyLine): void {
     return;
   }
   voice.out(`ready: ${cell(ready.name)} (${cell(ready.id)}) of mesh ${cell(ready.mesh)}`);
+  if (ready.asked !== undefined) {
+    voice.note(`another machine is called ${cell(ready.asked)}, so this one is ${cell(ready.name)}`);
+    voice.note(`  to change that, on the founder: mesh-hub node rename ${cell(ready.name)} NAME`);
+  }
   voice.note(`listening on ${cell(placesOf(ready.addresses).join(', ') || 'no address')}`);
   if (!ready.online) voice.note('the founder does not answer yet; it is tried again and again');
 }

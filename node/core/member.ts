@@ -4,6 +4,7 @@ import {
   type AttemptResult,
   type Capacity,
   type FounderMessage,
+  type Instance,
   type Lease,
   leaseKey,
   type MemberHello,
@@ -49,6 +50,8 @@ export class MemberCore {
   #shutdown = false;
   #checkpoint: string | null;
   #rosterVersion: number;
+  #name: string | null;
+  readonly #instance: Instance | null;
   #session: number | null = null;
   #welcomed = false;
   /** The offer has changed since the hello, and no welcome has come yet. */
@@ -68,6 +71,8 @@ export class MemberCore {
     this.#capacity = restored.capacity;
     this.#checkpoint = restored.checkpoint;
     this.#rosterVersion = restored.rosterVersion;
+    this.#name = restored.name ?? null;
+    this.#instance = restored.instance ?? null;
     this.#heardAt = clock.now;
     for (const result of restored.ready) {
       this.#attempts.set(leaseKey(result), {
@@ -154,7 +159,7 @@ export class MemberCore {
         this.#rosterVersion = Math.max(this.#rosterVersion, input.version);
         break;
       case 'tick':
-        this.#onTick(clock.now);
+        this.#onTick(clock);
         break;
       default:
         input satisfies never;
@@ -183,6 +188,9 @@ export class MemberCore {
       ready: leases('ready'),
       checkpoint: this.#checkpoint,
       rosterVersion: this.#rosterVersion,
+      time: clock.time,
+      ...(this.#name === null ? {} : { name: this.#name }),
+      ...(this.#instance === null ? {} : { instance: this.#instance }),
     };
     this.#effects.push({ type: 'send', session, message: hello });
   }
@@ -223,7 +231,11 @@ export class MemberCore {
           this.#effects.push({ type: 'fetchRoster', version: message.version, blob: message.blob });
         }
         break;
+      case 'call':
+        this.#heartbeat(clock);
+        break;
       case 'renamed':
+        this.#name = message.name;
         this.#effects.push({ type: 'renamed', name: message.name });
         break;
       case 'goodbye':
@@ -265,7 +277,7 @@ export class MemberCore {
           break;
       }
     }
-    this.#heartbeat(clock.now);
+    this.#heartbeat(clock);
   }
 
   #onGoodbye(code: string, message: string): void {
@@ -389,7 +401,8 @@ export class MemberCore {
     this.#tellCapacity();
   }
 
-  #onTick(now: number): void {
+  #onTick(clock: Clock): void {
+    const { now } = clock;
     if (this.#session === null) return;
     const silentMax = this.#leaseMs + (this.busy > 0 ? 0 : heartbeatIdleMs);
     if (now - Math.max(this.#heardAt, this.#openedAt) >= silentMax) {
@@ -398,13 +411,13 @@ export class MemberCore {
       this.#endSession();
       return;
     }
-    if (this.#welcomed && now >= this.#beatDue) this.#heartbeat(now);
+    if (this.#welcomed && now >= this.#beatDue) this.#heartbeat(clock);
   }
 
-  #heartbeat(now: number): void {
+  #heartbeat({ now, time }: Clock): void {
     this.#sequence += 1;
     this.#beatDue = now + (this.busy > 0 ? this.#heartbeatMs : Math.max(this.#heartbeatMs, heartbeatIdleMs));
-    this.#tell({ type: 'heartbeat', sequence: this.#sequence });
+    this.#tell({ type: 'heartbeat', sequence: this.#sequence, time });
   }
 
   #expireLease(now: number): void {

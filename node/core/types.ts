@@ -5,6 +5,7 @@ import type {
   AttemptRole,
   Capacity,
   FounderMessage,
+  Instance,
   Lease,
   MemberMessage,
 } from '../../protocol/session.ts';
@@ -60,7 +61,7 @@ export type MemberEffect =
   | { type: 'fetchRoster'; version: number; blob: string }
   /** The newest checkpoint this member saw: keep it on disk, it is given back as `MemberRestored.checkpoint`. */
   | { type: 'keepCheckpoint'; checkpoint: string }
-  /** The mesh knows this machine by another name than it asked for. */
+  /** The mesh knows this machine by another name than it said. */
   | { type: 'renamed'; name: string }
   /** Close this session (it was answered by a newer one, or by goodbye). */
   | { type: 'close'; session: number }
@@ -76,6 +77,10 @@ export interface MemberRestored {
   checkpoint: string | null;
   /** Of the newest roster on disk; 0: none. */
   rosterVersion: number;
+  /** The name it knows itself by. @default it does not say */
+  name?: string;
+  /** Which process this is. @default it does not say */
+  instance?: Instance;
 }
 
 /** One attempt as the core sees it. */

@@ -1,4 +1,4 @@
-import { SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { parseInvite } from '../../protocol/invite.ts';
 import type { JoinOptions, Running } from '../cli/options.ts';
 import { discoverFounders } from '../network/discovery.ts';
@@ -20,6 +20,12 @@ const DISCOVER_MS = 15_000;
 /** Where one founder was found, another may answer a little later: then the person must say which. */
 const SETTLE_MS = 1_500;
 
+/**
+ * So long a founder that takes no connection in time is tried again: thirty machines that join at once keep it busy, and a
+ * script that enrols a room is not started twice. Whoever was let in meanwhile gets the same answer again.
+ */
+const JOIN_PATIENCE_MS = 60_000;
+
 /** `mesh-node join`: is let in, by token or by a code on both screens, and then works for the mesh. */
 export async function joinMesh(options: JoinOptions): Promise<Running> {
   // Read before anything is made on disk: a mistyped token is the person's to mend.
@@ -34,12 +40,14 @@ export async function joinMesh(options: JoinOptions): Promise<Running> {
       requireSameMesh(known, invite?.mesh ?? options.mesh);
       return runMember(machine, host, known, options, lifetime);
     }
-    const me: Me = { name: nameOf(machine, options.name), owner };
+    const me: Me = { name: nameOf(machine, options.name), owner, exact: options.name !== null };
     const stopping = interruption();
     const joined =
       invite === null
         ? await ask(host, await findFounder(host, options), me, options, stopping)
-        : await joinByInvite(host, reachable(invite, options), me, stopping);
+        : await patiently(machine, stopping, () =>
+            joinByInvite(host, reachable(invite, options), me, stopping),
+          );
     const membership = await keep(machine, host, joined);
     await machine.configure({
       kind: 'node',
@@ -51,8 +59,27 @@ export async function joinMesh(options: JoinOptions): Promise<Running> {
       ...(options.slots === null ? {} : { slots: options.slots }),
       labels: { ...machine.config.labels, ...options.labels },
     });
-    return runMember(machine, host, membership, options, lifetime);
+    const ready = await runMember(machine, host, membership, options, lifetime);
+    return joined.facts.name === me.name ? ready : { ...ready, asked: me.name };
   });
+}
+
+async function patiently(
+  { logger }: Machine,
+  signal: AbortSignal,
+  join: () => Promise<Joined>,
+): Promise<Joined> {
+  const deadline = performance.now() + JOIN_PATIENCE_MS;
+  for (;;) {
+    try {
+      return await join();
+    } catch (thrown) {
+      const { code, got, message } = asSuperfleetError(thrown);
+      const late = code === 'SF_TIMEOUT' || (code === 'SF_UNREACHABLE' && got === 'no answer in time');
+      if (!late || signal.aborted || performance.now() >= deadline) throw thrown;
+      logger.warn({ code }, `${message}; it is tried again`);
+    }
+  }
 }
 
 async function keep(machine: Machine, host: Host, joined: Joined): Promise<Membership> {

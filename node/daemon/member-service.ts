@@ -66,7 +66,7 @@ export class MemberService {
       tails: this.tails,
       keepCheckpoint: (checkpoint) => this.#keepCheckpoint(checkpoint),
       renamed: (name) => {
-        machine.logger.warn(`the mesh knows this machine as ${name}: the name it asked for was taken`);
+        machine.logger.warn(`the mesh knows this machine as ${name}, no longer as ${options.me.name}`);
         options.me.name = name;
         machine.configure({ name }).catch((cause: unknown) => {
           machine.logger.warn({ cause: String(cause) }, 'the new name could not be kept');
@@ -92,6 +92,7 @@ export class MemberService {
         ownerPaused: pause.paused,
         checkpoint: await readOrNull(machine.folder.paths.checkpoint),
         rosterVersion: options.rosterVersion,
+        name: me.name,
       },
       systemClock(),
     );

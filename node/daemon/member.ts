@@ -35,7 +35,7 @@ export interface MemberDriverOptions {
   tails: TailSources;
   /** The newest checkpoint of the log this member ever saw, for its disk (promises 2 and 5). */
   keepCheckpoint(checkpoint: string): void;
-  /** The mesh knows this machine by another name than it asked for. */
+  /** The mesh knows this machine by another name than it said. */
   renamed(name: string): void;
   /** The founder refused this machine for good. */
   refused(code: string, message: string): void;

@@ -16,6 +16,8 @@ import type { Host } from './host.ts';
 /** How this machine wants to be known. */
 export interface Me {
   name: string;
+  /** A person chose the name: where it is taken, joining is refused with `SF_EXISTS`. @default false */
+  exact?: boolean;
   /** Null: the invite or the operator says whose it is. */
   owner: string | null;
 }

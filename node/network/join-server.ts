@@ -119,7 +119,8 @@ class JoinAttempt {
     }
     const again = await this.#options.readmit(this.#peer);
     if (again !== null) return admitted(again);
-    const applicant = { peer: this.#peer, name: message.name, owner: message.owner };
+    const { name: wanted, owner, exact = false } = message;
+    const applicant = { peer: this.#peer, name: wanted, owner, exact };
     if (message.type === 'invite') {
       return admitted(await this.#options.admitByInvite(applicant, secretHash(message.secret)));
     }

@@ -14,6 +14,8 @@ export interface Applicant {
   peer: string;
   name: string;
   owner: string | null;
+  /** A person chose the name: no other will do. */
+  exact: boolean;
 }
 
 /** A request that waits for a person. */
@@ -139,8 +141,8 @@ export class PendingJoins {
     const waiting = this.#get(typed);
     waiting.deciding = true;
     try {
-      const { peer, name, owner, code } = waiting.join;
-      const admitted = await admit({ peer, name, owner });
+      const { peer, name, owner, exact, code } = waiting.join;
+      const admitted = await admit({ peer, name, owner, exact });
       waiting.deciding = false;
       this.#end(code, 'approved', () => waiting.resolve(admitted));
       const tried = this.#tries.findIndex(({ address }) => address === waiting.join.address);

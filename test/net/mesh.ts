@@ -126,6 +126,12 @@ export class Daemon {
     }
   }
 
+  /** Its exit code, once it has ended by itself. */
+  async ended(): Promise<number | null> {
+    if (!this.exited) await once(this.child, 'close');
+    return this.child.exitCode;
+  }
+
   async end(signal: NodeJS.Signals): Promise<void> {
     if (this.exited) return;
     const gone = once(this.child, 'exit');
@@ -237,6 +243,13 @@ export class Mesh {
       '--port',
       '0',
     ]);
+  }
+
+  /** `mesh-node join WORDS…` in the foreground; the caller waits for what it expects of it. */
+  join(name: string, words: string[], options: { where?: Where; env?: NodeJS.ProcessEnv } = {}): Daemon {
+    this.#where.set(name, options.where ?? null);
+    const argv = [this.#bin('mesh-node'), 'join', ...words, '--json', '--port', '0'];
+    return this.#spawn(name, argv, options.env ?? {});
   }
 
   /** Joins without a token: the pending daemon, whose `pending` event has the code. */

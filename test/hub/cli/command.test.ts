@@ -44,6 +44,7 @@ test('every command of the contract is understood', () => {
     ['node reject 123456789', 'node reject'],
     ['node drain m1', 'node drain'],
     ['node eligible m1', 'node eligible'],
+    ['node rename debian-2 lab-07', 'node rename'],
     ['node revoke m1 --reason lost', 'node revoke'],
     ['task run -- true', 'task run'],
     ['task list --state queued,running --limit 10', 'task list'],
