@@ -4,6 +4,7 @@ import { formatDuration, parseDuration } from '../protocol/duration.ts';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
 import { elasticSlotsMax, graceMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../protocol/limits.ts';
+import { knownPolicy } from '../protocol/policy.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
@@ -51,10 +52,12 @@ const schema = z.strictObject({
   listen: z.array(hostAddress).min(1).max(addressesMax).default(['0.0.0.0']),
   /** Find and be found by mDNS. @default true */
   mdns: z.boolean().default(true),
-  /** Attempts at one time; 0: take no work. @default null: by the machine's processors */
+  /** Attempts at one time; 0: take no work. @default null: one at a screen, else by processors and memory */
   slots: z.int().min(0).max(elasticSlotsMax).nullable().default(null),
   /** What tasks may ask for by label. @default {} */
   labels: labels.default({}),
+  /** When it works: `always`, `idle`, `hours=18:00-08:00`, several by comma. @default null: `idle` where there is a screen */
+  policy: knownPolicy.nullable().default(null),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
   user: z
     .string()

@@ -56,8 +56,12 @@ export const capacity = z.object({
     .record(z.string().max(64), z.string().max(128))
     .refine((all) => Object.keys(all).length <= toolsMax, `at most ${toolsMax} tools`),
   labels: labels,
-  /** The owner has paused this machine (design §7). */
+  /** The owner has paused this machine, or its policy does not hold now (design §7). */
   ownerPaused: z.boolean(),
+  /** The policy in force, the mesh's and the owner's together. @default not said */
+  policy: z.string().max(1024).optional(),
+  /** What of the policy keeps it from working now, to be read after its name. @default nothing does */
+  bar: z.string().max(256).optional(),
 });
 export type Capacity = z.infer<typeof capacity>;
 

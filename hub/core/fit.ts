@@ -8,7 +8,7 @@ export function unavailable(member: MemberRecord, live: LiveMember | undefined):
   if (!member.eligible) return 'is draining';
   if (live === undefined || live.session === null || live.capacity === null) return 'is offline';
   if (live.doubtful) return 'has missed a heartbeat';
-  if (live.capacity.ownerPaused) return 'is paused by its owner';
+  if (live.capacity.ownerPaused) return live.capacity.bar ?? 'is paused by its owner';
   if (live.restsUntil !== null) return 'was stopped by its owner a moment ago';
   if (live.capacity.sandbox === null) return 'has no working sandbox';
   if (live.capacity.slots === 0) return 'offers no slots';

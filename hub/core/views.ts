@@ -10,7 +10,7 @@ import type {
 } from '../../node/api/objects.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
-import { labelsOf } from './fit.ts';
+import { labelsOf, unavailable } from './fit.ts';
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -117,6 +117,8 @@ export function nodeObject(ctx: FounderContext, member: MemberRecord): NodeObjec
     tools: capacity?.tools ?? {},
     labels: labelsOf(member, live, ctx.labelsGiven(member.peer)),
     limits: capacity?.limits ?? null,
+    policy: capacity?.policy ?? null,
+    work: member.standing === 'active' ? (unavailable(member, live) ?? 'takes tasks') : null,
     lag: null,
   };
 }

@@ -117,6 +117,8 @@ export class FounderPort implements HubPort {
       tools: {},
       labels: {},
       limits: null,
+      policy: null,
+      work: null,
       lag: null,
     }));
   }

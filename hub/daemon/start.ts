@@ -101,6 +101,7 @@ async function runHub(
     ownsBlobs: false,
     slots: config.slots,
     labels: config.labels,
+    policy: { owner: config.policy, invite: null },
     rosterVersion: core.state.mesh.size,
     fetch: async (wanted) => {
       for (const blob of wanted) {

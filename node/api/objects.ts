@@ -44,6 +44,10 @@ export interface NodeObject {
   tools: Record<string, string>;
   labels: Record<string, string>;
   limits: LimitKinds | null;
+  /** When it works, by its owner and the invite; null: not known. */
+  policy: string | null;
+  /** Whether it takes tasks now, and why (not), in words. */
+  work: string | null;
   lag: number | null;
 }
 

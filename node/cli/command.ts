@@ -22,12 +22,14 @@ export type NodeCommand =
       owner: string | null;
       slots: number | null;
       labels: Record<string, string>;
+      policy: string | null;
     } & StartWishes)
   | ({
       verb: 'start';
       founder: string | null;
       slots: number | null;
       labels: Record<string, string>;
+      policy: string | null;
     } & StartWishes)
   | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status' }
@@ -96,15 +98,22 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     founderOption(),
     v.option(
       '--slots <n>',
-      'tasks at one time (default: by processors and memory)',
+      'tasks at one time (default: 1 where somebody sits at a screen, else by processors and memory)',
       v.integer('--slots', 0, 1024),
     ),
     v.option('--label <k=v>', 'a label tasks may ask for; repeatable', v.label),
+    v.option(
+      '--policy <policy>',
+      'when it works: always, idle, hours=18:00-08:00@mon-fri; several by comma, all must hold ' +
+        '(default: idle where somebody sits at a screen, else always)',
+      v.policy,
+    ),
   ];
   const readWork = (options: Record<string, unknown>) => ({
     founder: (options.founder as string | undefined) ?? null,
     slots: (options.slots as number | undefined) ?? null,
     labels: (options.label as Record<string, string> | undefined) ?? {},
+    policy: (options.policy as string | undefined) ?? null,
   });
 
   grammar.leaf(null, {

@@ -21,6 +21,8 @@ export interface StartNodeOptions extends ProcessOptions {
   /** Attempts at one time; null: what the config file or the machine says. */
   slots: number | null;
   labels: Record<string, string>;
+  /** When to work; null: what the config file says. */
+  policy: string | null;
 }
 
 export interface JoinOptions extends StartNodeOptions {

@@ -102,6 +102,8 @@ export function nodeText(node: NodeObject, paint: Paint): string {
     ['owner', node.owner],
     ['roles', node.roles.join(' ')],
     ['slots', `${node.slots.used} of ${node.slots.total} used`],
+    ['policy', node.policy ?? null],
+    ['work', node.work ?? null],
     ['labels', map(node.labels)],
     ['models', node.models.join(' ')],
     ['tools', map(node.tools)],

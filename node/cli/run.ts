@@ -82,6 +82,7 @@ const startOptionsOf = (
   founder: command.founder,
   slots: command.slots,
   labels: command.labels,
+  policy: command.policy,
 });
 
 async function leave(session: Session): Promise<number> {

@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
+import { requirePolicy } from '../../protocol/policy.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { usageError } from './parse.ts';
 
@@ -99,6 +100,14 @@ export const role = (word: string, before: string[] = []): string[] => [
   ...before,
   oneOf('--role', ROLES)(word),
 ];
+
+export const policy = (text: string): string => {
+  try {
+    return requirePolicy(text);
+  } catch (cause) {
+    throw named('--policy', cause);
+  }
+};
 
 /** An option with its reader; `read` may gather over repetitions. */
 export function option(

@@ -21,6 +21,8 @@ const overtakenMax = 1_024;
 /** Refusals after which there is no point in dialling again. */
 const FINAL_CODES: ReadonlySet<string> = new Set(['SF_REVOKED', 'SF_REJECTED', 'SF_VERSION', 'SF_REFUSED']);
 
+const POLICY_DETAIL = 'the policy of the machine’s owner did not hold any more';
+
 type StoppedWhy = Extract<MemberMessage, { type: 'stopped' }>['why'];
 
 /** What the founder is told of an attempt that was stopped for this reason. */
@@ -29,6 +31,7 @@ const TOLD: Record<StopReason, StoppedWhy> = {
   paused: 'paused',
   revoked: 'cancelled',
   owner: 'owner',
+  policy: 'owner',
   lease: 'lease',
   superseded: 'cancelled',
   shutdown: 'shutdown',
@@ -46,6 +49,8 @@ export class MemberCore {
   readonly #overtaken = new Set<string>();
   #capacity: Capacity;
   #ownerPaused: boolean;
+  /** Why the owner's policy lets nothing run now; null: it does. */
+  #bar: string | null;
   #meshPaused = false;
   #shutdown = false;
   #checkpoint: string | null;
@@ -68,6 +73,7 @@ export class MemberCore {
   constructor(restored: MemberRestored, clock: Clock) {
     this.#mesh = restored.mesh;
     this.#ownerPaused = restored.ownerPaused;
+    this.#bar = restored.bar ?? null;
     this.#capacity = restored.capacity;
     this.#checkpoint = restored.checkpoint;
     this.#rosterVersion = restored.rosterVersion;
@@ -154,6 +160,9 @@ export class MemberCore {
         break;
       case 'owner':
         this.#onOwner(input.act);
+        break;
+      case 'policy':
+        this.#onPolicy(input.bar);
         break;
       case 'roster':
         this.#rosterVersion = Math.max(this.#rosterVersion, input.version);
@@ -325,6 +334,7 @@ export class MemberCore {
   #refusal(): { why: StoppedWhy; detail: string } | null {
     if (this.#shutdown) return { why: 'shutdown', detail: 'this machine is being stopped' };
     if (this.#ownerPaused) return { why: 'owner', detail: 'the owner has paused this machine' };
+    if (this.#bar !== null) return { why: 'owner', detail: POLICY_DETAIL };
     if (this.#meshPaused) return { why: 'paused', detail: 'the mesh is paused' };
     if (this.#capacity.sandbox === null)
       return { why: 'refused', detail: 'there is no working sandbox here' };
@@ -401,6 +411,13 @@ export class MemberCore {
     this.#tellCapacity();
   }
 
+  /** As the owner's own pause: the stop comes first and rests on nothing. */
+  #onPolicy(bar: string | null): void {
+    this.#bar = bar;
+    if (bar !== null) this.#stopAll('policy');
+    this.#tellCapacity();
+  }
+
   #onTick(clock: Clock): void {
     const { now } = clock;
     if (this.#session === null) return;
@@ -436,7 +453,7 @@ export class MemberCore {
       ...lease,
       correlation,
       why: why === null ? 'unknown' : TOLD[why],
-      detail: null,
+      detail: why === 'policy' ? POLICY_DETAIL : null,
     });
   }
 
@@ -446,7 +463,9 @@ export class MemberCore {
   }
 
   #offer(): Capacity {
-    return { ...this.#capacity, ownerPaused: this.#ownerPaused || this.#shutdown };
+    const stopped = this.#ownerPaused || this.#shutdown;
+    const bar = stopped || this.#bar === null ? {} : { bar: this.#bar };
+    return { ...this.#capacity, ownerPaused: stopped || this.#bar !== null, ...bar };
   }
 }
 

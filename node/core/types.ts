@@ -43,12 +43,22 @@ export type MemberInput =
   | { type: 'capacity'; capacity: Capacity }
   /** The owner's word (promise 15): pause stops all attempts now. */
   | { type: 'owner'; act: 'pause' | 'resume' | 'shutdown' }
+  /** The owner's policy: what bars work now, as the founder is told; null: nothing does. */
+  | { type: 'policy'; bar: string | null }
   /** A roster of this version was fetched, verified and stored. */
   | { type: 'roster'; version: number }
   | { type: 'tick' };
 
 /** Why an attempt is told to stop. */
-export type StopReason = 'cancelled' | 'paused' | 'revoked' | 'owner' | 'lease' | 'superseded' | 'shutdown';
+export type StopReason =
+  | 'cancelled'
+  | 'paused'
+  | 'revoked'
+  | 'owner'
+  | 'policy'
+  | 'lease'
+  | 'superseded'
+  | 'shutdown';
 
 export type MemberEffect =
   | { type: 'send'; session: number; message: MemberMessage }
@@ -74,6 +84,8 @@ export interface MemberRestored {
   capacity: Capacity;
   ready: AttemptResult[];
   ownerPaused: boolean;
+  /** What the owner's policy bars work by. @default null: nothing */
+  bar?: string | null;
   checkpoint: string | null;
   /** Of the newest roster on disk; 0: none. */
   rosterVersion: number;

@@ -57,6 +57,7 @@ export async function joinMesh(options: JoinOptions): Promise<Running> {
       founder: { peer: joined.founder, addresses: joined.addresses },
       ...(options.port === null ? {} : { port: options.port }),
       ...(options.slots === null ? {} : { slots: options.slots }),
+      ...(options.policy === null ? {} : { policy: options.policy }),
       labels: { ...machine.config.labels, ...options.labels },
     });
     const ready = await runMember(machine, host, membership, options, lifetime);

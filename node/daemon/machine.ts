@@ -47,6 +47,8 @@ export interface Machine {
     slots: number | null;
     labels: Record<string, string>;
     ownerPaused: boolean;
+    seat: boolean;
+    policy: string;
   }): Promise<Capacity>;
   /** Writes changed fields of the config. */
   configure(change: Partial<Config>): Promise<void>;

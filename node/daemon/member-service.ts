@@ -7,6 +7,9 @@ import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { MemberCore } from '../core/member.ts';
 import { TailSources } from '../network/tail-source.ts';
+import type { Verdict } from '../offer/policy.ts';
+import { PolicyWatch } from '../offer/watch.ts';
+import { workOf } from '../offer/work.ts';
 import { type Machine, openRunner } from './machine.ts';
 import { MemberDriver, systemClock } from './member.ts';
 import { OwnerPause } from './owner.ts';
@@ -22,6 +25,8 @@ export interface MemberServiceOptions {
   ownsBlobs: boolean;
   slots: number | null;
   labels: Record<string, string>;
+  /** When it works: as the owner and as the invite said; null: not said. */
+  policy: { owner: string | null; invite: string | null };
   rosterVersion: number;
   fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
   takeRoster(blob: BlobId): Promise<number>;
@@ -40,6 +45,7 @@ export class MemberService {
   readonly #runner: LocalAttemptRunner;
   readonly #pause: OwnerPause;
   readonly #measuring: NodeJS.Timeout;
+  readonly #policy: PolicyWatch;
   #capacity: Capacity;
   #resuming: NodeJS.Timeout | null = null;
   #kept: Promise<void> = Promise.resolve();
@@ -49,6 +55,7 @@ export class MemberService {
     runner: LocalAttemptRunner,
     core: MemberCore,
     pause: OwnerPause,
+    policy: PolicyWatch,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -56,6 +63,7 @@ export class MemberService {
     this.#runner = runner;
     this.#core = core;
     this.#pause = pause;
+    this.#policy = policy;
     this.#capacity = capacity;
     this.driver = new MemberDriver({
       core,
@@ -77,30 +85,39 @@ export class MemberService {
     });
     this.#measuring = setInterval(() => void this.#measure(), MEASURE_MS);
     this.#planResume();
+    // Where nothing can run there is nothing to keep from running.
+    if (machine.report.works) policy.begin((verdict) => this.#onPolicy(verdict));
   }
 
   static async start(options: MemberServiceOptions): Promise<MemberService> {
-    const { machine, mesh, me, ownsBlobs, slots, labels } = options;
+    const { machine, mesh, me, ownsBlobs } = options;
     const runner = await openRunner(machine, mesh, me, ownsBlobs);
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
-    const capacity = await machine.measure({ slots, labels, ownerPaused: pause.paused });
+    const policy = new PolicyWatch(options.policy);
+    const capacity = await machine.measure(offerOf(options, pause, policy));
     const core = new MemberCore(
       {
         mesh,
         capacity,
         ready: await runner.restoreResults(),
         ownerPaused: pause.paused,
+        bar: machine.report.works ? policy.verdict.told : null,
         checkpoint: await readOrNull(machine.folder.paths.checkpoint),
         rosterVersion: options.rosterVersion,
         name: me.name,
       },
       systemClock(),
     );
-    return new MemberService(options, runner, core, pause, capacity);
+    return new MemberService(options, runner, core, pause, policy, capacity);
   }
 
   get online(): boolean {
     return this.#core.online;
+  }
+
+  /** Tasks can run here, whether or not they may now. */
+  get able(): boolean {
+    return this.#options.machine.report.works;
   }
 
   get paused(): boolean {
@@ -115,7 +132,8 @@ export class MemberService {
   status(): NodeObject {
     const { me, roles, owner } = this.#options;
     const { slots, models, tools, labels, limits } = this.#capacity;
-    const state: NodeState = this.#pause.paused ? 'paused' : this.#core.online ? 'online' : 'offline';
+    const stopped = this.#pause.paused || (this.able && !this.#policy.verdict.holds);
+    const state: NodeState = stopped ? 'paused' : this.#core.online ? 'online' : 'offline';
     return {
       id: me.id,
       name: me.name,
@@ -128,8 +146,30 @@ export class MemberService {
       tools,
       labels,
       limits,
+      policy: this.#policy.inForce.policy,
+      work: this.#work(),
       lag: null,
     };
+  }
+
+  #work(): string {
+    const { report } = this.#options.machine;
+    return workOf({
+      lack: report.works ? null : (report.lacks[0]?.what ?? 'there is no working sandbox'),
+      pause: this.#pause.paused ? { endsInMs: this.#pause.endsInMs } : null,
+      policy: this.#policy.inForce,
+      verdict: this.#policy.verdict,
+      slots: this.#capacity.slots,
+    });
+  }
+
+  #onPolicy({ holds, why, told }: Verdict): void {
+    this.driver.policy(told);
+    const { policy } = this.#policy.inForce;
+    this.#options.machine.logger.info(
+      { policy },
+      `${holds ? 'takes tasks again' : 'takes no tasks now'}: ${why}`,
+    );
   }
 
   /** The owner's stop: resolves when nothing of a task runs on this machine any more (promise 15). */
@@ -150,6 +190,7 @@ export class MemberService {
 
   async stop(): Promise<void> {
     clearInterval(this.#measuring);
+    this.#policy.close();
     if (this.#resuming !== null) clearTimeout(this.#resuming);
     await this.driver.stop();
     await this.#runner.close();
@@ -169,9 +210,9 @@ export class MemberService {
   }
 
   async #measure(): Promise<void> {
-    const { machine, slots, labels } = this.#options;
+    const { machine } = this.#options;
     try {
-      this.#capacity = await machine.measure({ slots, labels, ownerPaused: this.#pause.paused });
+      this.#capacity = await machine.measure(offerOf(this.#options, this.#pause, this.#policy));
       this.driver.capacity(this.#capacity);
     } catch (cause) {
       this.#warn('what this machine offers could not be measured', cause);
@@ -206,6 +247,18 @@ export class MemberService {
     this.#options.machine.logger.warn({ cause: String(cause) }, message);
   }
 }
+
+const offerOf = (
+  { slots, labels }: MemberServiceOptions,
+  pause: OwnerPause,
+  policy: PolicyWatch,
+): Parameters<Machine['measure']>[0] => ({
+  slots,
+  labels,
+  ownerPaused: pause.paused,
+  seat: policy.seat,
+  policy: policy.inForce.policy,
+});
 
 async function readOrNull(path: string): Promise<string | null> {
   try {

@@ -100,6 +100,11 @@ export class MemberDriver {
     if (act === 'pause') await this.#quiet();
   }
 
+  /** What the owner's policy bars work by now; null: nothing. Attempts are told to stop before it returns. */
+  policy(bar: string | null): void {
+    this.#step({ type: 'policy', bar });
+  }
+
   /** Tells the founder that this machine leaves the mesh; false where there is no session to say it on. */
   leave(): boolean {
     return this.#session?.send({ type: 'leave' }) ?? false;

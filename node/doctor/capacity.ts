@@ -13,12 +13,16 @@ export interface CapacityOptions {
   report: SandboxReport;
   /** Where tools are asked for their versions. @default null: no tools are named */
   sandbox?: Sandbox | null;
-  /** Attempts at one time. @default null: one a processor, and no more than memory allows */
+  /** Attempts at one time. @default null: one where there is a seat; else one a processor, as far as memory allows */
   slots?: number | null;
   /** @default {} */
   labels?: Record<string, string>;
   /** @default false */
   ownerPaused?: boolean;
+  /** Somebody may sit at a screen of this machine. @default false */
+  seat?: boolean;
+  /** The policy in force. @default not said */
+  policy?: string;
 }
 
 /** A slot with less memory than this is not worth a task: a compiler takes about as much. */
@@ -31,7 +35,7 @@ const known = new WeakMap<Sandbox, { at: number; tools: Promise<Record<string, s
 
 /** What this machine offers, measured now. Without a working sandbox: no slots, and `sandbox` null (promise 14). */
 export async function measureCapacity(options: CapacityOptions): Promise<Capacity> {
-  const { dir, report, sandbox = null, labels = {}, ownerPaused = false } = options;
+  const { dir, report, sandbox = null, labels = {}, ownerPaused = false, seat = false, policy } = options;
   const [servers, tools] = await Promise.all([
     modelServers(),
     sandbox === null || !report.works ? {} : cachedTools(sandbox),
@@ -40,7 +44,8 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
   // Where there is no limit the kernel says an enormous number, or nothing.
   const memoryBytes = Math.min(totalmem(), constrained > 0 ? constrained : Number.POSITIVE_INFINITY);
   const cpus = availableParallelism();
-  const fitting = Math.max(1, Math.min(cpus, Math.floor(memoryBytes / SLOT_BYTES)));
+  // Who sits there is to notice one task at most.
+  const fitting = seat ? 1 : Math.max(1, Math.min(cpus, Math.floor(memoryBytes / SLOT_BYTES)));
   return {
     slots: report.works ? Math.min(options.slots ?? fitting, SLOTS_MAX) : 0,
     sandbox: report.works ? 'bubblewrap' : null,
@@ -52,6 +57,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     tools,
     labels,
     ownerPaused,
+    ...(policy === undefined ? {} : { policy }),
   };
 }
 

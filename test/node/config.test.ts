@@ -36,6 +36,7 @@ test('every field has a default', () => {
     mdns: true,
     slots: null,
     labels: {},
+    policy: null,
     user: null,
     mesh: null,
     founder: null,
@@ -54,6 +55,8 @@ for (const [field, value] of [
   ['logLevel', { logLevel: 'loud' }],
   ['listen', { listen: [] }],
   ['listen.0', { listen: ['example.org'] }],
+  ['policy', { policy: 'sometimes' }],
+  ['policy', { policy: 'idle=5s' }],
   ['labels.GPU', { labels: { GPU: 'yes' } }],
   [
     'founder.addresses.0',

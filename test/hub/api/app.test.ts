@@ -263,7 +263,16 @@ test('machines that wait are listed with their code, let in or sent away', () =>
       state: 'pending',
       code: '123-456-789',
     };
-    const rest = { slots: { used: 0, total: 0 }, models: [], tools: {}, labels: {}, limits: null, lag: null };
+    const rest = {
+      slots: { used: 0, total: 0 },
+      models: [],
+      tools: {},
+      labels: {},
+      limits: null,
+      policy: null,
+      work: null,
+      lag: null,
+    };
     hub.waiting.push({ ...waiting, ...rest } as NodeObject);
     const client = hub.client();
     const { items } = await client.get<Page<NodeObject>>('/v1/nodes');

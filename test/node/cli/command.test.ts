@@ -33,7 +33,7 @@ test('every command of the contract is understood', () => {
 
 test('join reads token, addresses and what the machine offers', () => {
   const line =
-    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --owner ann --detach';
+    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --policy idle --owner ann --detach';
   assert.equal(commandOf(line), {
     verb: 'join',
     token: 'abc',
@@ -42,6 +42,7 @@ test('join reads token, addresses and what the machine offers', () => {
     founder: '/ip4/10.0.0.1/tcp/4701',
     slots: 3,
     labels: { gpu: 'yes' },
+    policy: 'idle',
     name: 'm1',
     port: 0,
     user: null,
@@ -118,11 +119,13 @@ test('nothing from outside reaches the terminal as a control, and absent values 
     tools: { git: '2\x1b]0;pwned\x07' },
     labels: { 'a\u202e': 'b' },
     limits: null,
+    policy: null,
+    work: null,
     lag: null,
   };
   const text = nodeText(node, painter(false));
   assert.not.match(text, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
-  assert.is(text.split('\n').length, 11);
+  assert.is(text.split('\n').length, 13);
   assert.match(text, /^owner +-$/m);
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (value) => {

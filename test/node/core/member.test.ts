@@ -81,6 +81,42 @@ const assignmentOf = (attempt: number): Assignment => ({
 });
 const leaseOf = ({ task, attempt, epoch }: Assignment) => ({ task, attempt, epoch });
 
+test('where the policy ceases to hold everything stops in the step that hears it, told as the owner’s; then it goes on', () => {
+  const bar = 'is in use by its owner (policy idle)';
+  const member = new Member();
+  member.connect();
+  const [one] = [member.assign(1)];
+  member.step({ type: 'policy', bar });
+  assert.equal(
+    member.of('stop').map(({ why }) => why),
+    ['policy'],
+  );
+  const [told] = member.sent('capacity');
+  assert.is(told?.capacity.ownerPaused, true);
+  assert.is(told?.capacity.bar, bar);
+  member.step({ type: 'gone', lease: leaseOf(one) });
+  assert.is(member.sent('stopped')[0]?.why, 'owner');
+  assert.match(member.sent('stopped')[0]?.detail ?? '', /policy/);
+  member.assign(2);
+  assert.equal(member.of('start'), [], 'nothing is started meanwhile');
+  assert.is(member.sent('stopped')[0]?.why, 'owner');
+  member.step({ type: 'owner', act: 'pause' });
+  member.step({ type: 'policy', bar: null });
+  assert.is(member.sent('capacity')[0]?.capacity.ownerPaused, true, 'the owner’s own pause stands');
+  assert.is(member.sent('capacity')[0]?.capacity.bar, undefined);
+  member.step({ type: 'owner', act: 'resume' });
+  assert.is(member.sent('capacity')[0]?.capacity.ownerPaused, false);
+  member.assign(3);
+  assert.is(member.of('start').length, 1);
+});
+
+test('a machine whose policy does not hold at its start says so in its hello', () => {
+  const member = new Member({ bar: 'works only at its owner’s hours' });
+  member.last = member.connect();
+  const hello = member.of('send').find(({ message }) => message.type === 'hello')?.message;
+  assert.ok(hello?.type === 'hello' && hello.capacity.ownerPaused);
+});
+
 test('the owner’s stop stops everything in the step that hears it, with or without a founder (promise 15)', () => {
   for (const online of [true, false]) {
     const member = new Member();

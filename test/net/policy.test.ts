@@ -1,0 +1,134 @@
+// limit: 150 s
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { descendants, Fleet } from './fleet.ts';
+import { Daemon, isRoot } from './mesh.ts';
+
+/** A person who comes back waits no longer: a look a second, and the stop itself. */
+const YIELDS_MS = 3_000;
+
+const fleet = await Fleet.start();
+const children: ChildProcess[] = [];
+test.after(async () => {
+  await fleet.close();
+  for (const child of children) {
+    const gone = once(child, 'close');
+    child.stdin?.end();
+    await gone;
+  }
+});
+
+const state = async (node: string): Promise<string> =>
+  (await fleet.client.get<{ state: string }>(`/v1/nodes/${node}`)).state;
+
+/** Terminals of its own, as a machine nobody else types on has them, and a person at one of them. */
+const TYPIST = `
+import os, sys
+master, slave = os.openpty()
+os.utime(os.ttyname(slave), (1, 1))
+print('sits', flush=True)
+for line in sys.stdin:
+    os.write(master, b'x\\n')
+    os.read(slave, 10)
+    print('typed', flush=True)
+`;
+const OWN_TERMINALS =
+  'mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts && mount --bind /dev/pts/ptmx /dev/ptmx && exec python3 -c "$1"';
+
+const joining = (name: string, token: string, ...more: string[]): string[] => [
+  join(fleet.program, 'scripts', 'mesh-node'),
+  ...['join', token, '--name', name, '--json', '--port', '0', ...more],
+];
+
+test('typing on a machine that works when idle makes it yield at once, and it works again by itself', async () => {
+  if (!isRoot) {
+    console.log('skipped: terminals of its own need root');
+    return;
+  }
+  const typist = spawn('unshare', ['--mount', 'sh', '-c', OWN_TERMINALS, 'sh', TYPIST], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  children.push(typist);
+  const said = createInterface({ input: typist.stdout })[Symbol.asyncIterator]();
+  assert.is((await said.next()).value, 'sits');
+  const { token } = await fleet.json<{ token: string }>(['invite']);
+  fleet.configure('desk', {});
+  const daemon = new Daemon(
+    ['nsenter', '--mount', '--target', String(typist.pid), ...joining('desk', token, '--policy', 'idle=10s')],
+    null,
+    { MESH_HOME: fleet.dir('desk') },
+  );
+  fleet.daemons.push(daemon);
+  fleet.members.set('desk', daemon);
+  await daemon.event('ready');
+  const idle = await fleet.node('desk', ['status']);
+  assert.match(
+    idle.stdout,
+    /^work +takes tasks, policy idle=10s \(its owner\): nobody was here for .*\(terminals\)$/m,
+  );
+
+  const task = await fleet.submit(['sleep', '600'], { on: 'desk' });
+  await fleet.about(task, 'attempt.started');
+  const from = fleet.next;
+  const began = performance.now();
+  typist.stdin.write('\n');
+  assert.is((await said.next()).value, 'typed');
+  const end = await fleet.about(task, 'attempt.ended', from);
+  const ms = performance.now() - began;
+  console.log(`typed: the task is gone and the founder knows after ${Math.round(ms)} ms`);
+  assert.equal(
+    descendants(daemon.pid).filter((pid) => pid !== daemon.pid),
+    [],
+    'nothing of it is left',
+  );
+  assert.ok(ms < YIELDS_MS, `it yielded after ${ms} ms`);
+  assert.is(end.body.fault, 'person', 'it costs the task nothing');
+  assert.match(String(end.body.detail), /policy of the machine’s owner/);
+
+  assert.is(await state('desk'), 'paused');
+  const busy = await fleet.node('desk', ['status']);
+  assert.match(busy.stdout, /^state +paused$/m);
+  assert.match(
+    busy.stdout,
+    /^work +takes no tasks now, policy idle=10s .*: somebody was here .*\(terminals\); it waits/m,
+  );
+  const why = await fleet.hub(['task', 'why', task]);
+  assert.match(why.stdout, /desk +is in use by its owner \(policy idle\)/);
+
+  await fleet.about(task, 'attempt.started', end.index);
+  const again = performance.now() - began;
+  assert.ok(again >= 8_000, `not before its time: ${again} ms`);
+  console.log(`nobody there: the task runs again ${Math.round(again)} ms after the key`);
+  await fleet.client.post(`/v1/tasks/${task}/stop`);
+  assert.is((await fleet.ended(task)).state, 'cancelled');
+});
+
+test('outside its hours a machine takes nothing, why says so, and the owner may change that', async () => {
+  const hour = new Date().getHours();
+  const two = (value: number): string => String(value % 24).padStart(2, '0');
+  const hours = `hours=${two(hour + 2)}:00-${two(hour + 3)}:00`;
+  const { token } = await fleet.json<{ token: string }>(['invite']);
+  fleet.configure('night', { policy: hours });
+  fleet.members.set('night', await fleet.joinWith('night', token));
+  const task = await fleet.submit(['true'], { on: 'night' });
+  const why = await fleet.hub(['task', 'why', task]);
+  assert.match(why.stdout, /night +works only at its owner’s hours \(\d\d:00-\d\d:00, by its clock\)/);
+  assert.is(await state('night'), 'paused');
+  const described = await fleet.hub(['node', 'describe', 'night']);
+  assert.ok(described.stdout.includes(hours), described.stdout);
+  await fleet.daemon('night').end('SIGTERM');
+  fleet.members.set('night', await fleet.startMember('night', ['--port', '0', '--policy', 'always']));
+  assert.is((await fleet.ended(task)).state, 'delivered');
+});
+
+test('a policy that is none is refused before anything is made', async () => {
+  const bad = await fleet.node('nobody', ['join', 'token', '--policy', 'sometimes']);
+  assert.is(bad.code, 2);
+  assert.match(bad.stderr, /--policy: this is no policy/);
+});
+
+test.run();

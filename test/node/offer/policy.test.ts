@@ -1,0 +1,121 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { judge, type Moment, policyInForce } from '../../../node/offer/policy.ts';
+import { noTasks, workOf } from '../../../node/offer/work.ts';
+
+const [SUN, MON, FRI, SAT] = [0, 1, 5, 6];
+const MIN = 60_000;
+const at = (day: number, time: string, more: Partial<Moment> = {}): Moment => {
+  const [hours, minutes] = time.split(':').map(Number);
+  return { day, minute: hours! * 60 + minutes!, idleMs: null, signal: null, seat: false, ...more };
+};
+const idle = (idleMs: number | null, seat = true): Partial<Moment> => ({ idleMs, seat, signal: 'terminals' });
+
+for (const [policy, moment, holds, why] of [
+  ['always', at(MON, '12:00', idle(0)), true, ''],
+  // Hours, the day they begin on, both ends.
+  ['hours=09:00-17:00', at(MON, '09:00'), true, 'mon 09:00 is within 09:00-17:00'],
+  ['hours=09:00-17:00', at(MON, '16:59'), true, ''],
+  ['hours=09:00-17:00', at(MON, '17:00'), false, 'mon 17:00 is outside 09:00-17:00'],
+  ['hours=09:00-17:00', at(MON, '08:59'), false, ''],
+  ['hours=18:00-08:00', at(MON, '18:00'), true, ''],
+  ['hours=18:00-08:00', at(MON, '00:00'), true, ''],
+  ['hours=18:00-08:00', at(MON, '07:59'), true, ''],
+  ['hours=18:00-08:00', at(MON, '08:00'), false, ''],
+  ['hours=18:00-08:00', at(MON, '12:00'), false, ''],
+  ['hours=00:00-24:00', at(MON, '23:59'), true, ''],
+  ['hours=18:00-08:00@mon-fri', at(MON, '07:00'), false, 'outside 18:00-08:00@mon+tue+wed+thu+fri'],
+  ['hours=18:00-08:00@mon-fri', at(FRI, '18:30'), true, ''],
+  ['hours=18:00-08:00@mon-fri', at(SAT, '07:59'), true, ''],
+  ['hours=18:00-08:00@mon-fri', at(SAT, '18:30'), false, ''],
+  ['hours=18:00-08:00@sat', at(SUN, '03:00'), true, ''],
+  ['hours=00:00-24:00@sat+sun', at(SUN, '23:59'), true, ''],
+  ['hours=00:00-24:00@sat+sun', at(MON, '00:00'), false, ''],
+  // Nobody there.
+  ['idle', at(MON, '12:00', idle(5 * MIN)), true, 'nobody was here for 5 min (terminals)'],
+  [
+    'idle',
+    at(MON, '12:00', idle(5 * MIN - 1)),
+    false,
+    'somebody was here 4 min ago (terminals); it waits for 5m',
+  ],
+  ['idle', at(MON, '12:00', idle(0)), false, 'somebody was here now'],
+  ['idle=10s', at(MON, '12:00', idle(9_999)), false, 'somebody was here 9 s ago'],
+  ['idle=10s', at(MON, '12:00', idle(10_000)), true, ''],
+  ['idle=24h', at(MON, '12:00', idle(3 * 86_400_000)), true, 'for 3 d'],
+  // Unknown is busy where somebody may sit, and nobody where nobody can.
+  ['idle', at(MON, '12:00', idle(null, true)), false, 'nothing tells whether they do'],
+  ['idle', at(MON, '12:00', idle(null, false)), true, 'nobody can sit here'],
+  ['idle', at(MON, '12:00', idle(0, false)), false, 'somebody was here now'],
+  // All must hold; the first that does not is named.
+  [
+    'idle,hours=18:00-08:00',
+    at(MON, '20:00', idle(6 * MIN)),
+    true,
+    'nobody was here for 6 min (terminals); mon 20:00',
+  ],
+  ['idle,hours=18:00-08:00', at(MON, '20:00', idle(0)), false, 'somebody was here'],
+  ['idle,hours=18:00-08:00', at(MON, '12:00', idle(6 * MIN)), false, 'outside 18:00-08:00'],
+  ['always,hours=18:00-08:00', at(MON, '12:00'), false, 'outside'],
+  ['hours=08:00-12:00,hours=11:00-20:00', at(MON, '11:30'), true, ''],
+  ['hours=08:00-12:00,hours=11:00-20:00', at(MON, '12:30'), false, ''],
+  // A newer release's word.
+  ['mains', at(MON, '12:00'), false, 'does not know mains'],
+  ['always,mains', at(MON, '12:00'), false, 'does not know mains'],
+] as [string, Moment, boolean, string][]) {
+  test(`${policy} at day ${moment.day}, minute ${moment.minute}, idle ${moment.idleMs}, seat ${moment.seat}: ${holds}`, () => {
+    const verdict = judge(policy, moment);
+    assert.is(verdict.holds, holds, verdict.why);
+    assert.ok(verdict.why.includes(why), verdict.why);
+    assert.is(verdict.told === null, holds);
+  });
+}
+
+test('the founder hears what is in force, and nothing of what the owner does', () => {
+  const { told } = judge('idle', at(MON, '12:00', idle(1_000)));
+  assert.is(told, 'is in use by its owner (policy idle)');
+  assert.match(judge('hours=18:00-08:00', at(MON, '12:00')).told!, /owner’s hours \(18:00-08:00/);
+});
+
+for (const [owner, invite, seat, policy] of [
+  [null, null, false, 'always'],
+  [null, null, true, 'idle'],
+  ['always', null, true, 'always'],
+  [null, 'hours=18:00-08:00', true, 'hours=18:00-08:00'],
+  ['idle', 'hours=18:00-08:00', false, 'hours=18:00-08:00,idle'],
+  ['always', 'idle', false, 'idle'],
+  ['idle', 'always', false, 'idle'],
+  ['idle', 'idle', true, 'idle'],
+  ['always', 'always', true, 'always'],
+] as const) {
+  test(`owner ${owner} and invite ${invite}${seat ? ' at a screen' : ''}: ${policy} is in force`, () => {
+    assert.is(policyInForce(owner, invite, seat).policy, policy);
+  });
+}
+
+test('one sentence says whether it works, by which policy and which sign', () => {
+  const facts = {
+    lack: null,
+    pause: null,
+    slots: 1,
+    policy: { policy: 'idle', from: 'its owner' },
+    verdict: judge('idle', at(MON, '12:00', idle(6 * MIN))),
+  };
+  assert.is(workOf(facts), 'takes tasks, policy idle (its owner): nobody was here for 6 min (terminals)');
+  const verdict = judge('idle', at(MON, '12:00', idle(0)));
+  assert.match(
+    workOf({ ...facts, verdict }),
+    /^takes no tasks now, policy idle \(its owner\): somebody was here now/,
+  );
+  assert.match(
+    workOf({ ...facts, pause: { endsInMs: null } }),
+    /paused by its owner, until "mesh-node resume"/,
+  );
+  assert.match(workOf({ ...facts, pause: { endsInMs: 61_000 } }), /for 2 min more/);
+  assert.match(workOf({ ...facts, slots: 0 }), /offers no slots/);
+  const lacking = workOf({ ...facts, lack: 'bubblewrap is not installed' });
+  assert.is(lacking, noTasks('bubblewrap is not installed'));
+  assert.match(lacking, /^takes no tasks \(bubblewrap is not installed\): it serves models/);
+});
+
+test.run();
