@@ -16,6 +16,7 @@ import {
   taskId,
 } from '../protocol/ids.ts';
 import { artifactsMax } from '../protocol/limits.ts';
+import { policyText } from '../protocol/policy.ts';
 import { attemptRole, resultBlob } from '../protocol/session.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
 
@@ -60,6 +61,8 @@ export const EVENT_BODIES = {
     roles,
     labels,
     owner: ownerName.nullable(),
+    /** When machines let in by it work, whatever their owners add. @default as their owners say */
+    policy: policyText.optional(),
     by: actor,
   }),
   'member.admitted': z.strictObject({
@@ -68,6 +71,8 @@ export const EVENT_BODIES = {
     owner: ownerName,
     roles,
     labels,
+    /** Of the invite, handed to the machine with its admission. @default as its owner says */
+    policy: policyText.optional(),
     via: z.discriminatedUnion('kind', [
       z.strictObject({ kind: z.literal('genesis') }),
       z.strictObject({ kind: z.literal('invite'), invite: sha256Hex }),

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { messageSchema } from './frame.ts';
 import { memberName, meshId, nonce, ownerName, sha256Hex } from './ids.ts';
 import { entryLineBytesMax } from './limits.ts';
+import { policyText } from './policy.ts';
 
 /**
  * `/superfleet/join/1.0.0`: the one protocol a stranger may speak, to the founder only. One stream is one attempt:
@@ -50,6 +51,8 @@ export const joinAnswer = z.discriminatedUnion('type', [
     /** DSSE envelopes as JSON text. */
     certificate: z.string().max(32 * 1024),
     roster: z.string().max(joinRosterBytesMax).nullable(),
+    /** When this machine works, by the invite. @default as its owner says */
+    policy: policyText.optional(),
   }),
   z.object({
     type: z.literal('refused'),

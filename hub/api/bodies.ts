@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex, taskId } from '../../protocol/ids.ts';
 import { inviteMs, pageItemsMax } from '../../protocol/limits.ts';
+import { knownPolicy } from '../../protocol/policy.ts';
 import { repositoryBundle, TASK_STATES, taskSpec } from '../../protocol/task.ts';
 
 /** Bodies and queries of `/v1`; unknown fields are refused. */
@@ -22,6 +23,7 @@ export const inviteBody = z.strictObject({
   roles: roles.min(1).default(['worker', 'submitter']),
   labels: labels.default({}),
   owner: ownerName.nullable().default(null),
+  policy: knownPolicy.nullable().default(null),
 });
 export const approveBody = z.strictObject({
   name: memberName.nullable().default(null),

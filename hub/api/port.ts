@@ -16,6 +16,8 @@ export interface InviteOptions {
   roles: Role[];
   labels: Record<string, string>;
   owner: string | null;
+  /** When the machines work; null: as their owners say. */
+  policy: string | null;
 }
 
 export interface ApproveOptions {

@@ -23,6 +23,7 @@ export type HubCommand =
       roles: string[] | null;
       labels: Record<string, string>;
       owner: string | null;
+      policy: string | null;
     }
   | { verb: 'pause' }
   | { verb: 'resume' }
@@ -127,6 +128,11 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
       v.option('--role <role>', 'worker, replica, submitter, viewer, operator; repeatable', v.role),
       v.option('--label <k=v>', 'labels the machine gets; repeatable', v.label),
       v.option('--owner <name>', 'whose machine it will be', v.owner),
+      v.option(
+        '--policy <policy>',
+        'when the machines work: always, idle, hours=18:00-08:00@mon-fri; their owners may be stricter',
+        v.policy,
+      ),
     ],
     examples: ['mesh-hub invite --uses 10 --expires 2h', 'mesh-hub invite --role replica --role worker'],
     read: ({ options }) => ({
@@ -136,6 +142,7 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
       roles: or(options.role),
       labels: or<Record<string, string>>(options.label) ?? {},
       owner: or(options.owner),
+      policy: or(options.policy),
     }),
   });
   grammar.leaf(null, {

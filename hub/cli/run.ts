@@ -142,10 +142,10 @@ async function init(command: Extract<HubCommand, { verb: 'init' }>, session: Ses
 }
 
 async function invite(command: Extract<HubCommand, { verb: 'invite' }>, session: Session): Promise<number> {
-  const { uses, lifetimeMs, roles, labels, owner } = command;
+  const { uses, lifetimeMs, roles, labels, owner, policy } = command;
   const made = await session
     .client()
-    .post<InviteObject>('/v1/invites', wished({ uses, lifetimeMs, roles, labels, owner }));
+    .post<InviteObject>('/v1/invites', wished({ uses, lifetimeMs, roles, labels, owner, policy }));
   show(session, made, ({ token }) => token);
   const times = made.uses === 1 ? 'once' : `${made.uses} times`;
   session.voice.note(

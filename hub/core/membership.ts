@@ -20,8 +20,8 @@ export function createInvite(ctx: FounderContext, by: Actor, { invite }: Of<'inv
     throw new SuperfleetError('SF_FULL', 'too many invites are live', { expected: `at most ${invitesMax}` });
   }
   ctx.append({ type: 'invite.created', body: { ...invite, by } });
-  const { expiresAt, uses, roles, labels, owner } = invite;
-  return { expiresAt, uses, roles, labels, owner };
+  const { expiresAt, uses, roles, labels, owner, policy = null } = invite;
+  return { expiresAt, uses, roles, labels, owner, policy };
 }
 
 /**
@@ -42,7 +42,9 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
     });
   }
   const grant =
-    via.kind === 'invite' ? usableInvite(ctx, via.secretHash) : { roles: via.roles, labels: {}, owner: null };
+    via.kind === 'invite'
+      ? usableInvite(ctx, via.secretHash)
+      : { roles: via.roles, labels: {}, owner: null, policy: undefined };
   let active = 0;
   for (const member of ctx.state.members.byPeer.values()) if (member.standing === 'active') active += 1;
   if (active >= membersMax) {
@@ -58,6 +60,7 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
     owner: grant.owner ?? operation.owner ?? name,
     roles: grant.roles,
     labels: grant.labels,
+    ...(grant.policy === undefined ? {} : { policy: grant.policy }),
     via:
       via.kind === 'invite'
         ? { kind: 'invite', invite: via.secretHash }

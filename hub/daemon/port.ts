@@ -86,7 +86,7 @@ export class FounderPort implements HubPort {
 
   async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {
     const { host, state, log } = this.#parts;
-    const { lifetimeMs, uses, roles, labels, owner } = options;
+    const { lifetimeMs, uses, roles, labels, owner, policy } = options;
     const addresses = host.addresses().map((address) => address.replace(/\/p2p\/[^/]+$/, ''));
     // Other machines cannot dial this one's loopback: it is named last, and only where there is nothing else first.
     addresses.sort((a, b) => Number(isLoopback(a)) - Number(isLoopback(b)));
@@ -95,13 +95,22 @@ export class FounderPort implements HubPort {
     await this.#parts.driver.request(
       {
         op: 'invite.create',
-        invite: { invite: secretHash(secret), expiresAt, uses, roles, labels, owner, by },
+        invite: {
+          invite: secretHash(secret),
+          expiresAt,
+          uses,
+          roles,
+          labels,
+          owner,
+          ...(policy === null ? {} : { policy }),
+          by,
+        },
       },
       by,
     );
     const founder = state().mesh.genesis?.founder ?? host.peer;
     const token = encodeInvite({ mesh: log.meshId, founder, addresses, secret, expiresAt, roles });
-    return { token, expiresAt, uses, roles, labels };
+    return { token, expiresAt, uses, roles, labels, policy };
   }
 
   async pendingJoins(): Promise<NodeObject[]> {

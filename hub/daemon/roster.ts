@@ -66,6 +66,7 @@ export class Notary {
       genesis: this.#genesisLine,
       certificate: encodeEnvelope(this.certificate(peer)),
       roster: Buffer.from(this.roster().bytes).toString(),
+      policy: this.#state().members.byPeer.get(peer)?.policy ?? null,
     };
   }
 

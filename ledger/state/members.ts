@@ -12,6 +12,8 @@ export interface MemberRecord {
   owner: string;
   roles: Role[];
   labels: Record<string, string>;
+  /** The invite's; absent where it named none, so that states of logs without any are as they were. */
+  policy?: string;
   /** False: drained. */
   eligible: boolean;
   /** `rejected`: a person refused its request to join; it never was a member. */
@@ -36,7 +38,7 @@ export const membersReducer: Reducer<Members> = {
   reduce(state, entry: KnownEntry) {
     switch (entry.type) {
       case 'member.admitted': {
-        const { peer, name, owner, roles, labels } = entry.body;
+        const { peer, name, owner, roles, labels, policy } = entry.body;
         requireFree(state, entry, name, peer);
         if (state.byPeer.get(peer)?.standing === 'revoked')
           throw new StateError(entry, `${peer} was revoked`);
@@ -49,6 +51,7 @@ export const membersReducer: Reducer<Members> = {
           owner,
           roles,
           labels,
+          ...(policy === undefined ? {} : { policy }),
           eligible: true,
           standing: 'active',
           reason: null,

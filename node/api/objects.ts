@@ -27,6 +27,8 @@ export interface InviteObject {
   uses: number;
   roles: string[];
   labels: Record<string, string>;
+  /** When machines let in by it work; null: as their owners say. */
+  policy: string | null;
 }
 
 export type NodeState = 'pending' | 'online' | 'offline' | 'draining' | 'paused' | 'revoked';

@@ -6,6 +6,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { type Genesis, parseGenesis } from '../../protocol/genesis.ts';
 import { meshId } from '../../protocol/ids.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
+import { policyText } from '../../protocol/policy.ts';
 import { newerRoster, openRoster, type Roster, rosterMember } from '../../protocol/roster.ts';
 import type { Access } from '../network/registry.ts';
 
@@ -19,6 +20,8 @@ const file = z.strictObject({
   certificate: z.string().max(32 * 1024),
   /** Multiaddrs of the founder, as the invite named them or discovery found them. */
   addresses: z.array(z.string().max(256)).max(ADDRESSES_MAX),
+  /** When this machine works, by its invite; the owner's own is in the config. @default null */
+  policy: policyText.nullable().default(null),
 });
 
 /** What a machine was given when it was let in. */
@@ -26,6 +29,8 @@ export interface Admission {
   genesis: string;
   certificate: Envelope;
   addresses: string[];
+  /** The invite's policy. @default null: it named none */
+  policy?: string | null;
 }
 
 /** Where small files of a member are read and written, whole. */
@@ -45,6 +50,8 @@ export class Membership implements Access {
   readonly genesisLine: string;
   readonly certificate: Certificate;
   readonly certificateEnvelope: Envelope;
+  /** When this machine works, by its invite; null: it said nothing. */
+  readonly policy: string | null;
   #addresses: readonly string[];
   readonly #files: SmallFiles;
   #roster: Roster | null;
@@ -61,6 +68,7 @@ export class Membership implements Access {
         hint: 'was identity.key copied from another machine? join again with a folder of its own',
       });
     }
+    this.policy = admission.policy ?? null;
     this.#addresses = admission.addresses.slice(0, ADDRESSES_MAX);
     this.#roster = roster;
     this.#files = files;
@@ -85,8 +93,8 @@ export class Membership implements Access {
         hint: 'join again with an empty data folder',
       });
     }
-    const { genesis, certificate, addresses } = parsed.data;
-    const admission = { genesis, certificate: parseEnvelope(certificate), addresses };
+    const { genesis, certificate, addresses, policy } = parsed.data;
+    const admission = { genesis, certificate: parseEnvelope(certificate), addresses, policy };
     const rosterText = await readOrNull(files.roster);
     const { mesh, logKey } = parseGenesis(genesis);
     return new Membership(
@@ -118,6 +126,7 @@ export class Membership implements Access {
       genesis: this.genesisLine,
       certificate: encodeEnvelope(this.certificateEnvelope),
       addresses: this.#addresses,
+      policy: this.policy,
     });
     return this.#files.write(this.#files.membership, text);
   }

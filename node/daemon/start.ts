@@ -113,7 +113,7 @@ export async function runMember(
     ownsBlobs: true,
     slots: options.slots ?? config.slots,
     labels: { ...config.labels, ...options.labels },
-    policy: { owner: options.policy ?? config.policy, invite: null },
+    policy: { owner: options.policy ?? config.policy, invite: membership.policy },
     rosterVersion: membership.rosterVersion,
     fetch,
     takeRoster: async (blob) => {

@@ -34,6 +34,8 @@ export interface Joined {
   facts: Certificate;
   /** The signed roster as text; null where it is too large and comes as a blob. */
   roster: string | null;
+  /** When this machine works, by the invite; null: it said nothing. */
+  policy: string | null;
 }
 
 /** A founder that was asked and answered. */
@@ -227,5 +229,6 @@ function proved(
     certificate,
     facts,
     roster: answer.roster,
+    policy: answer.policy ?? null,
   };
 }

@@ -171,11 +171,12 @@ class JoinAttempt {
   }
 }
 
-const admitted = ({ genesis, certificate, roster }: Admitted): JoinAnswer => ({
+const admitted = ({ genesis, certificate, roster, policy = null }: Admitted): JoinAnswer => ({
   type: 'admitted',
   genesis,
   certificate,
   roster: roster !== null && Buffer.byteLength(roster) <= joinRosterBytesMax ? roster : null,
+  ...(policy === null ? {} : { policy }),
 });
 
 function refusal(error: SuperfleetError): JoinAnswer {

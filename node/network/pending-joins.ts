@@ -7,6 +7,8 @@ export interface Admitted {
   genesis: string;
   certificate: string;
   roster: string | null;
+  /** The invite's; null: it named none. @default null */
+  policy?: string | null;
 }
 
 export interface Applicant {

@@ -125,6 +125,32 @@ test('outside its hours a machine takes nothing, why says so, and the owner may 
   assert.is((await fleet.ended(task)).state, 'delivered');
 });
 
+test('an invite’s policy comes with the admission, outlives restarts, and the owner can only be stricter', async () => {
+  const outside = new Date().getHours() + 2;
+  const hours = `hours=${String(outside % 24).padStart(2, '0')}:00-${String((outside + 1) % 24).padStart(2, '0')}:00`;
+  const made = await fleet.json<{ token: string; policy: string }>(['invite', '--policy', hours]);
+  assert.is(made.policy, hours);
+  const logged = await fleet.entry(
+    ({ type, body }) => type === 'invite.created' && body.policy === hours,
+    'it',
+  );
+  assert.ok(logged);
+  fleet.configure('office', { policy: 'always' });
+  fleet.members.set('office', await fleet.joinWith('office', made.token));
+  const status = await fleet.node('office', ['status', '--json']);
+  assert.is(JSON.parse(status.stdout).policy, hours, 'always of the owner takes nothing away');
+  await fleet.daemon('office').end('SIGKILL');
+  fleet.members.set('office', await fleet.startMember('office', ['--port', '0', '--policy', 'idle']));
+  const again = JSON.parse((await fleet.node('office', ['status', '--json'])).stdout);
+  assert.is(again.policy, `${hours},idle`);
+  assert.match(again.work, /^takes no tasks now, policy .* \(its owner and the invite\): .* is outside/);
+  const task = await fleet.submit(['true'], { on: 'office' });
+  assert.match((await fleet.hub(['task', 'why', task])).stdout, /office +works only at its owner’s hours/);
+  await fleet.client.post(`/v1/tasks/${task}/stop`);
+  const bad = await fleet.hub(['invite', '--policy', 'mains']);
+  assert.is(bad.code, 2);
+});
+
 test('a policy that is none is refused before anything is made', async () => {
   const bad = await fleet.node('nobody', ['join', 'token', '--policy', 'sometimes']);
   assert.is(bad.code, 2);

@@ -77,8 +77,8 @@ export class TestHub implements HubPort {
   }
 
   async invite(options: InviteOptions): Promise<InviteObject> {
-    const { uses, roles, labels, lifetimeMs } = options;
-    return { token: 'sfi1-token', expiresAt: 1_800_000_000_000 + lifetimeMs, uses, roles, labels };
+    const { uses, roles, labels, lifetimeMs, policy } = options;
+    return { token: 'sfi1-token', expiresAt: 1_800_000_000_000 + lifetimeMs, uses, roles, labels, policy };
   }
 
   async pendingJoins(): Promise<NodeObject[]> {
