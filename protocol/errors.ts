@@ -45,6 +45,7 @@ export const ERROR_CODES = {
   SF_LOG_FAILED: facts(EXIT.machine, 500, 'the log stopped after a failed write or sync'),
   SF_PORT_IN_USE: facts(EXIT.machine, 500, 'the port belongs to another process'),
   SF_LOCKED: facts(EXIT.machine, 500, 'the data folder is in use by another process'),
+  SF_SERVICE: facts(EXIT.machine, 500, 'this machine has no service manager, or it refused'),
   SF_NO_SANDBOX: facts(EXIT.machine, 500, 'this machine has no working sandbox'),
   SF_NODE_VERSION: facts(EXIT.machine, 500, 'this Node is older than the program needs'),
   SF_FORMAT: facts(EXIT.machine, 500, 'the data folder has a format this program does not know'),

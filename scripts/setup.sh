@@ -8,6 +8,7 @@ program_of() {
   bubblewrap) echo bwrap ;;
   iproute2) echo ip ;;
   nftables) echo nft ;;
+  systemd) echo systemd-analyze ;;
   util-linux) echo setpriv ;;
   libfaketime) ;;
   *) echo "$1" ;;

@@ -1,5 +1,6 @@
 import { readStart, readStop, type StartWishes, startOptions, stopOption } from '../../node/cli/command.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
+import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
 import * as v from '../../node/cli/values.ts';
 
@@ -41,6 +42,7 @@ export type HubCommand =
   | { verb: 'secret set'; name: string }
   | { verb: 'secret list' }
   | { verb: 'secret remove'; name: string }
+  | ServiceCommand
   | TaskCommand;
 
 const EPILOGUE = `
@@ -62,6 +64,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', EPILOGUE);
   addMeshGrammar(grammar);
   addNodeGrammar(grammar);
+  addServiceGrammar(grammar, 'mesh-hub');
   addTaskGrammar(grammar, 'mesh-hub');
   addLedgerGrammar(grammar);
   addSecretGrammar(grammar);

@@ -112,6 +112,13 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       show(session, removed, () => `secret ${command.name} is gone`);
       return EXIT.ok;
     }
+    case 'service install':
+    case 'service uninstall':
+    case 'service status': {
+      const { runService } = await import('../../node/cli/service.ts');
+      const { secretsFolder } = await import('../daemon/secrets.ts');
+      return runService(command, session, [secretsFolder(session.dir)]);
+    }
     default:
       return (await import('../../node/cli/task-commands.ts')).runTaskCommand(command, session);
   }

@@ -31,6 +31,16 @@ export interface InviteObject {
   policy: string | null;
 }
 
+/** What `join --no-start` says once this machine is a member. */
+export interface EnrolledLine {
+  event: 'enrolled';
+  mesh: string;
+  id: string;
+  name: string;
+  /** The name asked for, where another machine has it. */
+  asked?: string;
+}
+
 export type NodeState = 'pending' | 'online' | 'offline' | 'draining' | 'paused' | 'revoked';
 
 /** `node list|describe` and `mesh-node status`. `code` only while pending; `lag` in entries behind the founder. */

@@ -1,4 +1,5 @@
-import { Grammar, type Parsed } from './parse.ts';
+import { Grammar, type Parsed, usageError } from './parse.ts';
+import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
 import * as v from './values.ts';
 
@@ -23,6 +24,12 @@ export type NodeCommand =
       slots: number | null;
       labels: Record<string, string>;
       policy: string | null;
+      /** Ask this person nothing. */
+      yes: boolean;
+      /** false: enrol only. */
+      start: boolean;
+      /** Have this machine's service manager run it. */
+      service: boolean;
     } & StartWishes)
   | ({
       verb: 'start';
@@ -37,6 +44,7 @@ export type NodeCommand =
   | { verb: 'pause'; ms: number | null }
   | { verb: 'resume' }
   | { verb: 'doctor'; founder: string | null }
+  | ServiceCommand
   | TaskCommand;
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -85,6 +93,16 @@ Exit codes: 0 ok, 1 the task failed, 2 wrong usage, 3 founder not reachable, 4 r
 6 this machine can't, 70 internal error, 130 interrupted. "mesh-node COMMAND --help" says more.
 `;
 
+/** Who starts the machine once it has joined. */
+function readKeeping(options: Record<string, unknown>): { start: boolean; service: boolean } {
+  const keeping = { start: options.start !== false, service: options.service === true };
+  if (keeping.start || !keeping.service) return keeping;
+  throw usageError('--service and --no-start exclude each other', {
+    expected: 'one of them',
+    got: 'both',
+  });
+}
+
 /** The grammar of `mesh-node`. */
 export function nodeGrammar(version: string): Grammar<NodeCommand> {
   const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', EPILOGUE);
@@ -125,8 +143,16 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       ...workOptions(),
       v.option('--mesh <id>', 'which mesh, where several are found', v.mesh),
       v.option('--owner <name>', 'whose machine it is', v.owner),
+      v.option('-y, --yes', 'ask nothing on this terminal'),
+      v.option('--service', 'start it now and at every boot, as "service install" does'),
+      v.option('--no-start', 'enrol, and leave starting to something else'),
     ],
-    examples: ['mesh-node join TOKEN --detach', 'mesh-node join', 'mesh-node join --founder 192.168.1.10'],
+    examples: [
+      'mesh-node join TOKEN --detach',
+      'sudo mesh-node join TOKEN --yes --service',
+      'mesh-node join',
+      'mesh-node join --founder 192.168.1.10',
+    ],
     read: ({ operands, options }) => ({
       verb: 'join',
       token:
@@ -135,6 +161,8 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
           : v.matching('the token', /^[^\0]{1,8192}$/, 'a token of "mesh-hub invite"')(operands[0]),
       mesh: (options.mesh as string | undefined) ?? null,
       owner: (options.owner as string | undefined) ?? null,
+      yes: options.yes === true,
+      ...readKeeping(options),
       ...readWork(options),
       ...readStart(options),
     }),
@@ -177,6 +205,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     options: [founderOption()],
     read: ({ options }) => ({ verb: 'doctor', founder: (options.founder as string | undefined) ?? null }),
   });
+  addServiceGrammar(grammar, 'mesh-node');
   addTaskGrammar(grammar, 'mesh-node');
   return grammar;
 }

@@ -13,7 +13,7 @@ import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, EXIT, isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
-import type { PendingLine, ReadyLine } from '../api/objects.ts';
+import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
 import { detachedLogPath, lives, markOf, type ProcessMark, readMark } from '../api/socket.ts';
 import type { Running } from './options.ts';
 import { cell } from './render.ts';
@@ -44,12 +44,24 @@ export function sayReady({ voice }: Session, ready: ReadyLine): void {
     return;
   }
   voice.out(`ready: ${cell(ready.name)} (${cell(ready.id)}) of mesh ${cell(ready.mesh)}`);
-  if (ready.asked !== undefined) {
-    voice.note(`another machine is called ${cell(ready.asked)}, so this one is ${cell(ready.name)}`);
-    voice.note(`  to change that, on the founder: mesh-hub node rename ${cell(ready.name)} NAME`);
-  }
+  sayRenamed(voice, ready);
   voice.note(`listening on ${cell(placesOf(ready.addresses).join(', ') || 'no address')}`);
   if (!ready.online) voice.note('the founder does not answer yet; it is tried again and again');
+}
+
+export function sayEnrolled({ voice }: Session, line: EnrolledLine): void {
+  if (voice.json) {
+    voice.document(line);
+    return;
+  }
+  voice.out(`enrolled: ${cell(line.name)} (${cell(line.id)}) in mesh ${cell(line.mesh)}`);
+  sayRenamed(voice, line);
+}
+
+function sayRenamed(voice: Session['voice'], { asked, name }: { asked?: string; name: string }): void {
+  if (asked === undefined) return;
+  voice.note(`another machine is called ${cell(asked)}, so this one is ${cell(name)}`);
+  voice.note(`  to change that, on the founder: mesh-hub node rename ${cell(name)} NAME`);
 }
 
 /** Multiaddrs as people know them, `192.168.1.5:4701`; this machine's loopback only where there is nothing else. */
@@ -82,7 +94,7 @@ export async function inBackground(session: Session, args: readonly string[]): P
   const path = detachedLogPath(dir);
   const log = openLog(path);
   const from = fstatSync(log).size;
-  const again = [...process.execArgv, process.argv[1] ?? '', ...forChild(args, dir)];
+  const again = [...process.execArgv, process.argv[1] ?? '', ...sameWords(args, dir)];
   const child = spawn(process.execPath, again, {
     cwd: terminal.cwd,
     env: terminal.env as NodeJS.ProcessEnv,
@@ -120,15 +132,17 @@ export async function inBackground(session: Session, args: readonly string[]): P
 }
 
 /** The same words for the child, but in the foreground, with JSON, and with the folder said outright. */
-function forChild(args: readonly string[], dir: string): string[] {
+export function sameWords(args: readonly string[], dir: string): string[] {
   const kept: string[] = [];
   for (let at = 0; at < args.length; at++) {
     const word = args[at] ?? '';
     if (word === '--dir') at++;
-    else if (word !== '--detach' && word !== '--json' && !word.startsWith('--dir=')) kept.push(word);
+    else if (!OWN.includes(word) && !word.startsWith('--dir=')) kept.push(word);
   }
   return ['--dir', dir, '--json', ...kept];
 }
+/** Flags that are for the command that was typed, not for the process it begins. */
+const OWN = ['--detach', '--json', '--service'];
 
 function openLog(path: string): number {
   try {
@@ -189,16 +203,22 @@ const endedWithout = (code: number | null, path: string): SuperfleetError =>
 /** Stops the process of a data folder; resolves when it is gone. Nothing there: says so, exit 0. */
 export async function stopProcess(session: Session, timeoutMs: number): Promise<number> {
   const { voice, dir } = session;
-  const mark = await askToStop(session, Math.min(askMs, timeoutMs));
+  const mark = await endProcess(session, timeoutMs);
   if (mark === null) {
     voice.note(`nothing runs with the data folder ${dir}`);
     if (voice.json) voice.document({ stopped: false, pid: null });
     return EXIT.ok;
   }
-  await untilGone(mark, timeoutMs, session.terminal.signal);
   if (voice.json) voice.document({ stopped: true, pid: mark.pid });
   else voice.note(`stopped process ${mark.pid}`);
   return EXIT.ok;
+}
+
+/** Stops the process of a data folder and waits until it is gone; null: none is there. */
+export async function endProcess(session: Session, timeoutMs: number): Promise<ProcessMark | null> {
+  const mark = await askToStop(session, Math.min(askMs, timeoutMs));
+  if (mark !== null) await untilGone(mark, timeoutMs, session.terminal.signal);
+  return mark;
 }
 
 /** By its socket; where that does not answer but the process lives, by signal. null: there is none. */

@@ -1,4 +1,4 @@
-import type { PendingLine, ReadyLine } from '../api/objects.ts';
+import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
 
 /** Given to whoever starts a process of ours: where it lives and as whom. */
 export interface ProcessOptions {
@@ -46,3 +46,5 @@ export interface Running {
 export type StartNode = (options: StartNodeOptions) => Promise<Running>;
 /** Enrols (token, or code and approval), then does what `start` does. */
 export type JoinMesh = (options: JoinOptions) => Promise<Running>;
+/** Enrols and ends; where this machine is a member already it says so again. */
+export type Enrol = (options: JoinOptions) => Promise<EnrolledLine>;

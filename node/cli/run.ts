@@ -1,10 +1,10 @@
 import { EXIT } from '../../protocol/errors.ts';
 import { escapeText } from '../../protocol/escape.ts';
 import { actMs } from '../api/client.ts';
-import type { NodeObject } from '../api/objects.ts';
+import type { NodeObject, PendingLine } from '../api/objects.ts';
 import { type NodeCommand, parseNode } from './command.ts';
 import { runMain } from './main.ts';
-import type { JoinMesh, StartNode, StartNodeOptions } from './options.ts';
+import type { Enrol, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
 import { nodeText } from './render.ts';
 import { logFormatOf, type Session, sessionOf, show } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -25,21 +25,23 @@ export function nodeMain(args: readonly string[], terminal: Terminal): Promise<n
 async function runNode(command: NodeCommand, session: Session, args: readonly string[]): Promise<number> {
   switch (command.verb) {
     case 'join': {
-      const { inBackground, inForeground, sayPending } = await import('./lifecycle.ts');
+      const { inBackground, inForeground, sayEnrolled, sayPending } = await import('./lifecycle.ts');
+      if (command.service) return (await import('./join-service.ts')).joinAsService(command, session, args);
       if (command.token === null && command.founder === null && !session.voice.json) {
         session.voice.note('looking for a founder on this network …');
       }
-      if (command.detach) return inBackground(session, args);
-      const { joinMesh } = (await import('../daemon/join.ts')) as { joinMesh: JoinMesh };
-      return inForeground(session, () =>
-        joinMesh({
-          ...startOptionsOf(command, session),
-          token: command.token,
-          mesh: command.mesh,
-          owner: command.owner,
-          onPending: (line) => sayPending(session, line),
-        }),
-      );
+      if (command.detach && command.start) return inBackground(session, args);
+      const { enrol, joinMesh } = (await import('../daemon/join.ts')) as { enrol: Enrol; joinMesh: JoinMesh };
+      const options = {
+        ...startOptionsOf(command, session),
+        token: command.token,
+        mesh: command.mesh,
+        owner: command.owner,
+        onPending: (line: PendingLine) => sayPending(session, line),
+      };
+      if (command.start) return inForeground(session, () => joinMesh(options));
+      sayEnrolled(session, await enrol(options));
+      return EXIT.ok;
     }
     case 'start': {
       const { inBackground, inForeground } = await import('./lifecycle.ts');
@@ -64,6 +66,10 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
       return leave(session);
     case 'doctor':
       return doctor(session, command.founder);
+    case 'service install':
+    case 'service uninstall':
+    case 'service status':
+      return (await import('./service.ts')).runService(command, session, []);
     default:
       return (await import('./task-commands.ts')).runTaskCommand(command, session);
   }

@@ -1,5 +1,6 @@
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { parseInvite } from '../../protocol/invite.ts';
+import type { EnrolledLine } from '../api/objects.ts';
 import type { JoinOptions, Running } from '../cli/options.ts';
 import { discoverFounders } from '../network/discovery.ts';
 import type { Host } from '../network/host.ts';
@@ -12,7 +13,7 @@ import {
   type Me,
 } from '../network/join-client.ts';
 import { defaultOwner, type Machine, openMachine } from './machine.ts';
-import { Membership } from './membership.ts';
+import { enrolledMesh, Membership, requireSameMesh } from './membership.ts';
 import { founderAddress, living, nameOf, openHost, runMember, smallFiles } from './start.ts';
 
 /** Founders on this LAN answer mDNS within milliseconds; machines that just woke take a few seconds. */
@@ -28,41 +29,85 @@ const JOIN_PATIENCE_MS = 60_000;
 
 /** `mesh-node join`: is let in, by token or by a code on both screens, and then works for the mesh. */
 export async function joinMesh(options: JoinOptions): Promise<Running> {
-  // Read before anything is made on disk: a mistyped token is the person's to mend.
-  const invite = options.token === null ? null : parseInvite(options.token);
-  const owner = options.owner ?? defaultOwner();
+  const wish = wishOf(options);
   const machine = await openMachine({ ...options, create: true });
   return living(machine, async (lifetime) => {
     const host = await openHost(machine, options.port);
     lifetime.onStop(() => host.stop());
-    const known = await Membership.load(host.peer, smallFiles(machine.folder.paths));
-    if (known !== null) {
-      requireSameMesh(known, invite?.mesh ?? options.mesh);
-      return runMember(machine, host, known, options, lifetime);
-    }
-    const me: Me = { name: nameOf(machine, options.name), owner, exact: options.name !== null };
-    const stopping = interruption();
-    const joined =
-      invite === null
-        ? await ask(host, await findFounder(host, options), me, options, stopping)
-        : await patiently(machine, stopping, () =>
-            joinByInvite(host, reachable(invite, options), me, stopping),
-          );
-    const membership = await keep(machine, host, joined);
-    await machine.configure({
-      kind: 'node',
-      name: joined.facts.name,
-      owner: joined.facts.owner,
-      mesh: joined.mesh,
-      founder: { peer: joined.founder, addresses: joined.addresses },
-      ...(options.port === null ? {} : { port: options.port }),
-      ...(options.slots === null ? {} : { slots: options.slots }),
-      ...(options.policy === null ? {} : { policy: options.policy }),
-      labels: { ...machine.config.labels, ...options.labels },
-    });
+    const { membership, renamed } = await membershipOf(machine, host, wish);
     const ready = await runMember(machine, host, membership, options, lifetime);
-    return joined.facts.name === me.name ? ready : { ...ready, asked: me.name };
+    return { ...ready, ...renamed };
   });
+}
+
+/** `mesh-node join --no-start`: is let in, and ends. What a service manager then starts is `mesh-node start`. */
+export async function enrol(options: JoinOptions): Promise<EnrolledLine> {
+  const wish = wishOf(options);
+  const machine = await openMachine({ ...options, create: true });
+  try {
+    const host = await openHost(machine, options.port);
+    try {
+      const { membership, renamed } = await membershipOf(machine, host, wish);
+      const { genesis, certificate } = membership;
+      return { event: 'enrolled', mesh: genesis.mesh, id: host.peer, name: certificate.name, ...renamed };
+    } finally {
+      await host.stop();
+    }
+  } finally {
+    await machine.close();
+  }
+}
+
+interface Wish extends JoinOptions {
+  invite: ReturnType<typeof parseInvite> | null;
+  owner: string;
+}
+
+interface Enrolment {
+  membership: Membership;
+  /** The name asked for, where another machine has it. */
+  renamed: { asked?: string };
+}
+
+/** Read before anything is made on disk, and before root is given up: a mistyped token is the person's to mend. */
+function wishOf(options: JoinOptions): Wish {
+  const invite = options.token === null ? null : parseInvite(options.token);
+  requireSameMesh(enrolledMesh(options.dir), invite?.mesh ?? options.mesh);
+  return { ...options, invite, owner: options.owner ?? defaultOwner() };
+}
+
+/** The membership this folder has; where it has none, the one it is now given. What was asked for is kept in the config. */
+async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<Enrolment> {
+  const { invite, owner, port, slots, policy, labels } = wish;
+  const settings = {
+    ...(port === null ? {} : { port }),
+    ...(slots === null ? {} : { slots }),
+    ...(policy === null ? {} : { policy }),
+    labels: { ...machine.config.labels, ...labels },
+  };
+  const known = await Membership.load(host.peer, smallFiles(machine.folder.paths));
+  if (known !== null) {
+    requireSameMesh(known.genesis.mesh, invite?.mesh ?? wish.mesh);
+    const more = port !== null || slots !== null || policy !== null || Object.keys(labels).length > 0;
+    if (more) await machine.configure(settings);
+    return { membership: known, renamed: {} };
+  }
+  const me: Me = { name: nameOf(machine, wish.name), owner, exact: wish.name !== null };
+  const stopping = interruption();
+  const joined =
+    invite === null
+      ? await ask(host, await findFounder(host, wish), me, wish, stopping)
+      : await patiently(machine, stopping, () => joinByInvite(host, reachable(invite, wish), me, stopping));
+  const membership = await keep(machine, host, joined);
+  await machine.configure({
+    kind: 'node',
+    name: joined.facts.name,
+    owner: joined.facts.owner,
+    mesh: joined.mesh,
+    founder: { peer: joined.founder, addresses: joined.addresses },
+    ...settings,
+  });
+  return { membership, renamed: joined.facts.name === me.name ? {} : { asked: me.name } };
 }
 
 async function patiently(
@@ -89,15 +134,6 @@ async function keep(machine: Machine, host: Host, joined: Joined): Promise<Membe
   const membership = await Membership.admit({ genesis, certificate, addresses, policy }, host.peer, files);
   if (roster !== null) await membership.takeRoster(Buffer.from(roster));
   return membership;
-}
-
-function requireSameMesh(known: Membership, mesh: string | null): void {
-  if (mesh === null || mesh === known.genesis.mesh) return;
-  throw new SuperfleetError('SF_EXISTS', 'this data folder belongs to another mesh', {
-    expected: known.genesis.mesh,
-    got: mesh,
-    hint: 'leave that mesh first (mesh-node leave), or join with another folder: --dir PATH',
-  });
 }
 
 const reachable = <T extends { addresses: string[] }>(invite: T, { founder }: JoinOptions): T =>

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { type Certificate, openCertificate } from '../../protocol/certificate.ts';
@@ -8,6 +9,7 @@ import { meshId } from '../../protocol/ids.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
 import { policyText } from '../../protocol/policy.ts';
 import { newerRoster, openRoster, type Roster, rosterMember } from '../../protocol/roster.ts';
+import { folderPaths } from '../folder.ts';
 import type { Access } from '../network/registry.ts';
 
 /** Addresses of the founder that are kept. */
@@ -163,6 +165,26 @@ export class Membership implements Access {
   isRevoked(peer: string): boolean {
     return this.#roster?.revoked.includes(peer) ?? false;
   }
+}
+
+/** The mesh a data folder says it is a member of, not proved; null where it says none to this user. */
+export function enrolledMesh(dir: string): string | null {
+  try {
+    const { mesh } = JSON.parse(readFileSync(folderPaths(dir).membership, 'utf8')) as { mesh?: unknown };
+    return meshId.safeParse(mesh).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** `SF_EXISTS` where a folder is a member of one mesh and another is meant; null: none, or whichever. */
+export function requireSameMesh(known: string | null, mesh: string | null): void {
+  if (known === null || mesh === null || mesh === known) return;
+  throw new SuperfleetError('SF_EXISTS', 'this data folder belongs to another mesh', {
+    expected: known,
+    got: mesh,
+    hint: 'leave that mesh first (mesh-node leave), or join with another folder: --dir PATH',
+  });
 }
 
 function jsonOf(text: string): unknown {
