@@ -54,6 +54,10 @@ export const sameMemberBaseMs = 250;
 export const sameMemberMaxMs = 10_000;
 /** Where another member fits but has no free slot, so long is it waited for. */
 export const otherMemberWaitMs = 10_000;
+/** A member that is asked whether it lives has so long to answer before another machine with its identity is believed. */
+export const callMs = 4_000;
+/** A second machine with a member's identity is warned of for so long after it was last refused. */
+export const clashShownMs = 10 * 60_000;
 /** What an attempt was told to stop and gave no word of holds its slot for at most so long. */
 export const stoppingMax = 30_000;
 /** Times that a founder asks for the blobs of one result, and the wait between. */

@@ -5,7 +5,15 @@ import { applyEntry, type MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import type { AttemptResult, AttemptRole, Capacity, FounderMessage, Lease } from '../../protocol/session.ts';
+import type {
+  AttemptResult,
+  AttemptRole,
+  Capacity,
+  FounderMessage,
+  Instance,
+  Lease,
+  MemberHello,
+} from '../../protocol/session.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
 import { RunQueue } from './queue.ts';
@@ -35,6 +43,22 @@ export interface LiveMember {
   assignedAt: number;
   /** After its owner stopped something, nothing is given to it for a moment, whatever it says; null: it may. */
   restsUntil: number | null;
+  /** Which process speaks on its session, and from where; null where it did not say. */
+  instance: Instance | null;
+  address: string | null;
+  /** Another machine with its identity that waits for whether this one still lives. */
+  rival: Rival | null;
+  /** The other machine that was last refused for having this one's identity. */
+  clash: { where: string; at: number } | null;
+}
+
+/** A session that came from another machine than the one that is open. */
+export interface Rival {
+  session: number;
+  hello: MemberHello;
+  address: string | null;
+  /** By then (monotonic ms) the older session has said that it lives, or is over. */
+  until: number;
 }
 
 /** A result whose envelope was checked and whose blobs are being pulled. */
@@ -241,6 +265,10 @@ export class FounderContext {
         repositories: [],
         assignedAt: Number.NEGATIVE_INFINITY,
         restsUntil: null,
+        instance: null,
+        address: null,
+        rival: null,
+        clash: null,
       };
       this.live.set(peer, live);
     }

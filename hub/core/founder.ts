@@ -94,7 +94,7 @@ export class FounderCore {
         this.#answer(input);
         break;
       case 'connected':
-        onConnected(ctx, input.peer, input.session, input.hello);
+        onConnected(ctx, input.peer, input.session, input.hello, input.address ?? null);
         break;
       case 'received':
         onMessage(ctx, input.peer, input.session, input.message);

@@ -179,6 +179,9 @@ function depart(ctx: FounderContext, peer: string, detail: string, code: string)
     if (live.session !== null) {
       ctx.emit({ type: 'close', after: 0, peer, session: live.session, code, message: detail });
     }
+    if (live.rival !== null) {
+      ctx.emit({ type: 'close', after: 0, peer, session: live.rival.session, code, message: detail });
+    }
     ctx.live.delete(peer);
   }
   for (const [key, late] of ctx.late) if (late.peer === peer) ctx.late.delete(key);

@@ -9,23 +9,55 @@ import {
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
+import { challenge, isElsewhere, refuseRival } from './identity.ts';
 import { endLease } from './lifecycle.ts';
 import { leave } from './membership.ts';
 import { onResult } from './results.ts';
 
 /** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
-export function onConnected(ctx: FounderContext, peer: string, session: number, hello: MemberHello): void {
+export function onConnected(
+  ctx: FounderContext,
+  peer: string,
+  session: number,
+  hello: MemberHello,
+  address: string | null,
+): void {
   const refusal = refuseHello(ctx, peer, hello);
   if (refusal !== null) {
     ctx.emit({ type: 'close', after: 0, peer, session, ...refusal });
     return;
   }
   const live = ctx.liveMember(peer);
+  if (isElsewhere(live, hello)) challenge(ctx, live, { session, hello, address });
+  else welcome(ctx, live, session, hello, address);
+}
+
+function welcome(
+  ctx: FounderContext,
+  live: LiveMember,
+  session: number,
+  hello: MemberHello,
+  address: string | null,
+): void {
+  const { peer } = live;
   if (live.session !== null && live.session !== session) {
-    const message = 'this member has opened a newer session';
-    ctx.emit({ type: 'close', after: 0, peer, session: live.session, code: 'SF_CONFLICT', message });
+    const elsewhere = isElsewhere(live, hello);
+    const message = elsewhere
+      ? 'this machine did not answer, and another one with its identity has come'
+      : 'this member has opened a newer session';
+    ctx.emit({
+      type: 'close',
+      after: 0,
+      peer,
+      session: live.session,
+      code: 'SF_CONFLICT',
+      message,
+      disconnect: elsewhere,
+    });
   }
   live.session = session;
+  live.instance = hello.instance ?? null;
+  live.address = address;
   live.heardAt = ctx.now;
   live.doubtful = false;
   live.capacity = hello.capacity;
@@ -99,11 +131,21 @@ function refuseHello(
 /** Its leases wait a short grace for the member to come back (design §8). */
 export function onDisconnected(ctx: FounderContext, peer: string, session: number): void {
   const live = ctx.live.get(peer);
+  if (live?.rival?.session === session) live.rival = null;
   if (live === undefined || live.session !== session) return;
   live.session = null;
   live.awaitedUntil = ctx.now + ctx.config.graceMs;
   live.stopping.clear();
   ctx.fleet += 1;
+  takeRival(ctx, live);
+}
+
+/** The other machine is believed: the older session has ended, or gave no answer in time. */
+function takeRival(ctx: FounderContext, live: LiveMember): void {
+  const { rival } = live;
+  if (rival === null) return;
+  live.rival = null;
+  welcome(ctx, live, rival.session, rival.hello, rival.address);
 }
 
 export function onMessage(ctx: FounderContext, peer: string, session: number, message: MemberMessage): void {
@@ -114,6 +156,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
   doubt(ctx, live, false);
   switch (message.type) {
     case 'heartbeat': {
+      refuseRival(ctx, live);
       const checkpoint = ctx.durable?.checkpoint ?? null;
       ctx.send(peer, { type: 'beat', sequence: message.sequence, checkpoint });
       break;
@@ -209,6 +252,7 @@ export function wake(ctx: FounderContext, sleptMs: number): void {
   for (const lease of ctx.leases.values()) lease.assignedAt += sleptMs;
   for (const live of ctx.live.values()) {
     live.awaitedUntil += sleptMs;
+    if (live.rival !== null) live.rival.until += sleptMs;
     live.heardAt += sleptMs;
   }
 }
@@ -227,6 +271,7 @@ export function expire(ctx: FounderContext): void {
       live.restsUntil = null;
       ctx.fleet += 1;
     }
+    if (live.rival !== null && now >= live.rival.until) takeRival(ctx, live);
     if (live.session === null) {
       if (now >= live.awaitedUntil)
         loseAll(ctx, live, 'the connection to the member closed and it did not come back');

@@ -52,7 +52,8 @@ export type Operation =
 
 export type FounderInput =
   | { type: 'request'; request: number; by: Actor; operation: Operation }
-  | { type: 'connected'; peer: string; session: number; hello: MemberHello }
+  /** `address`: where the session comes from, for people. */
+  | { type: 'connected'; peer: string; session: number; hello: MemberHello; address?: string }
   | { type: 'received'; peer: string; session: number; message: MemberMessage }
   | { type: 'disconnected'; peer: string; session: number }
   /** Everything a result names is on this disk, synced, and has the digests it said; or it could not be had. */
@@ -99,4 +100,13 @@ export type FounderEffect =
     }
   /** Membership changed: sign and store a roster, drop connections of those no longer in it. */
   | { type: 'membership'; after: number; removed: string[] }
-  | { type: 'close'; after: number; peer: string; session: number; code: string; message: string };
+  /** `disconnect`: its connection goes too, for it is another machine's than the peer's. */
+  | {
+      type: 'close';
+      after: number;
+      peer: string;
+      session: number;
+      code: string;
+      message: string;
+      disconnect?: boolean;
+    };

@@ -11,6 +11,7 @@ import type {
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { labelsOf, unavailable } from './fit.ts';
+import { clashWarning } from './identity.ts';
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -169,5 +170,9 @@ function warnings(ctx: FounderContext, active: MemberRecord[], online: MemberRec
   }
   const able = online.some((member) => (ctx.live.get(member.peer)?.capacity?.sandbox ?? null) !== null);
   if (!able) said.push('no member that is online has a working sandbox: no task can run');
+  for (const { peer, name } of active) {
+    const clash = clashWarning(ctx, ctx.live.get(peer), name);
+    if (clash !== null) said.push(clash);
+  }
   return said;
 }

@@ -44,7 +44,8 @@ const REQUESTS_MAX = 4096;
 export class FounderDriver {
   readonly #options: FounderDriverOptions;
   readonly #gate: EffectGate<Held>;
-  readonly #sessions = new Map<string, Session<FounderMessage>>();
+  /** By number: while a second machine with a member's identity is looked into, both have one. */
+  readonly #sessions = new Map<number, Session<FounderMessage>>();
   readonly #requests = new Map<
     number,
     { resolve: (value: unknown) => void; reject: (error: Error) => void }
@@ -93,9 +94,10 @@ export class FounderDriver {
 
   /** A member said hello on this session; answers with what handles its messages. */
   attach(session: Session<FounderMessage>, hello: MemberHello): SessionHandlers<MemberMessage> {
-    const { peer, id } = session;
-    this.#sessions.set(peer, session);
-    this.step({ type: 'connected', peer, session: id, hello });
+    const { peer, id, address } = session;
+    this.#sessions.set(id, session);
+    const from = address === undefined ? {} : { address };
+    this.step({ type: 'connected', peer, session: id, hello, ...from });
     return {
       onMessage: async (message) => {
         // A disk that hangs must not let sessions fill the memory: no credit is given meanwhile.
@@ -103,7 +105,7 @@ export class FounderDriver {
         this.step({ type: 'received', peer, session: id, message });
       },
       onClosed: () => {
-        if (this.#sessions.get(peer) === session) this.#sessions.delete(peer);
+        this.#sessions.delete(id);
         this.step({ type: 'disconnected', peer, session: id });
       },
     };
@@ -218,14 +220,13 @@ export class FounderDriver {
   #perform(effect: Held): void {
     switch (effect.type) {
       case 'send': {
-        const session = this.#sessions.get(effect.peer);
-        if (session?.id === effect.session) session.send(effect.message);
+        this.#sessions.get(effect.session)?.send(effect.message);
         return;
       }
       case 'close': {
-        const session = this.#sessions.get(effect.peer);
-        if (session?.id !== effect.session) return;
-        session.close(effect.code, effect.message);
+        const session = this.#sessions.get(effect.session);
+        if (session === undefined) return;
+        session.close(effect.code, effect.message, effect.disconnect ?? false);
         this.#closing.set(effect.peer, session.closed);
         void session.closed.then(() => {
           if (this.#closing.get(effect.peer) === session.closed) this.#closing.delete(effect.peer);

@@ -119,6 +119,8 @@ async function runHub(
     registry,
     mesh: log.meshId,
     onSession: (session, hello) => driver.attach(session, hello),
+    // The core tells a restart from a second machine with the same identity.
+    keepOlder: true,
   });
   await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
   const join = await serveJoins({

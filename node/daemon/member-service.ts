@@ -10,6 +10,7 @@ import { TailSources } from '../network/tail-source.ts';
 import type { Verdict } from '../offer/policy.ts';
 import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
+import { thisInstance } from './instance.ts';
 import { type Machine, openRunner } from './machine.ts';
 import { MemberDriver, systemClock } from './member.ts';
 import { OwnerPause } from './owner.ts';
@@ -105,6 +106,7 @@ export class MemberService {
         checkpoint: await readOrNull(machine.folder.paths.checkpoint),
         rosterVersion: options.rosterVersion,
         name: me.name,
+        instance: thisInstance(machine.folder.paths.root),
       },
       systemClock(),
     );

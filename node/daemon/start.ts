@@ -27,6 +27,8 @@ import { Lifetime } from './process.ts';
 const LEAVE_MS = 15_000;
 /** So long a start waits for the founder's first word, which may be that this is no member any more. */
 const FIRST_WORD_MS = 2_000;
+/** One that took the session says its word within this. */
+const ANSWER_MS = 8_000;
 
 /** `mesh-node start`: works for the mesh this machine has joined. */
 export async function startNode(options: StartNodeOptions): Promise<Running> {
@@ -137,12 +139,18 @@ export async function runMember(
 
   /** While this machine leaves: hears that the founder answers, or that this is no member any more. */
   let told: ((state: LinkState) => void) | null = null;
+  let everOnline = false;
+  /** A session was opened: the founder is there. */
+  let heard = false;
   const firstWord = Promise.withResolvers<void>();
   link = startLink({
     host,
     founder,
     addresses,
-    attach: (session) => service.driver.attach(session),
+    attach: (session) => {
+      heard = true;
+      return service.driver.attach(session);
+    },
     onState: (state) => {
       if (state.state !== 'connecting') setImmediate(() => firstWord.resolve());
       if (state.state === 'online') {
@@ -153,6 +161,11 @@ export async function runMember(
             logger.warn({ cause: String(cause) }, 'the address of the founder could not be kept');
           });
         }
+      }
+      if (state.state === 'online') everOnline = true;
+      // Before it was ever in: whoever starts the copy of a machine sees it at once. Later it waits for its turn.
+      if (state.state === 'waiting' && state.code === 'SF_CONFLICT' && !everOnline) {
+        lifetime.end(duplicate(state.message));
       }
       if (state.state === 'waiting') logger.warn({ code: state.code }, `no founder: ${state.message}`);
       const gone = 'code' in state && (state.code === 'SF_REFUSED' || state.code === 'SF_REVOKED');
@@ -205,7 +218,11 @@ export async function runMember(
   };
   const api = await serveApi(createMemberApp(port), folder.paths.root);
   lifetime.onStop(() => api.close());
-  const late = setTimeout(() => firstWord.resolve(), FIRST_WORD_MS);
+  // A founder that is there may first have to see whether another machine has this identity.
+  let late = setTimeout(() => {
+    if (!heard) firstWord.resolve();
+    else late = setTimeout(() => firstWord.resolve(), ANSWER_MS);
+  }, FIRST_WORD_MS);
   await firstWord.promise;
   clearTimeout(late);
   return {
@@ -226,6 +243,13 @@ const refusal = (code: string, message: string): SuperfleetError =>
         expected: 'a member of the mesh',
         hint: 'another data folder is a new identity: mesh-node join TOKEN --dir PATH',
       });
+
+const duplicate = (message: string): SuperfleetError =>
+  new SuperfleetError('SF_REFUSED', message, {
+    expected: 'one machine with this identity',
+    got: 'a second one: was the disk or the data folder copied?',
+    hint: 'give this one an identity of its own: mesh-node join TOKEN --dir PATH, with an empty folder',
+  });
 
 /** `--founder`: a multiaddr as it is, or an IP address with or without a port. */
 export function founderAddress(text: string): string {

@@ -13,20 +13,25 @@ import { beginsWith } from './version.ts';
 
 const schema = messageSchema(memberMessage);
 
+type Sessions = Set<SessionTransport<MemberMessage, FounderMessage>>;
+
 export interface AcceptOptions {
   registry: Registry;
   /** Our mesh: a hello of another is refused. */
   mesh: string;
-  /** A member said hello. The older session of the same peer, if any, has been closed before. */
+  /** A member said hello. The older session of the same peer, if any, has been closed before, but for `keepOlder`. */
   onSession(session: Session<FounderMessage>, hello: MemberHello): SessionHandlers<MemberMessage>;
+  /** Which of two sessions of one peer stays is for `onSession` to say. @default false: the newest */
+  keepOlder?: boolean;
   limits?: Partial<SessionLimits>;
 }
 
-/** The founder's side of all sessions: one a peer, the newest wins. */
+/** The founder's side of all sessions. */
 export interface FounderSessions {
+  /** The newest of this peer. */
   get(peer: string): Session<FounderMessage> | undefined;
   readonly size: number;
-  /** Ends the session of this peer, if it has one, with these words. */
+  /** Ends every session of this peer with these words. */
   close(peer: string, code: string, message: string): void;
   /** Ends all sessions and resolves when their last bytes are out. */
   stop(): Promise<void>;
@@ -34,7 +39,8 @@ export interface FounderSessions {
 
 /** Registers the session protocol, for members only. One who was revoked, or never let in, is told so in words. */
 export async function acceptSessions(options: AcceptOptions): Promise<FounderSessions> {
-  const sessions = new Map<string, SessionTransport<MemberMessage, FounderMessage>>();
+  const sessions: Sessions = new Set();
+  const of = (peer: string) => [...sessions].filter((session) => session.peer === peer);
   await options.registry.handleProtocol({
     protocol: SESSION_PROTOCOL,
     access: 'members',
@@ -59,13 +65,15 @@ export async function acceptSessions(options: AcceptOptions): Promise<FounderSes
     },
   });
   return {
-    get: (peer) => sessions.get(peer),
+    get: (peer) => of(peer).at(-1),
     get size() {
       return sessions.size;
     },
-    close: (peer, code, message) => sessions.get(peer)?.close(code, message),
+    close: (peer, code, message) => {
+      for (const session of of(peer)) session.close(code, message);
+    },
     stop: async () => {
-      const open = [...sessions.values()];
+      const open = [...sessions];
       for (const session of open) session.close('SF_UNREACHABLE', 'the founder is stopping');
       await Promise.all(open.map(({ closed }) => closed));
     },
@@ -75,7 +83,7 @@ export async function acceptSessions(options: AcceptOptions): Promise<FounderSes
 /** Waits for the hello, then passes everything on to what `onSession` answered. */
 function greeter(
   session: SessionTransport<MemberMessage, FounderMessage>,
-  sessions: Map<string, SessionTransport<MemberMessage, FounderMessage>>,
+  sessions: Sessions,
   options: AcceptOptions,
 ): SessionHandlers<MemberMessage> {
   let handlers: SessionHandlers<MemberMessage> | null = null;
@@ -88,12 +96,15 @@ function greeter(
       if (message.mesh !== options.mesh) {
         return session.close('SF_REFUSED', `another mesh: expected ${options.mesh}, got ${message.mesh}`);
       }
-      sessions.get(session.peer)?.close('SF_CONFLICT', 'replaced by a newer session of the same member');
-      sessions.set(session.peer, session);
+      for (const older of options.keepOlder === true ? [] : sessions) {
+        if (older.peer !== session.peer) continue;
+        older.close('SF_CONFLICT', 'replaced by a newer session of the same member');
+      }
+      sessions.add(session);
       handlers = options.onSession(session, message);
     },
     onClosed: (end) => {
-      if (sessions.get(session.peer) === session) sessions.delete(session.peer);
+      sessions.delete(session);
       handlers?.onClosed(end);
     },
   };

@@ -12,6 +12,7 @@ import {
 import { type MessageSchema, messageBytes, parseFrame, parseUnchecked } from '../../protocol/frame.ts';
 import { URGENT } from '../../protocol/session.ts';
 import { FrameChannel } from './channel.ts';
+import { hostOf } from './host.ts';
 
 /** Why a session ended: the code and words of whoever ended it. */
 export interface SessionEnd {
@@ -26,10 +27,15 @@ export interface Session<Out> {
   /** Rises with every session of this process. */
   readonly id: number;
   readonly peer: string;
+  /** IP address of the other side; none in one process. */
+  readonly address?: string;
   /** Queues a message. False: the session is over (a full queue ends it with `SF_FULL`). */
   send(message: Out): boolean;
-  /** Ends the session at once; the peer is told the code and the words where it still can be. */
-  close(code: string, message: string): void;
+  /**
+   * Ends the session at once; the peer is told the code and the words where it still can be. With `disconnect` its
+   * connection is closed after them.
+   */
+  close(code: string, message: string, disconnect?: boolean): void;
   /** Resolves after the last byte, when nothing of the session is left. Never rejects. */
   readonly closed: Promise<SessionEnd>;
 }
@@ -77,6 +83,7 @@ let sessions = 0;
 export class SessionTransport<In extends Typed, Out extends Typed> implements Session<Out> {
   readonly id: number = ++sessions;
   readonly peer: string;
+  readonly address: string;
   readonly closed: Promise<SessionEnd>;
   /** Messages of types this version does not know. */
   dropped = 0;
@@ -102,6 +109,7 @@ export class SessionTransport<In extends Typed, Out extends Typed> implements Se
   ) {
     this.#limits = { ...sessionLimits, ...limits };
     this.peer = connection.remotePeer.toString();
+    this.address = hostOf(connection.remoteAddr);
     this.#connection = connection;
     this.#schema = schema;
     this.#channel = new FrameChannel(stream, {
@@ -138,8 +146,11 @@ export class SessionTransport<In extends Typed, Out extends Typed> implements Se
     return false;
   }
 
-  close(code: string, message: string): void {
+  close(code: string, message: string, disconnect = false): void {
     this.#finish({ code, message, by: 'us' }, true);
+    if (!disconnect) return;
+    const bye = this.closed.then(() => this.#connection.close());
+    bye.catch((cause: Error) => this.#connection.abort(cause));
   }
 
   #finish(end: SessionEnd, tell: boolean): void {

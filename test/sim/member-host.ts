@@ -52,6 +52,7 @@ export class MemberHost {
   /** By this machine's monotonic clock: when a word of the founder was last taken in. */
   heardAt = 0;
   #dialing = false;
+  #boots = 0;
 
   constructor(
     peer: string,
@@ -72,6 +73,7 @@ export class MemberHost {
     this.running = new Map();
     this.session = null;
     this.#dialing = false;
+    this.#boots += 1;
     this.heardAt = this.machine.mono;
     const restored = {
       mesh: this.world.mesh,
@@ -80,6 +82,8 @@ export class MemberHost {
       ownerPaused: this.disk.ownerPaused,
       checkpoint: this.disk.checkpoint,
       rosterVersion: 0,
+      // Another process at each boot, in the same place: never taken for a second machine.
+      instance: { process: `${this.#boots}`.padStart(32, '0'), place: '0'.repeat(64), host: 'host' },
     };
     this.core = new MemberCore(restored, this.machine.clock());
     this.#redial();

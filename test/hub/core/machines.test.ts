@@ -86,4 +86,98 @@ test('a member renamed while it is away hears of it when it says another name, a
   assert.is(told().length, 1, 'one that knows it is not told again');
 });
 
+/** A member whose sessions say what process they are of; `place` is the machine. */
+function cloned() {
+  const fleet = new Fleet();
+  const { peer } = fleet.join('ada');
+  fleet.disconnect(fleet.members.get(peer)!);
+  fleet.members.delete(peer);
+  const hello = (session: number, process: string, place: string): void => {
+    const instance = { process: process.repeat(32), place: place.repeat(64), host: `host-${place}` };
+    fleet.founder({
+      type: 'connected',
+      peer,
+      session,
+      hello: { ...HELLO, instance },
+      address: `10.0.0.${place}`,
+    });
+  };
+  const beat = (session: number): void =>
+    fleet.founder({ type: 'received', peer, session, message: { type: 'heartbeat', sequence: 1 } });
+  const sent = (session: number): string[] =>
+    fleet.log.flatMap((e) => (e.type === 'send' && e.session === session ? [e.message.type] : []));
+  const closed = (session: number) =>
+    fleet.log.find((e) => e.type === 'close' && e.session === session) as
+      | { code: string; message: string; disconnect?: boolean }
+      | undefined;
+  const warnings = (): string[] => fleet.ask<{ warnings: string[] }>({ op: 'status' }).warnings;
+  return { fleet, peer, hello, beat, sent, closed, warnings };
+}
+
+test('duplicate identities: the machine that answers keeps its session, the other is refused in words, the operator is warned', () => {
+  const { fleet, peer, hello, beat, sent, closed, warnings } = cloned();
+  hello(50, 'a', '1');
+  hello(51, 'b', '2');
+  assert.ok(sent(50).includes('call'));
+  assert.equal(sent(51), [], 'it waits for a word');
+  assert.is(closed(50), undefined);
+  beat(50);
+  assert.is(closed(51)?.code, 'SF_CONFLICT');
+  assert.match(closed(51)?.message ?? '', /another machine, host-1 \(10\.0\.0\.1\), which keeps it/);
+  assert.is(closed(51)?.disconnect, true, 'nothing of the member is fetched from the copy');
+  assert.ok(fleet.core.hasSession(peer, 50));
+  fleet.founder({ type: 'disconnected', peer, session: 51 });
+  const said = warnings().find((text) => text.includes('two machines'));
+  assert.match(said ?? '', /ada.*host-1 \(10\.0\.0\.1\) keeps it.*host-2 \(10\.0\.0\.2\)/);
+  for (let minutes = 0; minutes < 11; minutes += 1) {
+    fleet.advance(60_000, 10_000);
+    hello(60 + minutes, 'a', '1');
+  }
+  assert.is(
+    warnings().find((text) => text.includes('two machines')),
+    undefined,
+    'it is over some day',
+  );
+});
+
+test('duplicate identities: where the older one is silent the newer is taken, after a moment', () => {
+  const { fleet, peer, hello, sent, closed } = cloned();
+  hello(50, 'a', '1');
+  hello(51, 'b', '2');
+  fleet.advance(3_000);
+  assert.ok(fleet.core.hasSession(peer, 50));
+  fleet.advance(1_250);
+  assert.ok(fleet.core.hasSession(peer, 51));
+  assert.ok(sent(51).includes('welcome'));
+  assert.is(closed(50)?.code, 'SF_CONFLICT');
+});
+
+test('duplicate identities: where the older session ends meanwhile, the newer is taken at once; one that goes is forgotten', () => {
+  const { fleet, peer, hello, closed } = cloned();
+  hello(50, 'a', '1');
+  hello(51, 'b', '2');
+  hello(52, 'c', '3');
+  assert.is(closed(51)?.code, 'SF_CONFLICT', 'one waits at a time');
+  fleet.founder({ type: 'disconnected', peer, session: 52 });
+  fleet.advance(5_000);
+  assert.ok(fleet.core.hasSession(peer, 50));
+  hello(53, 'd', '4');
+  fleet.founder({ type: 'disconnected', peer, session: 50 });
+  assert.ok(fleet.core.hasSession(peer, 53));
+  fleet.ask({ op: 'member.revoke', member: 'ada', reason: null });
+  assert.is(closed(53)?.code, 'SF_REVOKED');
+});
+
+test('a reconnect and a restart of one machine are taken for what they are, at once', () => {
+  const { fleet, peer, hello, closed } = cloned();
+  hello(50, 'a', '1');
+  hello(51, 'a', '1');
+  assert.ok(fleet.core.hasSession(peer, 51), 'the same process');
+  hello(52, 'b', '1');
+  assert.ok(fleet.core.hasSession(peer, 52), 'another process in the same place');
+  assert.match(closed(51)?.message ?? '', /newer session/);
+  fleet.founder({ type: 'connected', peer, session: 53, hello: HELLO });
+  assert.ok(fleet.core.hasSession(peer, 53), 'an older release says nothing of itself');
+});
+
 test.run();

@@ -358,4 +358,13 @@ test('the newest checkpoint is kept, an older one is not', () => {
   assert.is(checkpointSize('mesh\n1e3\n'), -1);
 });
 
+test('a member that is called answers with a heartbeat at once', () => {
+  const member = new Member();
+  member.connect();
+  member.tick(1_000);
+  assert.is(member.sent('heartbeat').length, 0);
+  member.hear({ type: 'call' });
+  assert.is(member.sent('heartbeat').length, 1);
+});
+
 test.run();
