@@ -75,6 +75,8 @@ export const membersMax = 4096;
 export const labelsMax = 64;
 /** Tools that one member names. */
 export const toolsMax = 256;
+/** Tools that one task asks for. */
+export const taskToolsMax = 32;
 /** Live invites. */
 export const invitesMax = 1024;
 

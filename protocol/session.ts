@@ -23,6 +23,9 @@ import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './ta
 export const SESSION_PROTOCOL = '/superfleet/session/1.0.0';
 export const SESSION_VERSION = { major: 1, minor: 1 } as const;
 
+/** Feature of a hello: the member takes assignments whose task names a model or tools. */
+export const REQUIREMENTS_FEATURE = 'requirements';
+
 const version = z.object({ major: count, minor: count });
 
 /** Fence of an attempt: exactly these three name a lease; a result that differs in any is late. */

@@ -6,6 +6,7 @@ import {
   processesMax,
   retriesMax,
   taskTimeoutMs,
+  taskToolsMax,
   workspaceBytesMax,
 } from './limits.ts';
 
@@ -94,6 +95,22 @@ export const taskLimits = z.strictObject({
   workspaceBytes: count.max(2 ** 50).default(workspaceBytesMax),
 });
 
+/** A tool a task needs, by the name it is run by. */
+export const toolName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9+._-]{0,31}$/, 'the name of a tool, such as node or python3');
+/** Versions that will do: `*`, or comparisons of one to three numbers, all of which must hold, such as `>=20 <25`. */
+export const toolRange = z
+  .string()
+  .max(128)
+  .regex(
+    /^(\*|((>=|<=|>|<|=)\d{1,9}(\.\d{1,9}){0,2})( (>=|<=|>|<|=)\d{1,9}(\.\d{1,9}){0,2})*)$/,
+    'versions such as >=20',
+  );
+export const modelName = z
+  .string()
+  .regex(/^[^\p{C}\s]{1,128}$/u, 'the name of a model: 1–128 printable characters');
+
 /** What the submitter asks for. Public: logged, shown, and signed into the receipt. Secrets are names only. */
 export const taskSpec = z.strictObject({
   kind: z.literal('command'),
@@ -116,6 +133,13 @@ export const taskSpec = z.strictObject({
   artifacts: z.array(relativePath).max(artifactsMax).default([]),
   /** Constraints on the executor's labels. */
   labels: labels.default({}),
+  /** Only members that offer this model. @default any member */
+  model: modelName.optional(),
+  /** Only members that have these tools: name → versions. Verifiers need them too. @default any member */
+  tools: z
+    .record(toolName, toolRange)
+    .refine((all) => Object.keys(all).length <= taskToolsMax, `at most ${taskToolsMax} tools`)
+    .optional(),
   /** Only this member may execute: a name or a peer id. */
   on: z.union([memberName, peerId]).nullable().default(null),
   timeoutMs: count.min(1).default(taskTimeoutMs),

@@ -24,6 +24,8 @@ export interface LiveMember {
   peer: string;
   /** Null: no session is open. */
   session: number | null;
+  /** What it understands besides its version's messages, from the newest hello. */
+  features: readonly string[];
   /** From the newest hello; null until the first. */
   capacity: Capacity | null;
   /** Monotonic ms of its last word. */
@@ -255,6 +257,7 @@ export class FounderContext {
       live = {
         peer,
         session: null,
+        features: [],
         capacity: null,
         heardAt: this.now,
         leasedAt: Number.NEGATIVE_INFINITY,

@@ -1,6 +1,8 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import type { TaskSpec } from '../../protocol/task.ts';
 import { freeSlots, type LiveMember } from './context.ts';
 import type { Need } from './queue.ts';
+import { lacking, requirementsOf } from './requirements.ts';
 
 /** Why a member can be given nothing at all now, in words; null: it can. Slots are not looked at. */
 export function unavailable(member: MemberRecord, live: LiveMember | undefined): string | null {
@@ -28,6 +30,8 @@ export function mismatch(
     if (!Object.hasOwn(has, key)) return `has no label ${key}`;
     if (has[key] !== value) return `has ${key}=${has[key]}, not ${value}`;
   }
+  const lack = lacking(need, live);
+  if (lack !== null) return lack;
   if (need.unfit.includes(member.peer)) return 'lacks what the task needs (it failed there with environment)';
   return null;
 }
@@ -47,16 +51,18 @@ export function labelsOf(
 
 /** Why this member may not verify a result of `executor`; null: it may. `owners`: the owners in the mesh. */
 export function verifierMismatch(
-  task: { unfit: string[] },
+  task: { unfit: string[]; spec: TaskSpec },
   executor: { peer: string; owner: string },
   owners: number,
   member: MemberRecord,
+  live: LiveMember | undefined,
 ): string | null {
   if (member.peer === executor.peer) return 'executed it';
   if (owners > 1 && member.owner === executor.owner)
     return `belongs to ${member.owner}, as the executor does`;
   if (task.unfit.includes(member.peer)) return 'lacks what the checks need';
-  return null;
+  // Checks ask no model.
+  return lacking({ ...requirementsOf(task.spec), model: null }, live);
 }
 
 /**

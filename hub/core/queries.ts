@@ -171,7 +171,7 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   const owners = ownersOf(ctx);
   for (const member of activeMembers(ctx)) {
     const live = ctx.live.get(member.peer);
-    const barred = executor === null ? null : verifierMismatch(task, executor, owners, member);
+    const barred = executor === null ? null : verifierMismatch(task, executor, owners, member, live);
     let said = barred ?? unavailable(member, live);
     if (said === null && freeSlots(live!) <= 0) said = 'has no free slot';
     answer.members.push({ id: member.peer, name: member.name, why: said ?? 'can verify it' });

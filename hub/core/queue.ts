@@ -1,8 +1,9 @@
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { Heap } from './heap.ts';
+import { type Requirements, requirementsOf } from './requirements.ts';
 
 /** What a task asks of its executor; tasks that ask the same share a bucket. */
-export interface Need {
+export interface Need extends Requirements {
   labels: Record<string, string>;
   on: string | null;
   secrets: string[];
@@ -110,6 +111,8 @@ export class RunQueue {
     const key = JSON.stringify([
       Object.entries(need.labels).sort(),
       need.on,
+      need.model,
+      Object.entries(need.tools).sort(),
       need.secrets,
       need.avoid,
       need.unfit,
@@ -128,6 +131,7 @@ export class RunQueue {
 export const needOf = ({ spec, avoid, unfit }: TaskRecord): Need => ({
   labels: spec.labels,
   on: spec.on,
+  ...requirementsOf(spec),
   secrets: [...spec.secrets].sort(),
   avoid: [...avoid].sort(),
   unfit: [...unfit].sort(),

@@ -60,6 +60,7 @@ function welcome(
   live.address = address;
   live.heardAt = ctx.now;
   live.doubtful = false;
+  live.features = hello.features;
   live.capacity = hello.capacity;
   live.stopping.clear();
   ctx.fleet += 1;

@@ -57,7 +57,8 @@ export function verifierParties(ctx: FounderContext, task: TaskRecord): MemberRe
   const parties: MemberRecord[] = [];
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
-    if (verifierMismatch(task, executor, owners, member) === null) parties.push(member);
+    if (verifierMismatch(task, executor, owners, member, ctx.live.get(member.peer)) === null)
+      parties.push(member);
   }
   return parties;
 }

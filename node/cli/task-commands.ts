@@ -305,6 +305,9 @@ function specOf(wishes: TaskWishes): Omit<TaskSpecInput, 'repository'> {
     secrets: wishes.secrets,
     artifacts: wishes.artifacts,
     labels: wishes.labels,
+    // Left out where nothing is asked, so that a founder of an older release takes the task.
+    ...(wishes.model === null ? {} : { model: wishes.model }),
+    ...(Object.keys(wishes.tools).length === 0 ? {} : { tools: wishes.tools }),
     on: wishes.on,
     requireVerified: wishes.requireVerified,
     limits,

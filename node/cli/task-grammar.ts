@@ -30,6 +30,9 @@ export interface TaskWishes {
   checks: string[];
   checkFiles: string[];
   labels: Record<string, string>;
+  model: string | null;
+  /** Tool → versions; `*` for any. */
+  tools: Record<string, string>;
   on: string | null;
   timeoutMs: number | null;
   checkTimeoutMs: number | null;
@@ -118,6 +121,12 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
         v.globOf('--check-file'),
       ),
       v.option('--label <k=v>', 'only machines with this label; repeatable', v.label),
+      v.option('--model <name>', 'only machines that offer this model', v.model),
+      v.option(
+        '--tool <name[op version]>',
+        "only machines with this tool: python3, go@1.22, 'node>=20'; repeatable",
+        v.tool,
+      ),
       v.option('--on <node>', 'only this machine: its name or peer id', v.nodeName('--on')),
       v.option('--timeout <duration>', 'end the command after this (default: 30m)', v.duration('--timeout')),
       v.option(
@@ -172,6 +181,8 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
           checks: list(options.check),
           checkFiles: list(options.checkFile),
           labels: map(options.label),
+          model: or(options.model),
+          tools: map(options.tool),
           on: or(options.on),
           timeoutMs: or(options.timeout),
           checkTimeoutMs: or(options.checkTimeout),

@@ -101,6 +101,25 @@ export const role = (word: string, before: string[] = []): string[] => [
   oneOf('--role', ROLES)(word),
 ];
 
+export const model = matching(
+  '--model',
+  /^[^\p{C}\s]{1,128}$/u,
+  'the name of a model, as `mesh-hub node describe` shows it',
+);
+
+const toolForm = /^([a-z0-9](?:[a-z0-9+._-]{0,31}?))(?:(>=|<=|>|<|=|@)v?(\d{1,9}(?:\.\d{1,9}){0,2}))?$/;
+
+/** `node`, `node>=20`, `node@20` (any 20), gathered; two about one tool must both hold. */
+export const tool = (text: string, gathered: Record<string, string> = {}): Record<string, string> => {
+  const [, name, operator, version] = toolForm.exec(text) ?? [];
+  if (name === undefined) {
+    throw wrong('--tool', "a tool, or one with its version: python3, go@1.22, 'node>=20' (quoted)", text);
+  }
+  const asked = operator === undefined ? '' : `${operator.replace('@', '=')}${version}`;
+  const before = (gathered[name] ?? '*').replace('*', '');
+  return { ...gathered, [name]: `${before} ${asked}`.trim() || '*' };
+};
+
 export const policy = (text: string): string => {
   try {
     return requirePolicy(text);

@@ -9,6 +9,7 @@ import {
   leaseKey,
   type MemberHello,
   type MemberMessage,
+  REQUIREMENTS_FEATURE,
   SESSION_VERSION,
 } from '../../protocol/session.ts';
 import { checkpointSize } from './checkpoint.ts';
@@ -189,7 +190,7 @@ export class MemberCore {
     const hello: MemberHello = {
       type: 'hello',
       version: SESSION_VERSION,
-      features: [],
+      features: [REQUIREMENTS_FEATURE],
       mesh: this.#mesh,
       capacity: this.#offer(),
       // Those that ended without the founder's knowledge too: it hears why after its welcome.

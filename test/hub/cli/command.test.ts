@@ -71,7 +71,7 @@ test('every command of the contract is understood', () => {
 
 test('task run gathers every flag into one object', () => {
   const line =
-    'task run --repo r --ref main --check a --check b --check-file t/* --label os=linux --label gpu= --on m1 --timeout 5m ' +
+    'task run --repo r --ref main --check a --check b --check-file t/* --label os=linux --label gpu= --model qwen:7b --tool node>=20 --on m1 --timeout 5m ' +
     '--check-timeout 30s --retries 2 --env A=b=c --env B= --secret S --artifact d/** --memory 2GiB --processes 9 ' +
     '--disk 1GiB --require-verified --follow --output o --force --correlation ci-1 -- npm run x -- --json';
   assert.equal(commandOf(...line.split(' ')), {
@@ -81,6 +81,8 @@ test('task run gathers every flag into one object', () => {
       checks: ['a', 'b'],
       checkFiles: ['t/*'],
       labels: { os: 'linux', gpu: '' },
+      model: 'qwen:7b',
+      tools: { node: '>=20' },
       on: 'm1',
       timeoutMs: 300_000,
       checkTimeoutMs: 30_000,

@@ -1,0 +1,111 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseHub } from '../../../hub/cli/command.ts';
+import type { Why } from '../../../hub/core/queries.ts';
+import { meets } from '../../../hub/core/requirements.ts';
+import { taskSpec } from '../../../protocol/task.ts';
+import { CAPACITY, Fleet, HELLO, type TestMember } from './fleet.ts';
+
+for (const [version, range, holds] of [
+  ['20.11.1', '*', true],
+  ['20.11.1', '>=20', true],
+  ['18.19.0', '>=20', false],
+  ['20.11.1', '>=20 <21', true],
+  ['21.0.0', '>=20 <21', false],
+  ['20.11.1', '=20', true],
+  ['21.1.0', '=20', false],
+  ['3.11.2', '=3.11', true],
+  ['3.9.2', '>=3.11', false],
+  ['1.22.1', '>1.22', false],
+  ['1.22.1', '>1.22.0', true],
+  ['4.3', '>=4.3', true],
+  ['1.8.0_392', '<9', true],
+  ['17.0.9', '<=17', true],
+  ['v5.36.0', '>=5', true],
+  ['1.81.0-nightly', '>=1.80', true],
+  ['unknown', '>=1', false],
+  ['unknown', '*', true],
+] as const) {
+  test(`version ${version} is ${holds ? '' : 'not '}in ${range}`, () =>
+    assert.is(meets(version, range), holds));
+}
+
+const toolsOf = (line: string): unknown => {
+  const parsed = parseHub([...line.split(' '), '--', 'true'], '0');
+  return parsed.kind === 'command' && parsed.command.verb === 'task run' ? parsed.command.wishes.tools : null;
+};
+
+test('--tool is a name, or a name, an operator and a version; several about one tool must all hold', () => {
+  assert.equal(toolsOf('task run --tool python3'), { python3: '*' });
+  assert.equal(toolsOf('task run --tool node>=20 --tool go@1.22'), { node: '>=20', go: '=1.22' });
+  assert.equal(toolsOf('task run --tool node>=20 --tool node<25 --tool node'), { node: '>=20 <25' });
+  assert.equal(toolsOf('task run --tool g++=12.2.0'), { 'g++': '=12.2.0' });
+  for (const tools of [
+    toolsOf('task run --tool node>=20 --tool node<25.1'),
+    toolsOf('task run --tool g++'),
+  ]) {
+    assert.is(taskSpec.safeParse({ kind: 'command', argv: ['true'], tools }).success, true);
+  }
+  for (const bad of ['', 'Node', 'node>=', 'node>=x', 'node~20', '>=20', 'node>=1.2.3.4', 'a b']) {
+    assert.throws(
+      () => parseHub(['task', 'run', '--tool', bad, '--', 'true'], '0'),
+      (error: { code: string }) => error.code === 'SF_USAGE',
+      bad,
+    );
+  }
+});
+
+const whyOf = (fleet: Fleet, task: string, name: string): string | undefined =>
+  fleet.ask<Why>({ op: 'task.why', task }).members.find((member) => member.name === name)?.why;
+
+const offers = (fleet: Fleet, member: TestMember, models: string[], tools: Record<string, string>): void =>
+  fleet.member(member, { type: 'capacity', capacity: { ...CAPACITY, models, tools } });
+
+test('a tool or model is asked of each machine, and why says what it has instead', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  offers(fleet, ada, ['llama3:8b', 'phi', 'a', 'b'], { node: '18.19.0', python3: '3.11.2' });
+  offers(fleet, bob, [], { node: '24.21.0' });
+  const node = fleet.submit({ tools: { node: '>=20' } });
+  assert.ok(bob.running.size === 1 && fleet.running(bob).task === node, 'given to the one that fits');
+  const both = fleet.submit({ tools: { node: '>=20', python3: '*' } });
+  assert.is(whyOf(fleet, both, 'ada'), 'has node 18.19.0, not node>=20');
+  assert.is(whyOf(fleet, both, 'bob'), 'has no python3');
+  const model = fleet.submit({ model: 'qwen' });
+  assert.is(whyOf(fleet, model, 'ada'), 'does not offer the model qwen, but llama3:8b, phi, a and 1 more');
+  assert.is(whyOf(fleet, model, 'bob'), 'offers no model (asked: qwen)');
+  offers(fleet, bob, ['qwen:latest'], { node: '24.21.0', python3: '3.13.0' });
+  assert.equal([...bob.running.values()].map(({ task }) => task).sort(), [node, both].sort());
+  assert.is(whyOf(fleet, model, 'bob'), 'has no free slot');
+});
+
+test('a verifier needs the tools too, and no model', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  offers(fleet, ada, ['qwen'], { go: '1.22.1' });
+  offers(fleet, bob, [], {});
+  const task = fleet.submit({ tools: { go: '*' }, model: 'qwen', requireVerified: true });
+  fleet.finish(ada, fleet.running(ada));
+  assert.is(bob.running.size, 0);
+  assert.is(whyOf(fleet, task, 'bob'), 'has no go');
+  offers(fleet, bob, [], { go: '1.24.0' });
+  assert.is(fleet.running(bob, 'verify').task, task);
+});
+
+test('a member of a release before --tool is sent no task that names one', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  offers(fleet, ada, [], { go: '1.22.1' });
+  const capacity = { ...CAPACITY, tools: { go: '1.22.1' } };
+  fleet.founder({ type: 'connected', peer: ada.peer, session: 99, hello: { ...HELLO, capacity } });
+  const task = fleet.submit({ tools: { go: '*' } });
+  assert.match(whyOf(fleet, task, 'ada') ?? '', /older release/);
+});
+
+test('what names no model and no tool is written as before', () => {
+  const spec = taskSpec.parse({ kind: 'command', argv: ['true'] });
+  assert.is('model' in spec, false);
+  assert.is('tools' in spec, false);
+});
+
+test.run();
