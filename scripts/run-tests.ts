@@ -23,7 +23,7 @@ const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 
 /** Files that bind hosts, ports or all of the processor run alone; the others two at a time. */
-const alone = (file: string): boolean => /^test\/(net|long|bench|faces)\//.test(file);
+const alone = (file: string): boolean => /^test\/(net|stories|long|bench|faces)\//.test(file);
 await drain(
   files.filter((file) => !alone(file)),
   2,
