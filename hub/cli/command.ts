@@ -1,4 +1,5 @@
 import { readStart, readStop, type StartWishes, startOptions, stopOption } from '../../node/cli/command.ts';
+import { type Closing, exitCodesText } from '../../node/cli/help.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
@@ -45,23 +46,29 @@ export type HubCommand =
   | ServiceCommand
   | TaskCommand;
 
-const EPILOGUE = `
-A mesh in three steps:
-  mesh-hub init                      makes the mesh; keep the recovery key it names somewhere else
-  mesh-hub start --detach            this machine is the founder from now on
-  mesh-hub invite                    prints a token; on another machine: mesh-node join TOKEN
-Then send it work, from inside a git repository:
-  mesh-hub task run --check 'npm test' --wait -- npx eslint --fix .
-
-Exit codes: 0 ok, 1 the task failed, 2 wrong usage, 3 founder not reachable, 4 refused, 5 not proved,
-6 this machine can't, 70 internal error, 130 interrupted. "mesh-hub COMMAND --help" says more.
-`;
+const CLOSING: Closing = {
+  sections: [
+    {
+      title: 'A mesh in three steps:',
+      rows: [
+        ['mesh-hub init', 'makes the mesh; keep the recovery key it names somewhere else'],
+        ['mesh-hub start --detach', 'this machine is the founder from now on'],
+        ['mesh-hub invite', 'prints a token; on another machine: mesh-node join TOKEN'],
+      ],
+    },
+    {
+      title: 'Then send it work, from inside a git repository:',
+      rows: [["mesh-hub task run --check 'npm test' --wait -- npx eslint --fix .", '']],
+    },
+  ],
+  text: exitCodesText('mesh-hub'),
+};
 
 const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 
 /** The grammar of `mesh-hub`. */
 export function hubGrammar(version: string): Grammar<HubCommand> {
-  const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', EPILOGUE);
+  const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING);
   addMeshGrammar(grammar);
   addNodeGrammar(grammar);
   addServiceGrammar(grammar, 'mesh-hub');
@@ -72,8 +79,8 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
 }
 
 /** What a `mesh-hub` command line means; pure. */
-export function parseHub(args: readonly string[], version: string): Parsed<HubCommand> {
-  return hubGrammar(version).parse(args);
+export function parseHub(args: readonly string[], version: string, columns?: number): Parsed<HubCommand> {
+  return hubGrammar(version).parse(args, columns);
 }
 
 function addMeshGrammar(grammar: Grammar<HubCommand>): void {
@@ -105,6 +112,7 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
       ...startOptions(),
       v.option('--accept-loss', 'a restored folder: go on without what only members still hold'),
     ],
+    examples: ['mesh-hub start --detach'],
     read: ({ options }) => ({
       verb: 'start',
       acceptLoss: options.acceptLoss === true,
@@ -115,11 +123,13 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
     usage: 'stop',
     summary: 'stop the founder; returns when the process is gone',
     options: [stopOption()],
+    examples: ['mesh-hub stop'],
     read: ({ options }) => readStop(options),
   });
   grammar.leaf(null, {
     usage: 'status',
     summary: 'the mesh at a glance, with warnings',
+    examples: ['mesh-hub status'],
     read: () => ({ verb: 'status' }),
   });
   grammar.leaf(null, {
@@ -151,9 +161,15 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
   grammar.leaf(null, {
     usage: 'pause',
     summary: 'stop everything on all machines within a second; survives restarts',
+    examples: ['mesh-hub pause'],
     read: () => ({ verb: 'pause' }),
   });
-  grammar.leaf(null, { usage: 'resume', summary: 'give out work again', read: () => ({ verb: 'resume' }) });
+  grammar.leaf(null, {
+    usage: 'resume',
+    summary: 'give out work again',
+    examples: ['mesh-hub resume'],
+    read: () => ({ verb: 'resume' }),
+  });
 }
 
 function addNodeGrammar(grammar: Grammar<HubCommand>): void {
@@ -163,11 +179,13 @@ function addNodeGrammar(grammar: Grammar<HubCommand>): void {
   grammar.leaf('node', {
     usage: 'list',
     summary: 'all machines, and those waiting to be let in with their codes',
+    examples: ['mesh-hub node list'],
     read: () => ({ verb: 'node list' }),
   });
   grammar.leaf('node', {
     usage: 'describe <node>',
     summary: 'one machine: what it offers and what it does',
+    examples: ['mesh-hub node describe laptop-3'],
     read: ({ operands }) => ({ verb: 'node describe', node: nodeOf(operands) }),
   });
   grammar.leaf('node', {
@@ -190,16 +208,19 @@ function addNodeGrammar(grammar: Grammar<HubCommand>): void {
   grammar.leaf('node', {
     usage: 'reject <code>',
     summary: 'send away the machine that shows this code',
+    examples: ['mesh-hub node reject 123-456-789'],
     read: ({ operands }) => ({ verb: 'node reject', code: codeOf(operands) }),
   });
   grammar.leaf('node', {
     usage: 'drain <node>',
     summary: 'give it nothing new; what runs goes on',
+    examples: ['mesh-hub node drain laptop-3'],
     read: ({ operands }) => ({ verb: 'node drain', node: nodeOf(operands) }),
   });
   grammar.leaf('node', {
     usage: 'eligible <node>',
     summary: 'give it work again',
+    examples: ['mesh-hub node eligible laptop-3'],
     read: ({ operands }) => ({ verb: 'node eligible', node: nodeOf(operands) }),
   });
   grammar.leaf('node', {
@@ -222,6 +243,7 @@ function addNodeGrammar(grammar: Grammar<HubCommand>): void {
         v.matching('--reason', /^[^\p{C}]{1,512}$/u, '1–512 printable characters'),
       ),
     ],
+    examples: ["mesh-hub node revoke laptop-3 --reason 'sold'"],
     read: ({ operands, options }) => ({
       verb: 'node revoke',
       node: nodeOf(operands),
@@ -235,6 +257,7 @@ function addLedgerGrammar(grammar: Grammar<HubCommand>): void {
   grammar.leaf('ledger', {
     usage: 'verify',
     summary: 'recompute every hash and signature of the log',
+    examples: ['mesh-hub ledger verify'],
     read: () => ({ verb: 'ledger verify' }),
   });
   grammar.leaf('ledger', {
@@ -248,6 +271,7 @@ function addLedgerGrammar(grammar: Grammar<HubCommand>): void {
       ),
       v.option('-f, --follow', 'go on with new entries as they come'),
     ],
+    examples: ['mesh-hub ledger tail -f'],
     read: ({ options }) => ({ verb: 'ledger tail', from: or(options.from), follow: options.follow === true }),
   });
   grammar.leaf('ledger', {
@@ -268,10 +292,16 @@ function addSecretGrammar(grammar: Grammar<HubCommand>): void {
     examples: ['mesh-hub secret set NPM_TOKEN < token.txt'],
     read: ({ operands }) => ({ verb: 'secret set', name: nameOf(operands) }),
   });
-  grammar.leaf('secret', { usage: 'list', summary: 'the names', read: () => ({ verb: 'secret list' }) });
+  grammar.leaf('secret', {
+    usage: 'list',
+    summary: 'the names',
+    examples: ['mesh-hub secret list'],
+    read: () => ({ verb: 'secret list' }),
+  });
   grammar.leaf('secret', {
     usage: 'remove <name>',
     summary: 'forget a secret',
+    examples: ['mesh-hub secret remove NPM_TOKEN'],
     read: ({ operands }) => ({ verb: 'secret remove', name: nameOf(operands) }),
   });
 }

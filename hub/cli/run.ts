@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
 import type { InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import { helpColumns } from '../../node/cli/help.ts';
 import { runMain } from '../../node/cli/main.ts';
 import { cell, entryText, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
 import { logFormatOf, type Session, sessionOf, show } from '../../node/cli/session.ts';
@@ -21,7 +22,7 @@ export function hubMain(args: readonly string[], terminal: Terminal): Promise<nu
   return runMain(
     args,
     terminal,
-    (words) => parseHub(words, programVersion()),
+    (words) => parseHub(words, programVersion(), helpColumns(terminal.stdout.columns)),
     ({ command, global }) => runHub(command, sessionOf('mesh-hub', global, terminal), args),
   );
 }

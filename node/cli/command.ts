@@ -1,3 +1,4 @@
+import { type Closing, exitCodesText } from './help.ts';
 import { Grammar, type Parsed, usageError } from './parse.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
@@ -83,15 +84,22 @@ export const readStop = (options: Record<string, unknown>): { verb: 'stop'; time
   timeoutMs: (options.timeout as number | undefined) ?? stopMs,
 });
 
-const EPILOGUE = `
-Give this machine to a mesh:
-  mesh-node doctor                   can it work? and if not, what to do
-  mesh-node join TOKEN --detach      TOKEN from "mesh-hub invite"; without one both screens show a code
-  mesh-node pause 2h                 you need your machine: everything stops at once
-
-Exit codes: 0 ok, 1 the task failed, 2 wrong usage, 3 founder not reachable, 4 refused, 5 not proved,
-6 this machine can't, 70 internal error, 130 interrupted. "mesh-node COMMAND --help" says more.
-`;
+const CLOSING: Closing = {
+  sections: [
+    {
+      title: 'Give this machine to a mesh:',
+      rows: [
+        ['mesh-node doctor', 'can it work? and if not, what to do'],
+        [
+          'mesh-node join TOKEN --detach',
+          'TOKEN from "mesh-hub invite"; without one both screens show a code',
+        ],
+        ['mesh-node pause 2h', 'you need your machine: everything stops at once'],
+      ],
+    },
+  ],
+  text: exitCodesText('mesh-node'),
+};
 
 /** Who starts the machine once it has joined. */
 function readKeeping(options: Record<string, unknown>): { start: boolean; service: boolean } {
@@ -105,7 +113,7 @@ function readKeeping(options: Record<string, unknown>): { start: boolean; servic
 
 /** The grammar of `mesh-node`. */
 export function nodeGrammar(version: string): Grammar<NodeCommand> {
-  const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', EPILOGUE);
+  const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', CLOSING);
   const founderOption = () =>
     v.option(
       '--founder <address>',
@@ -171,17 +179,20 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     usage: 'start',
     summary: 'work for the mesh this machine has joined',
     options: [...startOptions(), ...workOptions()],
+    examples: ['mesh-node start --detach'],
     read: ({ options }) => ({ verb: 'start', ...readWork(options), ...readStart(options) }),
   });
   grammar.leaf(null, {
     usage: 'stop',
     summary: 'stop; returns when the process is gone',
     options: [stopOption()],
+    examples: ['mesh-node stop'],
     read: ({ options }) => readStop(options),
   });
   grammar.leaf(null, {
     usage: 'status',
     summary: 'what this machine is and does',
+    examples: ['mesh-node status'],
     read: () => ({ verb: 'status' }),
   });
   grammar.leaf(null, {
@@ -193,16 +204,23 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       ms: operands[0] === undefined ? null : v.duration('the duration')(operands[0]),
     }),
   });
-  grammar.leaf(null, { usage: 'resume', summary: 'take tasks again', read: () => ({ verb: 'resume' }) });
+  grammar.leaf(null, {
+    usage: 'resume',
+    summary: 'take tasks again',
+    examples: ['mesh-node resume'],
+    read: () => ({ verb: 'resume' }),
+  });
   grammar.leaf(null, {
     usage: 'leave',
     summary: 'end the membership for good, and stop',
+    examples: ['mesh-node leave'],
     read: () => ({ verb: 'leave' }),
   });
   grammar.leaf(null, {
     usage: 'doctor',
     summary: 'can this machine work? what was found, and what to do about each lack',
     options: [founderOption()],
+    examples: ['mesh-node doctor'],
     read: ({ options }) => ({ verb: 'doctor', founder: (options.founder as string | undefined) ?? null }),
   });
   addServiceGrammar(grammar, 'mesh-node');
@@ -211,6 +229,6 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
 }
 
 /** What a `mesh-node` command line means; pure. */
-export function parseNode(args: readonly string[], version: string): Parsed<NodeCommand> {
-  return nodeGrammar(version).parse(args);
+export function parseNode(args: readonly string[], version: string, columns?: number): Parsed<NodeCommand> {
+  return nodeGrammar(version).parse(args, columns);
 }

@@ -1,5 +1,6 @@
 import { Command, type CommanderError, Option } from 'commander';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { type Closing, closingText, examplesText, helpColumnsMax, helpLayout } from './help.ts';
 
 /** What every command may be told. */
 export interface GlobalFlags {
@@ -25,8 +26,8 @@ export interface LeafOptions<C> {
   /** Shown in the command's own help instead of the summary. */
   about?: string;
   options?: Option[];
-  /** Lines shown under the help, each one command as a person would type it. */
-  examples?: string[];
+  /** Shown under the help, each one command as a person would type it; one at least. */
+  examples: readonly [string, ...string[]];
   /** What stands behind `--` is wanted; elsewhere it is refused. */
   takesArgv?: boolean;
   read: (typed: Typed) => C;
@@ -36,17 +37,19 @@ export interface LeafOptions<C> {
 export class Grammar<C> {
   readonly #program: Command;
   readonly #groups = new Map<string, Command>();
+  readonly #examples = new Map<string, readonly string[]>();
   #said = '';
+  #columns = helpColumnsMax;
   #argv: string[] | null = null;
   #found: { command: C; global: GlobalFlags } | null = null;
 
-  constructor(name: string, version: string, description: string, epilogue: string) {
+  constructor(name: string, version: string, description: string, closing: Closing) {
     this.#program = this.#prepare(new Command(name))
       .description(description)
       .version(version, '-V, --version', 'print the version')
       .helpCommand(false)
       .enablePositionalOptions()
-      .addHelpText('after', epilogue);
+      .addHelpText('after', () => closingText(closing, this.#columns));
     addGlobals(this.#program);
   }
 
@@ -66,9 +69,8 @@ export class Grammar<C> {
     for (const option of leaf.options ?? []) command.addOption(option);
     addGlobals(command);
     if (leaf.takesArgv === true) command.usage('[options] -- COMMAND [ARGUMENT...]');
-    if (leaf.examples !== undefined) {
-      command.addHelpText('after', `\nExamples:\n${leaf.examples.map((line) => `  ${line}`).join('\n')}\n`);
-    }
+    command.addHelpText('after', () => examplesText(leaf.examples, this.#columns));
+    this.#examples.set(pathOf(command), leaf.examples);
     command.action((...given: unknown[]) => {
       const operands = given.slice(0, -2).filter((value) => value !== undefined) as string[];
       const merged = command.optsWithGlobals() as Record<string, unknown>;
@@ -83,8 +85,12 @@ export class Grammar<C> {
     });
   }
 
-  /** What this command line means. Throws `SF_USAGE` saying what was expected and what it got. */
-  parse(args: readonly string[]): Parsed<C> {
+  /**
+   * What this command line means; help is laid out for so many `columns`. Throws `SF_USAGE` saying what was expected and
+   * what it got.
+   */
+  parse(args: readonly string[], columns: number = helpColumnsMax): Parsed<C> {
+    this.#columns = columns;
     const split = args.indexOf('--');
     const before = split === -1 ? [...args] : args.slice(0, split);
     this.#argv = split === -1 ? null : args.slice(split + 1);
@@ -106,11 +112,7 @@ export class Grammar<C> {
 
   /** Every command in full, such as `mesh-hub task run`. */
   commands(prefix: string): string[] {
-    const leaves = (command: Command, path: string): string[] =>
-      command.commands.length === 0
-        ? [path]
-        : command.commands.flatMap((child) => leaves(child, `${path} ${child.name()}`));
-    return leaves(this.#program, prefix);
+    return leavesOf(this.#program).map((leaf) => pathOf(leaf).replace(this.#program.name(), prefix));
   }
 
   /** The long flags of one command. */
@@ -118,6 +120,11 @@ export class Grammar<C> {
     let at: Command | undefined = this.#program;
     for (const name of path) at = at?.commands.find((child) => child.name() === name);
     return (at?.options ?? []).map((option) => option.long ?? '');
+  }
+
+  /** The examples of every command, by its full name. */
+  get examples(): ReadonlyMap<string, readonly string[]> {
+    return this.#examples;
   }
 
   #prepare(command: Command): Command {
@@ -130,10 +137,10 @@ export class Grammar<C> {
           this.#said += text;
         },
         writeErr: () => {},
-        getOutHelpWidth: () => 100,
-        getErrHelpWidth: () => 100,
+        getOutHelpWidth: () => this.#columns,
+        getErrHelpWidth: () => this.#columns,
       })
-      .configureHelp({ sortSubcommands: false, showGlobalOptions: false });
+      .configureHelp(helpLayout);
   }
 
   #commandNeeded(command: Command): SuperfleetError {
@@ -174,7 +181,7 @@ function pathOf(command: Command): string {
 function usageOf(error: CommanderError, command: Command): SuperfleetError {
   const path = pathOf(command);
   const quoted = /'([^']*)'/.exec(error.message)?.[1] ?? null;
-  const suggestion = /\(Did you mean (?:one of )?(.*?)\?\)/.exec(error.message)?.[1] ?? null;
+  const suggestion = suggested(error, command);
   const message = (error.message.replace(/^error: /, '').split('\n')[0] ?? '').trim();
   const hint = suggestion === null ? `${path} --help` : `did you mean ${suggestion}?`;
   const flags = command.options.map((option) => option.long ?? option.short ?? '').join(' ');
@@ -217,6 +224,27 @@ function usageOf(error: CommanderError, command: Command): SuperfleetError {
       return usageError(`${path}: ${message}`, { expected: null, got: quoted, hint });
   }
 }
+
+/** What a person may have meant by a word that is not known, as it can be typed; null: nothing comes near. */
+function suggested(error: CommanderError, command: Command): string | null {
+  const near = /\(Did you mean (?:one of )?(.*?)\?\)/.exec(error.message)?.[1] ?? null;
+  const unknown = error.code === 'commander.unknownCommand' || error.code === 'commander.excessArguments';
+  if (!unknown || command.commands.length === 0) return near;
+  if (near !== null)
+    return near
+      .split(', ')
+      .map((name) => `${pathOf(command)} ${name}`)
+      .join(', ');
+  const word = /'([^']*)'/.exec(error.message)?.[1] ?? command.args[0];
+  let top = command;
+  while (top.parent !== null) top = top.parent;
+  // The verb is right and its group was left out, or another was named.
+  const found = leavesOf(top).filter((leaf) => leaf.name() === word);
+  return found.length === 0 ? null : found.map(pathOf).join(', ');
+}
+
+const leavesOf = (command: Command): Command[] =>
+  command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf);
 
 /** An `SF_USAGE` error. */
 export function usageError(

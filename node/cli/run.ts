@@ -3,6 +3,7 @@ import { escapeText } from '../../protocol/escape.ts';
 import { actMs } from '../api/client.ts';
 import type { NodeObject, PendingLine } from '../api/objects.ts';
 import { type NodeCommand, parseNode } from './command.ts';
+import { helpColumns } from './help.ts';
 import { runMain } from './main.ts';
 import type { Enrol, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
 import { nodeText } from './render.ts';
@@ -17,7 +18,7 @@ export function nodeMain(args: readonly string[], terminal: Terminal): Promise<n
   return runMain(
     args,
     terminal,
-    (words) => parseNode(words, programVersion()),
+    (words) => parseNode(words, programVersion(), helpColumns(terminal.stdout.columns)),
     ({ command, global }) => runNode(command, sessionOf('mesh-node', global, terminal), args),
   );
 }

@@ -30,11 +30,13 @@ export function addServiceGrammar<C>(
   grammar.leaf('service', {
     usage: 'uninstall',
     summary: 'stop it, and start it at boot no more; the data folder stays',
+    examples: [`${bin} service uninstall`],
     read: () => ({ verb: 'service uninstall' }),
   });
   grammar.leaf('service', {
     usage: 'status',
     summary: 'is it installed, does it run',
+    examples: [`${bin} service status`],
     read: () => ({ verb: 'service status' }),
   });
 }

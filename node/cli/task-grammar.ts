@@ -217,6 +217,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
       v.option('--cursor <cursor>', 'go on where the last page ended', v.text('--cursor')),
       v.option('--limit <n>', 'tasks on a page (default: 100)', v.integer('--limit', 1, 1000)),
     ],
+    examples: [`${bin} task list --state queued,running`],
     read: ({ options }) => ({
       verb: 'task list',
       states: or(options.state),
@@ -227,12 +228,14 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
   grammar.leaf('task', {
     usage: 'describe <task>',
     summary: 'show a task: state, who did it, who verified it',
+    examples: [`${bin} task describe abcdefghijkl`],
     read: ({ operands }) => ({ verb: 'task describe', task: taskOf(operands) }),
   });
   grammar.leaf('task', {
     usage: 'logs <task>',
     summary: 'print the output of a task',
     options: [v.option('-f, --follow', 'go on until the task has ended')],
+    examples: [`${bin} task logs -f abcdefghijkl`],
     read: ({ operands, options }) => ({
       verb: 'task logs',
       task: taskOf(operands),
@@ -242,12 +245,14 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
   grammar.leaf('task', {
     usage: 'stop <task>',
     summary: 'cancel a task; it ends cancelled',
+    examples: [`${bin} task stop abcdefghijkl`],
     read: ({ operands }) => ({ verb: 'task stop', task: taskOf(operands) }),
   });
   grammar.leaf('task', {
     usage: 'rerun <task>',
     summary: 'send the same task again; prints the new id',
     options: [...waitOptions(), ...deliveryOptions()],
+    examples: [`${bin} task rerun abcdefghijkl --wait`],
     read: ({ operands, options }) => ({
       verb: 'task rerun',
       task: taskOf(operands),
@@ -259,11 +264,13 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
   grammar.leaf('task', {
     usage: 'history <task>',
     summary: 'what the log says about a task, entry by entry',
+    examples: [`${bin} task history abcdefghijkl`],
     read: ({ operands }) => ({ verb: 'task history', task: taskOf(operands) }),
   });
   grammar.leaf('task', {
     usage: 'why <task>',
     summary: 'why a task is waiting: one line for each machine',
+    examples: [`${bin} task why abcdefghijkl`],
     read: ({ operands }) => ({ verb: 'task why', task: taskOf(operands) }),
   });
   grammar.leaf('task', {
@@ -283,6 +290,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
       v.option('--checkout', 'go to branch mesh/ID instead'),
       v.option('--force', 'also where the result changes git attributes or modules'),
     ],
+    examples: [`${bin} task apply abcdefghijkl --cherry-pick`],
     read: ({ operands, options }) => {
       const hows = (['merge', 'cherry-pick', 'checkout'] as const).filter(
         (how) => options[how === 'cherry-pick' ? 'cherryPick' : how] === true,
@@ -306,6 +314,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
     usage: 'get <task>',
     summary: 'place branch mesh/ID and the artifacts of a task that has ended',
     options: deliveryOptions(),
+    examples: [`${bin} task get abcdefghijkl --output dist`],
     read: ({ operands, options }) => ({ verb: 'task get', task: taskOf(operands), ...delivery(options) }),
   });
 }
