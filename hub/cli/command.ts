@@ -1,4 +1,5 @@
 import { readStart, readStop, type StartWishes, startOptions, stopOption } from '../../node/cli/command.ts';
+import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
@@ -44,6 +45,7 @@ export type HubCommand =
   | { verb: 'secret list' }
   | { verb: 'secret remove'; name: string }
   | ServiceCommand
+  | DoctorCommand
   | TaskCommand;
 
 const CLOSING: Closing = {
@@ -70,6 +72,7 @@ const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 export function hubGrammar(version: string): Grammar<HubCommand> {
   const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING);
   addMeshGrammar(grammar);
+  addDoctorGrammar(grammar, 'mesh-hub');
   addNodeGrammar(grammar);
   addServiceGrammar(grammar, 'mesh-hub');
   addTaskGrammar(grammar, 'mesh-hub');

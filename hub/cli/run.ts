@@ -33,6 +33,8 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       return init(command, session);
     case 'start': {
       const { inBackground, inForeground } = await import('../../node/cli/lifecycle.ts');
+      const { lookBeforeStart } = await import('../../node/cli/doctor.ts');
+      await lookBeforeStart(session, command);
       if (command.detach) return inBackground(session, args);
       const { startHub } = (await import('../daemon/start.ts')) as { startHub: StartHub };
       const { name, port, user, logLevel, acceptLoss } = command;
@@ -41,6 +43,8 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
         startHub({ dir: session.dir, name, port, user, logLevel, logFormat, acceptLoss }),
       );
     }
+    case 'doctor':
+      return (await import('../../node/cli/doctor.ts')).runDoctor(command, session);
     case 'stop':
       return (await import('../../node/cli/lifecycle.ts')).stopProcess(session, command.timeoutMs);
     case 'status':

@@ -1,3 +1,4 @@
+import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
 import { Grammar, type Parsed, usageError } from './parse.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
@@ -44,7 +45,7 @@ export type NodeCommand =
   | { verb: 'leave' }
   | { verb: 'pause'; ms: number | null }
   | { verb: 'resume' }
-  | { verb: 'doctor'; founder: string | null }
+  | DoctorCommand
   | ServiceCommand
   | TaskCommand;
 
@@ -216,13 +217,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     examples: ['mesh-node leave'],
     read: () => ({ verb: 'leave' }),
   });
-  grammar.leaf(null, {
-    usage: 'doctor',
-    summary: 'can this machine work? what was found, and what to do about each lack',
-    options: [founderOption()],
-    examples: ['mesh-node doctor'],
-    read: ({ options }) => ({ verb: 'doctor', founder: (options.founder as string | undefined) ?? null }),
-  });
+  addDoctorGrammar(grammar, 'mesh-node');
   addServiceGrammar(grammar, 'mesh-node');
   addTaskGrammar(grammar, 'mesh-node');
   return grammar;

@@ -8,7 +8,7 @@ import { managerOf, thisHost } from '../service/manager.ts';
 import { requireRoom } from '../service/service.ts';
 import { startCommand } from '../service/types.ts';
 import type { NodeCommand } from './command.ts';
-import { inBackground, sameWords, sayEnrolled, sayPending } from './lifecycle.ts';
+import { inBackground, LOOKED, sameWords, sayEnrolled, sayPending } from './lifecycle.ts';
 import { shellWord } from './render.ts';
 import { installService, specOf } from './service.ts';
 import type { Session } from './session.ts';
@@ -69,7 +69,7 @@ async function enrolApart(session: Session, args: readonly string[]): Promise<vo
   const words = [...process.execArgv, process.argv[1] ?? '', ...sameWords(args, dir), '--no-start'];
   const child = spawn(process.execPath, words, {
     cwd: terminal.cwd,
-    env: terminal.env as NodeJS.ProcessEnv,
+    env: { ...terminal.env, [LOOKED]: '1' } as NodeJS.ProcessEnv,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const interrupt = (): void => void child.kill('SIGTERM');

@@ -30,6 +30,9 @@ const askMs = 10_000;
 /** How much of the end of a log is looked at for the error a process ended with. */
 const tailBytes = 64 * 1024;
 
+/** Set for a process in the background: the one that started it has looked at the machine first. */
+export const LOOKED = 'SUPERFLEET_LOOKED';
+
 /** Runs a process of ours in the foreground to its end: says the ready line, answers its exit code. */
 export async function inForeground(session: Session, start: () => Promise<Running>): Promise<number> {
   becomeDaemon();
@@ -97,7 +100,7 @@ export async function inBackground(session: Session, args: readonly string[]): P
   const again = [...process.execArgv, process.argv[1] ?? '', ...sameWords(args, dir)];
   const child = spawn(process.execPath, again, {
     cwd: terminal.cwd,
-    env: terminal.env as NodeJS.ProcessEnv,
+    env: { ...terminal.env, [LOOKED]: '1' } as NodeJS.ProcessEnv,
     detached: true,
     stdio: ['ignore', 'pipe', log],
   });

@@ -33,6 +33,8 @@ export interface JoinOptions extends StartNodeOptions {
   owner: string | null;
   /** Called once the code is on the screen; its `code` is what the operator types. */
   onPending: (line: PendingLine) => void;
+  /** Called with what a person may want to know while a founder is looked for. */
+  onNote: (line: string) => void;
 }
 
 /** A process that is up. SIGTERM and SIGINT are its own business; `done` settles when it is down:

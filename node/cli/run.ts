@@ -27,6 +27,8 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
   switch (command.verb) {
     case 'join': {
       const { inBackground, inForeground, sayEnrolled, sayPending } = await import('./lifecycle.ts');
+      const { lookBeforeJoin } = await import('./doctor.ts');
+      await lookBeforeJoin(session, command);
       if (command.service) return (await import('./join-service.ts')).joinAsService(command, session, args);
       if (command.token === null && command.founder === null && !session.voice.json) {
         session.voice.note('looking for a founder on this network …');
@@ -39,6 +41,9 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
         mesh: command.mesh,
         owner: command.owner,
         onPending: (line: PendingLine) => sayPending(session, line),
+        onNote: (line: string) => {
+          if (!session.voice.json) session.voice.note(escapeText(line));
+        },
       };
       if (command.start) return inForeground(session, () => joinMesh(options));
       sayEnrolled(session, await enrol(options));
@@ -66,7 +71,7 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
     case 'leave':
       return leave(session);
     case 'doctor':
-      return doctor(session, command.founder);
+      return (await import('./doctor.ts')).runDoctor(command, session);
     case 'service install':
     case 'service uninstall':
     case 'service status':
@@ -104,16 +109,4 @@ async function leave(session: Session): Promise<number> {
   await untilGone(mark, actMs, session.terminal.signal);
   show(session, left, () => 'left the mesh; this machine takes no more work from it');
   return EXIT.ok;
-}
-
-async function doctor(session: Session, founder: string | null): Promise<number> {
-  const [{ runDoctor }, { isAble, renderChecks }] = await Promise.all([
-    import('../doctor/doctor.ts'),
-    import('../doctor/check.ts'),
-  ]);
-  const checks = await runDoctor({ dir: session.dir, founder, signal: session.terminal.signal });
-  const able = isAble(checks);
-  if (session.voice.json) session.voice.document({ able, checks });
-  else session.voice.out(escapeText(renderChecks(checks)));
-  return able ? EXIT.ok : EXIT.machine;
 }

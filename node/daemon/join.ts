@@ -1,8 +1,10 @@
+import type { Connection } from '@libp2p/interface';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { parseInvite } from '../../protocol/invite.ts';
 import type { EnrolledLine } from '../api/objects.ts';
 import type { JoinOptions, Running } from '../cli/options.ts';
-import { discoverFounders } from '../network/discovery.ts';
+import { discoverFounders, passedOverLine } from '../network/discovery.ts';
+import { founderAddresses } from '../network/founder-address.ts';
 import type { Host } from '../network/host.ts';
 import {
   describe,
@@ -14,12 +16,14 @@ import {
 } from '../network/join-client.ts';
 import { defaultOwner, type Machine, openMachine } from './machine.ts';
 import { enrolledMesh, Membership, requireSameMesh } from './membership.ts';
-import { founderAddress, living, nameOf, openHost, runMember, smallFiles } from './start.ts';
+import { living, nameOf, openHost, runMember, smallFiles } from './start.ts';
 
 /** Founders on this LAN answer mDNS within milliseconds; machines that just woke take a few seconds. */
 const DISCOVER_MS = 15_000;
 /** Where one founder was found, another may answer a little later: then the person must say which. */
 const SETTLE_MS = 1_500;
+/** Announcements that led nowhere, told where no founder was found. */
+const TOLD_MAX = 6;
 
 /**
  * So long a founder that takes no connection in time is tried again: thirty machines that join at once keep it busy, and a
@@ -97,7 +101,9 @@ async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<E
   const joined =
     invite === null
       ? await ask(host, await findFounder(host, wish), me, wish, stopping)
-      : await patiently(machine, stopping, () => joinByInvite(host, reachable(invite, wish), me, stopping));
+      : await patiently(machine, stopping, async () =>
+          joinByInvite(host, await reachable(invite, wish), me, stopping),
+        );
   const membership = await keep(machine, host, joined);
   await machine.configure({
     kind: 'node',
@@ -136,8 +142,13 @@ async function keep(machine: Machine, host: Host, joined: Joined): Promise<Membe
   return membership;
 }
 
-const reachable = <T extends { addresses: string[] }>(invite: T, { founder }: JoinOptions): T =>
-  founder === null ? invite : { ...invite, addresses: [founderAddress(founder), ...invite.addresses] };
+const reachable = async <T extends { addresses: string[] }>(
+  invite: T,
+  { founder }: JoinOptions,
+): Promise<T> =>
+  founder === null
+    ? invite
+    : { ...invite, addresses: [...(await founderAddresses(founder)), ...invite.addresses] };
 
 const ask = (
   host: Host,
@@ -159,7 +170,10 @@ const ask = (
 
 /** The one founder on this LAN, of the mesh asked for; `SF_UNREACHABLE` where there is none, `SF_USAGE` for several. */
 async function findFounder(host: Host, options: JoinOptions): Promise<FoundFounder> {
-  if (options.founder !== null) return askFounder(host, founderAddress(options.founder), options.mesh);
+  if (options.founder !== null) {
+    return askFounder(host, options.founder, await founderAddresses(options.founder), options.mesh);
+  }
+  const passedOver: string[] = [];
   const found = new Map<string, FoundFounder>();
   const stopping = new AbortController();
   const stop = discoverFounders(host, {
@@ -168,6 +182,11 @@ async function findFounder(host: Host, options: JoinOptions): Promise<FoundFound
       const first = found.size === 0;
       found.set(founder.peer, founder);
       if (first) setTimeout(() => stopping.abort(), options.mesh === null ? SETTLE_MS : 0);
+    },
+    onPassedOver: (passed) => {
+      // That we hear ourselves is as it should be, and no news while others answer.
+      if (passed.why !== 'own') options.onNote(`heard ${passedOverLine(passed)}`);
+      passedOver.push(passedOverLine(passed));
     },
   });
   await new Promise<void>((resolve) => {
@@ -182,8 +201,11 @@ async function findFounder(host: Host, options: JoinOptions): Promise<FoundFound
   if (founder === undefined) {
     throw new SuperfleetError('SF_UNREACHABLE', 'no founder was found on this network', {
       expected: `a founder that answers mDNS within ${DISCOVER_MS / 1000} s`,
-      got: 'none',
-      hint: 'is `mesh-hub start` running? Where multicast does not pass: mesh-node join TOKEN, or --founder ADDRESS',
+      got:
+        passedOver.length === 0
+          ? 'none: nothing was heard by mDNS'
+          : passedOver.slice(0, TOLD_MAX).join('; '),
+      hint: 'is `mesh-hub start` running? Where multicast does not pass: mesh-node join --founder ADDRESS, or mesh-node join TOKEN; `mesh-node doctor` looks at UDP 5353',
     });
   }
   if (others.length > 0) {
@@ -198,24 +220,44 @@ async function findFounder(host: Host, options: JoinOptions): Promise<FoundFound
 }
 
 /** A founder at an address a person named: whose key it has is what both screens' code will prove. */
-async function askFounder(host: Host, address: string, mesh: string | null): Promise<FoundFounder> {
-  const peer = /\/p2p\/([^/]+)$/.exec(address)?.[1];
+async function askFounder(
+  host: Host,
+  named: string,
+  addresses: string[],
+  mesh: string | null,
+): Promise<FoundFounder> {
   const signal = AbortSignal.timeout(DISCOVER_MS);
-  const connection =
-    peer === undefined ? await host.dialUnknown(address, signal) : await host.dial(peer, [address], signal);
+  const connection = await dialAny(host, addresses, signal);
   const described = await describe(connection, signal);
   if (described === null || (mesh !== null && described.mesh !== mesh)) {
     throw new SuperfleetError(
       'SF_UNREACHABLE',
-      `no founder${mesh === null ? '' : ' of this mesh'} is at ${address}`,
+      `no founder${mesh === null ? '' : ' of this mesh'} is at ${named}`,
       {
         expected: mesh ?? 'a founder',
         got: described?.mesh ?? 'a machine that is none',
+        hint: 'name the machine on which `mesh-hub start` runs',
       },
     );
   }
-  const plain = address.replace(/\/p2p\/[^/]+$/, '');
-  return { peer: connection.remotePeer.toString(), addresses: [plain], ...described };
+  const plain = addresses.map((address) => address.replace(/\/p2p\/[^/]+$/, ''));
+  return { peer: connection.remotePeer.toString(), addresses: plain, ...described };
+}
+
+/** The first of a founder's addresses that answers; a name may have several. */
+async function dialAny(host: Host, addresses: string[], signal: AbortSignal): Promise<Connection> {
+  let fault: unknown;
+  for (const address of addresses) {
+    const peer = /\/p2p\/([^/]+)$/.exec(address)?.[1];
+    try {
+      return peer === undefined
+        ? await host.dialUnknown(address, signal)
+        : await host.dial(peer, [address], signal);
+    } catch (thrown) {
+      fault = thrown;
+    }
+  }
+  throw fault;
 }
 
 /** Aborted by Ctrl-C or SIGTERM while a person has not decided yet. */

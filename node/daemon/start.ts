@@ -1,18 +1,18 @@
 import { rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { collectBytes } from '../../protocol/bytes.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { rosterBytesMax } from '../../protocol/roster.ts';
 import { createMemberApp } from '../api/app.ts';
 import type { MemberPort } from '../api/port.ts';
 import { serveApi } from '../api/server.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { Running, StartNodeOptions } from '../cli/options.ts';
-import { defaultPort } from '../config.ts';
 import type { FolderPaths } from '../folder.ts';
 import { forwardRequest } from '../network/api-client.ts';
 import { fetchBlobs } from '../network/blob-client.ts';
 import { serveBlobs } from '../network/blob-server.ts';
+import { founderAddresses } from '../network/founder-address.ts';
 import { createHost, type Host } from '../network/host.ts';
 import { type Link, type LinkState, startLink } from '../network/link.ts';
 import { Registry } from '../network/registry.ts';
@@ -96,10 +96,8 @@ export async function runMember(
     logger.debug({ code: error.code, peer, protocol }, error.message),
   );
   lifetime.onStop(() => registry.stop());
-  const addresses = (): string[] => [
-    ...(options.founder === null ? [] : [founderAddress(options.founder)]),
-    ...membership.addresses,
-  ];
+  const named = options.founder === null ? [] : await namedFounder(options.founder, machine);
+  const addresses = (): string[] => [...named, ...membership.addresses];
   const fetch = async (wanted: string[], signal: AbortSignal): Promise<void> => {
     await fetchBlobs(host, founder, wanted, blobs, signal, { addresses: addresses() });
   };
@@ -235,6 +233,18 @@ export async function runMember(
   };
 }
 
+/** Where a person says that the founder is. A name that nobody knows just now keeps no member from starting. */
+async function namedFounder(text: string, { logger }: Machine): Promise<string[]> {
+  try {
+    return await founderAddresses(text);
+  } catch (thrown) {
+    const error = asSuperfleetError(thrown);
+    if (error.code !== 'SF_UNREACHABLE') throw error;
+    logger.warn({ code: error.code }, `${error.message}; the addresses known so far are tried`);
+    return [];
+  }
+}
+
 /** Why the founder wants no more of this machine, and the way out. */
 const refusal = (code: string, message: string): SuperfleetError =>
   code === 'SF_VERSION'
@@ -250,21 +260,6 @@ const duplicate = (message: string): SuperfleetError =>
     got: 'a second one: was the disk or the data folder copied?',
     hint: 'give this one an identity of its own: mesh-node join TOKEN --dir PATH, with an empty folder',
   });
-
-/** `--founder`: a multiaddr as it is, or an IP address with or without a port. */
-export function founderAddress(text: string): string {
-  if (text.startsWith('/')) return text;
-  const [, bracketed, plain, port] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
-  const address = bracketed ?? plain ?? text;
-  const family = isIP(address);
-  if (family === 0) {
-    throw new SuperfleetError('SF_USAGE', 'this is no address of a founder', {
-      expected: 'an IP address such as 192.168.1.5 or 192.168.1.5:4701, or a multiaddr',
-      got: text,
-    });
-  }
-  return `/ip${family}/${address}/tcp/${port ?? defaultPort}`;
-}
 
 export const nameOf = (machine: Machine, asked: string | null): string =>
   asked ?? machine.config.name ?? defaultName();

@@ -1,220 +1,192 @@
+import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
-import { defaultPort } from '../config.ts';
+import { text } from 'node:stream/consumers';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { defaultPort, readConfig } from '../config.ts';
+import { folderPaths } from '../folder.ts';
 import { dropPrivileges } from '../privileges.ts';
 import { createSandbox } from '../sandbox/bubblewrap.ts';
-import { probe, type SandboxReport } from '../sandbox/probe.ts';
+import { probe } from '../sandbox/probe.ts';
 import { diskFree } from './capacity.ts';
-import { check, type DoctorCheck } from './check.ts';
+import type { Facts, FounderFacts, PortFacts } from './facts.ts';
+import type { Finding } from './finding.ts';
+import { firewallHere, folderFault, gitVersion, meansHere } from './look.ts';
 import { modelServers } from './models.ts';
-import { multicastInterfaces } from './multicast.ts';
-import { reachFounder } from './reach.ts';
+import { type Heard, type MulticastFacts, multicast } from './multicast.ts';
+import { type Introduce, type Reach, reach } from './reach.ts';
+import { findingsOf } from './table.ts';
 import { toolVersions } from './tools.ts';
 
 export interface DoctorOptions {
+  bin: 'mesh-node' | 'mesh-hub';
   dir: string;
-  /** Multiaddr or `host:port` to try. @default null: none is tried */
-  founder?: string | null;
-  /** The port a founder on this machine would listen on. @default 4701 */
-  port?: number;
-  /** @default never aborted */
-  signal?: AbortSignal;
+  /** Where the founder is said to be; null: it is not tried. @default where the config says, once it has joined */
+  founders?: string[] | null;
+  /** The port that a founder on this machine listens on. @default the config's, else 4701 */
+  port?: number | null;
+  /** `--user`, where this is started as root. @default the contract's account */
+  user?: string | null;
+  /**
+   * Only what joining and starting rest on: no tools, no models, nobody is asked who he is.
+   * @default false
+   */
+  brief?: boolean;
+  /** Listen for mDNS. @default what the config says */
+  mdns?: boolean;
 }
 
-const GIT_MIN = [2, 36] as const;
-const NODE_MIN = [22, 18] as const;
-const MiB = 1024 ** 2;
-const GiB = 1024 ** 3;
+/** Addresses of one founder that are tried. */
+const PLACES_MAX = 16;
+/** Hosts heard by mDNS that are asked who they are. */
+const ASKED_MAX = 8;
+/** A look ends within this: the slowest part asks every tool for its version. */
+const LOOK_MS = 90_000;
+
+/** Can this machine work: what was found, and what to do about each lack. Looks and tries, changes nothing. */
+export async function examine(options: DoctorOptions, signal?: AbortSignal): Promise<Finding[]> {
+  return findingsOf(await factsOf(options, signal));
+}
 
 /**
- * Can this machine work, what was found, and what to do about each lack. Looks and tries, changes nothing. Started as
- * root it first becomes the user that the node would become, for good: nothing else would be the truth about it.
+ * The facts of this machine. Root is looked at as the user that the node would become: nothing else would be the truth
+ * about it. That needs a process of its own, since whoever gives root up has given it up for good; only what root alone
+ * may read or do is looked at here.
  */
-export async function runDoctor(options: DoctorOptions): Promise<DoctorCheck[]> {
-  const { dir, founder = null, port = defaultPort, signal } = options;
-  const wasRoot = process.getuid?.() === 0;
-  const account = await dropPrivileges();
+export async function factsOf(options: DoctorOptions, signal?: AbortSignal): Promise<Facts> {
+  if (process.getuid?.() !== 0) return look(options, signal);
+  const [facts, firewall] = await Promise.all([lookApart(options, signal), firewallHere()]);
+  return { ...facts, firewall, means: meansHere() };
+}
+
+/** What the process that gives root up does: prints the facts as JSON. */
+export async function look(options: DoctorOptions, signal?: AbortSignal): Promise<Facts> {
+  const { bin, dir, brief = false } = options;
+  // Before root is given up: where only root can read the program, nothing can be loaded after.
+  const meeting = brief ? null : await import('./introduce.ts');
+  const account = await dropPrivileges({ user: options.user ?? null });
   const sandbox = createSandbox();
+  // What is wrong with a config is told by whoever starts with it.
+  const config = await readConfig(folderPaths(dir).config).catch(() => null);
   const report = await probe(sandbox, signal);
-  const [tools, models, multicast, portCheck, reach] = await Promise.all([
-    report.works ? toolVersions(sandbox, signal) : Promise.resolve(null),
-    modelServers(),
-    multicastCheck(),
-    founderPort(port),
-    founder === null ? null : reachFounder(founder, signal),
-  ]);
-  return [
-    nodeVersion(process.versions.node),
-    sandboxCheck(report),
-    seccompCheck(report),
-    limitsCheck(report, wasRoot),
-    check({
-      name: 'user',
-      status: 'ok',
-      found:
-        account === null ? `uid ${process.getuid?.() ?? '?'}, not root` : `root, drops to ${account.name}`,
-      why: 'nothing of a task runs as root',
-    }),
-    gitCheck(tools),
-    toolsCheck(tools),
-    check({
-      name: 'models',
-      status: models.length > 0 ? 'ok' : 'warn',
-      found:
-        models.map((server) => `${server.name}: ${server.models.join(', ') || 'no models'}`).join('; ') ||
-        'no model server on 127.0.0.1',
-      why: 'coding goals need a model somewhere in the mesh; commands do not',
-      fix: 'install Ollama and pull a model, or leave it to another member',
-    }),
-    multicast,
-    portCheck,
-    ...(reach === null ? [] : [reach]),
-    diskCheck(diskFree(dir)),
-    clockCheck(Date.now()),
-  ];
+  const places =
+    options.founders === undefined ? (config?.founder?.addresses ?? []) : (options.founders ?? []);
+  const asking = meeting === null ? null : await meeting.stranger();
+  const introduce = asking?.introduce ?? null;
+  const port = bin === 'mesh-hub' ? (options.port ?? config?.port ?? defaultPort) : null;
+  const mdns = options.mdns ?? config?.mdns ?? true;
+  try {
+    const mesh = config?.mesh ?? null;
+    const [tools, models, heard, portFacts, founder] = await Promise.all([
+      brief || !report.works ? null : toolVersions(sandbox, signal),
+      brief ? null : modelServers(),
+      mdns ? multicast(brief ? { listenMs: 0 } : {}) : null,
+      port === null || port === 0 ? null : portOf(port, introduce, signal),
+      places.length === 0 ? null : founderAt(places.slice(0, PLACES_MAX), mesh, introduce, signal),
+    ]);
+    return {
+      bin,
+      node: process.versions.node,
+      user: { uid: process.getuid?.() ?? null, account: account?.name ?? null },
+      sandbox: report,
+      git: gitVersion(),
+      tools,
+      models: models?.map(({ name, models: names }) => ({ name, models: names })) ?? null,
+      // As root the folder is made, and given to the account, before anything is written.
+      folder: { path: dir, fault: account === null ? folderFault(dir) : null },
+      diskFreeBytes: diskFree(dir),
+      clock: Date.now(),
+      multicast: heard === null || introduce === null ? heard : await asked(heard, mesh, introduce),
+      port: portFacts,
+      founder,
+      firewall: account === null ? await firewallHere() : { manager: null, ruleset: null },
+      means: meansHere(),
+    };
+  } finally {
+    await asking?.close();
+  }
 }
 
-const atLeast = (version: string, [major, minor]: readonly [number, number]): boolean => {
-  const [is = 0, part = 0] = version.split('.').map((digits) => Number.parseInt(digits, 10));
-  return is > major || (is === major && part >= minor);
-};
-
-/** Pure. */
-export const nodeVersion = (version: string): DoctorCheck =>
-  check({
-    name: 'Node',
-    status: atLeast(version, NODE_MIN) ? 'ok' : 'fail',
-    found: version,
-    why: 'the program runs its TypeScript as it is',
-    fix: `install Node ${NODE_MIN.join('.')} or newer`,
-  });
-
-/** Pure. */
-export function sandboxCheck(report: SandboxReport): DoctorCheck {
-  const found = report.works
-    ? `bubblewrap ${report.bwrap} on Linux ${report.kernel}`
-    : report.lacks.map(({ what }) => what).join('; ');
-  return check({
-    name: 'sandbox',
-    status: report.works ? 'ok' : 'fail',
-    found,
-    why: 'a task runs in a sandbox or not at all',
-    fix: report.lacks.map(({ remedy }) => remedy).join('\n'),
-  });
+async function founderAt(
+  places: string[],
+  mesh: string | null,
+  introduce: Introduce | null,
+  signal?: AbortSignal,
+): Promise<FounderFacts> {
+  const options = { mesh, introduce, ...(signal === undefined ? {} : { signal }) };
+  return { mesh, places: await Promise.all(places.map((place) => reach(place, options))) };
 }
 
-function seccompCheck(report: SandboxReport): DoctorCheck {
-  return check({
-    name: 'seccomp',
-    status: report.works ? 'ok' : 'fail',
-    found: report.works ? `filter in force (${process.arch})` : 'not tried: no sandbox',
-    why: 'keeps tasks from the parts of the kernel that have let tasks out before',
-    fix: 'mend the sandbox first',
-  });
-}
-
-/** Pure. */
-export function limitsCheck(
-  { limitKinds }: Pick<SandboxReport, 'limitKinds'>,
-  wasRoot: boolean,
-): DoctorCheck {
-  const { memory, processes, disk } = limitKinds;
-  const held = memory === 'cgroup' && processes === 'cgroup';
-  return check({
-    name: 'limits',
-    status: held || wasRoot ? 'ok' : 'warn',
-    found:
-      wasRoot && !held
-        ? 'cgroups, which the node prepares as root'
-        : `memory ${memory}, processes ${processes}, disk ${disk}`,
-    why: 'a watched limit is seen a moment late; one held by a cgroup cannot be passed',
-    fix: 'start the node from a systemd unit with User= and Delegate=yes, or as root',
-  });
-}
-
-function gitCheck(tools: Record<string, string> | null): DoctorCheck {
-  const version = tools?.git;
-  return check({
-    name: 'git',
-    status: version !== undefined && atLeast(version, GIT_MIN) ? 'ok' : tools === null ? 'warn' : 'fail',
-    found: version ?? (tools === null ? 'not asked: tools run in the sandbox only' : 'not found in /usr'),
-    why: 'tasks on repositories travel as git bundles',
-    fix: `install git ${GIT_MIN.join('.')} or newer: sudo apt install git`,
-  });
-}
-
-function toolsCheck(tools: Record<string, string> | null): DoctorCheck {
-  const names = Object.entries(tools ?? {}).map(([name, version]) => `${name} ${version}`);
-  return check({
-    name: 'tools',
-    status: names.length > 0 ? 'ok' : 'warn',
-    found: names.join(', ') || (tools === null ? 'not asked: they run in the sandbox only' : 'none'),
-    why: 'a task finds what is installed under /usr, nothing from anybody’s home',
-    fix: 'install what your tasks need from the distribution’s packages',
-  });
-}
-
-async function multicastCheck(): Promise<DoctorCheck> {
-  const faces = await multicastInterfaces();
-  const works = faces.filter(({ fault }) => fault === null);
-  const faults = faces.filter(({ fault }) => fault !== null);
-  return check({
-    name: 'multicast',
-    status: works.length > 0 ? 'ok' : 'warn',
-    found:
-      [
-        works.length > 0 ? `works on ${works.map(({ name }) => name).join(', ')}` : '',
-        ...faults.map(({ name, fault }) => `${name}: ${fault}`),
-      ]
-        .filter(Boolean)
-        .join('; ') || 'no network interface',
-    why: 'founders and members find each other by mDNS; access points may still keep it from other machines',
-    fix: 'allow UDP 5353 in the firewall, or join by token or with --founder ADDRESS',
-  });
-}
-
-/** A founder listens on one fixed port; whoever has it now is told apart only by name. */
-export async function founderPort(port: number): Promise<DoctorCheck> {
+/** A founder listens on one fixed port; who has it already is told apart by how he greets. */
+export async function portOf(
+  port: number,
+  introduce: Introduce | null,
+  signal?: AbortSignal,
+): Promise<PortFacts> {
   const server = createServer();
   const fault = await new Promise<NodeJS.ErrnoException | null>((resolve) => {
     server.once('error', resolve);
     server.listen({ port, host: '0.0.0.0', exclusive: true }, () => resolve(null));
   });
   if (fault === null) await new Promise<void>((resolve) => server.close(() => resolve()));
-  return check({
-    name: 'founder’s port',
-    status: fault === null ? 'ok' : 'warn',
-    found:
-      fault === null
-        ? `${port} is free`
-        : fault.code === 'EADDRINUSE'
-          ? `${port} is in use`
-          : `${port}: ${fault.message}`,
-    why: 'only a founder needs it; in use is right where one runs already',
-    fix: `where it is no founder: see who has it with \`ss -ltnp 'sport = :${port}'\`, or start with another --port`,
-  });
+  const holder: Reach | null =
+    fault?.code === 'EADDRINUSE'
+      ? await reach(`127.0.0.1:${port}`, {
+          mesh: null,
+          introduce,
+          ...(signal === undefined ? {} : { signal }),
+        })
+      : null;
+  return { port, fault: fault === null ? null : (fault.code ?? fault.message), holder };
 }
 
-/** Pure. */
-export function diskCheck(freeBytes: number | null): DoctorCheck {
-  const free = freeBytes ?? 0;
-  return check({
-    name: 'disk',
-    status: free < 512 * MiB ? 'fail' : free < 8 * GiB ? 'warn' : 'ok',
-    found: freeBytes === null ? 'unknown' : `${(free / GiB).toFixed(1)} GiB free`,
-    why: 'a task’s workspace may take 8 GiB by default',
-    fix: 'free some, or put the data folder on another disk with --dir',
+/** Announcements are claims: whoever made one is asked who he is. */
+async function asked(
+  { heard, ...rest }: MulticastFacts,
+  mesh: string | null,
+  introduce: Introduce,
+): Promise<MulticastFacts> {
+  let asks = 0;
+  const told = heard.map(async (one): Promise<Heard> => {
+    const { as, peer, addresses } = one;
+    if (
+      (as !== 'announced' && as !== 'own') ||
+      peer === null ||
+      addresses.length === 0 ||
+      asks >= ASKED_MAX
+    ) {
+      return one;
+    }
+    asks += 1;
+    const whole = addresses.map((address) =>
+      address.includes('/p2p/') ? address : `${address}/p2p/${peer}`,
+    );
+    const said = await introduce(whole);
+    if (typeof said === 'string') return as === 'own' ? one : { ...one, as: said };
+    const of = { id: said.mesh, name: said.name };
+    return { ...one, as: mesh !== null && mesh !== said.mesh ? 'another-mesh' : 'founder', mesh: of };
   });
+  return { ...rest, heard: await Promise.all(told) };
 }
 
-/** The program is younger than this: a clock before it is wrong. */
-const BORN_MS = Date.UTC(2025, 0, 1);
-
-/** Pure. Nothing is decided by wall clocks; invites and what people read are. */
-export const clockCheck = (now: number): DoctorCheck =>
-  check({
-    name: 'clock',
-    status: now >= BORN_MS ? 'ok' : 'warn',
-    found: new Date(now).toISOString(),
-    why: 'times in the log and expiry of invites are the founder’s clock; leases do not depend on it',
-    fix: 'set the time: sudo timedatectl set-ntp true',
+/** Runs this program again, to look as somebody else. */
+async function lookApart(options: DoctorOptions, signal?: AbortSignal): Promise<Facts> {
+  const argv = [...process.execArgv, process.argv[1] ?? '', 'doctor', '--look', JSON.stringify(options)];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const end = (): void => void child.kill('SIGTERM');
+  const timer = setTimeout(end, LOOK_MS);
+  signal?.addEventListener('abort', end, { once: true });
+  const ended = new Promise<number | null>((resolve) => {
+    child.once('close', resolve);
+    child.once('error', () => resolve(null));
   });
+  const [out, complaint, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+  clearTimeout(timer);
+  signal?.removeEventListener('abort', end);
+  signal?.throwIfAborted();
+  if (code === 0) return JSON.parse(out) as Facts;
+  throw new SuperfleetError('SF_INTERNAL', 'this machine could not be looked at as an unprivileged user', {
+    expected: 'facts of this machine',
+    got: complaint.trim().slice(-500) || `exit ${code}`,
+    hint: 'run the doctor as an ordinary user',
+  });
+}

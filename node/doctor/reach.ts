@@ -1,51 +1,118 @@
 import { connect } from 'node:net';
-import { defaultPort } from '../config.ts';
-import { check, type DoctorCheck } from './check.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import { founderAddresses, parseFounderAddress } from '../network/founder-address.ts';
 
-const CONNECT_MS = 3_000;
+/** `no-answer-in-words`: it takes the connection and says nothing that we know. */
+export type ReachOutcome =
+  | 'answers'
+  | 'refused'
+  | 'filtered'
+  | 'no-route'
+  | 'no-machine'
+  | 'another-program'
+  | 'silent'
+  | 'no-name'
+  | 'no-address'
+  | 'another-mesh'
+  | 'no-founder';
+
+/** What came of trying one address. */
+export interface Reach {
+  /** As it was named. */
+  place: string;
+  port: number;
+  outcome: ReachOutcome;
+  /** The mesh that answered, where it was asked and is a founder. */
+  mesh: { id: string; name: string } | null;
+}
+
+/** Who a host that speaks as ours do is: asked over a connection that proved its key. */
+export type Introduce = (
+  multiaddrs: string[],
+) => Promise<{ mesh: string; name: string } | 'no-founder' | 'silent'>;
+
+/** A host that is not there is told by ARP in about 3 s; one that says nothing for longer is filtered. */
+const CONNECT_MS = 4_000;
+const GREET_MS = 3_000;
 /** What every libp2p host says first, with its length before it. */
 const GREETING = '\x13/multistream/1.0.0\n';
 
-/** Host and port of `host`, `host:port`, `[v6]:port` or a TCP multiaddr; null for anything else. Pure. */
-export function founderAddress(text: string): { host: string; port: number } | null {
-  const multiaddr = /^\/(?:ip4|ip6|dns4?|dns6)\/([^/]+)\/tcp\/(\d{1,5})(?:\/|$)/.exec(text);
-  const bracketed = /^\[([0-9A-Fa-f:.]+)\](?::(\d{1,5}))?$/.exec(text);
-  const plain = /^([^/:[\]\s]+)(?::(\d{1,5}))?$/.exec(text);
-  const [, host, digits] = multiaddr ?? bracketed ?? plain ?? [];
-  const port = Number(digits ?? defaultPort);
-  return host === undefined || port > 65_535 ? null : { host, port };
-}
-
-/** Does a machine that speaks as ours do answer where the founder is said to be? Says nothing about whose it is. */
-export async function reachFounder(text: string, signal?: AbortSignal): Promise<DoctorCheck> {
-  const address = founderAddress(text);
-  const fault = address === null ? 'not an address' : await tryConnect(address, signal);
-  return check({
-    name: 'founder',
-    status: fault === null ? 'ok' : 'warn',
-    found: fault === null ? `${text} answers` : `${text}: ${fault}`,
-    why: 'a member dials its founder; the founder needs one open port',
-    fix: 'check the address, that the founder runs, and its firewall',
+/**
+ * Tries one address: connects, exchanges the greeting, and where `introduce` is given asks whose founder it is.
+ * Never throws.
+ */
+export async function reach(
+  place: string,
+  options: { mesh: string | null; introduce: Introduce | null; signal?: AbortSignal },
+): Promise<Reach> {
+  const address = parseFounderAddress(place);
+  const as = (outcome: ReachOutcome, mesh: Reach['mesh'] = null): Reach => ({
+    place,
+    port: address?.port ?? 0,
+    outcome,
+    mesh,
   });
+  if (address === null) return as('no-address');
+  let multiaddrs: string[];
+  try {
+    multiaddrs = await founderAddresses(place);
+  } catch (thrown) {
+    return as(thrown instanceof SuperfleetError && thrown.code === 'SF_USAGE' ? 'no-address' : 'no-name');
+  }
+  const outcomes = await Promise.all(
+    multiaddrs.map((one) => greet(one.split('/')[2] ?? '', address.port, options.signal)),
+  );
+  const best = outcomes.includes('answers') ? 'answers' : (outcomes[0] ?? 'no-name');
+  if (best !== 'answers' || options.introduce === null) return as(best);
+  const said = await options.introduce(multiaddrs.filter((_, n) => outcomes[n] === 'answers'));
+  if (typeof said === 'string') return as(said);
+  const mesh = { id: said.mesh, name: said.name };
+  return as(options.mesh !== null && options.mesh !== said.mesh ? 'another-mesh' : 'answers', mesh);
 }
 
-function tryConnect(address: { host: string; port: number }, signal?: AbortSignal): Promise<string | null> {
+function greet(host: string, port: number, signal?: AbortSignal): Promise<ReachOutcome> {
   return new Promise((resolve) => {
-    const socket = connect(address);
-    const answer = (fault: string | null): void => {
+    const socket = connect({ host, port });
+    let outcome: ReachOutcome = 'filtered';
+    const answer = (as: ReachOutcome): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', interrupted);
       socket.destroy();
-      resolve(fault);
+      resolve(as);
     };
-    socket.setTimeout(CONNECT_MS, () => answer(`no answer within ${CONNECT_MS / 1000} s`));
+    const interrupted = (): void => answer(outcome);
+    let timer = setTimeout(() => answer(outcome), CONNECT_MS);
     let heard = '';
-    socket.once('connect', () => socket.write(GREETING));
+    socket.once('connect', () => {
+      outcome = 'silent';
+      clearTimeout(timer);
+      timer = setTimeout(() => answer(outcome), GREET_MS);
+      socket.write(GREETING);
+    });
     socket.on('data', (bytes) => {
       heard += bytes.toString('latin1');
-      if (heard.startsWith(GREETING)) answer(null);
-      else if (heard.length >= GREETING.length) answer('something else answers there');
+      if (heard.startsWith(GREETING)) answer('answers');
+      else if (!GREETING.startsWith(heard)) answer('another-program');
     });
-    socket.once('close', () => answer('the connection is closed without a word'));
-    socket.once('error', (error: NodeJS.ErrnoException) => answer(error.code ?? error.message));
-    signal?.addEventListener('abort', () => answer('interrupted'), { once: true });
+    socket.once('close', () => answer(outcome === 'filtered' ? 'refused' : 'silent'));
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => {
+      if (outcome === 'silent') answer('silent');
+      else answer(FAULTS[code ?? ''] ?? 'no-route');
+    });
+    signal?.addEventListener('abort', interrupted, { once: true });
   });
 }
+
+/** What the kernel says of a connection that was not made. */
+const FAULTS: Readonly<Record<string, ReachOutcome>> = {
+  ECONNREFUSED: 'refused',
+  ECONNRESET: 'refused',
+  ETIMEDOUT: 'filtered',
+  // A rule of our own that drops what goes out.
+  EPERM: 'filtered',
+  EACCES: 'filtered',
+  EHOSTUNREACH: 'no-machine',
+  EHOSTDOWN: 'no-machine',
+  ENETUNREACH: 'no-route',
+  EADDRNOTAVAIL: 'no-route',
+};

@@ -1,9 +1,10 @@
 import { BlockList, isIP } from 'node:net';
-import type { PeerDiscovery, PeerInfo } from '@libp2p/interface';
+import type { PeerDiscovery, PeerId, PeerInfo } from '@libp2p/interface';
 import { type MulticastDNSComponents, mdns } from '@libp2p/mdns';
+import type { MulticastDNS } from 'multicast-dns';
+import { announcementOf, SERVICE_TAG } from './announcement.ts';
 
-/** The name our hosts go by on the LAN, so that other libp2p programs are not asked. */
-export const SERVICE_TAG = '_superfleet._udp.local';
+export { SERVICE_TAG } from './announcement.ts';
 
 /** How often the LAN is asked who is there. */
 const QUERY_MS = 5_000;
@@ -14,6 +15,13 @@ export interface Announced {
   addresses: string[];
 }
 
+/** An announcement that nobody was told of. */
+export interface Unheeded {
+  /** IP address it came from. */
+  from: string;
+  why: 'malformed' | 'own';
+}
+
 /**
  * mDNS beside libp2p's own discovery, not within it: what strangers announce must not fill the peer store, which
  * has no bound.
@@ -21,21 +29,38 @@ export interface Announced {
 export interface Announcer {
   /** Calls back for every announcement heard; the answer stops it. */
   onAnnounced(listener: (announced: Announced) => void): () => void;
+  /** Calls back for every announcement that is our own or cannot be read; the answer stops it. */
+  onUnheeded(listener: (unheeded: Unheeded) => void): () => void;
   /** The service for libp2p's `services`: it starts and stops with the node. */
-  service(components: MulticastDNSComponents): { start(): Promise<void>; stop(): Promise<void> };
+  service(components: AnnouncerComponents): { start(): Promise<void>; stop(): Promise<void> };
+}
+
+/** libp2p gives every service all of its components. */
+export type AnnouncerComponents = MulticastDNSComponents & { peerId: PeerId };
+
+/** What we use of libp2p's service besides its events. */
+interface Discovery {
+  readonly mdns?: MulticastDNS;
+  start(): Promise<void>;
+  stop(): Promise<void>;
 }
 
 export function announcer(port = 5353): Announcer {
   const listeners = new Set<(announced: Announced) => void>();
+  const unheeded = new Set<(unheeded: Unheeded) => void>();
   return {
     onAnnounced: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onUnheeded: (listener) => {
+      unheeded.add(listener);
+      return () => unheeded.delete(listener);
+    },
     service: (components) => {
       const discovery = mdns({ serviceTag: SERVICE_TAG, interval: QUERY_MS, port })(
         components,
-      ) as PeerDiscovery & { start(): Promise<void>; stop(): Promise<void> };
+      ) as PeerDiscovery & Discovery;
       discovery.addEventListener('peer', (event: CustomEvent<PeerInfo>) => {
         const announced = {
           peer: event.detail.id.toString(),
@@ -43,7 +68,22 @@ export function announcer(port = 5353): Announcer {
         };
         for (const listener of listeners) listener(announced);
       });
-      return { start: () => discovery.start(), stop: () => discovery.stop() };
+      const self = components.peerId.toString();
+      const start = async (): Promise<void> => {
+        await discovery.start();
+        // libp2p drops both in silence, and a person who looks for a founder wants to know.
+        discovery.mdns?.on('response', (packet, { address: from }) => {
+          const read = announcementOf(packet);
+          const why =
+            read.kind === 'malformed'
+              ? read.kind
+              : read.kind === 'announced' && read.peer === self
+                ? 'own'
+                : null;
+          if (why !== null) for (const listener of unheeded) listener({ from, why });
+        });
+      };
+      return { start, stop: () => discovery.stop() };
     },
   };
 }

@@ -7,14 +7,33 @@ export interface DiscoveryOptions {
   /** Only founders of this mesh. @default any */
   mesh?: string;
   onFound(founder: FoundFounder): void;
+  /** An announcement that led to no founder, once for each peer and reason. */
+  onPassedOver?(passed: PassedOver): void;
   /** First wait before a peer that did not answer, or was no founder, is asked again, and the longest. */
   retryMs?: { first: number; max: number };
 }
 
+/** Why an announcement is of no use; `silent`: nobody answers where it says, or not as one of ours. */
+export type PassedOverFor = 'another-mesh' | 'no-founder' | 'silent' | 'not-lan' | 'malformed' | 'own';
+
+export interface PassedOver {
+  why: PassedOverFor;
+  /** Peer id, or the IP address where no id could be read. */
+  who: string;
+  /** Where it says that it is. */
+  addresses: string[];
+  /** The mesh that it is founder of. */
+  mesh: { id: string; name: string } | null;
+}
+
 /** Peers remembered from announcements; a LAN has fewer, and a flood must not fill the memory. */
 const CANDIDATES_MAX = 256;
+/** Addresses of a useless announcement that are told. */
+const ADDRESSES_SHOWN_MAX = 4;
 /** Peers asked at one time. */
 const ASKING_MAX = 8;
+/** Peers passed over that are told of; a flood of them must not fill the memory. */
+const PASSED_MAX = 256;
 const RETRY_FIRST_MS = 2_000;
 const RETRY_MAX_MS = 60_000;
 
@@ -39,6 +58,19 @@ export function discoverFounders(host: Host, options: DiscoveryOptions): () => v
   const stopping = new AbortController();
   let asking = 0;
 
+  const passed = new Set<string>();
+  const passOver = (
+    why: PassedOverFor,
+    who: string,
+    addresses: string[] = [],
+    mesh: PassedOver['mesh'] = null,
+  ) => {
+    const key = `${who} ${why}`;
+    if (passed.has(key) || passed.size >= PASSED_MAX || stopping.signal.aborted) return;
+    passed.add(key);
+    options.onPassedOver?.({ why, who, addresses, mesh });
+  };
+
   const ask = async (peer: string, candidate: Candidate): Promise<void> => {
     candidate.asking = true;
     asking += 1;
@@ -49,13 +81,17 @@ export function discoverFounders(host: Host, options: DiscoveryOptions): () => v
       const described = await describe(connection, stopping.signal);
       // A member met on the way is of no use to a stranger: leave it its place.
       if (described === null && !known) await connection.close();
-      if (described === null) return;
+      if (described === null) return passOver('no-founder', peer, addresses);
+      if (options.mesh !== undefined && described.mesh !== options.mesh) {
+        return passOver('another-mesh', peer, addresses, { id: described.mesh, name: described.name });
+      }
       const told = `${described.mesh} ${addresses.join()}`;
-      if (candidate.told === told || (options.mesh !== undefined && described.mesh !== options.mesh)) return;
+      if (candidate.told === told) return;
       candidate.told = told;
       options.onFound({ peer, addresses, ...described });
     } catch {
       // Gone, or not one of ours: asked again later, if it is still announced.
+      passOver('silent', peer, addresses);
     } finally {
       candidate.asking = false;
       candidate.askAt = performance.now() + candidate.waitMs * (0.5 + Math.random());
@@ -66,7 +102,11 @@ export function discoverFounders(host: Host, options: DiscoveryOptions): () => v
 
   const announced = ({ peer, addresses }: Announced): void => {
     const usable = privateAddresses(addresses);
-    if (usable.length === 0 || peer === host.peer) return;
+    if (peer === host.peer) return;
+    if (usable.length === 0) {
+      passOver('not-lan', peer, addresses.slice(0, ADDRESSES_SHOWN_MAX));
+      return;
+    }
     let candidate = candidates.get(peer);
     if (candidate === undefined) {
       if (candidates.size >= CANDIDATES_MAX && !forgetOne(candidates)) return;
@@ -82,8 +122,10 @@ export function discoverFounders(host: Host, options: DiscoveryOptions): () => v
   };
 
   const unsubscribe = host.announcer?.onAnnounced(announced) ?? (() => {});
+  const deaf = host.announcer?.onUnheeded(({ from, why }) => passOver(why, from)) ?? (() => {});
   return () => {
     unsubscribe();
+    deaf();
     stopping.abort(new Error('discovery stopped'));
   };
 }
@@ -97,3 +139,18 @@ function forgetOne(candidates: Map<string, Candidate>): boolean {
   }
   return false;
 }
+
+/** Pure: one line about an announcement that led to no founder. */
+export function passedOverLine({ why, who, addresses, mesh }: PassedOver): string {
+  const where = addresses.length === 0 ? who : `${who} at ${addresses.join(', ')}`;
+  return `${where}: ${PASSED_OVER[why]}${mesh === null ? '' : ` ${mesh.name} (${mesh.id})`}`;
+}
+
+const PASSED_OVER: Readonly<Record<PassedOverFor, string>> = {
+  'another-mesh': 'the founder of another mesh,',
+  'no-founder': 'one of ours, but no founder',
+  silent: 'nobody answers there, or not as one of ours',
+  'not-lan': 'names no address of a local network',
+  malformed: 'sent an announcement that cannot be read',
+  own: 'this machine itself',
+};

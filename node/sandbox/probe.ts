@@ -14,6 +14,8 @@ export const BWRAP_MIN = [0, 8] as const;
 export const KERNEL_MIN = [5, 14] as const;
 
 export interface Lack {
+  /** Stable id of the finding, such as `sandbox/bubblewrap-missing`. */
+  finding: string;
   /** What is missing, in one sentence. */
   what: string;
   /** What a person can do about it: a command, a file's contents, or a plain no. */
@@ -86,12 +88,17 @@ async function tryProfile(sandbox: Sandbox, signal?: AbortSignal): Promise<Lack[
         ? thrown
         : noSandbox(`the sandbox could not be set up: ${said}`, 'run `mesh-node doctor`', thrown);
     });
-    if (end.killedBy !== null)
-      return [{ what: `the trial run was ended (${end.killedBy})`, remedy: 'run it again' }];
+    if (end.killedBy !== null) return [brokeOff(`the trial run was ended (${end.killedBy})`)];
     return judge(await out, await complaint);
   } catch (thrown) {
     const error = asSuperfleetError(thrown);
-    return [{ what: error.message, remedy: error.hint ?? 'run `mesh-node doctor`' }];
+    return [
+      {
+        finding: 'sandbox/not-started',
+        what: error.message,
+        remedy: error.hint ?? 'run `mesh-node doctor`',
+      },
+    ];
   } finally {
     rmSync(workspace, { recursive: true, force: true });
   }
@@ -101,15 +108,18 @@ async function tryProfile(sandbox: Sandbox, signal?: AbortSignal): Promise<Lack[
 export function judge(out: string, complaint: string): Lack[] {
   const answers = out.split('\n').filter((line) => / (yes|no)$/.test(line));
   if (answers.length !== ANSWERS) {
-    return [{ what: `the trial run broke off: ${complaint.trim().slice(0, 300)}`, remedy: 'run it again' }];
+    return [brokeOff(`the trial run broke off: ${complaint.trim().slice(0, 300)}`)];
   }
   return answers
     .filter((line) => line.endsWith(' no'))
     .map((line) => ({
+      finding: 'sandbox/not-tight',
       what: `inside the sandbox this does not hold: ${line.slice(0, -3).replaceAll('-', ' ')}`,
       remedy: 'no tasks run here; report it, with the versions of bubblewrap and of the kernel',
     }));
 }
+
+const brokeOff = (what: string): Lack => ({ finding: 'sandbox/broke-off', what, remedy: 'run it again' });
 
 export interface Facts {
   platform: string;
@@ -162,6 +172,7 @@ const atLeast = (version: string, min: readonly number[]): boolean => {
 };
 
 /** Lets bwrap, and nothing else, make user namespaces where AppArmor keeps them from ordinary programs. */
+export const APPARMOR_PROFILE_PATH = '/etc/apparmor.d/bwrap';
 export const APPARMOR_PROFILE = `abi <abi/4.0>,
 include <tunables/global>
 
@@ -174,12 +185,13 @@ profile bwrap /usr/bin/bwrap flags=(unconfined) {
 /** Pure: why a sandbox does not work, from the facts of a machine; the most likely first. */
 export function findReasons(facts: Facts): Lack[] {
   const reasons: Lack[] = [];
-  const lack = (missing: boolean, what: string, remedy: string): void => {
-    if (missing) reasons.push({ what, remedy });
+  const lack = (missing: boolean, finding: string, what: string, remedy: string): void => {
+    if (missing) reasons.push({ finding: `sandbox/${finding}`, what, remedy });
   };
   if (facts.platform !== 'linux') {
     return [
       {
+        finding: 'sandbox/platform',
         what: `${facts.platform} has no sandbox of equal strength`,
         remedy: 'this machine can operate, keep the log and serve models; tasks need Linux (WSL 2 will do)',
       },
@@ -187,42 +199,50 @@ export function findReasons(facts: Facts): Lack[] {
   }
   lack(
     facts.bwrap === null,
+    'bubblewrap-missing',
     'bubblewrap is not installed',
     'sudo apt install bubblewrap   (or: dnf install bubblewrap, pacman -S bubblewrap, apk add bubblewrap)',
   );
   lack(
     facts.bwrap !== null && !atLeast(facts.bwrap, BWRAP_MIN),
+    'bubblewrap-old',
     `bubblewrap ${facts.bwrap} is too old: ${BWRAP_MIN.join('.')} can forbid nested user namespaces`,
     'upgrade the distribution, or install a newer bubblewrap',
   );
-  lack(!facts.prlimit, '`prlimit` is not installed', 'sudo apt install util-linux');
+  lack(!facts.prlimit, 'prlimit-missing', '`prlimit` is not installed', 'sudo apt install util-linux');
   lack(
     !atLeast(facts.kernel, KERNEL_MIN),
+    'kernel-old',
     `kernel ${facts.kernel} is too old: ${KERNEL_MIN.join('.')} counts processes per user namespace`,
     'upgrade the kernel',
   );
   lack(
     facts.apparmorRestricts === '1',
+    'apparmor',
     'AppArmor keeps user namespaces from bubblewrap (kernel.apparmor_restrict_unprivileged_userns = 1)',
     `write this to /etc/apparmor.d/bwrap, then run: sudo apparmor_parser -r /etc/apparmor.d/bwrap\n${APPARMOR_PROFILE}`,
   );
   lack(
     facts.usernsClone === '0',
+    'userns-clone',
     'unprivileged user namespaces are switched off (kernel.unprivileged_userns_clone = 0)',
     'echo kernel.unprivileged_userns_clone=1 | sudo tee /etc/sysctl.d/60-superfleet.conf && sudo sysctl --system',
   );
   lack(
     facts.maxUserNamespaces === '0',
+    'userns-max',
     'no user namespaces are allowed (user.max_user_namespaces = 0)',
     'echo user.max_user_namespaces=15000 | sudo tee /etc/sysctl.d/60-superfleet.conf && sudo sysctl --system',
   );
   lack(
     seccompProgram(facts.arch) === null,
+    'architecture',
     `there is no system call filter for ${facts.arch}`,
     'use a machine with x86-64 or arm64',
   );
   lack(
     facts.container && reasons.length === 0,
+    'container',
     'this is a container, and its manager forbids namespaces inside by default',
     'run the node on the host; a member in a container can keep the log and serve models',
   );

@@ -3,19 +3,12 @@ import { createServer as createTcpServer, type Socket } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { diskFree, measureCapacity } from '../../../node/doctor/capacity.ts';
-import { check, isAble, renderChecks } from '../../../node/doctor/check.ts';
-import {
-  clockCheck,
-  diskCheck,
-  founderPort,
-  limitsCheck,
-  nodeVersion,
-  runDoctor,
-  sandboxCheck,
-} from '../../../node/doctor/doctor.ts';
+import { examine, look, portOf } from '../../../node/doctor/doctor.ts';
+import { stranger } from '../../../node/doctor/introduce.ts';
 import { modelServers, parseModels } from '../../../node/doctor/models.ts';
-import { multicastInterfaces, question } from '../../../node/doctor/multicast.ts';
-import { founderAddress, reachFounder } from '../../../node/doctor/reach.ts';
+import { multicast, question } from '../../../node/doctor/multicast.ts';
+import { reach } from '../../../node/doctor/reach.ts';
+import { CHECKS } from '../../../node/doctor/table.ts';
 import { parseVersions, toolVersions } from '../../../node/doctor/tools.ts';
 import { dropPrivileges } from '../../../node/privileges.ts';
 import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
@@ -25,97 +18,80 @@ import { capacity as capacitySchema } from '../../../protocol/session.ts';
 await dropPrivileges();
 const sandbox = createSandbox();
 
-test('every check says what was found, what it is for, and what to do about a lack', async () => {
-  const checks = await runDoctor({ dir: '/no/such/folder/yet', founder: '127.0.0.1:1' });
-  const names = checks.map(({ name }) => name);
-  for (const name of [
-    'Node',
-    'sandbox',
-    'seccomp',
-    'limits',
-    'user',
-    'git',
-    'tools',
-    'models',
-    'multicast',
-    'founder’s port',
-    'founder',
-    'disk',
-    'clock',
-  ]) {
-    assert.ok(names.includes(name), name);
+test('every check says what, why and how, on a machine without a data folder (issue 3: every line says what, why, how)', async () => {
+  const findings = await examine({ bin: 'mesh-hub', dir: '/no/such/folder/yet', founders: ['127.0.0.1:1'] });
+  const checks = new Set(findings.map(({ check }) => check));
+  for (const check of CHECKS) assert.ok(checks.has(check.check), check.check);
+  for (const { check, finding, status, what, why, how, stops } of findings) {
+    assert.ok(what !== '' && why !== '' && finding.startsWith(`${check}/`), check);
+    assert.is(how === null, status === 'ok', check);
+    assert.is(stops !== null, status === 'fail', check);
   }
-  for (const { name, status, found, why, fix, ok, required } of checks) {
-    assert.ok(found !== '' && why !== '', name);
-    assert.is(fix === null, status === 'ok', name);
-    assert.is(ok, status === 'ok');
-    assert.is(required, status === 'fail');
-  }
-  const of = (name: string) => checks.find((one) => one.name === name);
-  assert.is(of('sandbox')?.status, 'ok', of('sandbox')?.found);
-  assert.match(of('git')?.found ?? '', /^\d+\.\d+/);
-  assert.is(of('founder')?.status, 'warn');
+  const of = (name: string) => findings.find(({ check }) => check === name);
+  assert.is(of('sandbox')?.status, 'ok', of('sandbox')?.what);
+  assert.match(of('git')?.what ?? '', /^git \d+\.\d+/);
+  assert.is(of('founder')?.finding, 'founder/refused');
 });
 
-test('one failing check makes the machine unable, a warning does not', () => {
-  const fine = check({ name: 'a', status: 'ok', found: 'x', why: 'y', fix: 'never shown' });
-  const note = check({ name: 'bb', status: 'warn', found: 'x', why: 'y', fix: 'do it\nthus' });
-  const fail = check({ name: 'c', status: 'fail', found: 'x', why: 'y', fix: null });
-  assert.is(isAble([fine, note]), true);
-  assert.is(isAble([fine, note, fail]), false);
-  const text = renderChecks([fine, note]);
-  assert.not.match(text, 'never shown');
-  assert.match(text, /^note {2}bb {2}x\n +y\n +do it\n +thus$/m);
-  assert.match(text, /This machine can run tasks\.$/);
-  assert.match(renderChecks([fail]), /cannot run tasks yet\.$/);
+test('a brief look asks no tool, no model and nobody who he is, and meets the same founder', async () => {
+  const facts = await look({
+    bin: 'mesh-node',
+    dir: '/tmp',
+    founders: ['127.0.0.1:1'],
+    brief: true,
+    mdns: false,
+  });
+  assert.is(facts.tools, null);
+  assert.is(facts.models, null);
+  assert.is(facts.multicast, null);
+  assert.is(facts.port, null);
+  assert.is(facts.founder?.places[0]?.outcome, 'refused');
+  assert.is(facts.sandbox.works, true);
 });
 
-test('an old Node, a full disk, a wrong clock and a missing sandbox are told apart', () => {
-  assert.is(nodeVersion('20.20.2').status, 'fail');
-  assert.is(nodeVersion('22.17.9').status, 'fail');
-  assert.is(nodeVersion('22.18.0').status, 'ok');
-  assert.is(nodeVersion('24.0.0').status, 'ok');
-  assert.is(diskCheck(100).status, 'fail');
-  assert.is(diskCheck(2 ** 30).status, 'warn');
-  assert.is(diskCheck(2 ** 40).status, 'ok');
-  assert.is(diskCheck(null).status, 'fail');
-  assert.is(clockCheck(0).status, 'warn');
-  const limitKinds = { memory: 'watched', processes: 'nproc', disk: 'watched' } as const;
-  assert.is(limitsCheck({ limitKinds }, false).status, 'warn');
-  assert.is(limitsCheck({ limitKinds }, true).status, 'ok');
-  const lacks = [{ what: 'bubblewrap is not installed', remedy: 'sudo apt install bubblewrap' }];
-  const lacking = sandboxCheck({ works: false, limitKinds, bwrap: null, kernel: '6.1', lacks });
-  assert.is(lacking.status, 'fail');
-  assert.match(lacking.fix ?? '', 'apt install');
-});
-
-test('the founder’s port is free, or in use by somebody', async () => {
+test('the founder’s port is free, or in use by somebody; a founder’s address answers, or another program does', async () => {
   const server = createTcpServer();
   await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve));
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  assert.match((await founderPort(port)).found, /in use/);
   let says = (socket: Socket): unknown => socket.write('SSH-2.0-OpenSSH_9.2\r\nand more');
   server.on('connection', (socket) => {
     says(socket);
     socket.resume().on('error', () => {});
   });
-  assert.match((await reachFounder(`127.0.0.1:${port}`)).found, /something else answers/);
+  const nobody = { mesh: null, introduce: null };
+  const outcome = async (place: string) => (await reach(place, nobody)).outcome;
+  assert.is(await outcome(`127.0.0.1:${port}`), 'another-program');
+  assert.is((await portOf(port, null)).holder?.outcome, 'another-program');
   // libp2p's greeting is answered by the same one.
   says = (socket) => socket.pipe(socket);
-  assert.is((await reachFounder(`127.0.0.1:${port}`)).status, 'ok');
+  assert.is(await outcome(`localhost:${port}`), 'answers');
+  says = (socket) => socket.end();
+  assert.is(await outcome(`/ip4/127.0.0.1/tcp/${port}`), 'silent');
   await new Promise((resolve) => server.close(resolve));
-  assert.match((await founderPort(port)).found, /free/);
-  assert.is((await reachFounder(`/ip4/127.0.0.1/tcp/${port}`)).status, 'warn');
+  assert.equal(await portOf(port, null), { port, fault: null, holder: null });
+  assert.is(await outcome(`/ip4/127.0.0.1/tcp/${port}`), 'refused');
+  assert.is(await outcome('no-such-name.invalid:1'), 'no-name');
+  assert.is(await outcome('http://x:1/'), 'no-address');
 });
 
-test('a founder’s address is a host, a host and port, or a TCP multiaddr', () => {
-  assert.equal(founderAddress('10.0.0.7'), { host: '10.0.0.7', port: 4701 });
-  assert.equal(founderAddress('box.local:99'), { host: 'box.local', port: 99 });
-  assert.equal(founderAddress('[fe80::1]:99'), { host: 'fe80::1', port: 99 });
-  assert.equal(founderAddress('/ip4/10.0.0.7/tcp/4701/p2p/12D3KooW'), { host: '10.0.0.7', port: 4701 });
-  for (const bad of ['', '/ip4/10.0.0.7/udp/1', 'a:99999', 'a b', 'http://x:1/'])
-    assert.is(founderAddress(bad), null);
+test('whoever answers is asked whose founder he is: another mesh is told apart, and a machine that is none', async () => {
+  const server = createTcpServer((socket) => {
+    socket.pipe(socket).on('error', () => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  const mesh = 'a'.repeat(64);
+  const introduce = async () => ({ mesh, name: 'home' });
+  const place = `127.0.0.1:${port}`;
+  assert.equal((await reach(place, { mesh, introduce })).mesh, { id: mesh, name: 'home' });
+  assert.is((await reach(place, { mesh: 'b'.repeat(64), introduce })).outcome, 'another-mesh');
+  assert.is((await reach(place, { mesh, introduce: async () => 'no-founder' })).outcome, 'no-founder');
+  // An echo greets as libp2p does and cannot prove a key.
+  const { introduce: ask, close } = await stranger();
+  assert.is(await ask([`/ip4/127.0.0.1/tcp/${port}`]), 'silent');
+  await close();
+  await new Promise((resolve) => server.close(resolve));
 });
 
 test('models are read from both forms of answer, and from nothing else', () => {
@@ -164,14 +140,15 @@ test('versions are the tools’ own, as the sandbox shows them', async () => {
   assert.match(tools.git ?? '', /^2\./);
 });
 
-test('a query sent out of each interface is heard again, or the reason is given', async () => {
-  for (const { address, fault } of await multicastInterfaces()) {
+test('a question sent out of each interface is heard again, or the reason is given', async () => {
+  const { interfaces } = await multicast({ listenMs: 0 });
+  for (const { address, fault } of interfaces) {
     assert.match(address, /^\d+\.\d+\.\d+\.\d+$/);
     assert.ok(fault === null || fault.length > 0);
   }
   assert.is(
-    question('ab.local').toString('hex'),
-    '00000000000100000000000002616205' + '6c6f63616c' + '00000c0001',
+    question('ab.local').subarray(2).toString('hex'),
+    '00000001000000000000' + '026162056c6f63616c00000c0001',
   );
 });
 

@@ -121,6 +121,7 @@ test(
           listeners.add(listener);
           return () => listeners.delete(listener);
         },
+        onUnheeded: () => () => {},
         service: () => ({ start: async () => {}, stop: async () => {} }),
       },
       dial: async (peer, addresses, signal) => {
