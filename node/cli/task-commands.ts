@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
-import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
 import type { TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
@@ -181,6 +181,7 @@ async function deliver(
           ? await placeBranch(repository, givenOf(task), work, wish.force)
           : await awaited.arrival.place(givenOf(task), wish.force);
       lines.push(`branch ${branch} at ${task.commit.slice(0, 12)} in ${repository.folder}`);
+      await attach(repository, task, session, client);
     }
   } else if (task.state === 'delivered' && task.commit === null && task.spec.repository !== null) {
     lines.push('it changed no file: no branch');
@@ -200,6 +201,25 @@ async function deliver(
     lines.push(`${cell(why)} (confidence ${cell(task.confidence)})`);
   }
   return lines;
+}
+
+/** The receipt as a note on the placed commit. The result is there without it, so what goes wrong is only said. */
+async function attach(
+  repository: Repository,
+  task: TaskDetail,
+  { terminal: { env, signal }, typed, voice }: Session,
+  client: Client,
+): Promise<void> {
+  const { attachReceipt } = await import('../submit/note.ts');
+  try {
+    await attachReceipt(repository, givenOf(task), { client, env, signal });
+  } catch (thrown) {
+    if (signal.aborted) throw thrown;
+    const why = cell(asSuperfleetError(thrown).message);
+    voice.note(
+      `the receipt is not in the commit’s note (${why}); it is here: ${typed} receipt show ${task.id}`,
+    );
+  }
 }
 
 /** The repository a result belongs in; null for a task that had none, where none is named. */
@@ -257,6 +277,7 @@ async function apply(
   const repository = await openRepository(command.repo, surroundings(session));
   const given = givenOf(task);
   await placeBranch(repository, given, { client, env: terminal.env, signal: terminal.signal }, command.force);
+  await attach(repository, task, session, client);
   const head = await applyResult(repository, given, command.how, command.force);
   const after = await client.post<TaskDetail>(`/v1/tasks/${task.id}/applied`, { commit: task.commit });
   show(
