@@ -58,6 +58,8 @@ export const otherMemberWaitMs = 10_000;
 export const callMs = 4_000;
 /** A second machine with a member's identity is warned of for so long after it was last refused. */
 export const clashShownMs = 10 * 60_000;
+/** A member's wall clock that differs from the founder's by more is told of. */
+export const clockApartMs = 60_000;
 /** What an attempt was told to stop and gave no word of holds its slot for at most so long. */
 export const stoppingMax = 30_000;
 /** Times that a founder asks for the blobs of one result, and the wait between. */

@@ -48,6 +48,8 @@ export interface LiveMember {
   /** Which process speaks on its session, and from where; null where it did not say. */
   instance: Instance | null;
   address: string | null;
+  /** By how much its wall clock is ahead of the founder's, ms, as it last said; null where it did not. Only shown. */
+  aheadMs: number | null;
   /** Another machine with its identity that waits for whether this one still lives. */
   rival: Rival | null;
   /** The other machine that was last refused for having this one's identity. */
@@ -270,6 +272,7 @@ export class FounderContext {
         restsUntil: null,
         instance: null,
         address: null,
+        aheadMs: null,
         rival: null,
         clash: null,
       };

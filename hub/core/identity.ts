@@ -1,5 +1,5 @@
 import type { Instance, MemberHello } from '../../protocol/session.ts';
-import { callMs, clashShownMs } from './config.ts';
+import { callMs, clashShownMs, clockApartMs } from './config.ts';
 import type { FounderContext, LiveMember, Rival } from './context.ts';
 
 /**
@@ -53,4 +53,28 @@ export function clashWarning(ctx: FounderContext, live: LiveMember | undefined, 
 function placeWords(instance: Instance | null | undefined, address: string | null): string {
   const host = instance?.host ?? 'a host without a name';
   return address === null ? host : `${host} (${address})`;
+}
+
+/** What a member's wall clock says, for the operator: nothing is decided by it. */
+export function clockOf(ctx: FounderContext, live: LiveMember, time: number | undefined): void {
+  if (time !== undefined) live.aheadMs = Math.round(time - ctx.clock.time);
+}
+
+/** For the operator; null where the clocks agree, or the member is not heard. */
+export function clockWarning(live: LiveMember | undefined, name: string): string | null {
+  if (live === undefined || live.session === null || live.aheadMs === null) return null;
+  const apartMs = Math.abs(live.aheadMs);
+  if (apartMs <= clockApartMs) return null;
+  const side = live.aheadMs > 0 ? 'ahead of' : 'behind';
+  return `the clock of ${name} is ${wordsOf(apartMs)} ${side} the founder's: set the one that is wrong (timedatectl set-ntp true); leases and receipts do not depend on it, the expiry of invites is by the founder's`;
+}
+
+/** Such as `2 h 5 min`. */
+function wordsOf(ms: number): string {
+  const minutes = Math.round(ms / 60_000);
+  const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
+  if (hours >= 48) return `${Math.round(hours / 24)} days`;
+  return [hours > 0 ? `${hours} h` : '', rest > 0 || hours === 0 ? `${rest} min` : '']
+    .filter(Boolean)
+    .join(' ');
 }

@@ -9,7 +9,7 @@ import {
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
-import { challenge, isElsewhere, refuseRival } from './identity.ts';
+import { challenge, clockOf, isElsewhere, refuseRival } from './identity.ts';
 import { endLease } from './lifecycle.ts';
 import { leave } from './membership.ts';
 import { onResult } from './results.ts';
@@ -58,6 +58,7 @@ function welcome(
   live.session = session;
   live.instance = hello.instance ?? null;
   live.address = address;
+  clockOf(ctx, live, hello.time);
   live.heardAt = ctx.now;
   live.doubtful = false;
   live.features = hello.features;
@@ -158,6 +159,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
   switch (message.type) {
     case 'heartbeat': {
       refuseRival(ctx, live);
+      clockOf(ctx, live, message.time);
       const checkpoint = ctx.durable?.checkpoint ?? null;
       ctx.send(peer, { type: 'beat', sequence: message.sequence, checkpoint });
       break;

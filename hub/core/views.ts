@@ -11,7 +11,7 @@ import type {
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { labelsOf, unavailable } from './fit.ts';
-import { clashWarning } from './identity.ts';
+import { clashWarning, clockWarning } from './identity.ts';
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -173,6 +173,8 @@ function warnings(ctx: FounderContext, active: MemberRecord[], online: MemberRec
   for (const { peer, name } of active) {
     const clash = clashWarning(ctx, ctx.live.get(peer), name);
     if (clash !== null) said.push(clash);
+    const clock = clockWarning(ctx.live.get(peer), name);
+    if (clock !== null) said.push(clock);
   }
   return said;
 }

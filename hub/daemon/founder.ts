@@ -1,7 +1,7 @@
 import type { Checkpoint } from '../../ledger/checkpoint.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { DurableBatch, Log } from '../../ledger/log.ts';
-import { systemClock } from '../../node/daemon/member.ts';
+import { systemClock } from '../../node/daemon/clock.ts';
 import type { Session, SessionHandlers } from '../../node/network/session.ts';
 import { mark } from '../../node/timing.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';

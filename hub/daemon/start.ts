@@ -2,9 +2,9 @@ import type { MemberPort } from '../../node/api/port.ts';
 import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { defaultPort } from '../../node/config.ts';
+import { systemClock } from '../../node/daemon/clock.ts';
 import { readKey } from '../../node/daemon/identity.ts';
 import { type Machine, openMachine } from '../../node/daemon/machine.ts';
-import { systemClock } from '../../node/daemon/member.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
 import { living, openHost } from '../../node/daemon/start.ts';
@@ -103,6 +103,8 @@ async function runHub(
     labels: config.labels,
     policy: { owner: config.policy, invite: null },
     rosterVersion: core.state.mesh.size,
+    // Where this machine sleeps the founder sleeps with it, and no lease of its own member runs out.
+    clock: systemClock,
     fetch: async (wanted) => {
       for (const blob of wanted) {
         if (await blobs.has(blob)) continue;

@@ -14,6 +14,7 @@ import {
   joinByInvite,
   type Me,
 } from '../network/join-client.ts';
+import { otherMesh, strangeFounder } from '../network/whose.ts';
 import { defaultOwner, type Machine, openMachine } from './machine.ts';
 import { enrolledMesh, Membership, requireSameMesh } from './membership.ts';
 import { living, nameOf, openHost, runMember, smallFiles } from './start.ts';
@@ -101,7 +102,7 @@ async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<E
   const joined =
     invite === null
       ? await ask(host, await findFounder(host, wish), me, wish, stopping)
-      : await patiently(machine, stopping, async () =>
+      : await patiently(machine, host, invite.mesh, wish, stopping, async () =>
           joinByInvite(host, await reachable(invite, wish), me, stopping),
         );
   const membership = await keep(machine, host, joined);
@@ -118,6 +119,9 @@ async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<E
 
 async function patiently(
   { logger }: Machine,
+  host: Host,
+  mesh: string,
+  options: JoinOptions,
   signal: AbortSignal,
   join: () => Promise<Joined>,
 ): Promise<Joined> {
@@ -127,6 +131,9 @@ async function patiently(
       return await join();
     } catch (thrown) {
       const { code, got, message } = asSuperfleetError(thrown);
+      const { founder } = options;
+      const strange = founder === null ? null : await strangeFounder(host, founder, mesh);
+      if (strange !== null) throw strange;
       const late = code === 'SF_TIMEOUT' || (code === 'SF_UNREACHABLE' && got === 'no answer in time');
       if (!late || signal.aborted || performance.now() >= deadline) throw thrown;
       logger.warn({ code }, `${message}; it is tried again`);
@@ -213,7 +220,7 @@ async function findFounder(host: Host, options: JoinOptions): Promise<FoundFound
     throw new SuperfleetError('SF_USAGE', 'several founders are on this network', {
       expected: '--mesh ID of the one meant',
       got: names,
-      hint: `mesh-node join --mesh ${founder.mesh}`,
+      hint: `say which: mesh-node join --mesh ${founder.mesh}`,
     });
   }
   return founder;
@@ -229,17 +236,14 @@ async function askFounder(
   const signal = AbortSignal.timeout(DISCOVER_MS);
   const connection = await dialAny(host, addresses, signal);
   const described = await describe(connection, signal);
-  if (described === null || (mesh !== null && described.mesh !== mesh)) {
-    throw new SuperfleetError(
-      'SF_UNREACHABLE',
-      `no founder${mesh === null ? '' : ' of this mesh'} is at ${named}`,
-      {
-        expected: mesh ?? 'a founder',
-        got: described?.mesh ?? 'a machine that is none',
-        hint: 'name the machine on which `mesh-hub start` runs',
-      },
-    );
+  if (described === null) {
+    throw new SuperfleetError('SF_UNREACHABLE', `no founder is at ${named}`, {
+      expected: mesh === null ? 'a founder' : `the founder of mesh ${mesh}`,
+      got: 'a machine that is none',
+      hint: 'name the machine on which `mesh-hub start` runs',
+    });
   }
+  if (mesh !== null && described.mesh !== mesh) throw otherMesh(named, described, mesh);
   const plain = addresses.map((address) => address.replace(/\/p2p\/[^/]+$/, ''));
   return { peer: connection.remotePeer.toString(), addresses: plain, ...described };
 }

@@ -6,13 +6,15 @@ import type { NodeObject, NodeState } from '../api/objects.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { MemberCore } from '../core/member.ts';
+import type { Clock } from '../core/types.ts';
 import { TailSources } from '../network/tail-source.ts';
 import type { Verdict } from '../offer/policy.ts';
 import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
+import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
 import { type Machine, openRunner } from './machine.ts';
-import { MemberDriver, systemClock } from './member.ts';
+import { MemberDriver } from './member.ts';
 import { OwnerPause } from './owner.ts';
 
 export interface MemberServiceOptions {
@@ -29,6 +31,8 @@ export interface MemberServiceOptions {
   /** When it works: as the owner and as the invite said; null: not said. */
   policy: { owner: string | null; invite: string | null };
   rosterVersion: number;
+  /** What leases run by. @default `wakefulClock`: they run out while this machine is suspended */
+  clock?: () => Clock;
   fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
   takeRoster(blob: BlobId): Promise<number>;
   refused(code: string, message: string): void;
@@ -82,6 +86,7 @@ export class MemberService {
         });
       },
       refused: options.refused,
+      ...(options.clock === undefined ? {} : { clock: options.clock }),
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
     });
     this.#measuring = setInterval(() => void this.#measure(), MEASURE_MS);
@@ -91,7 +96,7 @@ export class MemberService {
   }
 
   static async start(options: MemberServiceOptions): Promise<MemberService> {
-    const { machine, mesh, me, ownsBlobs } = options;
+    const { machine, mesh, me, ownsBlobs, clock = wakefulClock() } = options;
     const runner = await openRunner(machine, mesh, me, ownsBlobs);
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
     const policy = new PolicyWatch(options.policy);
@@ -108,9 +113,9 @@ export class MemberService {
         name: me.name,
         instance: thisInstance(machine.folder.paths.root),
       },
-      systemClock(),
+      clock(),
     );
-    return new MemberService(options, runner, core, pause, policy, capacity);
+    return new MemberService({ ...options, clock }, runner, core, pause, policy, capacity);
   }
 
   get online(): boolean {

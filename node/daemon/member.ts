@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { performance } from 'node:perf_hooks';
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import type { BlobId } from '../../protocol/ids.ts';
 import {
@@ -16,6 +14,7 @@ import type { Clock, MemberEffect, MemberInput } from '../core/types.ts';
 import type { Session, SessionHandlers } from '../network/session.ts';
 import type { TailSource, TailSources } from '../network/tail-source.ts';
 import { mark } from '../timing.ts';
+import { systemClock } from './clock.ts';
 
 /** What the driver needs of the member core. */
 export interface SteppedCore {
@@ -39,6 +38,8 @@ export interface MemberDriverOptions {
   renamed(name: string): void;
   /** The founder refused this machine for good. */
   refused(code: string, message: string): void;
+  /** @default `systemClock` */
+  clock?: () => Clock;
   /** Something failed that the driver goes on from; for the log. */
   warn(message: string, cause: unknown): void;
 }
@@ -46,19 +47,13 @@ export interface MemberDriverOptions {
 /** The safety net under the events: leases and heartbeats are judged at least this often. */
 const TICK_MS = 250;
 
-/** The system's clocks and random source, as the cores want them. */
-export const systemClock = (): Clock => ({
-  now: performance.now(),
-  time: Date.now(),
-  random: (length) => randomBytes(length),
-});
-
 /**
  * Performs what the member core decides: one session at a time, attempts by the runner. It decides nothing itself.
  * The founder's own member and every other run this same driver.
  */
 export class MemberDriver {
   readonly #options: MemberDriverOptions;
+  readonly #clock: () => Clock;
   readonly #running = new Map<string, { abort: AbortController; done: Promise<void> }>();
   readonly #ticking: NodeJS.Timeout;
   #session: Session<MemberMessage> | null = null;
@@ -67,6 +62,7 @@ export class MemberDriver {
 
   constructor(options: MemberDriverOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
     this.#ticking = setInterval(() => this.#step({ type: 'tick' }), TICK_MS);
   }
 
@@ -125,7 +121,7 @@ export class MemberDriver {
 
   #step(input: MemberInput): void {
     if (this.#stopped) return;
-    for (const effect of this.#options.core.step(input, systemClock())) this.#perform(effect);
+    for (const effect of this.#options.core.step(input, this.#clock())) this.#perform(effect);
   }
 
   #perform(effect: MemberEffect): void {
@@ -137,6 +133,12 @@ export class MemberDriver {
         this.#start(effect.assignment);
         return;
       case 'stop':
+        if (effect.why === 'lease') {
+          this.#options.warn(
+            `task ${effect.lease.task} is stopped here: this machine slept, or had no word from the founder for a whole lease`,
+            'its lease ran out, so it is given to another machine',
+          );
+        }
         this.#running.get(leaseKey(effect.lease))?.abort.abort(new Error(effect.why));
         if (!this.#running.has(leaseKey(effect.lease))) {
           queueMicrotask(() => this.#step({ type: 'gone', lease: effect.lease }));

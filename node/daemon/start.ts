@@ -17,6 +17,7 @@ import { createHost, type Host } from '../network/host.ts';
 import { type Link, type LinkState, startLink } from '../network/link.ts';
 import { Registry } from '../network/registry.ts';
 import { serveTails } from '../network/tail-server.ts';
+import { strangeFounder } from '../network/whose.ts';
 import { libp2pKey } from './identity.ts';
 import { defaultName, type Machine, openMachine } from './machine.ts';
 import { MemberService } from './member-service.ts';
@@ -138,6 +139,8 @@ export async function runMember(
   /** While this machine leaves: hears that the founder answers, or that this is no member any more. */
   let told: ((state: LinkState) => void) | null = null;
   let everOnline = false;
+  /** Whose founder is at the address a person named was asked. */
+  let asked = false;
   /** A session was opened: the founder is there. */
   let heard = false;
   const firstWord = Promise.withResolvers<void>();
@@ -164,6 +167,18 @@ export async function runMember(
       // Before it was ever in: whoever starts the copy of a machine sees it at once. Later it waits for its turn.
       if (state.state === 'waiting' && state.code === 'SF_CONFLICT' && !everOnline) {
         lifetime.end(duplicate(state.message));
+      }
+      if (
+        state.state === 'waiting' &&
+        state.code === 'SF_UNREACHABLE' &&
+        options.founder !== null &&
+        !asked
+      ) {
+        asked = true;
+        void strangeFounder(host, options.founder, genesis.mesh).then((strange) => {
+          if (strange !== null)
+            logger.warn({ expected: strange.expected, got: strange.got }, strange.message);
+        });
       }
       if (state.state === 'waiting') logger.warn({ code: state.code }, `no founder: ${state.message}`);
       const gone = 'code' in state && (state.code === 'SF_REFUSED' || state.code === 'SF_REVOKED');

@@ -5,7 +5,8 @@
 import { generateKeyPair } from '@libp2p/crypto/keys';
 import { MemoryBlobStore } from '../../node/blobs/memory.ts';
 import { MemberCore } from '../../node/core/member.ts';
-import { MemberDriver, systemClock } from '../../node/daemon/member.ts';
+import { systemClock } from '../../node/daemon/clock.ts';
+import { MemberDriver } from '../../node/daemon/member.ts';
 import { Membership, type SmallFiles } from '../../node/daemon/membership.ts';
 import { fetchBlobs } from '../../node/network/blob-client.ts';
 import { createHost, type Host } from '../../node/network/host.ts';

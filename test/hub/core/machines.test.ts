@@ -180,4 +180,28 @@ test('a reconnect and a restart of one machine are taken for what they are, at o
   assert.ok(fleet.core.hasSession(peer, 53), 'an older release says nothing of itself');
 });
 
+test('a clock two hours off is named in the status, and nothing else is made of it', () => {
+  const { fleet, peer, closed } = cloned();
+  const clocks = (): string[] =>
+    fleet.ask<{ warnings: string[] }>({ op: 'status' }).warnings.filter((text) => /the clock of/.test(text));
+  const hello = (session: number, aheadMs: number): void =>
+    fleet.founder({
+      type: 'connected',
+      peer,
+      session,
+      hello: { ...HELLO, time: fleet.wall + aheadMs },
+    });
+  hello(50, 2 * 3_600_000);
+  assert.match(clocks().join(), /the clock of ada is 2 h ahead of the founder's/);
+  hello(51, -7_500_000);
+  assert.match(clocks().join(), /the clock of ada is 2 h 5 min behind the founder's/);
+  const time = fleet.wall - 59_000;
+  fleet.founder({ type: 'received', peer, session: 51, message: { type: 'heartbeat', sequence: 1, time } });
+  assert.equal(clocks(), [], 'less than a minute is nothing to tell of');
+  hello(52, 2 * 3_600_000);
+  fleet.founder({ type: 'disconnected', peer, session: 52 });
+  assert.equal(clocks(), [], 'of one that is away nothing is known');
+  assert.is(closed(52), undefined);
+});
+
 test.run();

@@ -367,4 +367,17 @@ test('a member that is called answers with a heartbeat at once', () => {
   assert.is(member.sent('heartbeat').length, 1);
 });
 
+test('a machine that slept past its lease stops its attempt at the first thing it hears, which renews nothing', () => {
+  const member = new Member();
+  member.connect();
+  member.assign();
+  // The clock of a member goes on while it sleeps (WakefulClock): nothing came between.
+  member.now += 60_000;
+  member.hear({ type: 'beat', sequence: 1, checkpoint: null });
+  assert.equal(
+    member.of('stop').map(({ why }) => why),
+    ['lease'],
+  );
+});
+
 test.run();
