@@ -58,6 +58,8 @@ const schema = z.strictObject({
   labels: labels.default({}),
   /** When it works: `always`, `idle`, `hours=18:00-08:00`, several by comma. @default null: `idle` where there is a screen */
   policy: knownPolicy.nullable().default(null),
+  /** Addresses of model servers elsewhere on the LAN whose models this machine lends. @default [] */
+  models: z.array(z.string().max(512)).max(16).default([]),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
   user: z
     .string()

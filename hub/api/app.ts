@@ -33,6 +33,9 @@ export function createHubApp({ port, member, followersMax }: HubAppOptions): Hon
       pause: (ms) => member.pause(ms),
       resume: () => member.resume(),
       leave: () => member.leave(),
+      models: () => member.models(),
+      addModels: (url) => member.addModels(url),
+      removeModels: (url) => member.removeModels(url),
       stop: () => member.stop(),
       forward: () => Promise.reject(new SuperfleetError('SF_INTERNAL', 'a founder forwards nothing')),
     });

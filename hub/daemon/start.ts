@@ -151,6 +151,9 @@ async function runHub(
           hint: 'mesh-hub stop',
         }),
       ),
+    models: () => member.models.list(),
+    addModels: (url) => member.models.add(url),
+    removeModels: (url) => member.models.remove(url),
     stop: () => lifetime.end(),
   };
   const port = new FounderPort({

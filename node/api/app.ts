@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { type ApiEnv, errorResponse, guard, inTime, jsonBody } from './http.ts';
+import { type ApiEnv, errorResponse, guard, inTime, jsonBody, parsed } from './http.ts';
 import type { MemberPort } from './port.ts';
 
 /** How long a stop of all attempts, or the founder's word on a leave, may take. */
@@ -9,6 +9,7 @@ const actMs = 5 * 60_000;
 /** The longest pause with an end; longer ones have none. */
 const pauseMsMax = 366 * 86_400_000;
 
+const modelsBody = z.strictObject({ url: z.string().max(512) });
 const pauseBody = z.strictObject({ ms: z.int().min(1).max(pauseMsMax).nullable() });
 
 /** An app with the guard, the error answers and `/v1/process`; `stop` begins after its answer was sent. */
@@ -55,6 +56,18 @@ export function addMemberRoutes(app: Hono<ApiEnv>, port: MemberPort): void {
   app.post('/v1/node/resume', async (context) => {
     await inTime(port.resume());
     return context.json(await inTime(port.status()));
+  });
+  app.get('/v1/node/models', async (context) =>
+    context.json({ items: await inTime(port.models()), next: null }),
+  );
+  app.post('/v1/node/models', async (context) => {
+    const { url } = await jsonBody(context, modelsBody);
+    return context.json(await inTime(port.addModels(url)), 201);
+  });
+  app.delete('/v1/node/models', async (context) => {
+    const { url } = parsed(modelsBody, context.req.query());
+    await inTime(port.removeModels(url));
+    return context.json({ url, removed: true });
   });
   app.post('/v1/node/leave', async (context) => {
     await inTime(port.leave(), actMs);

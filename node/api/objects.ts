@@ -63,6 +63,18 @@ export interface NodeObject {
   lag: number | null;
 }
 
+/** `mesh-node models list`. */
+export interface ModelServerObject {
+  url: string;
+  /** Found on this machine by itself, or lent by its owner from elsewhere. */
+  from: 'found' | 'lent';
+  /** `Ollama` or `OpenAI`; null where it does not answer. */
+  speaks: string | null;
+  models: string[];
+  /** Why it offers nothing now, in words; null: it answers. */
+  fault: string | null;
+}
+
 export interface Party {
   id: string;
   name: string | null;

@@ -1,4 +1,4 @@
-import type { NodeObject } from './objects.ts';
+import type { ModelServerObject, NodeObject } from './objects.ts';
 
 /** What a member's own API needs of the member process. Every promise settles after the act, not at its start. */
 export interface MemberPort {
@@ -8,6 +8,12 @@ export interface MemberPort {
   resume(): Promise<void>;
   /** Ends the membership for good; the process stops afterwards. */
   leave(): Promise<void>;
+  /** Model servers found here and lent from elsewhere, as they answer now. */
+  models(): Promise<ModelServerObject[]>;
+  /** Lends one, whether it answers now or not; twice is once. `SF_USAGE` for no address of one. */
+  addModels(url: string): Promise<ModelServerObject>;
+  /** `SF_NOT_FOUND` where it was not lent. */
+  removeModels(url: string): Promise<void>;
   /** Begins an orderly stop of the process; returns at once. */
   stop(): void;
   /**

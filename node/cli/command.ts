@@ -45,6 +45,9 @@ export type NodeCommand =
   | { verb: 'leave' }
   | { verb: 'pause'; ms: number | null }
   | { verb: 'resume' }
+  | { verb: 'models list' }
+  | { verb: 'models add'; url: string }
+  | { verb: 'models remove'; url: string }
   | DoctorCommand
   | ServiceCommand
   | TaskCommand;
@@ -219,8 +222,37 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   });
   addDoctorGrammar(grammar, 'mesh-node');
   addServiceGrammar(grammar, 'mesh-node');
+  addModelsGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
   return grammar;
+}
+
+function addModelsGrammar(grammar: Grammar<NodeCommand>): void {
+  const urlOf = (operands: string[]): string =>
+    v.matching(
+      'the address',
+      /^[\x21-\x7e]{1,512}$/,
+      'an address such as http://192.168.1.7:11434',
+    )(operands[0] ?? '');
+  grammar.group('models', 'the models this machine offers to the mesh');
+  grammar.leaf('models', {
+    usage: 'list',
+    summary: 'model servers found on this machine and lent from elsewhere, with their models',
+    examples: ['mesh-node models list'],
+    read: () => ({ verb: 'models list' }),
+  });
+  grammar.leaf('models', {
+    usage: 'add <url>',
+    summary: 'lend a model server elsewhere on the LAN (Ollama, or OpenAI-compatible)',
+    examples: ['mesh-node models add http://192.168.1.7:11434'],
+    read: ({ operands }) => ({ verb: 'models add', url: urlOf(operands) }),
+  });
+  grammar.leaf('models', {
+    usage: 'remove <url>',
+    summary: 'lend it no longer',
+    examples: ['mesh-node models remove http://192.168.1.7:11434'],
+    read: ({ operands }) => ({ verb: 'models remove', url: urlOf(operands) }),
+  });
 }
 
 /** What a `mesh-node` command line means; pure. */

@@ -87,11 +87,16 @@ export function nodesText(nodes: NodeObject[], paint: Paint): string {
     cell(node.owner),
     cell(node.roles.join(',')),
     `${node.slots.used}/${node.slots.total}`,
+    cell(brief(node.models)),
     node.code === null ? map(node.labels) : `code ${cell(node.code)}`,
     cell(node.id),
   ]);
-  return table(['NAME', 'STATE', 'OWNER', 'ROLES', 'SLOTS', 'LABELS', 'ID'], rows);
+  return table(['NAME', 'STATE', 'OWNER', 'ROLES', 'SLOTS', 'MODELS', 'LABELS', 'ID'], rows);
 }
+
+/** Two names, and how many more. */
+const brief = (names: readonly string[]): string =>
+  names.length <= 2 ? names.join(' ') : `${names.slice(0, 2).join(' ')} +${names.length - 2}`;
 
 export function nodeText(node: NodeObject, paint: Paint): string {
   return fields([

@@ -70,6 +70,10 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
       return EXIT.ok;
     case 'leave':
       return leave(session);
+    case 'models list':
+    case 'models add':
+    case 'models remove':
+      return (await import('./models.ts')).runModels(command, session);
     case 'doctor':
       return (await import('./doctor.ts')).runDoctor(command, session);
     case 'service install':

@@ -48,6 +48,7 @@ export interface Machine {
     labels: Record<string, string>;
     ownerPaused: boolean;
     seat: boolean;
+    lent: string[];
     policy: string;
   }): Promise<Capacity>;
   /** Writes changed fields of the config. */

@@ -13,6 +13,7 @@ import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
 import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
+import { LentModelServers } from './lent-models.ts';
 import { type Machine, openRunner } from './machine.ts';
 import { MemberDriver } from './member.ts';
 import { OwnerPause } from './owner.ts';
@@ -45,6 +46,7 @@ const MEASURE_MS = 60_000;
 export class MemberService {
   readonly tails = new TailSources();
   readonly driver: MemberDriver;
+  readonly models: LentModelServers;
   readonly #options: MemberServiceOptions;
   readonly #core: MemberCore;
   readonly #runner: LocalAttemptRunner;
@@ -61,6 +63,7 @@ export class MemberService {
     core: MemberCore,
     pause: OwnerPause,
     policy: PolicyWatch,
+    models: LentModelServers,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -69,6 +72,8 @@ export class MemberService {
     this.#core = core;
     this.#pause = pause;
     this.#policy = policy;
+    this.models = models;
+    models.changed = () => this.#measure();
     this.#capacity = capacity;
     this.driver = new MemberDriver({
       core,
@@ -100,7 +105,8 @@ export class MemberService {
     const runner = await openRunner(machine, mesh, me, ownsBlobs);
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
     const policy = new PolicyWatch(options.policy);
-    const capacity = await machine.measure(offerOf(options, pause, policy));
+    const models = new LentModelServers(machine);
+    const capacity = await machine.measure(offerOf(options, pause, policy, await models.names()));
     const core = new MemberCore(
       {
         mesh,
@@ -115,7 +121,7 @@ export class MemberService {
       },
       clock(),
     );
-    return new MemberService({ ...options, clock }, runner, core, pause, policy, capacity);
+    return new MemberService({ ...options, clock }, runner, core, pause, policy, models, capacity);
   }
 
   get online(): boolean {
@@ -219,7 +225,8 @@ export class MemberService {
   async #measure(): Promise<void> {
     const { machine } = this.#options;
     try {
-      this.#capacity = await machine.measure(offerOf(this.#options, this.#pause, this.#policy));
+      const lent = await this.models.names();
+      this.#capacity = await machine.measure(offerOf(this.#options, this.#pause, this.#policy, lent));
       this.driver.capacity(this.#capacity);
     } catch (cause) {
       this.#warn('what this machine offers could not be measured', cause);
@@ -259,11 +266,13 @@ const offerOf = (
   { slots, labels }: MemberServiceOptions,
   pause: OwnerPause,
   policy: PolicyWatch,
+  lent: string[],
 ): Parameters<Machine['measure']>[0] => ({
   slots,
   labels,
   ownerPaused: pause.paused,
   seat: policy.seat,
+  lent,
   policy: policy.inForce.policy,
 });
 

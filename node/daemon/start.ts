@@ -193,6 +193,9 @@ export async function runMember(
     status: async () => service.status(),
     pause: (ms) => service.pause(ms),
     resume: () => service.resume(),
+    models: () => service.models.list(),
+    addModels: (url) => service.models.add(url),
+    removeModels: (url) => service.models.remove(url),
     leave: async () => {
       leaving = true;
       await service.driver.owner('pause');

@@ -21,6 +21,8 @@ export interface CapacityOptions {
   ownerPaused?: boolean;
   /** Somebody may sit at a screen of this machine. @default false */
   seat?: boolean;
+  /** Models of servers elsewhere that this machine lends. @default [] */
+  lent?: string[];
   /** The policy in force. @default not said */
   policy?: string;
 }
@@ -35,7 +37,16 @@ const known = new WeakMap<Sandbox, { at: number; tools: Promise<Record<string, s
 
 /** What this machine offers, measured now. Without a working sandbox: no slots, and `sandbox` null (promise 14). */
 export async function measureCapacity(options: CapacityOptions): Promise<Capacity> {
-  const { dir, report, sandbox = null, labels = {}, ownerPaused = false, seat = false, policy } = options;
+  const {
+    dir,
+    report,
+    sandbox = null,
+    labels = {},
+    ownerPaused = false,
+    seat = false,
+    policy,
+    lent = [],
+  } = options;
   const [servers, tools] = await Promise.all([
     modelServers(),
     sandbox === null || !report.works ? {} : cachedTools(sandbox),
@@ -53,7 +64,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     memoryBytes,
     cpus,
     diskFreeBytes: diskFree(dir) ?? 0,
-    models: [...new Set(servers.flatMap(({ models }) => models))].slice(0, MODELS_MAX),
+    models: [...new Set([...servers.flatMap(({ models }) => models), ...lent])].slice(0, MODELS_MAX),
     tools,
     labels,
     ownerPaused,

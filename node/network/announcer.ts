@@ -104,6 +104,10 @@ LAN.addSubnet('fc00::', 7, 'ipv6');
 LAN.addSubnet('fe80::', 10, 'ipv6');
 LAN.addAddress('::1', 'ipv6');
 
+/** Whether an IP address lies on a LAN. */
+export const onLan = (address: string): boolean =>
+  isIP(address) !== 0 && LAN.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6');
+
 /**
  * Those of announced addresses that lie on a LAN, so that no announcement can make us dial the internet
  * (promise 17); loopback last: on another machine it is somebody else.

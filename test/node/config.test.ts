@@ -37,6 +37,7 @@ test('every field has a default', () => {
     slots: null,
     labels: {},
     policy: null,
+    models: [],
     user: null,
     mesh: null,
     founder: null,

@@ -157,6 +157,9 @@ test('a member answers its owner itself and hands everything else on to the foun
       pause: async (ms) => void calls.push(['pause', ms]),
       resume: async () => void calls.push(['resume']),
       leave: async () => void calls.push(['leave']),
+      models: async () => [],
+      addModels: async (url) => ({ url, from: 'lent', speaks: null, models: [], fault: 'silent' }),
+      removeModels: async (url) => void calls.push(['remove', url]),
       stop: () => void calls.push(['stop']),
       forward: async (request) => {
         const { pathname } = new URL(request.url);
@@ -172,7 +175,12 @@ test('a member answers its owner itself and hands everything else on to the foun
     assert.is(await codeOf(member.post('/v1/node/pause', { ms: 'soon' })), 'SF_USAGE');
     await member.post('/v1/node/resume');
     await member.post('/v1/node/leave');
-    assert.equal(calls, [['pause', 1000], ['resume'], ['leave']]);
+    const url = 'http://10.0.0.1:11434/a b?';
+    assert.equal(await member.get('/v1/node/models'), { items: [], next: null });
+    assert.is((await member.post<{ fault: string }>('/v1/node/models', { url })).fault, 'silent');
+    await member.json({ method: 'DELETE', path: `/v1/node/models?url=${encodeURIComponent(url)}` });
+    assert.is(await codeOf(member.post('/v1/node/models', { address: url })), 'SF_USAGE');
+    assert.equal(calls, [['pause', 1000], ['resume'], ['leave'], ['remove', url]]);
     assert.equal(await member.post('/v1/tasks', { spec: 1 }), { forwarded: '/v1/tasks', body: '{"spec":1}' });
     assert.is(await codeOf(member.get('/v1/status')), 'SF_UNREACHABLE');
     await socket.close();
