@@ -109,8 +109,14 @@ const REACHED: Readonly<
 const placesOf = (places: Reach[], outcome: ReachOutcome): Reach[] =>
   places.filter((one) => one.outcome === outcome);
 
+/** This machine is no news where the founder is said to be elsewhere too: an invite names loopback besides. */
+function elsewhere(places: Reach[]): Reach[] {
+  const away = places.filter(({ place }) => !/^(\/ip4\/)?127\.|^(\/ip6\/|\[)::1/.test(place));
+  return away.length === 0 ? places : away;
+}
+
 const reachLacks = Object.entries(REACHED).map(([outcome, { what, how }]): Lack<FounderFacts> => {
-  const of = ({ places }: FounderFacts) => placesOf(places, outcome as ReachOutcome);
+  const of = ({ places }: FounderFacts) => placesOf(elsewhere(places), outcome as ReachOutcome);
   return {
     finding: `founder/${outcome}`,
     status: 'fail',
@@ -151,6 +157,13 @@ export function heardText(heard: readonly Heard[]): string {
 
 const workingFaces = ({ interfaces }: MulticastFacts): string[] =>
   interfaces.filter(({ fault }) => fault === null).map(({ name }) => name);
+
+const holderOf = ({ outcome, mesh }: Reach): string =>
+  mesh !== null
+    ? `founder ${mesh.name}`
+    : outcome === 'answers'
+      ? 'a program of ours'
+      : 'somebody who cannot be asked';
 
 const openMulticast = (facts: Facts): string | null =>
   [opening(facts, mdns('input')), opening(facts, mdns('output'))]
@@ -209,17 +222,15 @@ export const NETWORK_CHECKS: readonly Check[] = [
     'port',
     'members dial the founder on one fixed port',
     ({ port }) => port,
-    ({ port, holder }) =>
-      holder === null
-        ? `TCP ${port} is free`
-        : `TCP ${port} is in use by ${holder.mesh === null ? 'a program of ours' : `founder ${holder.mesh.name}`}`,
+    ({ port, holder }) => `TCP ${port} is ${holder === null ? 'free' : `in use by ${holderOf(holder)}`}`,
     [
       {
         finding: 'port/taken',
         status: 'fail',
         stops: 'joining',
         code: 'SF_PORT_IN_USE',
-        when: ({ fault, holder }) => fault === 'EADDRINUSE' && holder?.outcome !== 'answers',
+        when: ({ fault, holder }) =>
+          fault === 'EADDRINUSE' && (holder?.outcome === 'another-program' || holder?.outcome === 'silent'),
         what: ({ port }) => `TCP ${port} belongs to another program`,
         how: ({ port }, facts) =>
           `see who: ${sudoOf(facts)}ss -ltnp 'sport = :${port}'; or choose another: mesh-hub start --port N`,

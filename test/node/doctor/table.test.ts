@@ -69,6 +69,13 @@ test('one address of the founder that answers is enough', () => {
   };
   const [found] = findingsOf({ ...fine, founder }).filter(({ check }) => check === 'founder');
   assert.is(found?.what, '10.0.0.2:4701 answers');
+  const loopback = { ...dead, place: '/ip4/127.0.0.1/tcp/4701', outcome: 'refused' as const };
+  const lacks = findingsOf({ ...fine, founder: { mesh: null, places: [loopback, dead] } });
+  assert.equal(
+    lacks.filter(({ check }) => check === 'founder').map(({ finding }) => finding),
+    ['founder/filtered'],
+    'that nothing of it runs on this machine is no news',
+  );
 });
 
 test('the lines that open a firewall are those of what manages it', () => {

@@ -1,0 +1,162 @@
+// limit: 420 s
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { lan } from './hosts.ts';
+import { isRoot, Mesh, ok, run } from './mesh.ts';
+
+interface Report {
+  able: boolean;
+  joins: boolean;
+  checks: { check: string; finding: string; status: string; what: string; how: string | null }[];
+}
+
+/** What the doctor of a host says, and with which exit code. */
+async function doctor(
+  mesh: Mesh,
+  bin: 'mesh-hub' | 'mesh-node',
+  where: string | null,
+  name: string,
+  args: string[] = [],
+) {
+  const argv = [join(mesh.program, 'scripts', bin), '--dir', mesh.dir(name), 'doctor', '--json', ...args];
+  const done = await run(argv, { where });
+  assert.not.equal(done.stdout, '', done.stderr);
+  const report = JSON.parse(done.stdout) as Report;
+  const of = (check: string) => {
+    const found = report.checks.filter((one) => one.check === check);
+    assert.ok(found.length > 0, `${check}: ${done.stdout}`);
+    return found[0]!;
+  };
+  return { code: done.code, report, of, ids: report.checks.map(({ finding }) => finding) };
+}
+
+const CHAIN = (hook: string) =>
+  `add table inet filter\nadd chain inet filter ${hook} { type filter hook ${hook} priority 0; policy accept; }\n`;
+const rules = (where: string, text: string) => ok(['nft', '-f', '-'], { where, input: text });
+/** Types a line that the doctor printed. */
+const type = (where: string, line: string) => ok(['sh', '-ec', line], { where });
+
+/** A program that is none of ours. */
+const SSH = `require('net').createServer((socket) => socket.on('error', () => {}).write('SSH-2.0-OpenSSH_9.2\\r\\n'))
+  .listen(22, () => console.log('listening'))`;
+
+if (!isRoot) {
+  console.log('skipped: doctor.test.ts makes network namespaces and firewall rules, and needs root');
+  test.skip('the doctor in namespaces');
+} else {
+  const net = lan(3);
+  const [home, desk, lab] = net.hosts as [string, string, string];
+  const mesh = new Mesh();
+  const other = new Mesh();
+
+  test.after(async () => {
+    await mesh.close();
+    await other.close();
+    net.close();
+  });
+
+  test('the founder that answers is named; mDNS says on which interface, and whom it heard', async () => {
+    await mesh.founder({ where: home, args: ['--port', '4701'] });
+    const { of, code } = await doctor(mesh, 'mesh-node', desk, 'desk', ['--founder', '10.77.0.1']);
+    assert.is(code, 0);
+    assert.match(of('founder').what, /^10\.77\.0\.1 answers: founder of hub \([0-9a-f]{64}\)$/);
+    assert.is(of('multicast').finding, 'multicast/ok');
+    assert.match(of('multicast').what, /^works on eth0; heard 10\.77\.0\.1 \(founder of hub\)/);
+  });
+
+  test('a drop rule for the founder’s port: the member says filtered, the founder the line that opens it', async () => {
+    await rules(home, `${CHAIN('input')}add rule inet filter input tcp dport 4701 drop\n`);
+    const shut = await doctor(mesh, 'mesh-node', desk, 'desk', ['--founder', '10.77.0.1:4701']);
+    assert.is(shut.of('founder').finding, 'founder/filtered');
+    assert.match(shut.of('founder').how ?? '', /on the founder: sudo mesh-hub doctor/);
+    assert.is(shut.code, 3, 'the founder is not reachable');
+    const told = await doctor(mesh, 'mesh-hub', home, 'hub');
+    assert.is(told.of('port').finding, 'port/ok', 'our own founder has its port');
+    const line = 'nft insert rule inet filter input tcp dport 4701 accept';
+    assert.is(told.of('firewall').finding, 'firewall/founder-in');
+    assert.is(told.of('firewall').how, line);
+    await type(home, line);
+    const open = await doctor(mesh, 'mesh-node', desk, 'desk', ['--founder', '10.77.0.1:4701']);
+    assert.is(open.of('founder').finding, 'founder/ok');
+    assert.is((await doctor(mesh, 'mesh-hub', home, 'hub')).of('firewall').finding, 'firewall/ok');
+  });
+
+  test('a rule here that drops what goes out is found here, with its line', async () => {
+    await rules(desk, `${CHAIN('output')}add rule inet filter output tcp dport 4701 drop\n`);
+    const shut = await doctor(mesh, 'mesh-node', desk, 'desk', ['--founder', '10.77.0.1:4701']);
+    assert.is(shut.of('founder').finding, 'founder/filtered');
+    const line = shut.of('founder').how ?? '';
+    assert.is(line, 'nft insert rule inet filter output tcp dport 4701 accept');
+    assert.ok(shut.ids.includes('firewall/founder-out'));
+    await type(desk, line);
+    const open = await doctor(mesh, 'mesh-node', desk, 'desk', ['--founder', '10.77.0.1:4701']);
+    assert.is(open.of('founder').finding, 'founder/ok');
+    await ok(['nft', 'flush', 'ruleset'], { where: desk });
+  });
+
+  test('a drop of UDP 5353: not heard, with the line; without it a join says --founder ADDRESS, which works', async () => {
+    await rules(desk, `${CHAIN('input')}add rule inet filter input udp dport 5353 drop\n`);
+    const deaf = await doctor(mesh, 'mesh-node', desk, 'desk');
+    assert.is(deaf.of('multicast').finding, 'multicast/not-heard');
+    assert.match(deaf.of('multicast').how ?? '', /--founder ADDRESS/);
+    assert.ok(deaf.ids.includes('firewall/mdns-in'));
+    assert.is(deaf.code, 0, 'a machine that hears nobody can work');
+    const lost = mesh.applicant('desk', { where: desk });
+    assert.is(await lost.ended(), 3);
+    assert.match(lost.log, /"event":"doctor".*multicast\/not-heard/);
+    assert.match(lost.log, /"SF_UNREACHABLE".*no founder was found.*--founder ADDRESS/);
+    const named = mesh.join('desk', ['--name', 'desk', '--founder', '10.77.0.1'], { where: desk });
+    assert.match(String((await named.event('pending')).code), /^\d{3}-\d{3}-\d{3}$/);
+    await named.end('SIGTERM');
+    const [line = ''] = (deaf.of('multicast').how ?? '').split('\n');
+    assert.is(line, 'nft insert rule inet filter input udp dport 5353 accept');
+    await type(desk, line);
+    const hears = await doctor(mesh, 'mesh-node', desk, 'desk');
+    assert.is(hears.of('multicast').finding, 'multicast/ok');
+    assert.match(hears.of('multicast').what, /10\.77\.0\.1 \(founder of hub\)/);
+  });
+
+  test('refused, no machine, no route, another program, another mesh and a machine that is no founder are told apart', async () => {
+    const at = async (name: string, place: string) =>
+      (await doctor(mesh, 'mesh-node', desk, name, ['--founder', place])).of('founder').finding;
+    assert.is(await at('x', '10.77.0.1:4999'), 'founder/refused');
+    assert.is(await at('x', '10.77.0.99'), 'founder/no-machine');
+    const shell = spawn('ip', ['netns', 'exec', lab, process.execPath, '-e', SSH], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(shell.stdout, 'data');
+    assert.is(await at('x', '10.77.0.3:22'), 'founder/another-program');
+    shell.kill('SIGKILL');
+    await once(shell, 'close');
+    await mesh.member('m1', { where: desk, args: ['--port', '4702'] });
+    assert.is(await at('x', '10.77.0.2:4702'), 'founder/no-founder');
+    await other.founder({ where: lab, args: ['--port', '4701'] });
+    assert.is(await at('m1', '10.77.0.3'), 'founder/another-mesh');
+    const enrolled = await doctor(mesh, 'mesh-node', desk, 'm1');
+    assert.is(enrolled.of('founder').finding, 'founder/ok', 'a member tries the founder that it knows');
+    assert.match(enrolled.of('multicast').what, /10\.77\.0\.3 \(refused: founder of another mesh, hub\)/);
+    await ok(['ip', 'route', 'delete', 'default'], { where: desk });
+    assert.is(await at('x', '192.0.2.1'), 'founder/no-route');
+  });
+
+  test('a machine with no network at all is looked at, and can run tasks', async () => {
+    const argv = [
+      'unshare',
+      '--net',
+      join(mesh.program, 'scripts/mesh-node'),
+      '--dir',
+      mesh.dir('x'),
+      'doctor',
+      '--json',
+    ];
+    const done = await run(argv);
+    const { checks, able } = JSON.parse(done.stdout) as Report;
+    assert.is(able, true, done.stdout);
+    assert.is(checks.find(({ check }) => check === 'multicast')?.finding, 'multicast/no-interface');
+  });
+}
+
+test.run();
