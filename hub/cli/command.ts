@@ -1,4 +1,5 @@
 import { readStart, readStop, type StartWishes, startOptions, stopOption } from '../../node/cli/command.ts';
+import { addCompletionGrammar, type CompletionCommand } from '../../node/cli/completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
@@ -46,6 +47,7 @@ export type HubCommand =
   | { verb: 'secret remove'; name: string }
   | ServiceCommand
   | DoctorCommand
+  | CompletionCommand
   | TaskCommand;
 
 const CLOSING: Closing = {
@@ -78,6 +80,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addTaskGrammar(grammar, 'mesh-hub');
   addLedgerGrammar(grammar);
   addSecretGrammar(grammar);
+  addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;
 }
 

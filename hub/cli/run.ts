@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
 import type { InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import { COMPLETE } from '../../node/cli/completion-grammar.ts';
 import { helpColumns } from '../../node/cli/help.ts';
 import { runMain } from '../../node/cli/main.ts';
 import { cell, entryText, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
@@ -9,7 +10,7 @@ import type { Terminal } from '../../node/cli/terminal.ts';
 import { programVersion } from '../../node/cli/version.ts';
 import { EXIT } from '../../protocol/errors.ts';
 import type { LedgerProgress, LedgerReport } from '../api/port.ts';
-import { type HubCommand, parseHub } from './command.ts';
+import { type HubCommand, hubGrammar, parseHub } from './command.ts';
 import type { InitHub, StartHub } from './options.ts';
 
 // What a command alone needs is loaded when it runs: most of the time a small command takes is loading.
@@ -18,7 +19,11 @@ import type { InitHub, StartHub } from './options.ts';
 const tailEntries = 20;
 
 /** `mesh-hub ARGS…`: answers the exit code. */
-export function hubMain(args: readonly string[], terminal: Terminal): Promise<number> {
+export async function hubMain(args: readonly string[], terminal: Terminal): Promise<number> {
+  if (args[0] === COMPLETE) {
+    const { answerCompletion } = await import('../../node/cli/completion-answer.ts');
+    return answerCompletion(hubGrammar(programVersion()).shape(), args.slice(1), terminal);
+  }
   return runMain(
     args,
     terminal,
@@ -45,6 +50,11 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     }
     case 'doctor':
       return (await import('../../node/cli/doctor.ts')).runDoctor(command, session);
+    case 'completion': {
+      const { completionScript } = await import('../../node/cli/completion-script.ts');
+      session.voice.out(completionScript('mesh-hub', command.shell));
+      return EXIT.ok;
+    }
     case 'stop':
       return (await import('../../node/cli/lifecycle.ts')).stopProcess(session, command.timeoutMs);
     case 'status':

@@ -1,3 +1,4 @@
+import { addCompletionGrammar, type CompletionCommand } from './completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
 import { Grammar, type Parsed, usageError } from './parse.ts';
@@ -50,6 +51,7 @@ export type NodeCommand =
   | { verb: 'models remove'; url: string }
   | DoctorCommand
   | ServiceCommand
+  | CompletionCommand
   | TaskCommand;
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -224,6 +226,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   addServiceGrammar(grammar, 'mesh-node');
   addModelsGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
+  addCompletionGrammar(grammar, 'mesh-node');
   return grammar;
 }
 

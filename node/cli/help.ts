@@ -73,6 +73,9 @@ export const helpLayout: HelpConfiguration = {
   sortSubcommands: false,
   showGlobalOptions: false,
   boxWrap: wrap,
+  // What may be chosen stands in the description.
+  optionDescription: ({ description }) => description,
+  argumentDescription: ({ description }) => description,
   styleUsage(this: Help, usage: string): string {
     return wrap(usage, (this.helpWidth ?? helpColumnsMax) - 'Usage: '.length).replaceAll('\n', '\n       ');
   },

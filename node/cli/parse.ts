@@ -1,6 +1,7 @@
 import { Command, type CommanderError, Option } from 'commander';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { type Closing, closingText, examplesText, helpColumnsMax, helpLayout } from './help.ts';
+import { type Shape, shapeOf } from './shape.ts';
 
 /** What every command may be told. */
 export interface GlobalFlags {
@@ -26,6 +27,8 @@ export interface LeafOptions<C> {
   /** Shown in the command's own help instead of the summary. */
   about?: string;
   options?: Option[];
+  /** Operands that are one of a few words, by name. */
+  operands?: Record<string, readonly string[]>;
   /** Shown under the help, each one command as a person would type it; one at least. */
   examples: readonly [string, ...string[]];
   /** What stands behind `--` is wanted; elsewhere it is refused. */
@@ -38,6 +41,7 @@ export class Grammar<C> {
   readonly #program: Command;
   readonly #groups = new Map<string, Command>();
   readonly #examples = new Map<string, readonly string[]>();
+  readonly #argvTakers = new Set<Command>();
   #said = '';
   #columns = helpColumnsMax;
   #argv: string[] | null = null;
@@ -68,7 +72,14 @@ export class Grammar<C> {
       .description(leaf.about ?? leaf.summary);
     for (const option of leaf.options ?? []) command.addOption(option);
     addGlobals(command);
-    if (leaf.takesArgv === true) command.usage('[options] -- COMMAND [ARGUMENT...]');
+    for (const operand of command.registeredArguments) {
+      const choices = leaf.operands?.[operand.name()];
+      if (choices !== undefined) operand.argChoices = [...choices];
+    }
+    if (leaf.takesArgv === true) {
+      command.usage('[options] -- COMMAND [ARGUMENT...]');
+      this.#argvTakers.add(command);
+    }
     command.addHelpText('after', () => examplesText(leaf.examples, this.#columns));
     this.#examples.set(pathOf(command), leaf.examples);
     command.action((...given: unknown[]) => {
@@ -115,11 +126,16 @@ export class Grammar<C> {
     return leavesOf(this.#program).map((leaf) => pathOf(leaf).replace(this.#program.name(), prefix));
   }
 
-  /** The long flags of one command. */
+  /** The long flags of one command, as its help has them. */
   options(...path: string[]): string[] {
     let at: Command | undefined = this.#program;
     for (const name of path) at = at?.commands.find((child) => child.name() === name);
-    return (at?.options ?? []).map((option) => option.long ?? '');
+    return (at?.options ?? []).filter(({ hidden }) => !hidden).map((option) => option.long ?? '');
+  }
+
+  /** What may be typed where, as data. */
+  shape(): Shape {
+    return shapeOf(this.#program, this.#argvTakers);
   }
 
   /** The examples of every command, by its full name. */

@@ -2,7 +2,8 @@ import { EXIT } from '../../protocol/errors.ts';
 import { escapeText } from '../../protocol/escape.ts';
 import { actMs } from '../api/client.ts';
 import type { NodeObject, PendingLine } from '../api/objects.ts';
-import { type NodeCommand, parseNode } from './command.ts';
+import { type NodeCommand, nodeGrammar, parseNode } from './command.ts';
+import { COMPLETE } from './completion-grammar.ts';
 import { helpColumns } from './help.ts';
 import { runMain } from './main.ts';
 import type { Enrol, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
@@ -14,7 +15,11 @@ import { programVersion } from './version.ts';
 // What a command alone needs is loaded when it runs: most of the time a small command takes is loading.
 
 /** `mesh-node ARGS…`: answers the exit code. */
-export function nodeMain(args: readonly string[], terminal: Terminal): Promise<number> {
+export async function nodeMain(args: readonly string[], terminal: Terminal): Promise<number> {
+  if (args[0] === COMPLETE) {
+    const { answerCompletion } = await import('./completion-answer.ts');
+    return answerCompletion(nodeGrammar(programVersion()).shape(), args.slice(1), terminal);
+  }
   return runMain(
     args,
     terminal,
@@ -54,6 +59,11 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
       if (command.detach) return inBackground(session, args);
       const { startNode } = (await import('../daemon/start.ts')) as { startNode: StartNode };
       return inForeground(session, () => startNode(startOptionsOf(command, session)));
+    }
+    case 'completion': {
+      const { completionScript } = await import('./completion-script.ts');
+      session.voice.out(completionScript('mesh-node', command.shell));
+      return EXIT.ok;
     }
     case 'stop':
       return (await import('./lifecycle.ts')).stopProcess(session, command.timeoutMs);

@@ -60,14 +60,17 @@ export const gathered =
   (what: string, form: RegExp, expected: string) =>
   (text: string, before: string[] = []): string[] => [...before, matching(what, form, expected)(text)];
 
+/** A reader that knows the words it takes, so that a shell can complete them. */
+const choosing = <R extends (text: string, before?: never) => unknown>(read: R, choices: readonly string[]) =>
+  Object.assign(read, { choices });
+
 /** One of a few words. */
-export const oneOf =
-  <T extends string>(what: string, words: readonly T[]) =>
-  (text: string): T => {
+export const oneOf = <T extends string>(what: string, words: readonly T[]) =>
+  choosing((text: string): T => {
     const found = words.find((word) => word === text);
     if (found === undefined) throw wrong(what, `one of ${words.join(', ')}`, text);
     return found;
-  };
+  }, words);
 
 const anyText = /^[^\0]+$/;
 const globForm = /^(?!\/)(?!(.*\/)?\.\.(\/|$))[^\0]{1,512}$/;
@@ -96,10 +99,10 @@ export const code = matching('the code', /^\d[\d-]{6,14}\d$/, 'the code on both 
 export const correlation = matching('--correlation', /^[A-Za-z0-9._-]{1,64}$/, '1–64 letters, digits, . _ -');
 export const text = (what: string) => matching(what, anyText, 'some text');
 export const port = integer('--port', 0, 65_535);
-export const role = (word: string, before: string[] = []): string[] => [
-  ...before,
-  oneOf('--role', ROLES)(word),
-];
+export const role = choosing(
+  (word: string, before: string[] = []): string[] => [...before, oneOf('--role', ROLES)(word)],
+  ROLES,
+);
 
 export const model = matching(
   '--model',
@@ -135,7 +138,9 @@ export function option(
   read?: (text: string, before?: never) => unknown,
 ): Option {
   const made = new Option(flags, summary);
-  return read === undefined ? made : made.argParser(read as (text: string) => unknown);
+  if (read !== undefined) made.argParser(read as (text: string) => unknown);
+  if (read !== undefined && 'choices' in read) made.argChoices = [...(read.choices as readonly string[])];
+  return made;
 }
 
 /** `500ms 30s 5m 2h 1d` as ms. */
@@ -165,10 +170,8 @@ export const size =
   };
 
 /** Words from a fixed set, by comma. */
-export const words =
-  <T extends string>(what: string, known: readonly T[]) =>
-  (text: string): T[] =>
-    text.split(',').map(oneOf(what, known));
+export const words = <T extends string>(what: string, known: readonly T[]) =>
+  choosing((text: string): T[] => text.split(',').map(oneOf(what, known)), known);
 
 /** The same error, saying which option it is about. */
 function named(what: string, cause: unknown): Error {

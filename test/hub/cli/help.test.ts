@@ -68,7 +68,8 @@ test('the help of every command and group fits 80 columns, and 40', () => {
     for (const path of [[], ...groups, ...paths]) {
       for (const columns of [80, 40]) {
         const lines = textOf(grammar, [...path, '--help'], columns).split('\n');
-        const long = lines.filter((line) => line.length > columns);
+        // A path is not broken: whoever copies it needs it whole.
+        const long = lines.filter((line) => line.length > columns && line.trim().includes(' '));
         assert.equal(long, [], `${bin} ${path.join(' ')} at ${columns}`);
       }
     }
