@@ -125,12 +125,15 @@ test('an invite and a node have every field, absent ones null; lists are items a
 test('names are unique in a mesh; a code waits in node list with the words of the contract', async () => {
   const { token } = one<{ token: string }>(await mesh.hub(['invite', '--json']));
   mesh.place('twin', join(mesh.home, 'twin'));
-  const twin = await run([NODE, 'join', token, '--name', 'm1', '--port', '0', '--detach', '--json'], {
-    env: { MESH_HOME: mesh.dir('twin') },
-  });
-  const ready = one(twin);
-  assert.is(ready.event, 'ready');
-  assert.match(ready.name as string, /^m1-\d+$/);
+  const joins = (name: string): Promise<Outcome> =>
+    run([NODE, 'join', token, '--name', name, '--port', '0', '--detach', '--json'], {
+      env: { MESH_HOME: mesh.dir('twin') },
+    });
+  const taken = await joins('m1');
+  assert.is(taken.code, 2, taken.stderr);
+  assert.match(taken.stderr, /"SF_EXISTS".*the name m1 is taken/);
+  const ready = one(await joins('twin'));
+  assert.equal([ready.event, ready.name], ['ready', 'twin']);
   const left = one(await mesh.node('twin', ['leave', '--json']));
   assert.is(left.left, true);
   const gone = await mesh.node('twin', ['stop', '--json']);
