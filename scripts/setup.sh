@@ -5,6 +5,7 @@
 # What shows that a Debian package is there, whoever installed it; nothing for those without a program.
 program_of() {
   case "$1" in
+  apparmor) echo apparmor_parser ;;
   bubblewrap) echo bwrap ;;
   iproute2) echo ip ;;
   nftables) echo nft ;;
