@@ -32,10 +32,39 @@ export const encodeReceiptFile = (file: ReceiptFile): Uint8Array =>
 
 /** The file's parts, nothing of them verified. `SF_NOT_PROVED` where a byte is not as `encodeReceiptFile` writes it. */
 export function parseReceiptFile(bytes: Uint8Array): ReceiptFile {
-  const file = parseJson(bytes, receiptFile, receiptFileBytesMax, 'the receipt file');
-  if (Buffer.from(encodeReceiptFile(file)).equals(bytes)) return file;
-  throw new SuperfleetError('SF_NOT_PROVED', 'the receipt file is not spelled as this program writes it', {
+  let cause: unknown = null;
+  try {
+    const file = parseJson(bytes, receiptFile, receiptFileBytesMax, 'the receipt file');
+    if (Buffer.from(encodeReceiptFile(file)).equals(bytes)) return file;
+  } catch (thrown) {
+    cause = thrown;
+  }
+  const how = bytes.length > receiptFileBytesMax ? null : damageOf(Buffer.from(bytes));
+  if (how === null && cause !== null) throw cause;
+  const message =
+    how === null
+      ? 'the receipt file is not spelled as this program writes it'
+      : `the receipt file was changed on its way: ${how}`;
+  throw new SuperfleetError('SF_NOT_PROVED', message, {
     expected: 'the bytes as they came from `receipt show`',
-    hint: 'get the file again; an editor or a transfer may have changed it',
+    hint: 'get the file again, as an attachment; an editor or a transfer may have changed it',
+    cause,
   });
+}
+
+/** What mail and editors do to files, in words; null where it looks like none of it. */
+function damageOf(bytes: Buffer): string | null {
+  if (bytes.length === 0) return 'it is empty';
+  if (bytes.indexOf('superfleet-receipt') === -1) {
+    return bytes.includes(0) ? 'it is not UTF-8 text (UTF-16, perhaps)' : null;
+  }
+  if (/=3D|=\r?\n/.test(bytes.toString('latin1'))) {
+    return 'it is still encoded as quoted-printable, as a mail carries it';
+  }
+  if (bytes.includes('\r\n')) return 'its lines end in CRLF and not in LF';
+  if (bytes.subarray(0, 3).equals(Buffer.of(0xef, 0xbb, 0xbf))) return 'a byte order mark stands before it';
+  if (!bytes.subarray(0, 2).equals(Buffer.from('{\n'))) return 'something stands before its first line';
+  const end = bytes.indexOf('\n}\n');
+  if (end === -1) return 'it is cut off, its end is missing';
+  return end + 3 < bytes.length ? 'something stands after its last line' : null;
 }

@@ -73,7 +73,14 @@ export type TaskCommand =
     }
   | ({ verb: 'task get'; task: string } & Delivery)
   | { verb: 'receipt show'; task: string; output: string | null }
-  | { verb: 'receipt verify'; file: string; mesh: string | null };
+  | {
+      verb: 'receipt verify';
+      /** null: the receipts in the note of `commit`. */
+      file: string | null;
+      mesh: string | null;
+      repo: string | null;
+      commit: string | null;
+    };
 
 const repoOption = () =>
   v.option('--repo <path>', 'the repository (default: the one around this folder)', v.text('--repo'));
@@ -333,14 +340,32 @@ function addReceiptGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string): v
     }),
   });
   grammar.leaf('receipt', {
-    usage: 'verify <file>',
+    usage: 'verify [file]',
     summary: 'check a receipt file, offline. With --mesh the last line begins "proved:" or "not proved:"',
-    options: [v.option('--mesh <id>', 'the mesh it must come from', v.mesh)],
-    examples: [`${bin} receipt verify receipt.json --mesh $MESH`],
-    read: ({ operands, options }) => ({
-      verb: 'receipt verify',
-      file: v.text('the file')(operands[0] ?? ''),
-      mesh: or(options.mesh),
-    }),
+    about:
+      'Checks a receipt file, offline. With --mesh the last line begins "proved:" or "not proved:". With --repo the ' +
+      'commit must be in that repository, which runs nothing; without a file the receipt is read from the note on --commit.',
+    options: [
+      v.option('--mesh <id>', 'the mesh it must come from', v.mesh),
+      v.option('--repo <path>', 'a repository that must have the commit', v.text('--repo')),
+      v.option('--commit <rev>', 'the commit it must be about (without a file: HEAD)', v.text('--commit')),
+    ],
+    examples: [
+      `${bin} receipt verify receipt.json --mesh $MESH --repo .`,
+      `${bin} receipt verify --repo . --commit main --mesh $MESH`,
+    ],
+    read: ({ operands, options }) => {
+      const file = operands[0] === undefined ? null : v.text('the file')(operands[0]);
+      const commit = or<string>(options.commit);
+      const repo = or<string>(options.repo) ?? (commit === null ? null : '.');
+      if (file === null && repo === null) {
+        throw usageError('receipt verify needs a receipt', {
+          expected: 'a file, or --repo and --commit',
+          got: 'neither',
+          hint: `${bin} receipt verify receipt.json --mesh MESH`,
+        });
+      }
+      return { verb: 'receipt verify', file, mesh: or(options.mesh), repo, commit };
+    },
   });
 }

@@ -37,9 +37,13 @@ export function bareBeside(
   );
   writeFileSync(join(folder, 'HEAD'), 'ref: refs/heads/base\n');
   if (beside.objects !== '')
-    writeFileSync(join(folder, 'objects', 'info', 'alternates'), `${beside.objects}\n`);
+    writeFileSync(join(folder, 'objects', 'info', 'alternates'), `${quoted(beside.objects)}\n`);
   if (base !== null) writeFileSync(join(folder, 'refs', 'heads', 'base'), `${base}\n`);
 }
+
+/** A path as git reads it back from a line, whatever is in its name. */
+const quoted = (path: string): string =>
+  `"${path.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
 
 /** What lies at a path, links not followed; null: nothing, or a folder on the way there is none. */
 export function lying(path: string): Stats | null {

@@ -188,4 +188,28 @@ test('a receipt file of format 1 is proved by every later version, byte for byte
   assert.ok(parseReceiptFile(frozen));
 });
 
+test('what mail and editors do to a receipt is named', () => {
+  const text = Buffer.from(fileBytes()).toString();
+  const quoted = text.replaceAll('=', '=3D').replace(/.{72}/g, '$&=\n');
+  for (const [changed, why] of [
+    [text.replaceAll('\n', '\r\n'), /lines end in CRLF/],
+    [quoted, /quoted-printable/],
+    [quoted.replaceAll('\n', '\r\n'), /quoted-printable/],
+    [`\ufeff${text}`, /byte order mark/],
+    [text.slice(0, text.length / 2), /cut off/],
+    [text.trimEnd(), /cut off/],
+    [`${text}-- \nSent from my desk\n`, /after its last line/],
+    [`Dear auditor,\n${text}`, /before its first line/],
+    [text.replaceAll('  ', '\t'), /not spelled as this program writes it/],
+    ['', /empty/],
+  ] as const) {
+    const { sentences, exitCode } = verifyReceiptFile(Buffer.from(changed), { mesh });
+    assert.is(exitCode, 5);
+    assert.match(sentences.at(-1) ?? '', /^not proved: /);
+    assert.match(sentences.at(-1) ?? '', why);
+  }
+  const wide = verifyReceiptFile(Buffer.from(text, 'utf16le'), { mesh });
+  assert.match(wide.sentences.at(-1) ?? '', /UTF-16/);
+});
+
 test.run();

@@ -7,8 +7,13 @@ import { hubMain } from '../../../hub/cli/run.ts';
 import { hiddenLine, type Keyboard } from '../../../hub/cli/secret.ts';
 import type { TaskDetail } from '../../../node/api/objects.ts';
 import { nodeMain } from '../../../node/cli/run.ts';
+import { writeReceiptNote } from '../../../node/submit/note.ts';
+import { issueCertificate } from '../../../protocol/certificate.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
+import { buildReceipt } from '../../../protocol/receipt.ts';
+import { signStatement } from '../../../protocol/statement.ts';
 import { Sandbox } from '../../node/submit/repositories.ts';
+import { certificateOf, fileBytes, keys, mesh, receipt } from '../../protocol/samples.ts';
 import { gitEnv, runBin, TestHub } from '../api/hub.ts';
 import type { TestMember } from '../core/fleet.ts';
 
@@ -353,6 +358,51 @@ test('receipt verify needs no process and no data folder; what is no receipt is 
     const json = await runBin(main, ['receipt', 'verify', 'r.json', '--json'], options);
     assert.is(json.json().proved, false);
     assert.is((await runBin(main, ['receipt', 'verify', 'nope.json'], options)).code, 2);
+    assert.is((await runBin(main, ['receipt', 'verify'], options)).code, 2);
+  }
+});
+
+test('a receipt against a repository, and out of its note, in both bins', async () => {
+  using box = new Sandbox();
+  const base = box.repository('r');
+  const commit = box.commit('r', { 'a.txt': 'two\n' });
+  const spec = { ...receipt.spec, repository: { id: base, name: 'r', ref: 'main', base } };
+  const signed = signStatement(buildReceipt({ ...receipt, spec, commit }), keys.executor);
+  const executor = issueCertificate(certificateOf('executor'), keys.log);
+  const file = Buffer.from(fileBytes({ receipt: signed, verification: null, certificates: [executor] }));
+  box.write('.', 'a receipt.json', file.toString());
+  await writeReceiptNote(await box.open('r'), commit, file, { env: box.env });
+  box.repository('other', { 'z.txt': 'z' });
+  for (const main of [hubMain, nodeMain]) {
+    const verify = (...words: string[]) =>
+      runBin(main, ['receipt', 'verify', ...words], {
+        cwd: box.path,
+        env: { ...gitEnv, MESH_HOME: '/nonexistent' },
+      });
+    const last = ({ out }: { out: string }): string => out.trimEnd().split('\n').at(-1) ?? '';
+    for (const words of [
+      ['a receipt.json', '--repo', 'r', '--mesh', mesh],
+      ['--repo', 'r', '--commit', 'main', '--mesh', mesh],
+      ['--repo', 'r', '--mesh', mesh],
+    ]) {
+      const done = await verify(...words);
+      assert.is(done.code, 0, done.out + done.err);
+      assert.match(last(done), /^proved: /);
+      assert.match(done.out, /^The history of HEAD holds it\.$/m);
+    }
+    const json = (await verify('--repo', 'r', '--mesh', mesh, '--json')).json();
+    const about = json.repository as Record<string, unknown>;
+    assert.equal(
+      [json.proved, about.commit, about.there, about.inHead, about.parents],
+      [true, commit, true, true, [base]],
+    );
+    const unknown = await verify('--repo', 'r');
+    assert.equal([unknown.code, last(unknown)], [5, 'signature good, signer unknown']);
+    const other = await verify('a receipt.json', '--repo', 'other', '--mesh', mesh);
+    assert.is(other.code, 5);
+    assert.match(last(other), /^not proved: it is of another repository/);
+    const none = await verify('--repo', 'r', '--commit', base, '--mesh', mesh, '--json');
+    assert.equal([none.code, none.error().code], [2, 'SF_NOT_FOUND']);
   }
 });
 
