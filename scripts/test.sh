@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
-need_packages bubblewrap git openssl iproute2 tcpdump nftables libfaketime util-linux systemd python3 apparmor
+need_packages bubblewrap git openssl iproute2 tcpdump nftables libfaketime tmux util-linux systemd python3 apparmor
 install_modules
 npm run -s check
 exec npm test --silent

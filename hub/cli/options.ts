@@ -19,7 +19,35 @@ export interface InitResult {
   recoveryKeyFile: string;
 }
 
+export interface JoinRequest {
+  name: string;
+  code: string;
+}
+/** How a request ended other than by this doorkeeper's answer. */
+export type Gone = 'approved' | 'rejected' | 'expired' | 'left';
+/** Carries out what the person says, as `node approve` and `node reject` do. */
+export interface Decide {
+  approve(): Promise<{ id: string; name: string }>;
+  reject(): Promise<void>;
+}
+
+/** The person at the founder's own terminal, asked about machines that want to join. */
+export interface Doorkeeper {
+  /** Who sits there, as the OS named them before any right was given up: the claimed actor of what they say. */
+  readonly user: string;
+  /** Asks about a request. False: nobody can be asked. */
+  asks(join: JoinRequest, decide: Decide): boolean;
+  /** A request has ended. False: nobody was asked about it. */
+  gone(code: string, why: Gone): boolean;
+  /** Writes to the terminal with no question in the way. */
+  around(write: () => void): void;
+  /** Asks nothing more. */
+  close(): void;
+}
+
 export interface StartHubOptions extends ProcessOptions {
+  /** Null: nobody is asked, and the log says who waits. */
+  doorkeeper: Doorkeeper | null;
   /** A restored or copied folder goes on without what its members may still hold (design §3). */
   acceptLoss: boolean;
 }

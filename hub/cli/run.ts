@@ -44,8 +44,11 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       const { startHub } = (await import('../daemon/start.ts')) as { startHub: StartHub };
       const { name, port, user, logLevel, acceptLoss } = command;
       const logFormat = logFormatOf(command.logFormat, session);
-      return inForeground(session, () =>
-        startHub({ dir: session.dir, name, port, user, logLevel, logFormat, acceptLoss }),
+      const doorkeeper = await doorkeeperOf(session);
+      return inForeground(
+        session,
+        () => startHub({ dir: session.dir, name, port, user, logLevel, logFormat, acceptLoss, doorkeeper }),
+        () => doorkeeper?.open(),
       );
     }
     case 'doctor':
@@ -137,6 +140,15 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     default:
       return (await import('../../node/cli/task-commands.ts')).runTaskCommand(command, session);
   }
+}
+
+/** Asks about machines that want to join, where somebody sits at the terminal; null: nobody does. */
+async function doorkeeperOf({ terminal, voice, typed }: Session) {
+  const [{ canAsk, TerminalDoorkeeper }, { osUser }] = await Promise.all([
+    import('./doorkeeper.ts'),
+    import('../../node/api/client.ts'),
+  ]);
+  return canAsk({ terminal, voice }) ? new TerminalDoorkeeper(terminal, { typed, user: osUser() }) : null;
 }
 
 /** Only what was asked for: the founder fills in its defaults. */

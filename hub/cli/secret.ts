@@ -33,7 +33,7 @@ export async function setSecret(name: string, session: Session): Promise<number>
   return EXIT.ok;
 }
 
-const isKeyboard = (stdin: Readable): stdin is Keyboard =>
+export const isKeyboard = (stdin: Readable): stdin is Keyboard =>
   (stdin as { isTTY?: boolean }).isTTY === true && 'setRawMode' in stdin;
 
 /** One line typed on a terminal and not shown. Ctrl-C gives up (`SF_INTERRUPTED`), Ctrl-D ends it as Enter does. */

@@ -16,7 +16,8 @@ import { type Access, Registry } from '../../node/network/registry.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { createHubApp } from '../api/app.ts';
-import type { StartHub, StartHubOptions } from '../cli/options.ts';
+import { approveBody } from '../api/bodies.ts';
+import type { Decide, StartHub, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver } from './founder.ts';
@@ -29,8 +30,10 @@ import { verifyLogFiles } from './verify-log.ts';
 
 /** `mesh-hub start`: the founder and its own member, in one process. */
 export const startHub: StartHub = async (options: StartHubOptions): Promise<Running> => {
-  const { dir } = options;
-  const machine = await openMachine({ ...options, create: false, beside: [secretsFolder(dir)] });
+  const { dir, doorkeeper } = options;
+  const beside = [secretsFolder(dir)];
+  const aroundLog = (write: () => void): void => (doorkeeper === null ? write() : doorkeeper.around(write));
+  const machine = await openMachine({ ...options, create: false, beside, aroundLog });
   return living(machine, (lifetime) => runHub(machine, options, lifetime));
 };
 
@@ -125,6 +128,14 @@ async function runHub(
     keepOlder: true,
   });
   await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
+  // As the person would by `mesh-hub node approve`, over the same port.
+  const deciding = (code: string, user: string): Decide => {
+    const by = { kind: 'local', user, claimed: true } as const;
+    return {
+      approve: () => port.approve({ code, ...approveBody.parse({}) }, by),
+      reject: () => port.reject(code, by),
+    };
+  };
   const join = await serveJoins({
     registry,
     mesh: log.meshId,
@@ -136,9 +147,13 @@ async function runHub(
       return notary.admitted(peer);
     },
     readmit: async (peer) => (access.isMember(peer) ? notary.admitted(peer) : null),
-    pendingAdded: ({ name, code }) =>
-      logger.info({ code }, `${name} wants to join: compare the codes, then mesh-hub node approve ${code}`),
-    pendingGone: ({ name, code }, why) => logger.info({ code, why }, `${name} waits no longer`),
+    pendingAdded: ({ name, code }) => {
+      if (options.doorkeeper?.asks({ name, code }, deciding(code, options.doorkeeper.user)) === true) return;
+      logger.info({ code }, `${name} wants to join: compare the codes, then mesh-hub node approve ${code}`);
+    },
+    pendingGone: ({ name, code }, why) => {
+      if (options.doorkeeper?.gone(code, why) !== true) logger.info({ code, why }, `${name} waits no longer`);
+    },
   });
 
   const ownMember: Omit<MemberPort, 'forward'> = {
@@ -179,6 +194,7 @@ async function runHub(
   lifetime.onStop(connectOwnMember(driver, member.driver, host.peer));
   const api = await serveApi(createHubApp({ port, member: ownMember }), paths.root);
   lifetime.onStop(() => api.close());
+  lifetime.onStop(() => options.doorkeeper?.close());
   return {
     event: 'ready',
     mesh: log.meshId,

@@ -34,10 +34,15 @@ const tailBytes = 64 * 1024;
 export const LOOKED = 'SUPERFLEET_LOOKED';
 
 /** Runs a process of ours in the foreground to its end: says the ready line, answers its exit code. */
-export async function inForeground(session: Session, start: () => Promise<Running>): Promise<number> {
+export async function inForeground(
+  session: Session,
+  start: () => Promise<Running>,
+  onReady: () => void = () => {},
+): Promise<number> {
   becomeDaemon();
   const running = await start();
   sayReady(session, running.ready);
+  onReady();
   return running.done;
 }
 

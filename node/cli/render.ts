@@ -38,6 +38,24 @@ export function table(head: string[], rows: string[][]): string {
 /** Characters seen, colours not counted. */
 const width = (text: string): number => [...text.replace(/\x1b\[\d+m/g, '')].length;
 
+/** Text broken at its spaces into lines of at most so many columns; a longer word is broken where it must be. */
+export function wrapped(text: string, columns: number, indent = ''): string[] {
+  const room = Math.max(8, columns);
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && width(line) + 1 + width(word) <= room) line += ` ${word}`;
+    else {
+      if (line !== '') lines.push(line);
+      let rest = [...(lines.length === 0 ? word : indent + word)];
+      for (; rest.length > room; rest = [...indent, ...rest.slice(room)])
+        lines.push(rest.slice(0, room).join(''));
+      line = rest.join('');
+    }
+  }
+  return [...lines, line];
+}
+
 /** `name  value` lines. */
 export function fields(pairs: [string, unknown][]): string {
   const widest = Math.max(...pairs.map(([name]) => name.length));

@@ -9,17 +9,23 @@ export type LogFormat = 'text' | 'json';
 const WORDS: Record<number, string> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'error' };
 const COLOURS: Record<string, number> = { debug: 2, warn: 33, error: 31 };
 
-/** The program's log on stderr, written at once: what was said before a crash is there. */
-export function openLogger(level: LogLevel, format: LogFormat): Logger {
+/** The program's log on stderr, written at once: what was said before a crash is there. Each line of text goes through `around`. */
+export function openLogger(
+  level: LogLevel,
+  format: LogFormat,
+  around: (write: () => void) => void = (write) => write(),
+): Logger {
   const stderr = 2;
   if (format === 'json') return pino({ level, base: null }, pino.destination({ fd: stderr, sync: true }));
   const colours = process.stderr.isTTY === true && (process.env.NO_COLOR ?? '') === '';
   const write = (line: string): void => {
-    try {
-      writeSync(stderr, `${readableLine(line, colours)}\n`);
-    } catch {
-      // A terminal that went away, or is full and not read: no reason for the program to end.
-    }
+    around(() => {
+      try {
+        writeSync(stderr, `${readableLine(line, colours)}\n`);
+      } catch {
+        // A terminal that went away, or is full and not read: no reason for the program to end.
+      }
+    });
   };
   return pino({ level, base: null }, { write });
 }

@@ -29,6 +29,8 @@ export interface MachineOptions {
   /** null: what the config file says. */
   logLevel: LogLevel | null;
   logFormat: LogFormat;
+  /** What writes a line of the log goes through this. @default at once */
+  aroundLog?: (write: () => void) => void;
   /** Folders outside the data folder that the unprivileged user must own, made if missing. */
   beside?: string[];
 }
@@ -83,7 +85,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const key = await readOrMakeKey(folder.paths.identityKey);
     const sandbox = createSandbox(cgroups === null ? {} : { cgroups });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
-    const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat);
+    const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
     const machine: Machine = {
       folder,

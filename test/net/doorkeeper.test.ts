@@ -1,0 +1,241 @@
+// limit: 240 s
+import { execFileSync } from 'node:child_process';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Fleet } from './fleet.ts';
+import type { Daemon } from './mesh.ts';
+import { Screen } from './screen.ts';
+
+/** `mesh-hub start` on a real terminal: what a person sees and types when machines want to join. */
+
+const HUB = join(import.meta.dirname, '../../scripts/mesh-hub');
+
+function hasTmux(): boolean {
+  try {
+    execFileSync('tmux', ['-V']);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+interface Desk {
+  fleet: Fleet;
+  screen: Screen;
+  /** A machine that asks to be let in, and its code. */
+  asks(name: string): Promise<{ daemon: Daemon; code: string }>;
+}
+
+/** A founder in the foreground of a terminal; `line` makes the command line that starts it. */
+async function atTheDesk(
+  options: {
+    columns?: number;
+    env?: Record<string, string>;
+    flags?: string[];
+    tail?: string;
+    ready?: RegExp;
+  },
+  body: (desk: Desk) => Promise<void>,
+): Promise<void> {
+  const fleet = new Fleet();
+  const { columns = 80, env = {}, flags = [], tail = '', ready = /listening on ([\d.:\s]+)/ } = options;
+  let screen: Screen | null = null;
+  try {
+    const init = await fleet.hub([
+      'init',
+      '--name',
+      'hub',
+      '--recovery-key',
+      join(fleet.home, 'recovery.key'),
+    ]);
+    assert.is(init.code, 0, init.stderr);
+    fleet.configure('hub', {});
+    screen = await Screen.open({ columns, env: { MESH_HOME: fleet.dir('hub'), ...env } });
+    await screen.type(`${HUB} start --port 0 ${flags.join(' ')} ${tail}`);
+    const text = await screen.until(ready);
+    const port = /127\.0\.0\.1(?::|\/tcp\/)(\d+)/.exec(text.replace(/\n/g, ''))?.[1];
+    const asks = async (name: string) => {
+      const args = ['--port', '0', '--founder', `/ip4/127.0.0.1/tcp/${port}`];
+      fleet.configure(name, {});
+      const daemon = fleet.applicant(name, { args });
+      return { daemon, code: (await daemon.event('pending')).code as string };
+    };
+    await body({ fleet, screen, asks });
+  } finally {
+    await fleet.hub(['stop']).catch(() => {});
+    await screen?.close();
+    await fleet.close();
+  }
+}
+
+/** The log's entries of this type, oldest first. */
+async function logged(fleet: Fleet, type: string): Promise<Record<string, unknown>[]> {
+  const { items } = await fleet.json<{ items: { type: string; body: Record<string, unknown> }[] }>([
+    'ledger',
+    'tail',
+    '--from',
+    '0',
+  ]);
+  return items.filter((entry) => entry.type === type).map(({ body }) => body);
+}
+
+if (!hasTmux()) {
+  console.log('SKIP the founder at a terminal: tmux is not installed');
+} else {
+  test('at the founder’s terminal a machine is let in by y, sent away by n, left waiting by Enter', () =>
+    atTheDesk({ flags: ['--log-level', 'debug'] }, async ({ fleet, screen, asks }) => {
+      await screen.type('y');
+      const one = await asks('laptop-1');
+      await screen.until(new RegExp(`^laptop-1 wants to join, code ${one.code} \\[y/N\\]$`, 'm'));
+      assert.equal(await logged(fleet, 'member.rejected'), []);
+      assert.is(
+        (await logged(fleet, 'member.admitted')).length,
+        1,
+        'what was typed before the question is no answer',
+      );
+      // Two more ask meanwhile: each gets its own question, one after the other.
+      const two = await asks('laptop-2');
+      const three = await asks('laptop-3');
+      assert.not.match(await screen.text(), /laptop-[23] wants/);
+      await screen.keys('y', 'e');
+      await screen.until(new RegExp(`code ${one.code} \\[y/N\\] ye$`, 'm'));
+      await screen.keys('BSpace', 'Enter');
+      await one.daemon.event('ready');
+      await screen.until(/^laptop-1 is in \(12D3/m);
+      const [, admitted] = await logged(fleet, 'member.admitted');
+      const by = { kind: 'local', user: userInfo().username, claimed: true };
+      assert.equal(
+        [admitted?.name, admitted?.by],
+        ['laptop-1', by],
+        'the act of a person, as node approve logs it',
+      );
+      assert.equal(admitted?.via, { kind: 'approval', code: one.code });
+
+      await screen.until(new RegExp(`^laptop-2 wants to join, code ${two.code} \\[y/N\\]$`, 'm'));
+      await screen.keys('o', 'k', 'Enter');
+      await screen.until(/^y lets it in, n sends it away, Enter leaves it for later$/m);
+      await screen.keys('n', 'Enter');
+      await screen.until(/^laptop-2 is sent away$/m);
+      await two.daemon
+        .until(() => (two.daemon.exited ? true : undefined), 'the end of laptop-2')
+        .catch(() => {});
+      const [rejected] = await logged(fleet, 'member.rejected');
+      assert.equal([rejected?.name, rejected?.by], ['laptop-2', by]);
+
+      await screen.until(new RegExp(`^laptop-3 wants to join, code ${three.code} \\[y/N\\]$`, 'm'));
+      await screen.keys('Enter');
+      const left = await screen.until(/^laptop-3 goes on waiting: (.*)$/m);
+      assert.match(left, new RegExp(`waiting: mesh-hub node approve ${three.code}`));
+      assert.is((await fleet.hub(['node', 'approve', three.code])).code, 0);
+      await screen.until(/^laptop-3 is in: approved elsewhere$/m);
+    }));
+
+  test('a question is taken back in words, and lines of the log do not run into what is typed', () =>
+    atTheDesk({ flags: ['--log-level', 'debug'] }, async ({ fleet, screen, asks }) => {
+      const one = await asks('one');
+      const question = new RegExp(`^one wants to join, code ${one.code} \\[y/N\\]$`, 'm');
+      await screen.until(question);
+      await screen.keys('n');
+      const two = await asks('two');
+      await two.daemon.end('SIGKILL');
+      const text = await screen.until(/^two waits no longer: it gave up, or its connection broke$/m);
+      assert.match(text, /^\d\d:\d\d:\d\d debug .*SF_UNREACHABLE/m, 'a line of the log came in between');
+      assert.match(
+        text,
+        new RegExp(`\\none wants to join, code ${one.code} \\[y/N\\] n$`),
+        'the question is last, whole',
+      );
+      assert.is(text.match(/one wants to join/g)?.length, 1, 'and stands there once');
+      await screen.keys('C-u');
+      await screen.until(question);
+      assert.is((await fleet.hub(['node', 'approve', one.code])).code, 0);
+      const after = await screen.until(/^one is in: approved elsewhere$/m);
+      assert.not.match(after, /one wants to join/, 'the question is gone');
+      // A name that is taken keeps nobody from going on.
+      const again = await asks('three');
+      await screen.until(/^three wants to join/m);
+      await again.daemon.end('SIGKILL');
+      await screen.until(/^three waits no longer/m);
+    }));
+
+  test('Ctrl-C at the question stops in order, and the same command goes on', () =>
+    atTheDesk({}, async ({ screen, asks }) => {
+      const { daemon, code } = await asks('one');
+      await screen.until(new RegExp(`code ${code} \\[y/N\\]$`, 'm'));
+      await screen.keys('y', 'C-c');
+      await screen.until(/SIGINT: stopping[\s\S]*^\$$/m);
+      await screen.type('echo "code $?"; stty -a | grep -o -- "-\\?icanon"');
+      const text = await screen.until(/^-?icanon$/m);
+      assert.match(text, /^code 0$/m);
+      assert.match(text, /^icanon$/m, 'the terminal is as it was');
+      assert.not.match(text, /is in/);
+      await screen.type(`clear; ${HUB} start --port 0`);
+      await screen.until(/listening on/);
+      await daemon.end('SIGKILL');
+    }));
+
+  for (const [what, columns, env] of [
+    ['40 columns', 40, {}],
+    ['40 columns and NO_COLOR', 40, { NO_COLOR: '1' }],
+    ['a terminal that knows no controls', 60, { TERM: 'dumb' }],
+  ] as const) {
+    test(`the question reads well with ${what}`, () =>
+      atTheDesk({ columns, env }, async ({ screen, asks }) => {
+        const one = await asks('living-room');
+        const asked = new RegExp(`living-room wants to join,\\s+code\\s+${one.code} \\[y/N\\]$`);
+        await screen.until(asked);
+        await screen.keys('x');
+        const two = await asks('attic');
+        await two.daemon.end('SIGKILL');
+        const text = await screen.until(
+          /attic waits no longer: it gave up,\s+or\s+its connection\s+broke[\s\S]*x$/,
+        );
+        assert.match(text, new RegExp(`living-room wants to join,\\s+code\\s+${one.code} \\[y/N\\] x$`));
+        if (env !== undefined && 'TERM' in env) assert.not.match(await screen.text(true), /\x1b/);
+        else assert.is(text.match(/living-room wants/g)?.length, 1, text);
+        if ('NO_COLOR' in env) assert.not.match(await screen.text(true), /\x1b/);
+        await screen.keys('BSpace', 'y', 'Enter');
+        await one.daemon.event('ready');
+        await screen.until(/living-room is in/);
+      }));
+  }
+
+  test('with --json on a terminal nothing is asked, and the log says who waits', () =>
+    atTheDesk({ flags: ['--json'], ready: /"event":"ready"[\s\S]*\}/ }, async ({ screen, asks }) => {
+      const { code } = await asks('one');
+      const text = await screen.until(/one wants to join:\s+compare\s+the\s+codes/);
+      assert.match(text.replace(/\n/g, ''), new RegExp(`node approve ${code}`));
+      assert.not.match(text, /\[y\/N\]/);
+    }));
+
+  test('started in the background of a shell nothing is asked: it would be stopped for reading the keyboard', () =>
+    atTheDesk({ tail: '&' }, async ({ fleet, screen, asks }) => {
+      const { daemon, code } = await asks('one');
+      const text = await screen.until(/one wants to join: compare the codes/);
+      assert.not.match(text, /\[y\/N\]/);
+      await screen.type('echo still here');
+      await screen.until(/^still here$/m);
+      assert.is((await fleet.hub(['node', 'approve', code])).code, 0, 'the founder runs on');
+      await daemon.event('ready');
+    }));
+}
+
+test('without a terminal nothing is asked: the log says who waits, and what to type', async () => {
+  const fleet = await Fleet.start();
+  try {
+    const address = (fleet.hubDaemon!.lines[0]!.addresses as string[])[0]!;
+    fleet.configure('one', {});
+    const one = fleet.applicant('one', { args: ['--port', '0', '--founder', address] });
+    const { code } = await one.event('pending');
+    const { hubDaemon } = fleet;
+    await hubDaemon!.until(() => /one wants to join/.exec(hubDaemon!.log) ?? undefined, 'a line about one');
+    assert.match(hubDaemon!.log, new RegExp(`mesh-hub node approve ${code}`));
+    assert.not.match(hubDaemon!.log, /\[y\/N\]/);
+  } finally {
+    await fleet.close();
+  }
+});
+
+test.run();
