@@ -98,7 +98,8 @@ async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<E
     return { membership: known, renamed: {} };
   }
   const me: Me = { name: nameOf(machine, wish.name), owner, exact: wish.name !== null };
-  const stopping = interruption();
+  using interruption = new Interruption();
+  const stopping = interruption.signal;
   const joined =
     invite === null
       ? await ask(host, await findFounder(host, wish), me, wish, stopping)
@@ -114,6 +115,8 @@ async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<E
     founder: { peer: joined.founder, addresses: joined.addresses },
     ...settings,
   });
+  // Let in all the same: the same command goes on from here.
+  stopping.throwIfAborted();
   return { membership, renamed: joined.facts.name === me.name ? {} : { asked: me.name } };
 }
 
@@ -264,12 +267,22 @@ async function dialAny(host: Host, addresses: string[], signal: AbortSignal): Pr
   throw fault;
 }
 
-/** Aborted by Ctrl-C or SIGTERM while a person has not decided yet. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  const interrupted = (): void =>
-    controller.abort(new SuperfleetError('SF_INTERRUPTED', 'joining was given up'));
-  process.once('SIGINT', interrupted);
-  process.once('SIGTERM', interrupted);
-  return controller.signal;
+/** Ctrl-C and SIGTERM while a person has not decided yet; afterwards they are the process's own business again. */
+class Interruption {
+  readonly #controller = new AbortController();
+
+  constructor() {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, this.#interrupted);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  readonly #interrupted = (): void =>
+    this.#controller.abort(new SuperfleetError('SF_INTERRUPTED', 'joining was given up'));
+
+  [Symbol.dispose](): void {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, this.#interrupted);
+  }
 }
