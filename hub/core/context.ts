@@ -79,6 +79,8 @@ export interface LiveLease {
   correlation: string;
   assignedAt: number;
   startedAt: number | null;
+  /** What its member said last that it does; null: nothing yet. */
+  phase: string | null;
   pending: CheckedResult | null;
   /** A collect effect is out. */
   collecting: boolean;

@@ -16,6 +16,7 @@ import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions
 import * as tasks from './tasks.ts';
 import type { FounderEffect, FounderInput, Operation } from './types.ts';
 import { meshObject, nodeObjects, taskView } from './views.ts';
+import { why } from './why.ts';
 
 export interface FounderOptions {
   /** Mesh id. */
@@ -172,7 +173,7 @@ function perform(ctx: FounderContext, by: Request['by'], operation: Operation): 
     case 'task.list':
       return queries.listTasks(ctx, by, operation);
     case 'task.why':
-      return queries.why(ctx, readable(ctx, by, operation.task).id);
+      return why(ctx, readable(ctx, by, operation.task).id);
     case 'repository.known':
       return queries.knownCommits(ctx, operation.commits);
     case 'invite.create':

@@ -268,6 +268,7 @@ export function openLease(
     correlation: task.correlation,
     assignedAt: ctx.now,
     startedAt,
+    phase: null,
     pending: null,
     collecting: false,
     collects: 0,

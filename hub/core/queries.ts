@@ -1,18 +1,12 @@
 import type { Actor } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
-import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { NodeObject, Page, TaskObject } from '../../node/api/objects.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { pageItemsMax } from '../../protocol/limits.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
-import { ringHasRoom } from './assign.ts';
-import { type FounderContext, freeSlots } from './context.ts';
-import { mismatch, unavailable, verifierMismatch } from './fit.ts';
-import { unprovable } from './lifecycle.ts';
-import { needOf } from './queue.ts';
+import type { FounderContext } from './context.ts';
 import { mayRead } from './rights.ts';
 import type { Operation } from './types.ts';
-import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 import { nodeObject, taskObject } from './views.ts';
 
 type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
@@ -88,95 +82,3 @@ export function formerMember(
 
 export const getNode = (ctx: FounderContext, member: string): NodeObject =>
   nodeObject(ctx, findMember(ctx, member));
-
-/** Why a task is where it is (`task why`): causes of the whole mesh, its place, and a line for each member. */
-export interface Why {
-  task: string;
-  state: TaskState;
-  /** What holds it up, mesh-wide; empty where a member below can take it at once. */
-  reasons: string[];
-  /** Tasks before it; null where it is not queued. */
-  position: number | null;
-  members: { id: string; name: string; why: string }[];
-}
-
-export function why(ctx: FounderContext, id: string): Why {
-  const task = ctx.task(id);
-  const answer: Why = { task: id, state: task.state, reasons: [], position: null, members: [] };
-  if (TERMINAL_STATES.has(task.state)) {
-    answer.reasons.push(task.converged?.detail ?? 'it waits for nothing: it has ended');
-    return answer;
-  }
-  answer.reasons.push(...meshWide(ctx));
-  if (task.state === 'queued') whyQueued(ctx, task, answer);
-  else if (task.state === 'executed') whyExecuted(ctx, task, answer);
-  else {
-    const open = task.attempts.find((attempt) => attempt.end === null);
-    const name = ctx.state.members.byPeer.get(open?.member ?? '')?.name ?? open?.member ?? 'nobody';
-    answer.reasons.push(`attempt ${open?.number ?? 0} is with ${name}`);
-  }
-  return answer;
-}
-
-function meshWide(ctx: FounderContext): string[] {
-  const reasons: string[] = [];
-  if (ctx.state.mesh.paused) reasons.push('the mesh is paused (mesh-hub resume)');
-  if (ctx.now < ctx.settledAt) reasons.push('leases of the founder before this one may still run');
-  if (!ringHasRoom(ctx)) reasons.push(`all ${ctx.config.ringSlots} slots of the ring are taken`);
-  return reasons;
-}
-
-function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
-  answer.position = ctx.queue.before(task.number);
-  for (const name of task.spec.secrets) {
-    if (!ctx.secrets.has(name))
-      answer.reasons.push(`the secret ${name} is not set (mesh-hub secret set ${name})`);
-  }
-  const due = ctx.queue.notBefore(task.id);
-  if (due !== null)
-    answer.reasons.push(`it failed and is tried again in ${Math.ceil((due - ctx.now) / 1000)} s`);
-  if (task.lastEnd !== null) {
-    answer.reasons.push(
-      `its last attempt ended: ${task.lastEnd.reason}, ${task.lastEnd.detail ?? 'no detail'}`,
-    );
-  }
-  const need = needOf(task);
-  for (const member of activeMembers(ctx)) {
-    const live = ctx.live.get(member.peer);
-    let said = mismatch(need, member, live, ctx.labelsGiven(member.peer)) ?? unavailable(member, live);
-    if (said === null && freeSlots(live!) <= 0) said = 'has no free slot';
-    if (said === null && need.avoid.includes(member.peer)) said = 'failed it before; others are tried first';
-    answer.members.push({ id: member.peer, name: member.name, why: said ?? 'can take it' });
-  }
-  const free = answer.members.some((member) => member.why === 'can take it');
-  if (answer.reasons.length === 0) {
-    answer.reasons.push(free ? `${answer.position} tasks are before it` : 'no member can take it now');
-  }
-}
-
-function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
-  const verifying = task.attempts.find((attempt) => attempt.role === 'verify' && attempt.end === null);
-  if (verifying !== undefined) {
-    const name = ctx.state.members.byPeer.get(verifying.member)?.name ?? verifying.member;
-    answer.reasons.push(`${name} verifies it`);
-    return;
-  }
-  const hopeless = unprovable(task) ?? noParty(task, verifierParties(ctx, task));
-  answer.reasons.push(
-    hopeless === null
-      ? 'it waits for a verifier'
-      : `it must be verified and cannot be: ${hopeless.replace(/^unverified: /, '')}`,
-  );
-  const executor = executorOf(ctx, task);
-  const owners = ownersOf(ctx);
-  for (const member of activeMembers(ctx)) {
-    const live = ctx.live.get(member.peer);
-    const barred = executor === null ? null : verifierMismatch(task, executor, owners, member, live);
-    let said = barred ?? unavailable(member, live);
-    if (said === null && freeSlots(live!) <= 0) said = 'has no free slot';
-    answer.members.push({ id: member.peer, name: member.name, why: said ?? 'can verify it' });
-  }
-}
-
-const activeMembers = (ctx: FounderContext): MemberRecord[] =>
-  [...ctx.state.members.byPeer.values()].filter((member) => member.standing === 'active');

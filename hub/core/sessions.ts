@@ -172,7 +172,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
       onStarted(ctx, live, message, message.correlation);
       break;
     case 'progress':
-      if (!live.leases.has(leaseKey(message))) cancelUnknown(ctx, live, message, message.correlation);
+      onProgress(ctx, live, message);
       break;
     case 'result':
       onResult(ctx, peer, message.result);
@@ -191,6 +191,15 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
     default:
       message satisfies never;
   }
+}
+
+type Progress = Extract<MemberMessage, { type: 'progress' }>;
+
+function onProgress(ctx: FounderContext, live: LiveMember, message: Progress): void {
+  const key = leaseKey(message);
+  const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
+  if (lease === undefined) cancelUnknown(ctx, live, message, message.correlation);
+  else lease.phase = message.phase;
 }
 
 function onStarted(ctx: FounderContext, live: LiveMember, of: Lease, correlation: string): void {

@@ -339,7 +339,7 @@ function specOf(wishes: TaskWishes): Omit<TaskSpecInput, 'repository'> {
 }
 
 /** The causes, then one line a machine: what did not match. */
-function whyText({ state, reasons, members }: Why): string {
+function whyText({ state, reasons, members, remedies }: Why): string {
   const lines = [`${cell(state)}: ${reasons.map(cell).join('; ') || 'a machine can take it'}`];
   if (members.length > 0)
     lines.push(
@@ -348,5 +348,6 @@ function whyText({ state, reasons, members }: Why): string {
         members.map(({ name, why }) => [cell(name), cell(why)]),
       ),
     );
+  for (const remedy of remedies) lines.push(`try: ${cell(remedy)}`);
   return lines.join('\n');
 }

@@ -8,6 +8,7 @@ export interface Why {
   reasons: string[];
   position: number | null;
   members: { id: string; name: string; why: string }[];
+  remedies: string[];
 }
 
 /** Machines named in one line. */

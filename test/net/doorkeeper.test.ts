@@ -130,6 +130,7 @@ if (!hasTmux()) {
       assert.match(left, new RegExp(`waiting: mesh-hub node approve ${three.code}`));
       assert.is((await fleet.hub(['node', 'approve', three.code])).code, 0);
       await screen.until(/^laptop-3 is in: approved elsewhere$/m);
+      await three.daemon.event('ready');
     }));
 
   test('a question is taken back in words, and lines of the log do not run into what is typed', () =>

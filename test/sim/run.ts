@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Why } from '../../hub/core/queries.ts';
+import type { Why } from '../../hub/core/why.ts';
 import type { Entry } from '../../ledger/entry.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { FounderCore, type FounderOptions, founderAdmitted } from '../../../hub/core/founder.ts';
 import { EffectGate } from '../../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../../hub/core/types.ts';
+import type { Why } from '../../../hub/core/why.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../../ledger/events.ts';
 import { replay } from '../../../ledger/state/state.ts';
@@ -353,12 +354,7 @@ export class Fleet {
   }
 
   why(id: string) {
-    return this.ask<{ reasons: string[]; members: { name: string; why: string }[]; position: number | null }>(
-      {
-        op: 'task.why',
-        task: id,
-      },
-    );
+    return this.ask<Why>({ op: 'task.why', task: id });
   }
 }
 

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseHub } from '../../../hub/cli/command.ts';
-import type { Why } from '../../../hub/core/queries.ts';
 import { meets } from '../../../hub/core/requirements.ts';
+import type { Why } from '../../../hub/core/why.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { CAPACITY, Fleet, HELLO, type TestMember } from './fleet.ts';
 
