@@ -189,7 +189,10 @@ test('who waits for a task is told why it does not go on, and sees the end of it
         onErr: (said) => {
           err = said;
           // Only what the founder says of it lets it go on.
-          if (/waits: no member can take it: none fits \(founder.*m1 has no label gpu/.test(said) && !labelled)
+          if (
+            /waits: no member can take it: none fits \(founder.*m1 has no label gpu/.test(said) &&
+            !labelled
+          )
             label();
         },
       },
