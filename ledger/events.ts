@@ -63,6 +63,8 @@ export const EVENT_BODIES = {
     owner: ownerName.nullable(),
     /** When machines let in by it work, whatever their owners add. @default as their owners say */
     policy: policyText.optional(),
+    /** The member whose place the machine takes that joins by it: its name, roles, labels and owner; it is shut out then. */
+    replaces: peerId.optional(),
     by: actor,
   }),
   'member.admitted': z.strictObject({

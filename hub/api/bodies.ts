@@ -11,6 +11,9 @@ const inviteMsMax = 366 * 86_400_000;
 /** Commits a submitter may ask about at once. */
 export const knownCommitsMax = 256;
 
+/** A name or a peer id. */
+export const nodeParam = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node is named by its name or peer id');
+
 export const submitBody = z.strictObject({
   spec: taskSpec,
   bundle: repositoryBundle.nullable().default(null),
@@ -24,6 +27,7 @@ export const inviteBody = z.strictObject({
   labels: labels.default({}),
   owner: ownerName.nullable().default(null),
   policy: knownPolicy.nullable().default(null),
+  replace: nodeParam.nullable().default(null),
 });
 export const approveBody = z.strictObject({
   name: memberName.nullable().default(null),
@@ -51,8 +55,6 @@ export const followQuery = z.strictObject({ follow: z.enum(['0', '1']).default('
 
 export const taskParam = taskId;
 export const blobParam = sha256Hex;
-/** A name or a peer id. */
-export const nodeParam = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node is named by its name or peer id');
 export const codeParam = z
   .string()
   .regex(/^\d[\d-]{6,14}\d$/, 'a code is what both screens show: 123-456-789');

@@ -18,6 +18,8 @@ export interface InviteOptions {
   owner: string | null;
   /** When the machines work; null: as their owners say. */
   policy: string | null;
+  /** The member whose place the machine takes; uses, roles, labels, owner and policy are then that one's. */
+  replace: string | null;
 }
 
 export interface ApproveOptions {

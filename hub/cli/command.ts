@@ -2,7 +2,7 @@ import { readStart, readStop, type StartWishes, startOptions, stopOption } from 
 import { addCompletionGrammar, type CompletionCommand } from '../../node/cli/completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
-import { Grammar, type Parsed } from '../../node/cli/parse.ts';
+import { Grammar, type Parsed, usageError } from '../../node/cli/parse.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
 import * as v from '../../node/cli/values.ts';
@@ -28,6 +28,7 @@ export type HubCommand =
       labels: Record<string, string>;
       owner: string | null;
       policy: string | null;
+      replace: string | null;
     }
   | { verb: 'pause' }
   | { verb: 'resume' }
@@ -152,10 +153,20 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
         'when the machines work: always, idle, hours=18:00-08:00@mon-fri; their owners may be stricter',
         v.policy,
       ),
+      v.option(
+        '--replace <node>',
+        'for a machine that takes the place of this one, wiped or broken: its name, labels, roles and owner',
+        v.nodeName('--replace'),
+      ),
     ],
-    examples: ['mesh-hub invite --uses 10 --expires 2h', 'mesh-hub invite --role replica --role worker'],
+    examples: [
+      'mesh-hub invite --uses 10 --expires 2h',
+      'mesh-hub invite --role replica --role worker',
+      'mesh-hub invite --replace lab-07',
+    ],
     read: ({ options }) => ({
       verb: 'invite',
+      replace: replaceAlone(options),
       uses: or(options.uses),
       lifetimeMs: or(options.expires),
       roles: or(options.role),
@@ -175,6 +186,17 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
     summary: 'give out work again',
     examples: ['mesh-hub resume'],
     read: () => ({ verb: 'resume' }),
+  });
+}
+
+/** Who takes another's place is what that one was: anything else said beside it would be passed over. */
+function replaceAlone(options: Record<string, unknown>): string | null {
+  const replace = or<string>(options.replace);
+  const besides = ['uses', 'role', 'label', 'owner', 'policy'].filter((name) => options[name] !== undefined);
+  if (replace === null || besides.length === 0) return replace;
+  throw usageError('--replace stands alone, or with --expires', {
+    expected: 'roles, labels, owner and policy of the machine that is replaced',
+    got: besides.map((name) => `--${name}`).join(' '),
   });
 }
 

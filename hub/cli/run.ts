@@ -176,15 +176,18 @@ async function init(command: Extract<HubCommand, { verb: 'init' }>, session: Ses
 }
 
 async function invite(command: Extract<HubCommand, { verb: 'invite' }>, session: Session): Promise<number> {
-  const { uses, lifetimeMs, roles, labels, owner, policy } = command;
+  const { uses, lifetimeMs, roles, labels, owner, policy, replace } = command;
   const made = await session
     .client()
-    .post<InviteObject>('/v1/invites', wished({ uses, lifetimeMs, roles, labels, owner, policy }));
+    .post<InviteObject>('/v1/invites', wished({ uses, lifetimeMs, roles, labels, owner, policy, replace }));
   show(session, made, ({ token }) => token);
   const times = made.uses === 1 ? 'once' : `${made.uses} times`;
   session.voice.note(
     `good ${times}, until ${new Date(made.expiresAt).toISOString()}; on the other machine: mesh-node join TOKEN`,
   );
+  if (replace !== null) {
+    session.voice.note(`the machine that is ${cell(replace)} now is shut out for good when that one joins`);
+  }
   return EXIT.ok;
 }
 

@@ -1,18 +1,22 @@
 import type { Actor, EventBody } from '../../ledger/events.ts';
-import { resolveMember } from '../../ledger/state/members.ts';
+import { type MemberRecord, resolveMember } from '../../ledger/state/members.ts';
 import type { NodeObject } from '../../node/api/objects.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { invitesMax, membersMax } from '../../protocol/limits.ts';
+import type { FailureReason, Fault } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { endLease, settle } from './lifecycle.ts';
 import { findMember, formerMember } from './queries.ts';
+import { replacing, requireReplaceable } from './replace.ts';
 import type { Operation } from './types.ts';
 import { meshObject, nodeObject } from './views.ts';
 
 type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
 
 /** Makes an invite known by the hash of its secret. */
-export function createInvite(ctx: FounderContext, by: Actor, { invite }: Of<'invite.create'>): object {
+export function createInvite(ctx: FounderContext, by: Actor, operation: Of<'invite.create'>): object {
+  const { invite: asked, replace } = operation;
+  const invite = replace === undefined ? asked : replacing(ctx, asked, replace);
   const { invites } = ctx.state;
   if (invites.has(invite.invite)) throw new SuperfleetError('SF_EXISTS', 'there is such an invite already');
   const live = [...invites.values()].filter((one) => one.expiresAt > ctx.clock.time);
@@ -27,7 +31,7 @@ export function createInvite(ctx: FounderContext, by: Actor, { invite }: Of<'inv
 /**
  * Lets a machine in, by an invite or a person's word. A member that asks again is answered with what it is, and
  * uses nothing up. A name that no person chose may get a suffix; the answer says so. One that a person chose and that is
- * taken is `SF_EXISTS`.
+ * taken is `SF_EXISTS`. One that takes another's place gets its name, and the other is shut out with the same step.
  */
 export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admit'>): NodeObject {
   const { peer, via } = operation;
@@ -44,7 +48,7 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
   const grant =
     via.kind === 'invite'
       ? usableInvite(ctx, via.secretHash)
-      : { roles: via.roles, labels: {}, owner: null, policy: undefined };
+      : { roles: via.roles, labels: {}, owner: null, policy: undefined, replaces: undefined };
   let active = 0;
   for (const member of ctx.state.members.byPeer.values()) if (member.standing === 'active') active += 1;
   if (active >= membersMax) {
@@ -52,8 +56,10 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
       expected: `at most ${membersMax}`,
     });
   }
-  if (operation.exact === true) requireFreeName(ctx, operation.name);
-  const name = freeName(ctx, operation.name);
+  const replaced = grant.replaces === undefined ? null : requireReplaceable(ctx, grant.replaces);
+  if (replaced === null && operation.exact === true) requireFreeName(ctx, operation.name);
+  if (replaced?.standing === 'active') shutOut(ctx, by, replaced, peer);
+  const name = freeName(ctx, replaced?.name ?? operation.name);
   const body: EventBody<'member.admitted'> = {
     peer,
     name,
@@ -159,6 +165,12 @@ export function revoke(
   return nodeObject(ctx, member);
 }
 
+/** Another machine takes its place: what it held is lost and goes elsewhere. */
+function shutOut(ctx: FounderContext, by: Actor, { peer }: MemberRecord, successor: string): void {
+  ctx.append({ type: 'member.revoked', body: { peer, reason: `replaced by ${successor}`, by } });
+  depart(ctx, peer, 'the machine was replaced', 'SF_REVOKED', { fault: 'machine', reason: 'lost' });
+}
+
 /** A member goes by itself, or the operator lets it go; it may be admitted again. */
 export function leave(ctx: FounderContext, by: Actor, { peer }: Of<'member.leave'>): object {
   const member = requireMember(ctx, peer);
@@ -168,13 +180,19 @@ export function leave(ctx: FounderContext, by: Actor, { peer }: Of<'member.leave
   return { id: member.peer, name: member.name };
 }
 
-function depart(ctx: FounderContext, peer: string, detail: string, code: string): void {
+function depart(
+  ctx: FounderContext,
+  peer: string,
+  detail: string,
+  code: string,
+  ending: { fault: Fault; reason: FailureReason } = { fault: 'person', reason: 'refused' },
+): void {
   ctx.fleet += 1;
   const live = ctx.live.get(peer);
   if (live !== undefined) {
     for (const key of [...live.leases]) {
       const lease = ctx.leases.get(key)!;
-      endLease(ctx, lease, { fault: 'person', reason: 'refused', detail, cancel: 'revoked' });
+      endLease(ctx, lease, { ...ending, detail, cancel: 'revoked' });
     }
     if (live.session !== null) {
       ctx.emit({ type: 'close', after: 0, peer, session: live.session, code, message: detail });

@@ -26,7 +26,8 @@ export type Operation =
   | { op: 'task.why'; task: string }
   /** Which of these commits the mesh can hand out already, so that a submitter sends only the rest. */
   | { op: 'repository.known'; commits: string[] }
-  | { op: 'invite.create'; invite: EventBody<'invite.created'> }
+  /** `replace`: name or id of the member whose place is taken; roles, labels, owner and policy are then its own. */
+  | { op: 'invite.create'; invite: EventBody<'invite.created'>; replace?: string }
   | {
       op: 'member.admit';
       peer: string;

@@ -13,6 +13,7 @@ import type { TailSources } from '../../node/network/tail-source.ts';
 import { encodeReceiptFile } from '../../protocol/bundle.ts';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Role } from '../../protocol/ids.ts';
 import { encodeInvite, newInviteSecret, secretHash } from '../../protocol/invite.ts';
 import { envelopeBytesMax } from '../../protocol/limits.ts';
 import { parseSigned } from '../../protocol/statement.ts';
@@ -86,31 +87,30 @@ export class FounderPort implements HubPort {
 
   async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {
     const { host, state, log } = this.#parts;
-    const { lifetimeMs, uses, roles, labels, owner, policy } = options;
+    const { lifetimeMs, policy, replace, ...asked } = options;
     const addresses = host.addresses().map((address) => address.replace(/\/p2p\/[^/]+$/, ''));
     // Other machines cannot dial this one's loopback: it is named last, and only where there is nothing else first.
     addresses.sort((a, b) => Number(isLoopback(a)) - Number(isLoopback(b)));
     const secret = newInviteSecret((length) => randomBytes(length));
     const expiresAt = Date.now() + lifetimeMs;
-    await this.#parts.driver.request(
+    const made = (await this.#parts.driver.request(
       {
         op: 'invite.create',
         invite: {
           invite: secretHash(secret),
           expiresAt,
-          uses,
-          roles,
-          labels,
-          owner,
+          ...asked,
           ...(policy === null ? {} : { policy }),
           by,
         },
+        ...(replace === null ? {} : { replace }),
       },
       by,
-    );
+    )) as Omit<InviteObject, 'token'> & { roles: Role[] };
+    const { uses, roles, labels } = made;
     const founder = state().mesh.genesis?.founder ?? host.peer;
     const token = encodeInvite({ mesh: log.meshId, founder, addresses, secret, expiresAt, roles });
-    return { token, expiresAt, uses, roles, labels, policy };
+    return { token, expiresAt, uses, roles, labels, policy: made.policy };
   }
 
   async pendingJoins(): Promise<NodeObject[]> {

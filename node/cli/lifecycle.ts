@@ -68,7 +68,7 @@ export function sayEnrolled({ voice }: Session, line: EnrolledLine): void {
 
 function sayRenamed(voice: Session['voice'], { asked, name }: { asked?: string; name: string }): void {
   if (asked === undefined) return;
-  voice.note(`another machine is called ${cell(asked)}, so this one is ${cell(name)}`);
+  voice.note(`the mesh calls this machine ${cell(name)}: ${cell(asked)} is taken, or it replaces one`);
   voice.note(`  to change that, on the founder: mesh-hub node rename ${cell(name)} NAME`);
 }
 

@@ -35,6 +35,7 @@ test('every command of the contract is understood', () => {
     ['start --detach --port 4701 --user fleet --accept-loss', 'start'],
     ['stop', 'stop'],
     ['status --json', 'status'],
+    ['invite --replace lab-07 --expires 1h', 'invite'],
     ['invite --uses 3 --expires 2h --role worker --role replica --label gpu=yes --owner ann', 'invite'],
     ['pause', 'pause'],
     ['resume', 'resume'],

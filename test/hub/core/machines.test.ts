@@ -204,4 +204,64 @@ test('a clock two hours off is named in the status, and nothing else is made of 
   assert.is(closed(52), undefined);
 });
 
+/** An invite for a machine that takes the place of this one; answers what the operator sees of it. */
+function replacement(fleet: Fleet, member: string) {
+  const blank = { expiresAt: fleet.wall + 1e6, uses: 5, roles: [], labels: {}, owner: null };
+  const invite = { ...blank, invite: hex('replace'), by: peer('founder') };
+  return fleet.ask<{ uses: number; roles: string[]; labels: object }>({
+    op: 'invite.create',
+    invite,
+    replace: member,
+  });
+}
+const byReplacement = { kind: 'invite' as const, secretHash: hex('replace') };
+
+test('a re-imaged machine takes its old place: name, roles, labels and owner; the old key is refused, its attempts are lost', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { labels: { room: '2' }, owner: 'lab' });
+  const id = fleet.submit({ checks: [] });
+  assert.is(fleet.running(ada).task, id);
+  const made = replacement(fleet, 'ada');
+  assert.equal([made.uses, made.roles, made.labels], [1, ['worker'], { room: '2' }]);
+  fleet.disconnect(ada);
+  fleet.advance(500);
+  const joins = { ...admission('ada again', 'debian', byReplacement), exact: true };
+  const node = fleet.ask<{ name: string; owner: string; labels: object }>(joins);
+  assert.equal([node.name, node.owner, node.labels], ['ada', 'lab', { room: '2' }]);
+  const types = fleet.entries.slice(-3).map(({ type }) => type);
+  assert.equal(types, ['member.revoked', 'attempt.ended', 'member.admitted']);
+  const [revoked, ended] = fleet.entries.slice(-3).map(({ body }) => body as Record<string, unknown>);
+  assert.is(revoked?.reason, `replaced by ${peerOf('ada again')}`);
+  assert.equal([ended?.reason, ended?.detail], ['lost', 'the machine was replaced']);
+  assert.equal([fleet.task(id).state, fleet.task(id).retriesUsed], ['queued', 0]);
+  fleet.connect(ada);
+  assert.ok(ada.effects.some((effect) => effect.type === 'refused' && effect.code === 'SF_REVOKED'));
+  assert.is(fleet.refusal(admission('third', 'x', byReplacement)), 'SF_INVITE', 'good once');
+  assert.is(fleet.ask<{ id: string }>({ op: 'node.get', member: 'ada' }).id, peerOf('ada again'));
+});
+
+test('a machine that is online is not replaced, whoever has the token; the invite stays good', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  replacement(fleet, 'ada');
+  const size = fleet.entries.length;
+  assert.is(fleet.refusal(admission('thief', 'x', byReplacement)), 'SF_CONFLICT');
+  assert.is(fleet.entries.length, size);
+  assert.not.ok(ada.effects.some(({ type }) => type === 'refused'));
+  fleet.disconnect(ada);
+  assert.is(fleet.ask<{ name: string }>(admission('new', 'x', byReplacement)).name, 'ada');
+});
+
+test('one that was revoked or renamed meanwhile is replaced as what it was last; the founder never is', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  replacement(fleet, ada.peer);
+  fleet.ask({ op: 'member.rename', member: 'ada', name: 'lab-1' });
+  fleet.ask({ op: 'member.revoke', member: 'lab-1', reason: 'stolen' });
+  assert.is(fleet.ask<{ name: string }>(admission('new', 'x', byReplacement)).name, 'lab-1');
+  const other = new Fleet();
+  assert.throws(() => replacement(other, 'founder'), /cannot be replaced/);
+  assert.throws(() => replacement(other, 'nobody'), /no member/);
+});
+
 test.run();

@@ -1,0 +1,44 @@
+import type { EventBody } from '../../ledger/events.ts';
+import type { MemberRecord } from '../../ledger/state/members.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { FounderContext } from './context.ts';
+import { findMember } from './queries.ts';
+
+/** The invite with which one machine takes the place of this member: once, as what that one is. */
+export function replacing(
+  ctx: FounderContext,
+  invite: EventBody<'invite.created'>,
+  nameOrPeer: string,
+): EventBody<'invite.created'> {
+  const { peer, roles, labels, owner, policy } = findMember(ctx, nameOrPeer);
+  if (peer === ctx.state.mesh.genesis?.founder) {
+    throw new SuperfleetError('SF_CONFLICT', 'the founder cannot be replaced by an invite', {
+      expected: 'another machine than the founder',
+      got: nameOrPeer,
+      hint: 'a founder moves with its data folder: stop it, move the folder, start it there',
+    });
+  }
+  return {
+    ...invite,
+    uses: 1,
+    roles,
+    labels,
+    owner,
+    ...(policy === undefined ? {} : { policy }),
+    replaces: peer,
+  };
+}
+
+/**
+ * The member whose place is taken now. One that is online keeps it: whoever has the token must not be able to push a
+ * machine aside that works.
+ */
+export function requireReplaceable(ctx: FounderContext, peer: string): MemberRecord {
+  const member = ctx.state.members.byPeer.get(peer)!;
+  if ((ctx.live.get(peer)?.session ?? null) === null) return member;
+  throw new SuperfleetError('SF_CONFLICT', `${member.name} is online: a machine that works is not replaced`, {
+    expected: `${member.name} stopped, wiped or off the network`,
+    got: 'it answers',
+    hint: `stop it there (mesh-node stop), or shut it out first (mesh-hub node revoke ${member.name}), then join again`,
+  });
+}
