@@ -194,15 +194,21 @@ async function invite(command: Extract<HubCommand, { verb: 'invite' }>, session:
 async function verifyLedger(session: Session): Promise<number> {
   const { voice, terminal } = session;
   type Line = { progress?: LedgerProgress; report?: LedgerReport };
-  for await (const line of session.client().lines<Line>('POST', '/v1/ledger/verify', terminal.signal)) {
-    if (line.progress !== undefined && terminal.stderr.isTTY === true) {
-      voice.progress(`checked ${line.progress.checked} of ${line.progress.size} entries`);
+  const what = 'checking the log';
+  const meter = voice.meter(what);
+  try {
+    for await (const line of session.client().lines<Line>('POST', '/v1/ledger/verify', terminal.signal)) {
+      const { progress, report } = line;
+      if (progress !== undefined)
+        meter?.update({ what, done: progress.checked, total: progress.size, unit: 'entries' });
+      if (report === undefined) continue;
+      meter?.end();
+      show(session, report, ({ size, root, checkpoints, segments, mesh }) => {
+        return `the log of mesh ${mesh} holds: ${size} entries in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}`;
+      });
     }
-    if (line.report === undefined) continue;
-    show(session, line.report, (report) => {
-      const { size, root, checkpoints, segments, mesh } = report;
-      return `the log of mesh ${mesh} holds: ${size} entries in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}`;
-    });
+  } finally {
+    meter?.end();
   }
   return EXIT.ok;
 }

@@ -20,6 +20,8 @@ export interface ClientOptions {
   startHint: string;
   /** Sent with every request of this client, from the submission on. */
   correlation?: string | null;
+  /** Told how many bytes came, of all answers that are bytes. */
+  onBytes?: ((bytes: number) => void) | undefined;
 }
 
 interface Call {
@@ -84,7 +86,10 @@ export class Client {
   async *bytes(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     const response = await this.#open({ method: 'GET', path, signal, timeoutMs: null });
     try {
-      for await (const chunk of response) yield chunk as Uint8Array;
+      for await (const chunk of response) {
+        this.#options.onBytes?.((chunk as Uint8Array).byteLength);
+        yield chunk as Uint8Array;
+      }
     } catch (cause) {
       throw cutOff(cause, signal);
     } finally {

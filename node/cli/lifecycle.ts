@@ -16,6 +16,7 @@ import { asSuperfleetError, EXIT, isErrorCode, SuperfleetError } from '../../pro
 import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
 import { detachedLogPath, lives, markOf, type ProcessMark, readMark } from '../api/socket.ts';
 import type { Running } from './options.ts';
+import { elapsed } from './progress.ts';
 import { cell } from './render.ts';
 import type { Session } from './session.ts';
 import { becomeDaemon } from './terminal.ts';
@@ -112,6 +113,8 @@ export async function inBackground(session: Session, args: readonly string[]): P
   const interrupt = (): void => void child.kill('SIGTERM');
   terminal.signal.addEventListener('abort', interrupt, { once: true });
   let patience = setTimeout(interrupt, readyMs);
+  const { voice } = session;
+  const starting = voice.meter('starting');
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   try {
     for await (const line of createInterface({ input: child.stdout! })) {
@@ -119,12 +122,19 @@ export async function inBackground(session: Session, args: readonly string[]): P
       if (said?.event === 'pending') {
         clearTimeout(patience);
         patience = setTimeout(interrupt, Math.max(readyMs, (said.expiresAt ?? 0) - Date.now() + readyMs));
+        starting?.end();
         sayPending(session, said);
+        const until = said.expiresAt ?? Date.now();
+        if (voice.redraws) {
+          voice.progress(() => `waiting for approval, ${elapsed(until - Date.now())} left`);
+        }
       }
       // One that was told to end meanwhile may say so all the same.
       if (said?.event !== 'ready' || terminal.signal.aborted) continue;
       child.stdout!.destroy();
       child.unref();
+      starting?.end();
+      voice.clear();
       sayReady(session, said);
       session.voice.note(`in the background as process ${child.pid}; its log: ${path}`);
       return EXIT.ok;
@@ -133,6 +143,8 @@ export async function inBackground(session: Session, args: readonly string[]): P
     terminal.signal.throwIfAborted();
     throw lastError(path, from) ?? endedWithout(code, path);
   } finally {
+    starting?.end();
+    voice.clear();
     clearTimeout(patience);
     terminal.signal.removeEventListener('abort', interrupt);
     closeSync(log);

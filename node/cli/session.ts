@@ -15,7 +15,8 @@ export interface Session {
   voice: Voice;
   terminal: Terminal;
   dir: string;
-  client(correlation?: string | null): Client;
+  /** `onBytes` is told how many bytes came, of answers that are bytes. */
+  client(correlation?: string | null, onBytes?: (bytes: number) => void): Client;
 }
 
 export function sessionOf(bin: Session['bin'], global: GlobalFlags, terminal: Terminal): Session {
@@ -34,7 +35,8 @@ export function sessionOf(bin: Session['bin'], global: GlobalFlags, terminal: Te
     voice: new Voice(terminal, global.json),
     terminal,
     dir,
-    client: (correlation = null) => new Client({ dir, correlation, startHint: startHint(bin, dir, shown) }),
+    client: (correlation = null, onBytes) =>
+      new Client({ dir, correlation, onBytes, startHint: startHint(bin, dir, shown) }),
   };
 }
 

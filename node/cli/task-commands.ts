@@ -6,6 +6,7 @@ import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import type { Arrival } from '../submit/arrival.ts';
 import type { Repository } from '../submit/repository.ts';
+import { Fetching } from './fetching.ts';
 import { logs } from './logs.ts';
 import { writeOutput } from './output.ts';
 import { cell, historyText, stateWords, table, tasksText, taskText } from './render.ts';
@@ -68,7 +69,7 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
           hint: `${session.typed} task logs -f ${task.id} waits for it`,
         });
       }
-      const placed = await deliver(command, session, client, task);
+      const placed = await deliver(command, session, task);
       if (voice.json) voice.document(task);
       else for (const line of placed) voice.out(line);
       return EXIT.ok;
@@ -149,7 +150,7 @@ async function finish(
       awaited?.arrival.expect(givenOf(now));
   });
   const delivered = task.state === 'delivered';
-  if (delivered) for (const line of await deliver(command, session, client, task, awaited)) voice.note(line);
+  if (delivered) for (const line of await deliver(command, session, task, awaited)) voice.note(line);
   else {
     const tail =
       command.follow || voice.json || task.log === null ? '' : await lastLines(client, task.id, signal);
@@ -165,12 +166,13 @@ async function finish(
 async function deliver(
   wish: Delivery,
   session: Session,
-  client: Client,
   task: TaskDetail,
   awaited: Awaited | null = null,
 ): Promise<string[]> {
   const lines: string[] = [];
   const { terminal } = session;
+  using fetching = new Fetching(session, task);
+  const { client } = fetching;
   if (task.commit !== null && task.bundle !== null && wish.repo !== false) {
     const repository = awaited?.repository ?? (await repositoryFor(task, wish.repo, session));
     if (repository !== null) {

@@ -3,6 +3,8 @@ import type { Readable, Writable } from 'node:stream';
 import { pipe } from 'it-pipe';
 import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
 import { escapeControls, escapeLine } from '../../protocol/escape.ts';
+import { coloursOn } from './colours.ts';
+import { Meter, redraws, StatusLine } from './progress.ts';
 
 /** Where a command reads and writes, and what it knows of its surroundings; tests give their own. */
 export interface Terminal {
@@ -69,9 +71,6 @@ function currentFolder(): string {
 export class Voice {
   readonly terminal: Terminal;
   readonly json: boolean;
-  /** Columns of the line that progress keeps rewriting; 0: none is there. */
-  #progress = 0;
-
   constructor(terminal: Terminal, json: boolean) {
     this.terminal = terminal;
     this.json = json;
@@ -79,7 +78,7 @@ export class Voice {
 
   /** A result: one line or more of text. */
   out(text: string): void {
-    this.clear();
+    this.#wipe();
     this.terminal.stdout.write(text.endsWith('\n') || text === '' ? text : `${text}\n`);
   }
 
@@ -90,13 +89,13 @@ export class Voice {
 
   /** Bytes of a result, waiting for a slow reader. */
   async bytes(bytes: Uint8Array | string): Promise<void> {
-    this.clear();
+    this.#wipe();
     if (!this.terminal.stdout.write(bytes)) await once(this.terminal.stdout, 'drain');
   }
 
   /** A note for a person. */
   note(text: string): void {
-    this.clear();
+    this.#wipe();
     this.terminal.stderr.write(`${text}\n`);
   }
 
@@ -109,24 +108,40 @@ export class Voice {
 
   /** Bytes for a person on stderr, waiting for a slow reader. */
   async aside(text: string | Uint8Array): Promise<void> {
-    this.clear();
+    this.#wipe();
     if (!this.terminal.stderr.write(text)) await once(this.terminal.stderr, 'drain');
   }
 
-  /** Where things are: one line that is rewritten on a terminal, a line each time where there is none. */
-  progress(text: string): void {
+  /**
+   * Where things are, until `clear`: on a terminal one line at the bottom, drawn anew each second; elsewhere a line each
+   * time it is told; nothing under `--json`.
+   */
+  progress(words: string | (() => string)): void {
+    if (this.json) return;
     const { stderr } = this.terminal;
-    if (stderr.isTTY !== true) return void stderr.write(`${text}\n`);
-    const line = text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1));
-    stderr.write(`\r\x1b[2K${line}`);
-    this.#progress = line.length;
+    const say = typeof words === 'string' ? () => words : words;
+    if (this.redraws) StatusLine.of(stderr).show(say);
+    else stderr.write(`${say()}\n`);
   }
 
-  /** Takes the progress line away. */
+  /** A bar for what takes more than a second, on a terminal; null where none is shown. Its user ends it. */
+  meter(what: string): Meter | null {
+    return this.json || !this.redraws ? null : new Meter(this.terminal.stderr, what);
+  }
+
+  /** Takes the progress line away for good. */
   clear(): void {
-    if (this.#progress === 0) return;
-    this.#progress = 0;
-    this.terminal.stderr.write('\r\x1b[2K');
+    if (this.redraws) StatusLine.of(this.terminal.stderr).end();
+  }
+
+  /** Makes room for something else; the progress line comes back below. */
+  #wipe(): void {
+    if (this.redraws) StatusLine.of(this.terminal.stderr).wipe();
+  }
+
+  /** Whether progress is one line that is drawn anew. */
+  get redraws(): boolean {
+    return redraws(this.terminal.stderr, this.terminal.env);
   }
 
   /** An error as the contract has it: an object under --json, sentences for a person otherwise. */
@@ -142,8 +157,7 @@ export class Voice {
   }
 
   get colours(): boolean {
-    const { stdout, env } = this.terminal;
-    return stdout.isTTY === true && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb';
+    return coloursOn(this.terminal.stdout, this.terminal.env);
   }
 }
 

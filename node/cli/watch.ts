@@ -5,6 +5,7 @@ import { escapeControls } from '../../protocol/escape.ts';
 import type { TaskState } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskDetail } from '../api/objects.ts';
+import { elapsed } from './progress.ts';
 import { stateWords } from './render.ts';
 import type { Session } from './session.ts';
 import { untouched } from './terminal.ts';
@@ -66,9 +67,9 @@ export async function waitFor(
       if (words !== last) {
         if (follow && voice.json)
           voice.document({ event: 'state', task, state: now.state, reason: now.reason });
-        // How it ended stays on the screen.
-        if (isTerminal(now.state)) voice.note(`${task}: ${words}`);
-        else voice.progress(`${task}: ${words}`);
+        // How it ended stays on the screen, and what stands between lines of output too.
+        if (isTerminal(now.state) || (follow && !voice.json)) voice.note(`${task}: ${words}`);
+        else voice.progress(since(task, words));
       }
       last = words;
       waiting.look(now);
@@ -79,7 +80,6 @@ export async function waitFor(
         delay(lastOutputMs, undefined, { signal: late.signal }).catch(() => {}),
       ]);
       late.abort();
-      voice.clear();
       return now;
     }
     throw new SuperfleetError('SF_UNREACHABLE', 'the founder stopped telling about the task');
@@ -89,6 +89,7 @@ export async function waitFor(
       hint: `${typed} task get ${task} when it has ended; ${typed} task stop ${task} cancels it`,
     });
   } finally {
+    voice.clear();
     waiting.end();
     output.abort();
     await following;
@@ -150,6 +151,15 @@ async function followOutput(
   await pipe(output, terminal.stderr.isTTY === true ? escapeControls : untouched, async (pieces) => {
     for await (const piece of pieces) await voice.aside(piece);
   });
+}
+
+/** The words, and from the first second on how long they have been true. */
+function since(task: string, words: string): () => string {
+  const from = performance.now();
+  return () => {
+    const ms = performance.now() - from;
+    return ms < 1000 ? `${task}: ${words}` : `${task}: ${words}, ${elapsed(ms)}`;
+  };
 }
 
 function progressWords(task: TaskDetail): string {

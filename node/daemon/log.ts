@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
 import { escapeLine } from '../../protocol/escape.ts';
+import { coloursOn } from '../cli/colours.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 /** Lines for a person's eyes, or one JSON object a line for a program. */
@@ -17,7 +18,7 @@ export function openLogger(
 ): Logger {
   const stderr = 2;
   if (format === 'json') return pino({ level, base: null }, pino.destination({ fd: stderr, sync: true }));
-  const colours = process.stderr.isTTY === true && (process.env.NO_COLOR ?? '') === '';
+  const colours = coloursOn(process.stderr, process.env);
   const write = (line: string): void => {
     around(() => {
       try {

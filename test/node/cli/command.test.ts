@@ -49,6 +49,9 @@ test('join reads token, addresses and what the machine offers', () => {
     detach: true,
     logLevel: null,
     logFormat: null,
+    yes: false,
+    start: true,
+    service: false,
   });
 });
 
