@@ -57,7 +57,7 @@ export class Story {
   readonly #machines: Machine[];
   readonly #parts: Part[] = [];
   /** Real text → what stands for it in the transcript. */
-  readonly #scrubs: [string, string][] = [];
+  readonly #scrubs: [string, string][] = [[ROOT, '/opt/superfleet']];
 
   private constructor(name: string, title: string, machines: readonly string[]) {
     this.#name = name;
