@@ -1,6 +1,12 @@
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import {
+  asSuperfleetError,
+  type ErrorDetail,
+  EXIT,
+  isErrorCode,
+  SuperfleetError,
+} from '../../protocol/errors.ts';
 import { osUser } from '../api/client.ts';
 import { lives, readMark } from '../api/socket.ts';
 import { folderPaths } from '../folder.ts';
@@ -154,11 +160,7 @@ async function ready({ client, terminal }: Session, manager: Manager): Promise<v
       if (error.code !== 'SF_UNREACHABLE' && error.code !== 'SF_TIMEOUT') throw error;
     }
     const hint = `${manager.logs} says why`;
-    if (manager.state().failed) {
-      throw new SuperfleetError('SF_SERVICE', `${manager.unit} is installed, but what it runs has ended`, {
-        hint,
-      });
-    }
+    if (manager.state().failed) throw endedWith(manager, hint);
     if (performance.now() > deadline) {
       throw new SuperfleetError('SF_TIMEOUT', `${manager.unit} is installed, but not ready yet`, {
         expected: `an answer on its socket within ${readyMs} ms`,
@@ -171,6 +173,23 @@ async function ready({ client, terminal }: Session, manager: Manager): Promise<v
     );
   }
 }
+
+/** The error its process ended with, as this command's own: a full disk is one here too. */
+function endedWith(manager: Manager, hint: string): SuperfleetError {
+  const lines = manager.lastLines();
+  const at = lines.findLastIndex((line) => ERROR.test(line));
+  const [, message, code] = ERROR.exec(lines[at] ?? '') ?? [];
+  const what = `${manager.unit} is installed, but what it runs has ended`;
+  if (!isErrorCode(code)) return new SuperfleetError('SF_SERVICE', what, { hint });
+  const detail = Object.fromEntries(
+    lines.slice(at + 1, at + 4).flatMap((line) => {
+      const [, name, text] = /^ {2}(expected|got|try): (.*)$/.exec(line) ?? [];
+      return name === undefined ? [] : [[name === 'try' ? 'hint' : name, text]];
+    }),
+  ) as ErrorDetail;
+  return new SuperfleetError(code, `${what}: ${message}`, { hint, ...detail });
+}
+const ERROR = /^error: (.*) \((SF_[A-Z_]+)\)$/;
 
 const about = (manager: Manager) => ({
   manager: manager.absent === null ? manager.name : null,

@@ -9,6 +9,8 @@ import { type Bin, type Scope, type ServiceSpec, serviceName } from './types.ts'
 
 /** A start that systemd was asked for, dependencies included, ends within this time. */
 const COMMAND_MS = 120_000;
+/** Lines in which the error that ended a process is looked for. */
+const LINES = 40;
 
 /** What this machine has for a service manager. */
 export interface ServiceHost {
@@ -33,7 +35,7 @@ export interface ServiceState {
   /** Comes up by itself. */
   enabled: boolean;
   active: boolean;
-  /** It has given up: an exit code that no restart mends. */
+  /** It ended with a fault; it may be tried again. */
   failed: boolean;
   pid: number | null;
 }
@@ -52,6 +54,8 @@ export interface Manager {
   readonly absent: string | null;
   text(spec: ServiceSpec): string;
   state(): ServiceState;
+  /** The end of what the service said, where the manager keeps it. */
+  lastLines(): string[];
   /** The file was written, changed or removed. */
   reload(): void;
   enable(): void;
@@ -99,7 +103,6 @@ function systemd(bin: Bin, host: ServiceHost): Manager {
     const said = /^systemd (\d+)/.exec(host.run(['systemctl', '--version']).stdout)?.[1];
     return said === undefined ? null : Number(said);
   };
-  const ask = (...words: string[]): string => host.run(['systemctl', ...user, ...words]).stdout.trim();
   const tell = (...words: string[]): void => must(host, ['systemctl', ...user, ...words]);
   return {
     name: 'systemd',
@@ -110,15 +113,31 @@ function systemd(bin: Bin, host: ServiceHost): Manager {
     absent: lackOfSystemd(host),
     text: (spec) => systemdUnit(spec, version()),
     state: () => {
-      const active = ask('is-active', unit);
-      const pid = Number(ask('show', '--property=MainPID', '--value', unit));
+      const wanted = '--property=ActiveState,SubState,UnitFileState,MainPID';
+      const said = host.run(['systemctl', ...user, 'show', wanted, unit]).stdout;
+      const value = (name: string): string => new RegExp(`^${name}=(.*)$`, 'm').exec(said)?.[1] ?? '';
+      const pid = Number(value('MainPID'));
       return {
-        enabled: ask('is-enabled', unit) === 'enabled',
-        active: active === 'active',
-        failed: active === 'failed',
+        enabled: value('UnitFileState') === 'enabled',
+        active: value('ActiveState') === 'active',
+        failed: value('ActiveState') === 'failed' || value('SubState').startsWith('auto-restart'),
         pid: pid > 0 ? pid : null,
       };
     },
+    lastLines: () =>
+      host
+        .run([
+          'journalctl',
+          ...user,
+          '--unit',
+          unit,
+          '--lines',
+          String(LINES),
+          '--output',
+          'cat',
+          '--no-pager',
+        ])
+        .stdout.split('\n'),
     reload: () => tell('daemon-reload'),
     enable: () => tell('enable', unit),
     start: () => tell('start', unit),
@@ -157,6 +176,7 @@ function launchd(bin: Bin, host: ServiceHost): Manager {
       // What is bootstrapped from these folders comes up by itself.
       return { enabled: said.code === 0, active: pid > 0, failed: false, pid: pid > 0 ? pid : null };
     },
+    lastLines: () => [],
     reload: () => {},
     enable: () => {},
     start,

@@ -167,15 +167,16 @@ function mountLines({ dir, beside, program }: ServiceSpec): Line[] {
     used.some((path) => roots.some((root) => path === root || path.startsWith(`${root}/`)));
   const home = within('/home', '/root', '/run/user');
   const tmp = within('/tmp', '/var/tmp');
+  const written = [dir, ...beside, ...(tmp ? ['/tmp'] : [])];
   return [
     ['what it mounts is its own', 'PrivateMounts', 'yes'],
     ['everything is read-only but /dev, /proc, /sys', 'ProtectSystem', 'strict'],
-    ['and what it must write', 'ReadWritePaths', [dir, ...beside].map((path) => quoted(path, '-')).join(' ')],
+    ['and what it must write', 'ReadWritePaths', written.map((path) => quoted(path, '-')).join(' ')],
     home
       ? ['data or program lie in a home: nothing else there is written', 'ProtectHome', 'read-only']
       : ['nothing of it lies in a home', 'ProtectHome', 'yes'],
     tmp
-      ? ['data or program lie in a temporary folder', 'PrivateTmp']
+      ? ['data or program lie in a temporary folder, so /tmp is shared and written', 'PrivateTmp']
       : ['sandboxes have a /tmp of their own, and so has the process', 'PrivateTmp', 'yes'],
     ['null, zero, random and terminals are all that bwrap’s --dev takes', 'PrivateDevices', 'yes'],
     ['hides /usr/lib/modules and refuses loading', 'ProtectKernelModules', 'yes'],

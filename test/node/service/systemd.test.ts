@@ -160,6 +160,8 @@ test('a folder the service needs is hidden from it by nothing', () => {
   assert.equal(valuesOf(homes, 'ProtectHome'), ['read-only']);
   const tmp = systemdUnit(spec({ dir: '/tmp/data' }), null);
   assert.equal(valuesOf(tmp, 'PrivateTmp'), []);
+  // The process has temporary files of its own there.
+  assert.equal(valuesOf(tmp, 'ReadWritePaths'), ['-/tmp/data -/tmp']);
   const plain = systemdUnit(spec(), null);
   assert.equal(valuesOf(plain, 'ProtectHome'), ['yes']);
   assert.equal(valuesOf(plain, 'PrivateTmp'), ['yes']);
