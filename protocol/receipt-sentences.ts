@@ -111,7 +111,7 @@ function notShown({ verification: about, receipt }: ReceiptFacts): string[] {
     '- when it was: the times are what the machines’ own clocks said;',
     ...(receipt.spec.checks.length === 0 ? ['- anything about quality: there was no check;'] : []),
     '- that the mesh accepted or merged it, or that its log is complete: that is in the log, not in this file;',
-    '- that the members named are still members: a revocation after this is not seen here.',
+    '- that the members named are members now, or were when they signed: a revocation is in the log, not in this file, and does not undo what was logged before it.',
   ];
 }
 
