@@ -167,7 +167,11 @@ function becomeUser(account: Account): void {
 
 /** What must hold of every thread; null for the account: of a process that never was root. */
 export function verifyUnprivileged(account: Account | null): void {
-  for (const thread of readdirSync('/proc/self/task')) {
+  // Where there is no such thing as a user's id there is none to be root by; elsewhere only Linux lists its threads. No
+  // task ever runs there: what it keeps from root is the program itself.
+  if (process.setuid === undefined) return;
+  const threads = process.platform === 'linux' ? readdirSync('/proc/self/task') : [];
+  for (const thread of threads) {
     let status: string;
     try {
       status = readFileSync(`/proc/self/task/${thread}/status`, 'latin1');

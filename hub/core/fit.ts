@@ -61,6 +61,8 @@ export function verifierMismatch(
   if (owners > 1 && member.owner === executor.owner)
     return `belongs to ${member.owner}, as the executor does`;
   if (task.unfit.includes(member.peer)) return 'lacks what the checks need';
+  // It never can: to wait for it would be to wait in vain.
+  if (live?.capacity?.sandbox === null) return 'has no working sandbox';
   // Checks ask no model.
   return lacking({ ...requirementsOf(task.spec), model: null }, live);
 }

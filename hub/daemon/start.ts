@@ -7,7 +7,7 @@ import { readKey } from '../../node/daemon/identity.ts';
 import { type Machine, openMachine } from '../../node/daemon/machine.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
-import { living, openHost } from '../../node/daemon/start.ts';
+import { living, openHost, workLine } from '../../node/daemon/start.ts';
 import { serveRequests } from '../../node/network/api-server.ts';
 import { serveBlobs } from '../../node/network/blob-server.ts';
 import { acceptSessions, type FounderSessions } from '../../node/network/founder-sessions.ts';
@@ -202,5 +202,6 @@ async function runHub(
     name: member.status().name,
     addresses: host.addresses(),
     online: true,
+    ...workLine(member),
   };
 }

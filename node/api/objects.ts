@@ -127,6 +127,8 @@ export interface ReadyLine {
   addresses: string[];
   /** The founder answers; false: it is tried again and again. */
   online: boolean;
+  /** Whether this machine takes tasks now, and why (not), in words. */
+  work?: string;
   /** The name it would have had, where that was taken. */
   asked?: string;
 }

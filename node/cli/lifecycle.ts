@@ -55,6 +55,7 @@ export function sayReady({ voice }: Session, ready: ReadyLine): void {
   voice.out(`ready: ${cell(ready.name)} (${cell(ready.id)}) of mesh ${cell(ready.mesh)}`);
   sayRenamed(voice, ready);
   voice.note(`listening on ${cell(placesOf(ready.addresses).join(', ') || 'no address')}`);
+  if (ready.work !== undefined) voice.note(cell(`this machine ${ready.work}`));
   if (!ready.online) voice.note('the founder does not answer yet; it is tried again and again');
 }
 

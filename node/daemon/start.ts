@@ -248,6 +248,7 @@ export async function runMember(
     name: service.status().name,
     addresses: host.addresses(),
     online: service.online,
+    ...workLine(service),
   };
 }
 
@@ -262,6 +263,12 @@ async function namedFounder(text: string, { logger }: Machine): Promise<string[]
     return [];
   }
 }
+
+/** What of its status a machine says when it is ready. */
+export const workLine = (service: MemberService): { work?: string } => {
+  const { work } = service.status();
+  return work === null ? {} : { work };
+};
 
 /** Why the founder wants no more of this machine, and the way out. */
 const refusal = (code: string, message: string): SuperfleetError =>

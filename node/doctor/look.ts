@@ -157,6 +157,7 @@ async function ask(path: string, args: string[]): Promise<string | null> {
 
 /** A process of this name runs; what we may not look at does not. */
 function runs(name: string): boolean {
+  if (process.platform !== 'linux') return false;
   return readdirSync('/proc').some(
     (pid) => /^\d+$/.test(pid) && textOf(`/proc/${pid}/comm`)?.trim() === name,
   );

@@ -40,9 +40,11 @@ const PROBE_MS = 10_000;
 export async function probe(sandbox: Sandbox, signal?: AbortSignal): Promise<SandboxReport> {
   const bwrap = bwrapVersion();
   const kernel = release();
-  const lacks = await tryProfile(sandbox, signal);
-  const works = lacks.length === 0;
-  if (!works && process.getuid?.() !== 0) lacks.unshift(...findReasons(readFacts(bwrap, kernel)));
+  const elsewhere = process.platform !== 'linux';
+  const lacks = elsewhere ? [] : await tryProfile(sandbox, signal);
+  const works = !elsewhere && lacks.length === 0;
+  if (!works && (elsewhere || process.getuid?.() !== 0))
+    lacks.unshift(...findReasons(readFacts(bwrap, kernel)));
   return { works, limitKinds: sandbox.limitKinds, bwrap, kernel, lacks };
 }
 
@@ -182,6 +184,9 @@ profile bwrap /usr/bin/bwrap flags=(unconfined) {
 }
 `;
 
+/** Systems as people call them. */
+const SYSTEMS: Readonly<Record<string, string>> = { darwin: 'macOS', win32: 'Windows' };
+
 /** Pure: why a sandbox does not work, from the facts of a machine; the most likely first. */
 export function findReasons(facts: Facts): Lack[] {
   const reasons: Lack[] = [];
@@ -192,7 +197,7 @@ export function findReasons(facts: Facts): Lack[] {
     return [
       {
         finding: 'sandbox/platform',
-        what: `${facts.platform} has no sandbox of equal strength`,
+        what: `${SYSTEMS[facts.platform] ?? facts.platform} has no sandbox of equal strength`,
         remedy: 'this machine can operate, keep the log and serve models; tasks need Linux (WSL 2 will do)',
       },
     ];

@@ -164,11 +164,21 @@ test('a verifier needs a sandbox and a free slot', () => {
   fleet.join('ada');
   const bob = fleet.join('bob');
   fleet.member(bob, { type: 'capacity', capacity: { ...CAPACITY, sandbox: null } });
-  const id = executed(fleet);
+  const id = executed(fleet, { requireVerified: true });
   assert.is(bob.running.size, 0);
   assert.is(fleet.why(id).members.find((member) => member.name === 'bob')?.why, 'has no working sandbox');
   fleet.member(bob, { type: 'capacity', capacity: CAPACITY });
   assert.is(bob.running.size, 1);
+});
+
+test('where the only other machine has no sandbox, a result is not kept waiting for it', () => {
+  const fleet = new Fleet();
+  fleet.join('ada');
+  const mac = fleet.join('mac');
+  fleet.member(mac, { type: 'capacity', capacity: { ...CAPACITY, slots: 0, sandbox: null } });
+  const id = executed(fleet);
+  assert.is(fleet.task(id).state, 'delivered');
+  assert.match(fleet.task(id).converged?.detail ?? '', /no other party/);
 });
 
 test.run();
