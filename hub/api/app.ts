@@ -1,7 +1,7 @@
 import type { Context, Hono } from 'hono';
 import { addMemberRoutes, createBaseApp, localOnly } from '../../node/api/app.ts';
 import { type ApiEnv, boundedBody, inTime, jsonBody, parsed } from '../../node/api/http.ts';
-import type { MeshObject, NodeObject } from '../../node/api/objects.ts';
+import type { NodeObject, StatusObject } from '../../node/api/objects.ts';
 import type { MemberPort } from '../../node/api/port.ts';
 import { Followers } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -56,7 +56,7 @@ function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
   app.get('/v1/status', async (context) => {
     need(port, context, 'view');
     const [mesh, pending] = await Promise.all([request(context, 'status'), inTime(port.pendingJoins())]);
-    return context.json(withPending(mesh as MeshObject, pending));
+    return context.json(withPending(mesh as StatusObject, pending));
   });
   for (const act of ['pause', 'resume'] as const) {
     app.post(`/v1/mesh/${act}`, async (context) => {
@@ -72,13 +72,26 @@ function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
   });
 }
 
-/** Who waits to be let in is among the warnings: the code is compared with the other screen by whoever looks here. */
-function withPending(mesh: MeshObject, pending: NodeObject[]): MeshObject {
-  const waiting = pending.map(
-    ({ name, code }) =>
-      `${name} asks to be let in: if its screen shows ${code} too, mesh-hub node approve ${code}`,
-  );
-  return { ...mesh, warnings: [...waiting, ...mesh.warnings] };
+/** Who waits to be let in comes first: the code is compared with the other screen by whoever looks here. */
+function withPending(mesh: StatusObject, pending: NodeObject[]): StatusObject {
+  const waiting = pending.map(({ name, code }) => ({
+    what: `${name} asks to be let in, if its screen shows ${code} too`,
+    command: `mesh-hub node approve ${code}`,
+  }));
+  const machines = pending.map(({ id, name, state, code, slots }) => ({
+    id,
+    name,
+    state,
+    code,
+    slots,
+    work: null,
+  }));
+  return {
+    ...mesh,
+    machines: [...machines, ...mesh.machines],
+    needs: [...waiting, ...mesh.needs],
+    warnings: [...waiting.map(({ what, command }) => `${what}: ${command}`), ...mesh.warnings],
+  };
 }
 
 function addNodeRoutes(app: Hono<ApiEnv>, port: HubPort): void {

@@ -19,7 +19,7 @@ export type HubCommand =
     }
   | ({ verb: 'start'; acceptLoss: boolean } & StartWishes)
   | { verb: 'stop'; timeoutMs: number }
-  | { verb: 'status' }
+  | { verb: 'status'; watch: boolean }
   | {
       verb: 'invite';
       uses: number | null;
@@ -137,7 +137,8 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
     usage: 'status',
     summary: 'the mesh at a glance, with warnings',
     examples: ['mesh-hub status'],
-    read: () => ({ verb: 'status' }),
+    options: [v.option('-w, --watch', 'show it anew whenever it changes, until Ctrl-C')],
+    read: ({ options }) => ({ verb: 'status', watch: options.watch === true }),
   });
   grammar.leaf(null, {
     usage: 'invite',

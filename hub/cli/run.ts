@@ -61,8 +61,7 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'stop':
       return (await import('../../node/cli/lifecycle.ts')).stopProcess(session, command.timeoutMs);
     case 'status':
-      show(session, await session.client().get<MeshObject>('/v1/status'), meshText);
-      return EXIT.ok;
+      return (await import('./cockpit.ts')).status(session, command.watch);
     case 'pause':
     case 'resume':
       show(session, await session.client().post<MeshObject>(`/v1/mesh/${command.verb}`), meshText);

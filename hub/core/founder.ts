@@ -1,5 +1,6 @@
 import type { LogEvent } from '../../ledger/events.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
+import type { StatusObject } from '../../node/api/objects.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { mayFetch } from './blob-access.ts';
@@ -9,6 +10,7 @@ import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { openLease } from './lifecycle.ts';
 import * as membership from './membership.ts';
+import { overviewOf } from './overview.ts';
 import * as queries from './queries.ts';
 import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
@@ -205,10 +207,18 @@ function perform(ctx: FounderContext, by: Request['by'], operation: Operation): 
     case 'secret.list':
       return { items: [...ctx.state.secrets].sort().map((name) => ({ name })), next: null };
     case 'status':
-      return meshObject(ctx);
+      return status(ctx, by);
     default:
       return operation satisfies never;
   }
+}
+
+/** The mesh's figures, and what a person at the founder looks for. */
+function status(ctx: FounderContext, by: Request['by']): StatusObject {
+  const overview = overviewOf(ctx, by);
+  // What no command mends (two machines with one identity, a clock) is named here too, for scripts that watch for warnings.
+  const others = overview.needs.flatMap(({ what, command }) => (command === null ? [what] : []));
+  return { ...meshObject(ctx), ...overview, warnings: [...overview.risks, ...others] };
 }
 
 /** The task, for whoever may see it. */

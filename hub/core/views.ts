@@ -11,7 +11,6 @@ import type {
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { labelsOf, unavailable } from './fit.ts';
-import { clashWarning, clockWarning } from './identity.ts';
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -158,23 +157,6 @@ export function meshObject(ctx: FounderContext): MeshObject {
       queued: ctx.queue.size,
       running: Math.max(running, tasks.open.size - ctx.queue.size - awaiting),
     },
-    warnings: warnings(ctx, active, online),
+    warnings: [],
   };
-}
-
-function warnings(ctx: FounderContext, active: MemberRecord[], online: MemberRecord[]): string[] {
-  const said: string[] = [];
-  const founder = ctx.state.mesh.genesis?.founder;
-  if (!active.some((member) => member.roles.includes('replica') && member.peer !== founder)) {
-    said.push('no member keeps a replica of the log: losing this disk would lose the mesh');
-  }
-  const able = online.some((member) => (ctx.live.get(member.peer)?.capacity?.sandbox ?? null) !== null);
-  if (!able) said.push('no member that is online has a working sandbox: no task can run');
-  for (const { peer, name } of active) {
-    const clash = clashWarning(ctx, ctx.live.get(peer), name);
-    if (clash !== null) said.push(clash);
-    const clock = clockWarning(ctx.live.get(peer), name);
-    if (clock !== null) said.push(clock);
-  }
-  return said;
 }

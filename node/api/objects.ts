@@ -20,6 +20,26 @@ export interface MeshObject {
   warnings: string[];
 }
 
+/** What `status` says besides the mesh's figures; lists are cut to what a person can look at. Times are Unix ms. */
+export interface Overview {
+  /** Members, and before them those that wait to be let in, with their code. `work`: whether it takes tasks, or why not. */
+  machines: (Pick<NodeObject, 'id' | 'name' | 'state' | 'code' | 'slots'> & { work: string | null })[];
+  /** Queued tasks by what they wait for: kinds as in `task why`. */
+  waits: Record<string, number>;
+  /** Attempts under way. */
+  tasks: { id: string; role: 'execute' | 'verify'; member: Party; phase: string; since: number }[];
+  /** Newest first. */
+  failures: { id: string; reason: string | null; detail: string | null; finishedAt: number | null }[];
+  /** Delivered results that nobody has verified or applied. */
+  proposals: { count: number; newest: string | null };
+  /** What a person has to do, and what to type; null where it is done elsewhere. */
+  needs: { what: string; command: string | null }[];
+  /** What may be lost as things stand. */
+  risks: string[];
+}
+
+export type StatusObject = MeshObject & Overview;
+
 /** `expiresAt` is Unix ms on the founder's clock. */
 export interface InviteObject {
   token: string;

@@ -1,0 +1,141 @@
+import type { Actor } from '../../ledger/events.ts';
+import type { MemberRecord } from '../../ledger/state/members.ts';
+import type { Overview } from '../../node/api/objects.ts';
+import type { FounderContext } from './context.ts';
+import { clashWarning, clockWarning } from './identity.ts';
+import { mayRead } from './rights.ts';
+import { nodeObject } from './views.ts';
+import { activeMembers, doingOf, type Wait, waitOf } from './why.ts';
+
+/** Shown of each kind, at most: a status is for eyes. */
+export const machinesShownMax = 64;
+const tasksShownMax = 16;
+const failuresShownMax = 5;
+/** Newest tasks looked at for failures and for results that nobody has verified. */
+const lookedAtMax = 1_000;
+/** Kinds of tasks (by what they ask) that are held against the members; more are only counted. */
+const bucketsMax = 256;
+/** Less free space than this on the founder's disk is a risk. */
+const diskFreeBytesMin = 2 * 1024 ** 3;
+/** A clock this far behind the log's newest entry was set back. */
+const clockBackMs = 60_000;
+
+/** What a person at the founder wants to see besides the figures of the mesh; tasks only as far as the asker may read them. */
+export function overviewOf(ctx: FounderContext, by: Actor): Overview {
+  const active = activeMembers(ctx);
+  return {
+    machines: machines(ctx, active),
+    waits: waits(ctx),
+    tasks: running(ctx, by),
+    ...lately(ctx, by),
+    ...needs(ctx, active),
+    risks: risks(ctx, active),
+  };
+}
+
+function machines(ctx: FounderContext, active: MemberRecord[]): Overview['machines'] {
+  return active.slice(0, machinesShownMax).map((member) => {
+    const { id, name, state, slots, work } = nodeObject(ctx, member);
+    return { id, name, state, code: null, slots, work };
+  });
+}
+
+/** Queued tasks by what they wait for. */
+function waits(ctx: FounderContext): Overview['waits'] {
+  const counts: Overview['waits'] = {};
+  const add = (wait: Wait | 'unknown', count: number): void => {
+    if (count > 0) counts[wait] = (counts[wait] ?? 0) + count;
+  };
+  let due = 0;
+  let looked = 0;
+  for (const { need, size } of ctx.queue.buckets.values()) {
+    due += size;
+    looked += 1;
+    add(looked > bucketsMax ? 'unknown' : waitOf(ctx, need, true), size);
+  }
+  add(ctx.state.mesh.paused ? 'paused' : 'backOff', ctx.queue.size - due);
+  return counts;
+}
+
+function running(ctx: FounderContext, by: Actor): Overview['tasks'] {
+  const shown: Overview['tasks'] = [];
+  for (const lease of ctx.leases.values()) {
+    if (shown.length >= tasksShownMax) break;
+    const task = ctx.task(lease.lease.task);
+    const attempt = task.attempts.find(({ number }) => number === lease.lease.attempt);
+    if (attempt === undefined || !mayRead(ctx.state.members, by, task.by)) continue;
+    const { phase, since } = doingOf(ctx, task, attempt);
+    const name = ctx.state.members.byPeer.get(lease.member)?.name ?? null;
+    shown.push({ id: task.id, role: lease.role, member: { id: lease.member, name }, phase, since });
+  }
+  return shown;
+}
+
+/** The last failures, and results that only a person can judge. */
+function lately(ctx: FounderContext, by: Actor): Pick<Overview, 'failures' | 'proposals'> {
+  const { order, byId } = ctx.state.tasks;
+  const failures: Overview['failures'] = [];
+  const proposals = { count: 0, newest: null as string | null };
+  for (let at = order.length - 1; at >= Math.max(0, order.length - lookedAtMax); at -= 1) {
+    const task = byId.get(order[at]!)!;
+    if (task.converged === null || !mayRead(ctx.state.members, by, task.by)) continue;
+    const { state, verified, reason, detail } = task.converged;
+    if (state === 'failed' && failures.length < failuresShownMax) {
+      failures.push({ id: task.id, reason, detail, finishedAt: task.finishedAt });
+    }
+    const waits =
+      state === 'delivered' && !verified && task.accepted?.commit != null && task.applied === null;
+    if (!waits) continue;
+    proposals.count += 1;
+    proposals.newest ??= task.id;
+  }
+  return { failures, proposals };
+}
+
+function needs(ctx: FounderContext, active: MemberRecord[]): Pick<Overview, 'needs'> {
+  const found: Overview['needs'] = [];
+  const secrets = new Map<string, number>();
+  for (const { need, size } of ctx.queue.buckets.values()) {
+    for (const name of need.secrets) {
+      if (!ctx.secrets.has(name)) secrets.set(name, (secrets.get(name) ?? 0) + size);
+    }
+  }
+  for (const [name, count] of secrets) {
+    const what = `${count} ${count === 1 ? 'task waits' : 'tasks wait'} for the secret ${name}`;
+    found.push({ what, command: `mesh-hub secret set ${name}` });
+  }
+  for (const { peer, name } of active) {
+    const live = ctx.live.get(peer);
+    for (const what of [clashWarning(ctx, live, name), clockWarning(live, name)]) {
+      if (what !== null) found.push({ what, command: null });
+    }
+  }
+  return { needs: found };
+}
+
+/** What can be lost or cannot be had as things stand; also among the warnings. */
+export function risks(ctx: FounderContext, active: MemberRecord[]): string[] {
+  const said: string[] = [];
+  const founder = ctx.state.mesh.genesis?.founder;
+  if (!active.some((member) => member.roles.includes('replica') && member.peer !== founder)) {
+    said.push('no replica yet: if this disk dies, the mesh is lost');
+  }
+  const workers = active.filter((member) => member.roles.includes('worker'));
+  const able = workers.some(({ peer }) => {
+    const live = ctx.live.get(peer);
+    return live !== undefined && live.session !== null && live.capacity?.sandbox != null;
+  });
+  if (!able) said.push('no member that is online has a working sandbox: no task can run');
+  else if (workers.length === 1) {
+    said.push(`${workers[0]!.name} is the only machine that works: nobody else can verify what it does`);
+  }
+  const free = ctx.live.get(founder ?? '')?.capacity?.diskFreeBytes ?? null;
+  if (free !== null && free < diskFreeBytesMin) {
+    said.push(`the founder's disk is nearly full: ${Math.floor(free / 1024 ** 2)} MiB are free`);
+  }
+  const behind = ctx.state.mesh.time - ctx.clock.time;
+  if (behind > clockBackMs) {
+    said.push(`the founder's clock is ${Math.round(behind / 1000)} s behind its own log: it was set back`);
+  }
+  return said;
+}
