@@ -1,4 +1,4 @@
-import { bundleChain } from '../../ledger/state/repositories.ts';
+import { bundleChain, type Repositories } from '../../ledger/state/repositories.ts';
 import type { Tasks } from '../../ledger/state/tasks.ts';
 import type { Role } from '../../protocol/ids.ts';
 import { bundlesMax } from './config.ts';
@@ -27,11 +27,19 @@ export function mayFetch(ctx: FounderContext, peer: string, blob: string): boole
   return false;
 }
 
-/** Whether this blob is of a result of a task that this member sent. Newest first: that is what is asked for. */
-export function ownsResult({ order, byId }: Tasks, peer: string, blob: string): boolean {
+/**
+ * Whether this blob is of a result of a task that this member sent, or the bundle that gave that task's base: whoever
+ * may run a task on a commit may have it. Newest first: that is what is asked for.
+ */
+export function ownsResult(
+  { tasks: { order, byId }, repositories }: { tasks: Tasks; repositories: Repositories },
+  peer: string,
+  blob: string,
+): boolean {
   for (let at = order.length - 1; at >= 0; at -= 1) {
-    const { by, accepted } = byId.get(order[at]!)!;
+    const { by, accepted, spec } = byId.get(order[at]!)!;
     if (by.kind !== 'peer' || by.peer !== peer || accepted === null) continue;
+    if (spec.repository !== null && repositories.get(spec.repository.base)?.bundle === blob) return true;
     if (accepted.bundle?.blob === blob || accepted.artifacts.some((artifact) => artifact.blob === blob))
       return true;
   }

@@ -73,6 +73,7 @@ export function taskView(ctx: FounderContext, task: TaskRecord): TaskAnswer {
     detail: converged?.detail ?? lastEnd?.detail ?? null,
     spec: task.spec,
     bundle: accepted?.bundle ?? null,
+    baseBundle: (task.spec.repository && ctx.state.repositories.get(task.spec.repository.base)) ?? null,
     log: accepted?.log ?? failed?.log ?? null,
     artifacts: accepted?.artifacts ?? [],
     checksChanged: accepted?.checksChanged ?? [],

@@ -82,7 +82,7 @@ export class FounderPort implements HubPort {
   }
 
   ownsResult(peer: string, blob: string): boolean {
-    return ownsResult(this.#parts.state().tasks, peer, blob);
+    return ownsResult(this.#parts.state(), peer, blob);
   }
 
   async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {

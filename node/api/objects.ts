@@ -3,7 +3,7 @@
  * values are null. Types only, so that a client starts without loading a schema library.
  */
 import type { LimitKinds, ResultBlob } from '../../protocol/session.ts';
-import type { Artifact, FailureReason, TaskSpec, TaskState } from '../../protocol/task.ts';
+import type { Artifact, FailureReason, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
 
 /** `mesh-hub init` and `status`. `root` is the hex root of the log at `size`. */
 export interface MeshObject {
@@ -128,6 +128,8 @@ export interface TaskDetail extends TaskObject {
   detail: string | null;
   spec: TaskSpec;
   bundle: ResultBlob | null;
+  /** What gives the base to whoever lacks it: a snapshot of uncommitted files is nowhere else. */
+  baseBundle: RepositoryBundle | null;
   log: ResultBlob | null;
   artifacts: Artifact[];
   checksChanged: string[];

@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
@@ -96,25 +97,26 @@ async function runTask(
     const made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
     return finish(command, session, client, made, null);
   }
-  const [{ openRepository }, { submit }, { Arrival }] = await Promise.all([
-    import('../submit/repository.ts'),
-    import('../submit/submit.ts'),
-    import('../submit/arrival.ts'),
-  ]);
+  const [{ openRepository }, { submit }, { Arrival }, { sendingProgress, submissionNotes }] =
+    await Promise.all([
+      import('../submit/repository.ts'),
+      import('../submit/submit.ts'),
+      import('../submit/arrival.ts'),
+      import('./submission-notes.ts'),
+    ]);
   const repository = await openRepository(command.repo, surroundings(session));
   const made = await submit(repository, command.ref ?? 'HEAD', spec, {
     client,
     env: terminal.env,
     signal: terminal.signal,
-    onInput: ({ base, ref }, changes) => {
-      // The artifacts that earlier tasks brought are no work of anybody's.
-      const dirty = changes.filter(({ code, path }) => code !== '??' || !broughtHere.test(path));
-      if (dirty.length === 0) return;
-      const files =
-        dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
-      voice.note(`note: ${files} not sent; the task runs on ${base.slice(0, 12)} (${cell(ref)})`);
+    includeDirty: command.includeDirty,
+    onInput: (input, told) => {
+      const below = command.repo === null && repository.folder !== realpathSync(terminal.cwd);
+      for (const line of submissionNotes(input, told, below)) voice.note(line);
     },
+    onProgress: terminal.stderr.isTTY === true && !voice.json ? sendingProgress(voice) : undefined,
   });
+  voice.clear();
   if (!command.wait) return finish(command, session, client, made, null);
   using arrival = new Arrival(repository, { client, env: terminal.env, signal: terminal.signal });
   // Awaited here: on return the arrival is disposed of.
@@ -126,9 +128,6 @@ interface Awaited {
   repository: Repository;
   arrival: Arrival;
 }
-
-/** The default folder of a task's artifacts. */
-const broughtHere = /(^|\/)mesh-[a-z2-7]{12}\//;
 
 /** Says the id; where asked to, waits for the end and brings the result. */
 async function finish(
@@ -280,12 +279,13 @@ async function apply(
   const given = givenOf(task);
   await placeBranch(repository, given, { client, env: terminal.env, signal: terminal.signal }, command.force);
   await attach(repository, task, session, client);
-  const head = await applyResult(repository, given, command.how, command.force);
+  const { env, signal } = terminal;
+  const done = await applyResult(repository, given, command.how, command.force, env, signal);
   const after = await client.post<TaskDetail>(`/v1/tasks/${task.id}/applied`, { commit: task.commit });
-  show(
-    session,
-    { ...after, head },
-    () => `${command.how}: ${task.id} is in, HEAD is now ${head.slice(0, 12)}`,
+  show(session, { ...after, ...done }, () =>
+    done.already
+      ? `${done.how}: ${task.id} is in already, HEAD stays at ${done.head.slice(0, 12)}`
+      : `${done.how}: ${task.id} is in, HEAD is now ${done.head.slice(0, 12)}`,
   );
   return EXIT.ok;
 }
@@ -303,6 +303,10 @@ function givenOf(task: TaskDetail) {
     base: task.spec.repository?.base ?? null,
     commit: task.commit,
     bundle: task.bundle,
+    source:
+      task.baseBundle && task.spec.repository
+        ? { blob: task.baseBundle.bundle, name: task.spec.repository.name }
+        : null,
   };
 }
 

@@ -52,6 +52,7 @@ export type TaskCommand =
       verb: 'task run';
       wishes: TaskWishes;
       ref: string | null;
+      includeDirty: boolean;
       wait: boolean;
       follow: boolean;
       correlation: string | null;
@@ -68,7 +69,8 @@ export type TaskCommand =
       verb: 'task apply';
       task: string;
       repo: string | null;
-      how: 'merge' | 'cherry-pick' | 'checkout';
+      /** null: what suits the result. */
+      how: 'merge' | 'cherry-pick' | 'checkout' | null;
       force: boolean;
     }
   | ({ verb: 'task get'; task: string } & Delivery)
@@ -116,11 +118,16 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
     summary: 'send a command to run on another machine; prints the id of the task',
     about:
       'Sends a command to run on another machine. What follows -- is argv, run without a shell in a copy of the ' +
-      'repository at --ref; uncommitted changes are not sent. Prints the id of the task.',
+      'repository at --ref; uncommitted changes are sent only by --include-dirty. ' +
+      'Prints the id of the task.',
     takesArgv: true,
     options: [
       ...deliveryOptions(),
       v.option('--ref <rev>', 'commit, branch or tag to run on (default: HEAD)', v.text('--ref')),
+      v.option(
+        '--include-dirty',
+        'send the files as they are: uncommitted and untracked ones, not ignored ones',
+      ),
       v.option('--check <line>', 'shell line that must exit 0 afterwards; repeatable', v.checkLine),
       v.option(
         '--check-file <glob>',
@@ -181,6 +188,15 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
       if (repo === false && options.ref !== undefined) {
         throw usageError('--no-repo and --ref exclude each other', { expected: 'one of them', got: 'both' });
       }
+      const includeDirty = flag(options.includeDirty);
+      const other = repo === false ? '--no-repo' : options.ref === undefined ? null : '--ref';
+      if (includeDirty && other !== null) {
+        throw usageError(`${other} and --include-dirty exclude each other`, {
+          expected: 'one of them',
+          got: 'both',
+          hint: '--include-dirty sends the files that lie here now',
+        });
+      }
       return {
         verb: 'task run',
         wishes: {
@@ -203,6 +219,7 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
           requireVerified: flag(options.requireVerified),
         },
         ref: or(options.ref),
+        includeDirty,
         wait: flag(options.wait) || flag(options.follow),
         follow: flag(options.follow),
         correlation: or(options.correlation),
@@ -293,7 +310,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
     options: [
       repoOption(),
       v.option('--merge', 'with a merge commit (default)'),
-      v.option('--cherry-pick', 'as one commit on top'),
+      v.option('--cherry-pick', 'as one commit on top (default for a result of --include-dirty)'),
       v.option('--checkout', 'go to branch mesh/ID instead'),
       v.option('--force', 'also where the result changes git attributes or modules'),
     ],
@@ -312,7 +329,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
         verb: 'task apply',
         task: taskOf(operands),
         repo: or(options.repo),
-        how: hows[0] ?? 'merge',
+        how: hows[0] ?? null,
         force: flag(options.force),
       };
     },

@@ -1,112 +1,175 @@
-import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { GitFailed } from './git.ts';
+import { GitFailed, gitWith } from './git.ts';
+import { Trial } from './merge.ts';
 import { branchOf } from './place.ts';
+import { putBack } from './put-back.ts';
 import type { Given } from './quarantine.ts';
-import { type Repository, uncommitted } from './repository.ts';
-import { lying } from './temporary.ts';
+import { commitOf, openRepository, type Repository, somePaths } from './repository.ts';
+import { snapshotOf } from './snapshot.ts';
+import { TemporaryFolder } from './temporary.ts';
+import { refuseUnfinished, workAtRisk } from './work-at-risk.ts';
 
 export type Way = 'merge' | 'cherry-pick' | 'checkout';
 
+/** How a result was taken in; `already`: it was in before, and nothing changed. */
+export interface Applied {
+  head: string;
+  how: Way;
+  already: boolean;
+}
+
 /** Files that make git run something or reach somewhere else. */
 const steering = /(^|\/)\.(gitattributes|gitmodules|lfsconfig|gitconfig)$/i;
-/** Paths named in a message. */
-const namedMax = 5;
 
 /**
- * Takes a placed result into the branch that is checked out (or, by `checkout`, goes to the result's). Uncommitted work
- * is never touched: where a file concerned has any, ignored files included, it is `SF_CONFLICT` and nothing changes. The
- * same where git finds a conflict. Answers the commit that is checked out afterwards.
+ * Takes a placed result into the branch that is checked out (or, by `checkout`, goes to the result's). `how` null: a
+ * merge, or a cherry-pick where the result rests on no commit of the person's.
+ *
+ * What comes out is made beside the work tree first. Where git finds a conflict, or uncommitted work lies where a file
+ * would be written (ignored files included), it is `SF_CONFLICT` and nothing has changed. Then one git command, which
+ * Ctrl-C does not reach, moves files, index and branch. Applied again it changes nothing.
  */
 export async function applyResult(
   repository: Repository,
   given: Given,
-  how: Way,
+  how: Way | null,
   force: boolean,
-): Promise<string> {
+  env: Record<string, string | undefined>,
+  signal?: AbortSignal,
+): Promise<Applied> {
   if (repository.bare) {
     throw new SuperfleetError('SF_REPOSITORY', 'a bare repository has no work tree to apply a result to', {
       expected: 'a repository with a work tree',
       got: repository.folder,
+      hint: 'task get places the branch in it; apply in a clone',
     });
   }
-  const concerned = await filesConcerned(repository, given, how);
+  await refuseUnfinished(repository);
+  const head = await commitOf(repository, 'HEAD');
+  const branch = branchOf(given.task);
+  const way = how ?? (await usualWay(repository, given, head));
+  using folder = new TemporaryFolder();
+  /** Moves files, index and branch at once; where git stops half-way, what it had written is put back. */
+  const move = async (command: string[], tree: string, concerned: string[]): Promise<void> => {
+    signal?.throwIfAborted();
+    const more = { GIT_REFLOG_ACTION: `superfleet: task apply ${given.task} --${way}` };
+    const streams = { stdin: '', stdout: null, more, uninterrupted: true };
+    try {
+      await gitWith(streams, repository.folder, command, env);
+    } catch (thrown) {
+      const here = await openRepository(repository.folder, { cwd: repository.folder, env });
+      const touched = await workAtRisk(here, concerned);
+      if (touched.length > 0) await putBack(here, head, tree, touched, env);
+      const left = touched.length > 0 ? await workAtRisk(here, concerned) : [];
+      if (left.length > 0) throw halfDone(left, thrown);
+      throw thrown;
+    }
+  };
+  try {
+    if (way === 'checkout' || head === null) {
+      if (head === null && way !== 'checkout') throw noCommitYet(repository, given);
+      const on = (await repository.git(['rev-parse', '--symbolic-full-name', 'HEAD'])).trim();
+      if (on === `refs/heads/${branch}`) return { head: given.commit, how: way, already: true };
+      const concerned = await filesBetween(repository.git, head, given.commit);
+      await refuse(repository, concerned, force);
+      const words = ['checkout', '--quiet', '--no-guess', '--no-overwrite-ignore', branch, '--'];
+      await move(words, given.commit, concerned);
+      return { head: given.commit, how: way, already: false };
+    }
+    const already: Applied = { head, how: way, already: true };
+    if (way === 'merge' && (await reaches(repository, given.commit, head))) return already;
+    const trial = new Trial(repository, given, head, folder, env, signal);
+    const { tree, conflicts } = await trial.merge(way);
+    if (conflicts.length > 0) {
+      // Work that is not committed yet is the likelier reason than work that is.
+      await refuseWork(repository, conflicts);
+      throw conflict(way, branch, `conflicts in ${somePaths(conflicts)}`);
+    }
+    const concerned = await filesBetween((args) => trial.git(args), head, tree);
+    if (concerned.length === 0 && way === 'cherry-pick') return already;
+    await refuse(repository, concerned, force);
+    const made = await trial.keep(way, branch, tree);
+    const words = ['merge', '--ff-only', '--no-stat', '--no-autostash', '--no-overwrite-ignore'];
+    await move([...words, made], made, concerned);
+    return { head: made, how: way, already: false };
+  } catch (thrown) {
+    if (!(thrown instanceof GitFailed)) throw thrown;
+    throw conflict(way, branch, thrown.message, thrown);
+  }
+}
+
+/** A snapshot is no commit for anybody's history: what the task changed goes on top, alone. */
+async function usualWay(repository: Repository, given: Given, head: string | null): Promise<Way> {
+  if (given.base === null || head === null) return 'cherry-pick';
+  if ((await snapshotOf(repository, given.base)) === null) return 'merge';
+  return (await reaches(repository, given.base, head)) ? 'merge' : 'cherry-pick';
+}
+
+async function reaches({ git }: Repository, commit: string, head: string): Promise<boolean> {
+  try {
+    await git(['merge-base', '--is-ancestor', commit, head]);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof GitFailed && thrown.exitCode === 1) return false;
+    throw thrown;
+  }
+}
+
+/** Paths that differ. */
+async function filesBetween(
+  git: (args: string[]) => Promise<string>,
+  from: string | null,
+  to: string,
+): Promise<string[]> {
+  const words = ['-z', '--name-only'];
+  const listed =
+    from === null
+      ? await git(['ls-tree', '-r', '--full-tree', ...words, to])
+      : await git(['diff-tree', '-r', '--no-renames', ...words, from, to]);
+  return listed.split('\0').filter((path) => path !== '');
+}
+
+async function refuse(repository: Repository, concerned: string[], force: boolean): Promise<void> {
   const steered = concerned.filter((path) => steering.test(path));
   if (steered.length > 0 && !force) {
     throw new SuperfleetError('SF_CONFLICT', 'the result changes what git itself obeys', {
       expected: 'a result without .gitattributes, .gitmodules, .lfsconfig and .gitconfig',
-      got: some(steered),
+      got: somePaths(steered),
       hint: 'look at it with "task diff"; --force applies it all the same',
     });
   }
+  await refuseWork(repository, concerned);
+}
+
+async function refuseWork(repository: Repository, concerned: string[]): Promise<void> {
   const inTheWay = await workAtRisk(repository, concerned);
-  if (inTheWay.length > 0) {
-    throw new SuperfleetError('SF_CONFLICT', 'uncommitted work lies where the result would be written', {
-      expected: 'the files concerned without uncommitted changes',
-      got: some(inTheWay),
-      hint: 'commit, stash or move it, then apply again; nothing was changed',
-    });
-  }
-  const branch = branchOf(given.task);
-  try {
-    if (how === 'checkout') await repository.git(['checkout', '--quiet', '--no-guess', branch, '--']);
-    else if (how === 'merge') {
-      await repository.git(['merge', '--quiet', '--no-ff', '-m', `Merge ${branch}`, `refs/heads/${branch}`]);
-    } else await repository.git(['cherry-pick', given.commit]);
-  } catch (thrown) {
-    if (!(thrown instanceof GitFailed)) throw thrown;
-    const conflicts = how === 'checkout' ? [] : await conflicting(repository);
-    // What was begun is taken back; where git began nothing this says so and that is all.
-    if (how !== 'checkout') await repository.git([how, '--abort']).catch(() => {});
-    throw new SuperfleetError('SF_CONFLICT', `git could not ${how} ${branch}; nothing was changed`, {
-      expected: 'a branch the result fits on',
-      got: conflicts.length > 0 ? `conflicts in ${some(conflicts)}` : thrown.message,
-      hint: `git ${how} ${branch}   leaves the conflict for you to settle`,
-      cause: thrown,
-    });
-  }
-  return (await repository.git(['rev-parse', 'HEAD'])).trim();
-}
-
-/** Files that git left for a person to settle. */
-async function conflicting({ git }: Repository): Promise<string[]> {
-  const listed = await git(['diff', '--name-only', '--diff-filter=U', '-z']).catch(() => '');
-  return listed.split('\0').filter((path) => path !== '');
-}
-
-/** Paths that the act will write: what the result changes, or for a checkout all that differs from HEAD. */
-async function filesConcerned({ git }: Repository, given: Given, how: Way): Promise<string[]> {
-  const from = how === 'checkout' ? 'HEAD' : given.base;
-  const between = from === null ? ['--root', '--no-commit-id', given.commit] : [from, given.commit];
-  const listed = await git(['diff-tree', '-r', '-z', '--no-renames', '--name-only', ...between]);
-  return listed.split('\0').filter((path) => path !== '');
-}
-
-/** Concerned paths where something lies that no commit holds. */
-async function workAtRisk(repository: Repository, concerned: string[]): Promise<string[]> {
-  const changed = (await uncommitted(repository)).map((change) => change.path.replace(/\/$/, ''));
-  const changedSet = new Set(changed);
-  const tracked = new Set((await repository.git(['ls-files', '-z'])).split('\0'));
-  const folders = new Set<string>();
-  for (const path of changed) for (const folder of ancestors(path)) folders.add(folder);
-  return concerned.filter((path) => {
-    if (changedSet.has(path) || folders.has(path)) return true;
-    // An untracked or ignored file at the path or in place of one of its folders would be written over.
-    return [path, ...ancestors(path)].some((at, index) => {
-      if (changedSet.has(at)) return true;
-      const found = lying(join(repository.folder, at));
-      if (found === null || tracked.has(at)) return false;
-      return index === 0 || !found.isDirectory();
-    });
+  if (inTheWay.length === 0) return;
+  throw new SuperfleetError('SF_CONFLICT', 'uncommitted work lies where the result would be written', {
+    expected: 'the files concerned without uncommitted changes',
+    got: somePaths(inTheWay),
+    hint: 'commit, stash or move it, then apply again; nothing was changed',
   });
 }
 
-function* parents(path: string): Generator<string> {
-  for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) yield path.slice(0, at);
-}
-const ancestors = (path: string): string[] => [...parents(path)];
+const conflict = (way: Way, branch: string, got: string, cause?: unknown): SuperfleetError =>
+  new SuperfleetError('SF_CONFLICT', `git could not ${way} ${branch}; nothing was changed`, {
+    expected: 'a branch the result fits on',
+    got,
+    hint: `git ${way} ${branch}   leaves it for you to settle`,
+    cause,
+  });
 
-const some = (paths: string[]): string =>
-  paths.length <= namedMax
-    ? paths.join(', ')
-    : `${paths.slice(0, namedMax).join(', ')} and ${paths.length - namedMax} more`;
+const halfDone = (paths: string[], cause: unknown): SuperfleetError =>
+  new SuperfleetError('SF_CONFLICT', 'git stopped half-way, and some files could not be put back', {
+    expected: 'files that git can write',
+    got: `${somePaths(paths)}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    hint: 'HEAD has not moved and none of these files had work of yours: git checkout -- FILE restores one; then apply again',
+    cause,
+  });
+
+const noCommitYet = (repository: Repository, { task }: Given): SuperfleetError =>
+  new SuperfleetError('SF_REPOSITORY', `the branch checked out in ${repository.folder} has no commit yet`, {
+    expected: 'a commit to put the result on',
+    got: 'a branch without one',
+    hint: `commit your files, then apply again; or look at it: git log -p mesh/${task}`,
+  });

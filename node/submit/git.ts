@@ -10,20 +10,24 @@ import { SuperfleetError } from '../../protocol/errors.ts';
  */
 export type Git = (args: string[]) => Promise<string>;
 
-/** Git said no: its exit code and its words. */
+/** Git said no: its exit code, its words, and what it had answered until then where that was asked for. */
 export class GitFailed extends Error {
   readonly exitCode: number;
   readonly stderr: string;
+  readonly stdout: string;
 
-  constructor(exitCode: number, stderr: string) {
+  constructor(exitCode: number, stderr: string, stdout = '') {
     super(stderr.trim().split('\n').slice(-3).join(' ') || `git ended with ${exitCode}`);
     this.exitCode = exitCode;
     this.stderr = stderr;
+    this.stdout = stdout;
   }
 }
 
 /** What git may know of the surroundings: identity and place, and nothing that names another repository. */
 const KEPT = ['PATH', 'HOME', 'XDG_CONFIG_HOME', 'USER', 'LOGNAME', 'TMPDIR'];
+/** What a signing program needs to find its key and to ask for its passphrase. */
+const SIGNING = ['GNUPGHOME', 'GPG_TTY', 'SSH_AUTH_SOCK', 'XDG_RUNTIME_DIR', 'DISPLAY', 'WAYLAND_DISPLAY'];
 const IDENTITY = ['GIT_AUTHOR_NAME', 'GIT_AUTHOR_EMAIL', 'GIT_COMMITTER_NAME', 'GIT_COMMITTER_EMAIL'];
 const FIXED = {
   LC_ALL: 'C',
@@ -102,30 +106,42 @@ const saidCharactersMax = 16 * 1024;
 export interface Streams {
   /** An open file, read from where it stands, or a text. */
   stdin: number | string;
-  /** An open file; null: it is not looked at. */
-  stdout: number | null;
+  /** An open file; null: it is not looked at; `text`: it is the answer. */
+  stdout: number | null | 'text';
+  /** More of git's environment: another index or object folder, an identity. */
+  more?: Record<string, string>;
+  /** Ctrl-C at the terminal does not reach it, and no time-out ends it: for what must not be half done. */
+  uninterrupted?: boolean;
+  /** Told what git says on stderr as it comes. */
+  onSaid?(words: string): void;
 }
 
-/** One git command with streams of its own. Throws as `gitIn`'s commands do. */
+/** One git command with streams of its own. Answers stdout where it is asked for as text. Throws as `gitIn`'s commands do. */
 export async function gitWith(
   streams: Streams,
   folder: string,
   args: string[],
   env: Record<string, string | undefined>,
   signal?: AbortSignal,
-): Promise<void> {
-  const { stdin, stdout } = streams;
+): Promise<string> {
+  const { stdin, stdout, uninterrupted = false } = streams;
   const settings = QUIET.flatMap((setting) => ['-c', setting]);
   const child = spawn('git', [...settings, ...args], {
     cwd: folder,
-    env: { ...keptOf(env), ...FIXED },
-    stdio: [typeof stdin === 'number' ? stdin : 'pipe', stdout ?? 'ignore', 'pipe'],
-    timeout: streamsMs,
-    ...(signal === undefined ? {} : { signal }),
+    env: { ...keptOf(env), ...FIXED, ...streams.more },
+    stdio: [
+      typeof stdin === 'number' ? stdin : 'pipe',
+      stdout === 'text' ? 'pipe' : (stdout ?? 'ignore'),
+      'pipe',
+    ],
+    ...(uninterrupted ? { detached: true } : { timeout: streamsMs, ...(signal && { signal }) }),
   });
+  const answered: Buffer[] = [];
+  child.stdout?.on('data', (bytes: Buffer) => answered.push(bytes));
   let said = '';
   child.stderr!.setEncoding('utf8').on('data', (words: string) => {
     said = (said + words).slice(-saidCharactersMax);
+    streams.onSaid?.(words);
   });
   if (typeof stdin === 'string') {
     child.stdin!.on('error', () => {}); // It ended before it read all; its end says why.
@@ -134,7 +150,9 @@ export async function gitWith(
   const [exitCode] = (await once(child, 'close').catch((thrown: unknown) => {
     throw signal?.aborted === true ? signal.reason : thrown;
   })) as [number | null];
-  if (exitCode !== 0) throw new GitFailed(exitCode ?? -1, said);
+  const text = Buffer.concat(answered).toString('utf8');
+  if (exitCode !== 0) throw new GitFailed(exitCode ?? -1, said, text);
+  return text;
 }
 
 const keptOf = (env: Record<string, string | undefined>): Record<string, string> =>
@@ -144,6 +162,14 @@ const keptOf = (env: Record<string, string | undefined>): Record<string, string>
       return value === undefined ? [] : [[name, value]];
     }),
   );
+
+/** For `gitWith`'s `more` where git may sign. */
+export const signingEnv = (env: Record<string, string | undefined>): Record<string, string> =>
+  Object.fromEntries(SIGNING.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
+
+/** A folder of objects as git reads it back from a list of them, whatever is in its name. */
+export const objectsPath = (path: string): string =>
+  `"${path.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
 
 /** `SF_REPOSITORY` for a folder that is none. */
 export function notThere(folder: string, said?: string): SuperfleetError {

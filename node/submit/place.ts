@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Client } from '../api/client.ts';
+import { withBase } from './base.ts';
 import { GitFailed, gitIn, gitWith } from './git.ts';
 import { download, type Given, otherRepository, type Quarantined, quarantine } from './quarantine.ts';
 import { hasCommit, type Repository } from './repository.ts';
@@ -19,22 +20,31 @@ export const branchOf = (task: string): string => `mesh/${task}`;
 /** A result's bundle on this disk, whose every object was checked beside the repository. */
 export interface Received extends Quarantined {
   bundle: string;
+  /** The snapshot it rests on, where the repository lacks that. */
+  base?: Received | null;
 }
 
-/** Downloads a result into `folder` and checks it there; the repository is only read. */
+/**
+ * Downloads a result into `folder`, and what it rests on where the repository lacks that, and checks it there; the
+ * repository is only read.
+ */
 export async function receive(
   repository: Repository | null,
   given: Given,
   { client, env, signal }: Work,
   folder: string,
 ): Promise<Received> {
+  const work = { client, env, ...(signal && { signal }) };
+  const found = repository === null ? null : await withBase(repository, given, work, folder);
   const bundle = join(folder, 'result.bundle');
   await download(client, given.bundle, bundle, signal);
-  return { bundle, ...(await quarantine(given, bundle, repository, join(folder, 'q'), env, signal)) };
+  const beside = found?.repository ?? null;
+  const checked = await quarantine(given, bundle, beside, join(folder, 'q'), env, signal);
+  return { bundle, base: found?.base ?? null, ...checked };
 }
 
 /**
- * Places branch `mesh/<task>` in the repository; nothing is checked out. A branch that is there at the same commit is
+ * Places branch `mesh/<task>` in the repository, with the snapshot that it rests on in its history; nothing is checked out. A branch that is there at the same commit is
  * left as it is; at another one it is `SF_EXISTS`, unless `force`. `received` is the result where it is here already.
  */
 export async function placeBranch(
@@ -45,11 +55,7 @@ export async function placeBranch(
   received: Received | null = null,
 ): Promise<string> {
   const branch = branchOf(given.task);
-  const [held, there] = await Promise.all([
-    given.base === null || hasCommit(repository, given.base),
-    branchCommit(repository, branch),
-  ]);
-  if (given.base !== null && !held) throw otherRepository(repository, given.base);
+  const there = await branchCommit(repository, branch);
   if (there === given.commit) return branch;
   if (there !== null && !force) {
     throw new SuperfleetError('SF_EXISTS', `branch ${branch} is there already, at another commit`, {
@@ -59,8 +65,9 @@ export async function placeBranch(
     });
   }
   using folder = new TemporaryFolder();
-  const { bundle, ref, ...pack } = received ?? (await receive(repository, given, work, folder.path));
+  const { bundle, ref, base, ...pack } = received ?? (await receive(repository, given, work, folder.path));
   try {
+    if (base) await takeIn(repository, base, work);
     if (there === null) {
       await takeIn(repository, { bundle, ...pack }, work);
       const words = `superfleet: result of task ${given.task}`;
@@ -133,9 +140,7 @@ export async function* patchOf(
   using folder = new TemporaryFolder();
   let git = repository?.git;
   if (git === undefined || repository === null || !(await hasCommit(repository, given.commit))) {
-    if (given.base !== null && (repository === null || !(await hasCommit(repository, given.base)))) {
-      throw otherRepository(repository, given.base);
-    }
+    if (given.base !== null && repository === null) throw otherRepository(repository, given.base);
     const { path } = await receive(
       repository,
       given,

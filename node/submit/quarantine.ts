@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { blobBytesMax } from '../../protocol/limits.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import type { Client } from '../api/client.ts';
 import { bundleHeaderBytesMax, parseBundleHeader } from '../git/bundle-header.ts';
@@ -18,32 +19,35 @@ export interface Given {
   base: string | null;
   commit: string;
   bundle: ResultBlob;
+  /** Where the base comes from if it is a snapshot, which no repository holds until a result on it is placed. */
+  source?: { blob: string; name: string } | null;
 }
 
-/** Downloads a blob into a file of this user and checks it against the digest the receipt signs. */
+/** Downloads a blob into a file of this user; checks it against the digest the receipt signs, where there is one. */
 export async function download(
   client: Client,
-  blob: ResultBlob,
+  blob: Pick<ResultBlob, 'blob'> & Partial<ResultBlob>,
   path: string,
   signal?: AbortSignal,
 ): Promise<void> {
   const hash = createHash('sha256');
+  const bytesMax = blob.bytes ?? blobBytesMax;
   let bytes = 0;
   async function* checked(): AsyncGenerator<Uint8Array> {
     for await (const chunk of client.bytes(`/v1/blobs/${blob.blob}`, signal)) {
       bytes += chunk.byteLength;
-      if (bytes > blob.bytes) break;
+      if (bytes > bytesMax) break;
       hash.update(chunk);
       yield chunk;
     }
   }
   await pipeline(checked, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
   const sha256 = hash.digest('hex');
-  if (bytes !== blob.bytes || sha256 !== blob.sha256) {
+  if (bytes > bytesMax || bytes !== (blob.bytes ?? bytes) || sha256 !== (blob.sha256 ?? sha256)) {
     await rm(path, { force: true });
     throw new SuperfleetError('SF_NOT_PROVED', 'what the founder sent is not what the receipt names', {
-      expected: `${blob.bytes} bytes with SHA-256 ${blob.sha256}`,
-      got: bytes > blob.bytes ? `more than ${blob.bytes} bytes` : `${bytes} bytes with SHA-256 ${sha256}`,
+      expected: `${blob.bytes ?? `at most ${bytesMax}`} bytes${blob.sha256 === undefined ? '' : ` with SHA-256 ${blob.sha256}`}`,
+      got: bytes > bytesMax ? `more than ${bytesMax} bytes` : `${bytes} bytes with SHA-256 ${sha256}`,
     });
   }
 }
@@ -65,7 +69,7 @@ export interface Quarantined {
  * submitter's repository is only read. Bytes that passed may be taken in.
  */
 export async function quarantine(
-  given: Given,
+  given: Pick<Given, 'base' | 'commit'>,
   bundle: string,
   repository: Repository | null,
   folder: string,

@@ -9,6 +9,8 @@ export interface Repository {
   /** Top of the work tree, or the bare repository. */
   folder: string;
   bare: boolean;
+  /** A clone whose history is cut off. */
+  shallow: boolean;
   /** Where its objects lie; shared by all work trees. */
   objects: string;
   objectFormat: 'sha1' | 'sha256';
@@ -30,40 +32,36 @@ export async function openRepository(
   const start = resolve(cwd, path ?? '.');
   let lines: string[];
   let git = gitIn(start, env, signal);
+  const ask = (...facts: string[]): Promise<string> => git(['rev-parse', '--path-format=absolute', ...facts]);
   try {
-    const facts = await git([
-      'rev-parse',
-      '--path-format=absolute',
-      '--is-bare-repository',
-      '--is-shallow-repository',
-      '--show-object-format',
-      '--git-common-dir',
-      '--git-path',
-      'objects',
+    const facts = [
+      ['--is-bare-repository'],
+      ['--is-shallow-repository'],
+      ['--show-object-format'],
+      ['--git-common-dir'],
+      ['--git-path', 'objects'],
       // The way up to the top of the work tree; a bare repository says nothing.
-      '--show-cdup',
-    ]);
-    lines = facts.split('\n');
+      ['--show-cdup'],
+    ];
+    lines = (await ask(...facts.flat())).replace(/\n$/, '').split('\n');
+    // A path with a newline in it took more than its line.
+    if (lines.length > facts.length) {
+      lines = await Promise.all(facts.map(async (fact) => (await ask(...fact)).replace(/\n$/, '')));
+    }
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
     if (/dubious ownership/.test(thrown.stderr)) {
-      throw new SuperfleetError('SF_REPOSITORY', `git does not trust ${start}: it belongs to another user`, {
-        expected: 'a repository of this user',
+      const named = /repository at '([\s\S]*?)'\n/.exec(thrown.stderr)?.[1] ?? start;
+      throw new SuperfleetError('SF_REPOSITORY', `git does not trust ${named}: it belongs to another user`, {
+        expected: 'a repository of this user, or one that git was told to trust',
         got: 'dubious ownership',
-        hint: `git config --global --add safe.directory ${start}`,
+        hint: `if you trust what lies there: git config --global --add safe.directory '${named}'`,
         cause: thrown,
       });
     }
     throw notThere(start, thrown.message);
   }
   const [bare, shallow, objectFormat, common = '', objects = '', up = ''] = lines;
-  if (shallow === 'true') {
-    throw new SuperfleetError('SF_REPOSITORY', 'the repository is a shallow clone: its history is cut off', {
-      expected: 'a repository with its whole history',
-      got: `a shallow clone at ${start}`,
-      hint: 'git fetch --unshallow',
-    });
-  }
   let folder = common;
   if (bare !== 'true') {
     // Git stands where the links lead; `up` counts from there.
@@ -75,6 +73,7 @@ export async function openRepository(
     git,
     folder,
     bare: bare === 'true',
+    shallow: shallow === 'true',
     objects,
     objectFormat: objectFormat === 'sha256' ? 'sha256' : 'sha1',
     name:
@@ -92,7 +91,9 @@ export async function resolveRef(repository: Repository, ref: string): Promise<s
     throw new SuperfleetError('SF_REPOSITORY', `the repository ${repository.folder} has no commit yet`, {
       expected: 'at least one commit',
       got: 'an empty repository',
-      hint: 'commit something, or use --no-repo',
+      hint: repository.bare
+        ? 'push something to it, or use --no-repo'
+        : 'commit something, or send your files as they are by --include-dirty',
     });
   }
   throw new SuperfleetError('SF_REPOSITORY', `no commit is named ${ref} in ${repository.folder}`, {
@@ -102,7 +103,8 @@ export async function resolveRef(repository: Repository, ref: string): Promise<s
   });
 }
 
-async function commitOf({ git }: Repository, ref: string): Promise<string | null> {
+/** The commit it names; null: none. */
+export async function commitOf({ git }: Repository, ref: string): Promise<string | null> {
   try {
     const text = (await git(['rev-parse', '--verify', '--quiet', `${ref}^{commit}`])).trim();
     return /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(text) ? text : null;
@@ -123,12 +125,18 @@ export interface Change {
   path: string;
 }
 
-/** Everything in the work tree that is not in HEAD, ignored files left out. */
-export async function uncommitted(repository: Repository): Promise<Change[]> {
+/**
+ * What of the work tree is not in HEAD, ignored files left out. Of untracked files: `all`, `folders` (a folder with
+ * nothing else in it is one line that ends in a slash), or none.
+ */
+export async function uncommitted(
+  repository: Repository,
+  untracked: 'all' | 'folders' | 'none' = 'all',
+): Promise<Change[]> {
   if (repository.bare) return [];
-  const parts = (await repository.git(['status', '--porcelain=v1', '-z', '--untracked-files=all'])).split(
-    '\0',
-  );
+  const files = { all: 'all', folders: 'normal', none: 'no' }[untracked];
+  const words = ['status', '--porcelain=v1', '-z', `--untracked-files=${files}`];
+  const parts = (await repository.git(words)).split('\0');
   const changes: Change[] = [];
   for (let at = 0; at < parts.length; at++) {
     const part = parts[at] ?? '';
@@ -140,3 +148,10 @@ export async function uncommitted(repository: Repository): Promise<Change[]> {
   }
   return changes;
 }
+
+/** Paths in a message: the first few and how many more. */
+export const somePaths = (paths: readonly string[]): string =>
+  paths.length <= namedMax
+    ? paths.join(', ')
+    : `${paths.slice(0, namedMax).join(', ')} and ${paths.length - namedMax} more`;
+const namedMax = 5;

@@ -16,6 +16,9 @@ export const candidatesMax = 256;
 /** Commits a bundle may rest on (the log's bound); past it the bundle is whole. */
 const prerequisitesMax = 64;
 
+/** Told how far it is: objects that were bundled, or bytes that were sent, of so many. */
+export type OnProgress = (step: 'bundling' | 'sending', done: number, total: number) => void;
+
 /** A bundle on this disk, not yet sent. Its bytes are `header`, then the file. */
 export interface MadeBundle {
   path: string;
@@ -53,6 +56,7 @@ export async function makeBundle(
   folder: string,
   env: Record<string, string | undefined>,
   signal?: AbortSignal,
+  onProgress?: OnProgress,
 ): Promise<MadeBundle> {
   const beside = join(folder, 'beside.git');
   const path = join(folder, 'base.pack');
@@ -62,8 +66,13 @@ export async function makeBundle(
   try {
     // What `git bundle create` does, with the header below: its own names the boundary it finds. Where branches were
     // merged that has commits the mesh knows only as ancestors of what it was sent; whoever has those it knows has them.
-    const args = ['pack-objects', '--quiet', '--revs', '--thin', '--stdout', '--delta-base-offset'];
-    await gitWith({ stdin: revisions, stdout: pack.fd }, beside, args, env, signal);
+    const talk = onProgress === undefined ? '--quiet' : '--progress';
+    const args = ['pack-objects', talk, '--revs', '--thin', '--stdout', '--delta-base-offset'];
+    const onSaid = (words: string): void => {
+      const said = [...words.matchAll(/Writing objects: +\d+% \((\d+)\/(\d+)\)/g)].at(-1);
+      if (said !== undefined) onProgress?.('bundling', Number(said[1]), Number(said[2]));
+    };
+    await gitWith({ stdin: revisions, stdout: pack.fd, onSaid }, beside, args, env, signal);
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
     throw new SuperfleetError('SF_REPOSITORY', 'git could not bundle the repository', {
@@ -94,9 +103,14 @@ function headerOf(format: 'sha1' | 'sha256', base: string, prerequisites: string
 }
 
 /** The bundle's bytes as they are sent. */
-export async function* bundleBytes(made: MadeBundle): AsyncGenerator<Uint8Array> {
+export async function* bundleBytes(made: MadeBundle, onProgress?: OnProgress): AsyncGenerator<Uint8Array> {
   yield made.header;
-  yield* createReadStream(made.path, { highWaterMark: 1024 * 1024 });
+  let sent = made.header.length;
+  for await (const chunk of createReadStream(made.path, { highWaterMark: 1024 * 1024 })) {
+    yield chunk as Uint8Array;
+    sent += (chunk as Uint8Array).byteLength;
+    onProgress?.('sending', sent, made.bytes);
+  }
 }
 
 /** A recent commit and what it was made on. */
@@ -153,10 +167,10 @@ export async function sendBase(
     full: boolean;
     env: Record<string, string | undefined>;
     signal?: AbortSignal;
-    onBytes?: (bytes: number) => void;
+    onProgress?: OnProgress | undefined;
   },
 ): Promise<RepositoryBundle | null> {
-  const { env, signal } = options;
+  const { env, signal, onProgress } = options;
   const base = recent[0]!.commit;
   let known: string[] = [];
   if (!options.full) {
@@ -167,10 +181,9 @@ export async function sendBase(
     known = newestHeld(recent, held);
   }
   using folder = new TemporaryFolder();
-  const made = await makeBundle(repository, base, known, folder.path, env, signal);
-  options.onBytes?.(made.bytes);
+  const made = await makeBundle(repository, base, known, folder.path, env, signal, onProgress);
   mark('', 'submit.bundled');
-  const sent = await client.upload<ResultBlob>('POST', '/v1/blobs', bundleBytes(made), signal);
+  const sent = await client.upload<ResultBlob>('POST', '/v1/blobs', bundleBytes(made, onProgress), signal);
   mark('', 'submit.uploaded');
   return { commit: base, bundle: sent.blob, prerequisites: made.prerequisites };
 }

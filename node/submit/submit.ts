@@ -3,41 +3,75 @@ import type { RepositoryBundle, RepositoryInput, TaskSpecInput } from '../../pro
 import type { Client } from '../api/client.ts';
 import type { TaskObject } from '../api/objects.ts';
 import { type Change, type Repository, uncommitted } from './repository.ts';
-import { inputAt, recentCommits, sendBase } from './send.ts';
+import { inputAt, type OnProgress, recentCommits, sendBase } from './send.ts';
+import { isBrought, makeSnapshot } from './snapshot.ts';
+import { type StaysBehind, staysBehind } from './stays-behind.ts';
+
+/** What a person wants to know of a submission before it runs. */
+export interface Told extends StaysBehind {
+  /** What of the work tree does not go along. */
+  dirty: Change[];
+  /** Its base is a snapshot made of this commit (null: before the first one); undefined: it is the person's commit. */
+  snapshotOf?: string | null;
+  /** Untracked repositories inside the work tree, which stay behind. */
+  nested: string[];
+  /** The clone is shallow, so that its files go without their history. */
+  withoutHistory: boolean;
+}
 
 export interface Submission {
   client: Client;
   env: Record<string, string | undefined>;
   signal?: AbortSignal;
-  /** Told what the task will run on, and what of the work tree does not go with it. */
-  onInput?(input: RepositoryInput, dirty: Change[]): void;
+  /** Send the work tree as it is, by a snapshot of it; `ref` must be HEAD. @default false */
+  includeDirty?: boolean;
+  /** Told what the task will run on, and what does not go with it. */
+  onInput?(input: RepositoryInput, told: Told): void;
+  onProgress?: OnProgress | undefined;
 }
 
 /**
  * Submits a task that runs on `repository` at `ref`: sends what the mesh lacks of it, and then the task. Looking at the
- * repository and sending go on at the same time; the task is acknowledged when this resolves.
+ * repository and sending go on at the same time; the task is acknowledged when this resolves. The repository is only
+ * read.
  */
 export async function submit(
   repository: Repository,
   ref: string,
   spec: Omit<TaskSpecInput, 'repository'>,
-  { client, env, signal, onInput }: Submission,
+  submission: Submission,
 ): Promise<TaskObject> {
-  const dirty = uncommitted(repository);
+  const { client, env, signal, includeDirty = false, onInput, onProgress } = submission;
+  const dirty = includeDirty ? Promise.resolve([]) : uncommitted(repository, 'folders');
   dirty.catch(() => {});
-  const recent = await recentCommits(repository, ref);
+  // A shallow clone has the files and lacks the history that a bundle would have to carry.
+  const asSnapshot = includeDirty || repository.shallow;
+  using snapshot = asSnapshot ? await makeSnapshot(repository, ref, includeDirty, env, signal) : null;
+  const from = snapshot?.repository ?? repository;
+  const at = snapshot?.commit ?? ref;
+  const recent = await recentCommits(from, at);
   const send = (full: boolean): Promise<RepositoryBundle | null> =>
-    sendBase(client, repository, recent, { full, env, ...(signal === undefined ? {} : { signal }) });
-  const looked = Promise.all([inputAt(repository, ref, recent), dirty]).then((found) => {
-    onInput?.(...found);
-    return found;
-  });
+    sendBase(client, from, recent, { full, env, onProgress, ...(signal && { signal }) });
+  const base = recent[0]!.commit;
+  const looked = Promise.all([inputAt(from, ref, recent), dirty, staysBehind(from, base, env, signal)]).then(
+    ([input, changes, behind]) => {
+      onInput?.(input, {
+        ...behind,
+        // The artifacts that earlier tasks brought are no work of anybody's.
+        dirty: changes.filter((change) => !isBrought(change)),
+        nested: snapshot?.nested ?? [],
+        withoutHistory: repository.shallow,
+        ...(snapshot && { snapshotOf: snapshot.of }),
+      });
+      return input;
+    },
+  );
   // Whatever fails, nothing goes on behind the caller's back.
   const [sent, seen] = await Promise.allSettled([send(false), looked]);
   if (seen.status === 'rejected') throw seen.reason;
   if (sent.status === 'rejected') throw sent.reason;
   const bundle = sent.value;
-  const [input] = seen.value;
+  const input = seen.value;
   const post = (given: RepositoryBundle | null): Promise<TaskObject> =>
     client.post<TaskObject>('/v1/tasks', { spec: { ...spec, repository: input }, bundle: given });
   try {

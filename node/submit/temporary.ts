@@ -1,6 +1,7 @@
 import { lstatSync, mkdirSync, mkdtempSync, rmSync, type Stats, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { objectsPath } from './git.ts';
 import type { Repository } from './repository.ts';
 
 /** A folder of this user alone, gone when disposed of. */
@@ -37,13 +38,9 @@ export function bareBeside(
   );
   writeFileSync(join(folder, 'HEAD'), 'ref: refs/heads/base\n');
   if (beside.objects !== '')
-    writeFileSync(join(folder, 'objects', 'info', 'alternates'), `${quoted(beside.objects)}\n`);
+    writeFileSync(join(folder, 'objects', 'info', 'alternates'), `${objectsPath(beside.objects)}\n`);
   if (base !== null) writeFileSync(join(folder, 'refs', 'heads', 'base'), `${base}\n`);
 }
-
-/** A path as git reads it back from a line, whatever is in its name. */
-const quoted = (path: string): string =>
-  `"${path.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
 
 /** What lies at a path, links not followed; null: nothing, or a folder on the way there is none. */
 export function lying(path: string): Stats | null {

@@ -73,7 +73,7 @@ export class TestHub implements HubPort {
   }
 
   ownsResult(peer: string, blob: string): boolean {
-    return ownsResult(this.fleet.core.state.tasks, peer, blob);
+    return ownsResult(this.fleet.core.state, peer, blob);
   }
 
   async invite(options: InviteOptions): Promise<InviteObject> {

@@ -97,6 +97,7 @@ test('task run gathers every flag into one object', () => {
       requireVerified: true,
     },
     ref: 'main',
+    includeDirty: false,
     wait: true,
     follow: true,
     correlation: 'ci-1',

@@ -1,11 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type { Client } from '../../../node/api/client.ts';
 import type { Given } from '../../../node/submit/quarantine.ts';
 import { openRepository, type Repository } from '../../../node/submit/repository.ts';
+import { bundleBytes, makeBundle } from '../../../node/submit/send.ts';
+import { makeSnapshot } from '../../../node/submit/snapshot.ts';
 import { gitEnv } from '../../hub/api/hub.ts';
 
 /** A folder of real repositories, gone when disposed of. */
@@ -73,6 +76,37 @@ export class Sandbox {
 
 export interface Made extends Given {
   path: string;
+  /** The snapshot's bundle, where the base is one. */
+  basePath?: string;
+}
+
+/** What a member would give for a task that was sent from `folder` as it lies there (or, from a shallow clone, at HEAD). */
+export async function resultOnSnapshot(
+  box: Sandbox,
+  folder: string,
+  files: Record<string, string>,
+  dirty = true,
+  task = 'abcdefghijkl',
+): Promise<Made & { basePath: string }> {
+  const repository = await box.open(folder);
+  using snapshot = await makeSnapshot(repository, 'HEAD', dirty, box.env);
+  if (snapshot === null) throw new Error('nothing to make a snapshot of');
+  const rests = snapshot.of !== null && !repository.shallow ? [snapshot.of] : [];
+  const at = mkdtempSync(join(box.path, 'bundle-'));
+  const bundle = await makeBundle(snapshot.repository, snapshot.commit, rests, at, box.env);
+  const basePath = join(at, 'base.bundle');
+  await pipeline(bundleBytes(bundle), createWriteStream(basePath));
+  const member = `${folder}.member`;
+  rmSync(join(box.path, member), { recursive: true, force: true });
+  if (rests.length > 0) box.git('.', 'clone', '-q', folder, member);
+  else box.git('.', 'init', '-q', member);
+  box.git(member, 'fetch', '-q', basePath, 'refs/heads/base:refs/heads/base');
+  box.git(member, 'checkout', '-q', '-b', `mesh/${task}`, 'base');
+  const commit = box.commit(member, files, 'work');
+  const path = join(at, 'result.bundle');
+  box.git(member, 'bundle', 'create', '-q', path, `refs/heads/mesh/${task}`, '^base');
+  const source = { blob: givenOf('', null, '', basePath).bundle.blob, name: repository.name };
+  return { ...givenOf(task, snapshot.commit, commit, path), source, path, basePath };
 }
 
 export function givenOf(task: string, base: string | null, commit: string, path: string): Given {

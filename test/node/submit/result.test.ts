@@ -193,7 +193,7 @@ async function apply(
   force = false,
 ) {
   await place(box, made);
-  return applyResult(await box.open('r'), made, how, force);
+  return (await applyResult(await box.open('r'), made, how, force, box.env)).head;
 }
 
 test('merge, cherry-pick and checkout take a result in, past work on other files', async () => {

@@ -84,21 +84,17 @@ test('a reference that does not exist is refused by its name', async () => {
   }
 });
 
-test('an empty repository, a folder without one and a shallow clone are refused with what to do', async () => {
+test('an empty repository and a folder without one are refused with what to do', async () => {
   using box = new Sandbox();
-  box.repository('r');
-  box.commit('r', { 'a.txt': 'two\n' });
   box.git('.', 'init', '-q', 'empty');
   const empty = await refused(resolveRef(await box.open('empty'), 'HEAD'));
   assert.is(empty.code, 'SF_REPOSITORY');
   assert.match(empty.message, /no commit yet/);
+  assert.match(empty.hint ?? '', /--include-dirty/);
   const none = await refused(box.open('.'));
   assert.match(none.hint ?? '', /--repo PATH.*--no-repo/);
   const missing = await refused(openRepository('not-there', { cwd: box.path, env: box.env }));
   assert.is(missing.code, 'SF_REPOSITORY');
-  box.git('.', 'clone', '-q', '--depth', '1', `file://${box.path}/r`, 'shallow');
-  const shallow = await refused(box.open('shallow'));
-  assert.is(shallow.hint, 'git fetch --unshallow');
 });
 
 test('a linked work tree and a bare repository send the same commits as the one they belong to', async () => {

@@ -1,0 +1,57 @@
+import type { RepositoryInput } from '../../protocol/task.ts';
+import { somePaths } from '../submit/repository.ts';
+import type { OnProgress } from '../submit/send.ts';
+import type { Told } from '../submit/submit.ts';
+import { cell } from './render.ts';
+import type { Voice } from './terminal.ts';
+
+/** What a person should know of what was sent, a line each: what did not go along, and what to do about it. */
+export function submissionNotes({ base, ref }: RepositoryInput, told: Told, below: boolean): string[] {
+  const { dirty, snapshotOf, nested, submodules, pointers } = told;
+  const named = (paths: readonly string[]): string => cell(somePaths(paths));
+  const lines: string[] = [];
+  if (dirty.length > 0) {
+    const files = dirty.length === 1 ? '1 uncommitted change is' : `${dirty.length} uncommitted changes are`;
+    const paths = named(dirty.map(({ path }) => path));
+    lines.push(`note: ${files} not sent (${paths}); the task runs on ${base.slice(0, 12)} (${cell(ref)})`);
+    lines.push('      --include-dirty sends your files as they are');
+  }
+  if (snapshotOf !== undefined) {
+    const of = snapshotOf === null ? 'your files' : `your files on ${snapshotOf.slice(0, 12)}`;
+    lines.push(`note: the task runs on ${base.slice(0, 12)}, a snapshot of ${of}; nothing was changed here`);
+  }
+  if (told.withoutHistory) {
+    lines.push('note: this clone is shallow: the task gets no history; git fetch --unshallow makes it whole');
+  }
+  if (submodules.length > 0) {
+    lines.push(`note: submodules are not sent, the task finds empty folders: ${named(submodules)}`);
+    lines.push(
+      '      what it needs of them has to be in the repository (git subtree), or send them by --repo',
+    );
+  }
+  if (nested.length > 0) lines.push(`note: repositories inside this one are not sent: ${named(nested)}`);
+  if (pointers.length > 0) {
+    const files = pointers.length === 1 ? '1 file of Git LFS is' : `${pointers.length} files of Git LFS are`;
+    lines.push(`note: ${files} sent as a pointer, without the content: ${named(pointers)}`);
+  }
+  if (below) lines.push('note: the task begins at the top of the repository, not in this folder');
+  return lines;
+}
+
+/** Nothing is shown of what takes less. */
+const shownAfterMs = 1000;
+const shownEveryMs = 200;
+
+/** A line of progress for a terminal, once sending takes long. */
+export function sendingProgress(voice: Pick<Voice, 'progress'>): OnProgress {
+  const began = performance.now();
+  let next = began + shownAfterMs;
+  return (step, done, total) => {
+    const now = performance.now();
+    if (now < next) return;
+    next = now + shownEveryMs;
+    const percent = total === 0 ? 100 : Math.floor((100 * done) / total);
+    const size = step === 'sending' ? `${Math.ceil(total / 2 ** 20)} MiB` : `${total} objects`;
+    voice.progress(`${step === 'sending' ? 'sending' : 'bundling'} the repository: ${percent}% of ${size}`);
+  };
+}
