@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
+import { encode } from 'dns-packet';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Announced, privateAddresses } from '../../../node/network/announcer.ts';
-import { discoverFounders } from '../../../node/network/discovery.ts';
+import { type Announced, privateAddresses, SERVICE_TAG } from '../../../node/network/announcer.ts';
+import { discoverFounders, type PassedOver } from '../../../node/network/discovery.ts';
 import type { Host } from '../../../node/network/host.ts';
 import type { FoundFounder } from '../../../node/network/join-client.ts';
 import { serveJoins } from '../../../node/network/join-server.ts';
@@ -101,6 +102,40 @@ withMulticast(
       stop();
     }
     assert.equal(await found.next(200).catch(() => null), null);
+  }),
+);
+
+withMulticast(
+  'a look for one mesh tells whom it passed over: another mesh, a member, what cannot be read',
+  withNet(async (net) => {
+    const mdnsPort = 20_000 + (randomBytes(2).readUInt16BE() % 20_000);
+    const home = await founder(net, { mdns: true, mdnsPort });
+    const member = await net.member({ mdns: true, mdnsPort });
+    const looking = await net.host({ mdns: true, mdnsPort });
+    const passed = new Map<string, PassedOver>();
+    const news = new Signal<null>();
+    const stop = discoverFounders(looking, {
+      mesh: 'f'.repeat(64),
+      onFound: ({ peer }) => assert.unreachable(peer),
+      onPassedOver: (one) => {
+        passed.set(one.why === 'malformed' || one.why === 'own' ? one.why : one.who, one);
+        news.put(null);
+      },
+      retryMs: { first: 100, max: 100 },
+    });
+    const stranger = createSocket({ type: 'udp4' });
+    try {
+      const answers = [{ type: 'PTR', name: SERVICE_TAG, data: `x.${SERVICE_TAG}` } as const];
+      stranger.send(encode({ type: 'response', answers }), mdnsPort, '224.0.0.251');
+      const wanted = [home.peer, member.peer, 'malformed'];
+      while (!wanted.every((who) => passed.has(who))) await news.next(20_000);
+    } finally {
+      stop();
+      await new Promise<void>((resolve) => stranger.close(() => resolve()));
+    }
+    assert.is(passed.get(home.peer)?.why, 'another-mesh');
+    assert.equal(passed.get(home.peer)?.mesh, { id: MESH, name: 'home' });
+    assert.is(passed.get(member.peer)?.why, 'no-founder');
   }),
 );
 
