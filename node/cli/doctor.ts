@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
 import { escapeText } from '../../protocol/escape.ts';
@@ -156,7 +157,8 @@ export async function lookBeforeStart(
   { user, port }: { user: string | null; port: number | null },
 ): Promise<void> {
   const { config, index } = folderPaths(session.dir);
-  if (!existsSync(config) || existsSync(index)) return;
+  // The index is opened by the first start, and by nothing before it.
+  if (!existsSync(config) || existsSync(join(index, 'CURRENT'))) return;
   await lookFirst(session, { user, port, founders: null });
 }
 
