@@ -55,7 +55,7 @@ export async function openRepository(
       throw new SuperfleetError('SF_REPOSITORY', `git does not trust ${named}: it belongs to another user`, {
         expected: 'a repository of this user, or one that git was told to trust',
         got: 'dubious ownership',
-        hint: `if you trust what lies there: git config --global --add safe.directory '${named}'`,
+        hint: `if you trust what lies there: git config --global --add safe.directory '${named.replaceAll("'", "'\\''")}'`,
         cause: thrown,
       });
     }

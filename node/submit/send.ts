@@ -66,7 +66,7 @@ export async function makeBundle(
   try {
     // What `git bundle create` does, with the header below: its own names the boundary it finds. Where branches were
     // merged that has commits the mesh knows only as ancestors of what it was sent; whoever has those it knows has them.
-    const talk = onProgress === undefined ? '--quiet' : '--progress';
+    const talk = onProgress === undefined ? '--quiet' : '--all-progress';
     const args = ['pack-objects', talk, '--revs', '--thin', '--stdout', '--delta-base-offset'];
     const onSaid = (words: string): void => {
       const said = [...words.matchAll(/Writing objects: +\d+% \((\d+)\/(\d+)\)/g)].at(-1);
