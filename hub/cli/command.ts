@@ -30,6 +30,7 @@ export type HubCommand =
       policy: string | null;
       replace: string | null;
     }
+  | { verb: 'demo'; stop: boolean }
   | { verb: 'pause' }
   | { verb: 'resume' }
   | { verb: 'node list' }
@@ -187,6 +188,16 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
     summary: 'give out work again',
     examples: ['mesh-hub resume'],
     read: () => ({ verb: 'resume' }),
+  });
+  grammar.leaf(null, {
+    usage: 'demo',
+    summary: 'fill the mesh with small real tasks, so that one can look around',
+    about:
+      'Fills a running mesh with a dozen small real tasks of every kind, on a repository of its own beside the data ' +
+      'folder, and says what to look at.',
+    options: [v.option('--stop', 'end the tasks of the demo, and take its repository away')],
+    examples: ['mesh-hub demo', 'mesh-hub demo --stop'],
+    read: ({ options }) => ({ verb: 'demo', stop: options.stop === true }),
   });
 }
 

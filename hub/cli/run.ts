@@ -53,6 +53,10 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     }
     case 'doctor':
       return (await import('../../node/cli/doctor.ts')).runDoctor(command, session);
+    case 'demo': {
+      const { runDemo, stopDemo } = await import('./demo.ts');
+      return command.stop ? stopDemo(session) : runDemo(session);
+    }
     case 'completion': {
       const { completionScript } = await import('../../node/cli/completion-script.ts');
       session.voice.out(completionScript('mesh-hub', command.shell));
