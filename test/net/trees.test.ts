@@ -20,12 +20,12 @@ test('real trees over a real mesh: work that is not committed goes out, comes ba
   try {
     const cwd = await greeter(join(fleet.home, 'a repository'));
     const git = (...args: string[]): Promise<string> => ok(['git', ...args], { cwd, env: identity });
-    // The check needs what nobody has committed.
+    // Sent from a member that may fetch what it sent, and nothing else. The check needs what nobody has committed.
     writeFileSync(join(cwd, 'test.sh'), '[ "$(sh greet.sh mesh)" = "$(cat expected)" ]\n');
     writeFileSync(join(cwd, 'expected'), 'Hello, mesh!\n');
     const head = await git('rev-parse', 'HEAD');
     const status = await git('status', '--porcelain');
-    const run = await fleet.hub(['task', 'run', '--include-dirty', ...check, ...mend], { cwd });
+    const run = await fleet.node('m1', ['task', 'run', '--include-dirty', ...check, ...mend], { cwd });
     assert.is(run.code, 0, run.stderr);
     const id = run.stdout.trim();
     const task = await fleet.ended(id);
@@ -33,10 +33,10 @@ test('real trees over a real mesh: work that is not committed goes out, comes ba
     assert.is(task.verified, true);
     assert.is(await git('for-each-ref', '--format=%(refname)'), 'refs/heads/main\n');
 
-    const diff = await fleet.hub(['task', 'diff', id], { cwd });
+    const diff = await fleet.node('m1', ['task', 'diff', id], { cwd });
     assert.match(diff.stdout, /-echo "Helo[\s\S]*\+echo "Hello/);
     assert.not.match(diff.stdout, /expected/);
-    const applied = await fleet.hub(['task', 'apply', id], { cwd, env: identity });
+    const applied = await fleet.node('m1', ['task', 'apply', id], { cwd, env: identity });
     assert.is(applied.code, 0, applied.stderr);
     assert.match(applied.stdout, /^cherry-pick: .* is in, HEAD is now /);
     assert.is(await git('rev-parse', 'HEAD^'), head);
