@@ -63,8 +63,7 @@ export async function writeReceiptNote(
     } catch (thrown) {
       if (!(thrown instanceof GitFailed)) throw thrown;
       const moved =
-        (await notesCommit(repository)) !== before ||
-        /cannot lock ref|Unable to create .*\.lock/.test(thrown.stderr);
+        (await notesCommit(repository)) !== before || /Unable to create .*\.lock/.test(thrown.stderr);
       if (attempt < (moved ? triesMax : 3)) continue;
       throw new SuperfleetError('SF_REPOSITORY', `git could not write to ${RECEIPT_NOTES_REF}`, {
         expected: 'a repository whose notes can be written to',
