@@ -183,6 +183,7 @@ export class Machine {
   folder: string;
   readonly #story: Story;
   readonly #screens: Screen[] = [];
+  readonly #beside: ChildProcess[] = [];
 
   constructor(name: string, namespace: string, address: string, home: string, story: Story) {
     this.name = name;
@@ -245,9 +246,29 @@ export class Machine {
     return screen;
   }
 
+  /** A program that is there and is none of the story's commands; it ends when its stdin does. */
+  runs(argv: string[]): { says(pattern: RegExp): Promise<void> } {
+    const child = this.#spawn(argv);
+    let text = '';
+    this.#beside.push(child);
+    return {
+      says: async (pattern) => {
+        for await (const bytes of child.stdout!) {
+          text += bytes;
+          if (pattern.test(text)) return;
+        }
+        throw new Error(`${argv.join(' ')}: expected ${pattern}, got ${text}`);
+      },
+    };
+  }
+
   /** Ends what was left running. */
   async off(): Promise<void> {
     for (const screen of this.#screens) await screen.close();
+    for (const child of this.#beside) {
+      child.stdin!.end();
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    }
     for (const bin of ['mesh-node', 'mesh-hub']) {
       await this.does(`[ ! -S "$MESH_HOME/run/api.sock" ] || ${bin} stop || :`).catch(() => {});
     }
