@@ -168,6 +168,7 @@ export class MemberService {
   #work(): string {
     const { report } = this.#options.machine;
     return workOf({
+      roles: this.#options.roles,
       lack: report.works ? null : (report.lacks[0]?.what ?? 'there is no working sandbox'),
       pause: this.#pause.paused ? { endsInMs: this.#pause.endsInMs } : null,
       policy: this.#policy.inForce,

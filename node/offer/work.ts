@@ -2,6 +2,8 @@ import type { Verdict } from './policy.ts';
 
 /** What decides whether a machine takes tasks now. */
 export interface WorkFacts {
+  /** Of the membership: who is no worker is given no tasks. */
+  roles: readonly string[];
   /** The first thing that keeps the sandbox from working; null: it works. */
   lack: string | null;
   /** The owner's own pause; `endsInMs` null: until resume. */
@@ -12,7 +14,10 @@ export interface WorkFacts {
 }
 
 /** Whether this machine takes tasks now, by which policy and which signal: one sentence for its owner. Pure. */
-export function workOf({ lack, pause, policy, verdict, slots }: WorkFacts): string {
+export function workOf({ roles, lack, pause, policy, verdict, slots }: WorkFacts): string {
+  if (!roles.includes('worker')) {
+    return `takes no tasks: its membership says ${roles.join(', ') || 'nothing'}, not worker; the operator gives roles with the invite`;
+  }
   if (lack !== null) return noTasks(lack);
   if (pause !== null) {
     const until =

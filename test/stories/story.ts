@@ -327,16 +327,26 @@ export class Screen {
 
   /** Waits for something new to stand there; what stands there up to it goes to the transcript. */
   async sees(pattern: RegExp, within = PATIENCE_MS): Promise<RegExpExecArray> {
-    const deadline = performance.now() + within;
-    for (;;) {
+    return this.#until(pattern, within, () => {
       const fresh = plain(this.#text).slice(this.#told);
       const found = pattern.exec(fresh);
-      if (found !== null) {
-        const end = found.index + found[0].length;
-        this.#story.shown(this.#machine, fresh.slice(0, end));
-        this.#told += end;
-        return found;
-      }
+      if (found === null) return null;
+      const end = found.index + found[0].length;
+      this.#story.shown(this.#machine, fresh.slice(0, end));
+      this.#told += end;
+      return found;
+    });
+  }
+
+  /** Waits for something that stands there for a while only, as on a line that is drawn anew; not in the transcript. */
+  async glimpses(pattern: RegExp): Promise<void> {
+    await this.#until(pattern, PATIENCE_MS, () => pattern.exec(this.#text));
+  }
+
+  async #until<T>(pattern: RegExp, within: number, look: () => T | null): Promise<T> {
+    const deadline = performance.now() + within;
+    for (let found = look(); ; found = look()) {
+      if (found !== null) return found;
       if (this.#ended || performance.now() >= deadline) {
         throw new Error(
           `${this.#machine}$ ${this.#command}\nexpected ${pattern}, seen:\n${plain(this.#text)}`,

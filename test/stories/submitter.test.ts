@@ -24,7 +24,10 @@ if (!isRoot) {
       story.scrub(sender.out, 'TOKEN-FOR-A-SUBMITTER');
 
       story.says('On the laptop one command joins; it takes no work.');
-      await laptop!.types(`mesh-node join ${sender.out} --detach`, { within: 20_000 });
+      await laptop!.types(`mesh-node join ${sender.out} --detach`, {
+        within: 20_000,
+        sees: [/takes no tasks/],
+      });
       await greeter(join(laptop!.home, 'greeter'));
       laptop!.folder = join(laptop!.home, 'greeter');
 
@@ -36,8 +39,43 @@ if (!isRoot) {
       const id = run.out.split('\n').at(-1)!;
       story.scrub(id, 'ID');
       await laptop!.types(`mesh-node task diff ${id}`, { sees: ['+echo "Hello'] });
-      await laptop!.types(`mesh-node task apply ${id}`, {});
+      await laptop!.types(`mesh-node task apply ${id}`);
       await laptop!.types('git log --oneline', { sees: [id] });
+
+      story.says(
+        'The work tree is never clean. What does not go along is said, and what to type so that it does.',
+      );
+      await laptop!.does('echo "echo \'Bye, $1!\'" >> greet.sh && echo todo > notes.txt');
+      const without = await laptop!.types('mesh-node task run -- true', { sees: [/--include-dirty/] });
+      story.scrub(without.out, 'WITHOUT');
+      const dirty = await laptop!.types(
+        "mesh-node task run --include-dirty --check 'grep -q Farewell greet.sh' --wait -- sed -i s/Bye/Farewell/ greet.sh",
+        { sees: [/delivered/] },
+      );
+      const second = dirty.out.split('\n').at(-1)!;
+      story.scrub(second, 'SECOND');
+      await laptop!.types('git status --short', { sees: [' M greet.sh', '?? notes.txt'] });
+      await laptop!.types(`mesh-node task diff ${second}`, { sees: [/\+echo 'Farewell/] });
+      story.says(
+        'Applying it would write over what is not committed, so it is refused, and nothing is touched.',
+      );
+      await laptop!.types(`mesh-node task apply ${second}`, { exit: 2, sees: [/greet\.sh/] });
+      await laptop!.types('git status --short', { sees: [' M greet.sh', '?? notes.txt'] });
+      await laptop!.types("git add -A && git commit --quiet -m 'What was not committed'");
+      await laptop!.types(`mesh-node task apply ${second}`);
+      await laptop!.types('git log --oneline -2', { sees: [/Farewell/] });
+
+      story.says('Ctrl-C while it runs ends the waiting, not the work.');
+      const screen = laptop!.opens("mesh-node task run --check 'sh -n greet.sh' --wait -- sleep 4");
+      await screen.glimpses(/running on worker/);
+      screen.answers('\x03');
+      await screen.ends(130);
+      const [third] = (await laptop!.does('mesh-node task list --json')).out.match(
+        /[a-z2-7]{12}(?=","kind)/g,
+      )!;
+      story.scrub(third!, 'THIRD');
+      await laptop!.types(`mesh-node task logs -f ${third}`);
+      await laptop!.types(`mesh-node task get ${third}`, { sees: [/branch/] });
 
       story.says('A machine that only works may not send anything.');
       await greeter(join(worker!.home, 'greeter'));

@@ -95,6 +95,7 @@ for (const [owner, invite, seat, policy] of [
 
 test('one sentence says whether it works, by which policy and which sign', () => {
   const facts = {
+    roles: ['worker'],
     lack: null,
     pause: null,
     slots: 1,
@@ -113,6 +114,10 @@ test('one sentence says whether it works, by which policy and which sign', () =>
   );
   assert.match(workOf({ ...facts, pause: { endsInMs: 61_000 } }), /for 2 min more/);
   assert.match(workOf({ ...facts, slots: 0 }), /offers no slots/);
+  assert.match(
+    workOf({ ...facts, roles: ['submitter'] }),
+    /^takes no tasks: its membership says submitter, not worker/,
+  );
   const lacking = workOf({ ...facts, lack: 'bubblewrap is not installed' });
   assert.is(lacking, noTasks('bubblewrap is not installed'));
   assert.match(lacking, /^takes no tasks \(bubblewrap is not installed\): it serves models/);
