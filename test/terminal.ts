@@ -140,18 +140,22 @@ export class Screen {
   /** Clears the screen, types a command and returns at once. */
   async begin(command: string): Promise<void> {
     await this.prompt();
-    await this.press('C-l');
+    await this.#do('send-keys -R');
     await this.#do('clear-history');
-    await this.shows(/^\[\d+\]>$/);
-    await this.type(command);
     await this.press('Enter');
-    await this.until((text) => !/\]>$/.test(text), 'the command to be taken');
+    await this.shows(/^(\s*\[\d+\]>)+$/);
+    await this.type(command);
+    // Echoed: from here on the last line is no bare prompt until the command has ended.
+    await this.shows(/\]> \S.*$/);
+    await this.press('Enter');
   }
 
   /** The line discipline's settings of the terminal, as a shell's own commands see them. */
   async settings(): Promise<string> {
     const pane = (await this.#do(`display-message -p '#{pane_tty}'`))[0]!;
-    return execFileSync('stty', ['-a', '-F', pane], { encoding: 'utf8' });
+    const said = execFileSync('stty', ['-a', '-F', pane], { encoding: 'utf8' });
+    // Its size is not the command's affair.
+    return said.slice(said.indexOf('\n') + 1);
   }
 
   async close(): Promise<void> {
