@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { simpleGit } from 'simple-git';
 import { SuperfleetError } from '../../protocol/errors.ts';
 
 /**
@@ -50,39 +51,51 @@ const QUIET = [
   'advice.detachedHead=false',
 ];
 
-/** No git command of ours but those on packs takes longer. */
-const commandMs = 10 * 60_000;
+/** No git command of ours is silent for longer. */
+const silentMs = 10 * 60_000;
 
 export function gitIn(folder: string, env: Record<string, string | undefined>, signal?: AbortSignal): Git {
   if (!existsSync(folder)) throw notThere(folder);
   const kept = keptOf(env);
   return async (args) => {
-    const settings = QUIET.flatMap((setting) => ['-c', setting]);
-    const child = spawn('git', [...settings, ...args], {
-      cwd: folder,
-      env: { ...kept, ...FIXED },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: commandMs,
-      ...(signal === undefined ? {} : { signal }),
-    });
-    const output: Buffer[] = [];
-    let said = '';
-    child.stdout.on('data', (bytes: Buffer) => output.push(bytes));
-    child.stderr.setEncoding('utf8').on('data', (words: string) => {
-      said = (said + words).slice(-saidCharactersMax);
-    });
-    // `close` comes when both streams have ended: an answer taken earlier could be half of one.
-    const [exitCode] = (await once(child, 'close').catch((thrown: unknown) => {
-      if (signal?.aborted === true) throw signal.reason;
-      throw new SuperfleetError('SF_REPOSITORY', 'git cannot be run', {
-        expected: 'git on the PATH',
-        got: String(thrown),
-        hint: 'install git, or use --no-repo',
-        cause: thrown,
+    // The library wraps what goes wrong in an error of its own that has lost the exit code.
+    let failed: GitFailed | null = null;
+    const git = simpleGit({
+      baseDir: folder,
+      config: QUIET,
+      allowEnvironment: [...IDENTITY, ...Object.keys(FIXED)],
+      unsafe: { allowUnsafeHooksPath: true, allowUnsafeFsMonitor: true },
+      timeout: { block: silentMs },
+      // Its answer is whole when its streams have closed. By default the library takes what is there 50 ms after the exit.
+      completion: { onClose: true, onExit: false },
+      ...(signal === undefined ? {} : { abort: signal }),
+      errors: (error, { exitCode, stdErr }) => {
+        // Without an exit code git did not run, or was ended.
+        if (!(exitCode > 0)) return error;
+        failed = new GitFailed(exitCode, Buffer.concat(stdErr).toString('utf8'));
+        return failed;
+      },
+    })
+      .env({ ...kept, ...FIXED })
+      // The library gives a command that said nothing 50 ms more to say it, though its streams have closed.
+      .outputHandler((_command, _stdout, stderr) => {
+        setImmediate(() => stderr.emit('data', Buffer.alloc(0)));
       });
-    })) as [number | null];
-    if (exitCode !== 0) throw new GitFailed(exitCode ?? -1, said);
-    return Buffer.concat(output).toString('utf8');
+    try {
+      return await git.raw(args);
+    } catch (thrown) {
+      if (signal?.aborted === true) throw signal.reason;
+      if (failed !== null) throw failed;
+      if (/ENOENT/.test(String(thrown))) {
+        throw new SuperfleetError('SF_REPOSITORY', 'git cannot be run', {
+          expected: 'git on the PATH',
+          got: String(thrown),
+          hint: 'install git, or use --no-repo',
+          cause: thrown,
+        });
+      }
+      throw thrown;
+    }
   };
 }
 
