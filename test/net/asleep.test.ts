@@ -39,7 +39,8 @@ if (!isRoot) {
       assert.match(lost?.body.detail ?? '', /nothing was heard from this member for 2 s/);
       for (const one of all.reverse()) process.kill(one, 'SIGCONT');
       await childless(pid, 3_000);
-      assert.match(fleet.daemon(name).log, new RegExp(`task ${task} is stopped here: this machine slept`));
+      const said = new RegExp(`task ${task} is stopped here: this machine slept`);
+      await fleet.daemon(name).until(() => said.test(fleet.daemon(name).log) || undefined, String(said));
       const other = (await fleet.describe(task)).executor!.name!;
       assert.is.not(other, name);
       assert.ok(again.index > started.index);
