@@ -50,6 +50,8 @@ export interface HubPort {
   request(operation: Operation, by: Actor, correlation: string | null): Promise<unknown>;
   /** Whether this actor has the right. A local actor has them all; a peer by its membership's roles. */
   allowed(by: Actor, right: Right): boolean;
+  /** Throws `SF_REFUSED`, with the roles that would do, where `allowed` says no. */
+  need(by: Actor, right: Right): void;
   /** Whether this blob is of a result of a task that this peer sent. */
   ownsResult(peer: string, blob: string): boolean;
   blobs: BlobStore;

@@ -1,18 +1,10 @@
 import type { Context } from 'hono';
 import type { ApiEnv } from '../../node/api/http.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
 import type { HubPort, Right } from './port.ts';
 
-/** Answers only where the asker has the right. */
+/** Answers only where the asker has the right; `SF_REFUSED` otherwise. */
 export function need(port: HubPort, context: Context<ApiEnv>, right: Right): void {
-  const by = context.get('by');
-  if (!port.allowed(by, right)) {
-    throw new SuperfleetError('SF_REFUSED', 'the membership has no such right', {
-      expected: `the right to ${right}`,
-      got: by.kind === 'peer' ? by.peer : by.kind,
-      hint: 'the operator gives roles with the invite or the approval',
-    });
-  }
+  port.need(context.get('by'), right);
 }
 
 /** A list answer of the core, as an array or as `{items}`. */

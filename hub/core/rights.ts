@@ -54,10 +54,16 @@ export function allowed(members: Members, by: Actor, right: Right): boolean {
 export function requireRight(members: Members, by: Actor, operation: Operation): void {
   const leaves = operation.op === 'member.leave' && by.kind === 'peer' && by.peer === operation.peer;
   const right = NEEDED[operation.op];
-  if (leaves || allowed(members, by, right)) return;
+  if (!leaves) needRight(members, by, right);
+}
+
+/** Throws `SF_REFUSED` with the roles that would do and those there are, unless the actor has the right. */
+export function needRight(members: Members, by: Actor, right: Right): void {
+  if (allowed(members, by, right)) return;
+  const member = by.kind === 'peer' ? members.byPeer.get(by.peer) : undefined;
   throw new SuperfleetError('SF_REFUSED', `the right to ${right} is lacking`, {
     expected: `one of the roles ${GIVEN_BY[right].join(', ')}`,
-    got: by.kind === 'peer' ? (members.byPeer.get(by.peer)?.roles.join(', ') ?? 'no membership') : by.kind,
+    got: member?.standing === 'active' ? member.roles.join(', ') || 'no role' : 'no membership',
     hint: 'the operator gives roles with the invite or the approval',
   });
 }

@@ -27,7 +27,7 @@ import type {
   Right,
 } from '../api/port.ts';
 import { ownsResult } from '../core/blob-access.ts';
-import { allowed } from '../core/rights.ts';
+import { allowed, needRight } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 import type { FounderDriver } from './founder.ts';
 import { taskLog } from './logs.ts';
@@ -79,6 +79,10 @@ export class FounderPort implements HubPort {
 
   allowed(by: Actor, right: Right): boolean {
     return allowed(this.#parts.state().members, by, right);
+  }
+
+  need(by: Actor, right: Right): void {
+    needRight(this.#parts.state().members, by, right);
   }
 
   ownsResult(peer: string, blob: string): boolean {

@@ -188,6 +188,16 @@ test('a founder that is not there is said to be unreachable (exit 3)', async () 
   }
 });
 
+test('a member that submits without the role is refused, with the roles that would do (exit 4)', async () => {
+  const { token } = await mesh.json<{ token: string }>(['invite', '--role', 'worker']);
+  await mesh.joinWith('donor', token);
+  const words = ['task', 'run', '--no-repo', '--json', '--', 'true'];
+  const error = refusal(await mesh.node('donor', words), 4, 'SF_REFUSED');
+  assert.match(error.expected ?? '', /submitter/);
+  assert.is(error.got, 'worker');
+  assert.match(error.hint ?? '', /operator/);
+});
+
 test('a task, member or code that does not exist is named (exit 2)', async () => {
   for (const words of [
     ['task', 'describe', 'aaaaaaaaaaaa'],

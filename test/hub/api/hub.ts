@@ -72,6 +72,10 @@ export class TestHub implements HubPort {
     return by.kind !== 'peer' || this.peerRights.includes(right);
   }
 
+  need(by: Actor, right: Right): void {
+    if (!this.allowed(by, right)) throw new SuperfleetError('SF_REFUSED', `the right to ${right} is lacking`);
+  }
+
   ownsResult(peer: string, blob: string): boolean {
     return ownsResult(this.fleet.core.state, peer, blob);
   }
