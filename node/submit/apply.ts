@@ -18,6 +18,9 @@ export interface Applied {
   already: boolean;
 }
 
+/** Git takes the index before it writes a file; another git command had it. */
+const indexTaken = /Unable to create '[^']*index\.lock'/;
+
 /** Files that make git run something or reach somewhere else. */
 const steering = /(^|\/)\.(gitattributes|gitmodules|lfsconfig|gitconfig)$/i;
 
@@ -57,6 +60,8 @@ export async function applyResult(
     try {
       await gitWith(streams, repository.folder, command, env);
     } catch (thrown) {
+      // What half-written files there are now are those of whoever has the index, and not for us to put back.
+      if (thrown instanceof GitFailed && indexTaken.test(thrown.stderr)) throw busy(thrown);
       const here = await openRepository(repository.folder, { cwd: repository.folder, env });
       const touched = await workAtRisk(here, concerned);
       if (touched.length > 0) await putBack(here, head, tree, touched, env);
@@ -156,6 +161,14 @@ const conflict = (way: Way, branch: string, got: string, cause?: unknown): Super
     expected: 'a branch the result fits on',
     got,
     hint: `git ${way} ${branch}   leaves it for you to settle`,
+    cause,
+  });
+
+const busy = (cause: GitFailed): SuperfleetError =>
+  new SuperfleetError('SF_CONFLICT', 'another git command is at work in this repository', {
+    expected: 'a repository that nothing else changes meanwhile',
+    got: cause.stderr.trim().split('\n')[0] ?? '',
+    hint: 'nothing was changed: apply again when it has ended; if none is at work, remove the lock that a crash left',
     cause,
   });
 

@@ -86,6 +86,8 @@ export async function placeBranch(
     ]);
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
+    // Whoever brought the same result at the same time was first.
+    if ((await branchCommit(repository, branch)) === given.commit) return branch;
     throw new SuperfleetError('SF_REPOSITORY', `git could not place branch ${branch}`, {
       expected: 'a repository that can be written to, with the branch not checked out',
       got: thrown.message,

@@ -110,6 +110,39 @@ test('apply onto a dirty branch: files it would write are named, and everything 
   }
 });
 
+test('apply while another git command has the index: what that one has written so far is left alone', async () => {
+  using box = new Sandbox();
+  const base = box.repository('r', { 'a.txt': 'one\n', 'b.txt': 'b\n' });
+  const made = box.result('r', base, { 'a.txt': 'two\n', 'new.txt': 'n\n' });
+  await placeBranch(await box.open('r'), made, work(box, made), false);
+  // The last that runs before files are moved is the signing program: meanwhile another apply of the same result begins.
+  const other = join(box.path, 'sign');
+  const lines = ['touch .git/index.lock', 'echo two > a.txt', 'echo n > new.txt'];
+  const signature = "printf '-----BEGIN PGP SIGNATURE-----\\n\\nx\\n-----END PGP SIGNATURE-----\\n'";
+  const status = "echo '[GNUPG:] SIG_CREATED ' >&2";
+  const script = ['#!/bin/sh', `cd '${join(box.path, 'r')}'`, ...lines, signature, status];
+  writeFileSync(other, `${script.join('\n')}\n`, { mode: 0o755 });
+  box.git('r', 'config', 'commit.gpgSign', 'true');
+  box.git('r', 'config', 'gpg.program', other);
+  const error = await refused(apply(box, made));
+  assert.is(error.code, 'SF_CONFLICT');
+  assert.match(error.message, /another git command is at work/);
+  assert.match(error.got ?? '', /index\.lock/);
+  assert.is(box.read('r', 'a.txt'), 'two\n');
+  assert.is(box.read('r', 'new.txt'), 'n\n');
+  assert.is(box.git('r', 'rev-parse', 'HEAD'), base);
+});
+
+test('one result placed by two at the same time is placed for both', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    using box = new Sandbox();
+    const base = box.repository('r');
+    const made = box.result('r', base, { 'a.txt': 'two\n' });
+    const place = async () => placeBranch(await box.open('r'), made, work(box, made), false);
+    assert.equal(await Promise.all([place(), place(), place()]), Array(3).fill(`mesh/${TASK}`));
+  }
+});
+
 test('apply while a merge or a rebase is not finished is refused, and everything is exactly as it was', async () => {
   using box = new Sandbox();
   const base = box.repository('r', { 'a.txt': 'one\n' });
