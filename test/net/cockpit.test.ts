@@ -86,7 +86,7 @@ test('status --watch follows the mesh on a narrow terminal until Ctrl-C', async 
     assert.not.match(await screen.text(true), /\x1b/, 'no colours with NO_COLOR');
     await screen.keys('C-c');
     await screen.type('echo "code $?"');
-    await screen.until(/^code 130$/m);
+    await screen.until(/^(?:\$ )?code 130$/m);
   } finally {
     await screen.close();
   }
