@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, EXIT, isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
 import { detachedLogPath, lives, markOf, type ProcessMark, readMark } from '../api/socket.ts';
+import { saveCompiled } from './compile-cache.ts';
 import type { Running } from './options.ts';
 import { elapsed } from './progress.ts';
 import { cell } from './render.ts';
@@ -41,6 +42,8 @@ export async function inForeground(
   onReady: () => void = () => {},
 ): Promise<number> {
   becomeDaemon();
+  // Started as root, the process writes no more there once it has given up its rights.
+  saveCompiled();
   const running = await start();
   sayReady(session, running.ready);
   onReady();

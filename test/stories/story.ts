@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as assert from 'uvu/assert';
 import { type Lan, lan } from '../net/hosts.ts';
@@ -285,6 +285,8 @@ export class Machine {
       env: {
         PATH: `${join(ROOT, 'scripts')}:${process.env.PATH}`,
         HOME: this.home,
+        // One for all, so that only the first machine compiles.
+        XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'),
         MESH_HOME: join(this.home, 'mesh'),
         LANG: 'C.UTF-8',
         GIT_CONFIG_NOSYSTEM: '1',
