@@ -3,7 +3,8 @@
  * under `test/long`), each file in a process group of its own. A watchdog ends a hung file and names it; a file that
  * leaves a process behind has failed. The last line is `N passed, N failed`.
  *
- * A file may set its bound in its first lines: `// limit: 240 s`.
+ * A file may say in its first lines what bounds it, `// limit: 240 s`, and that it measures or needs the whole machine,
+ * `// alone: why`; all others run two at a time.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -22,13 +23,16 @@ const files = readdirSync('test', { recursive: true, encoding: 'utf8' })
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 
-/** Files that bind hosts, ports or all of the processor run alone; the others two at a time. */
-const alone = (file: string): boolean => /^test\/(net|stories|long|bench|faces)\//.test(file);
+// The ones with the highest bounds first, so that none of them is left over for the end.
+const crowd = files.filter((file) => !headerOf(file).alone);
 await drain(
-  files.filter((file) => !alone(file)),
+  crowd.sort((a, b) => headerOf(b).limitS - headerOf(a).limitS),
   2,
 );
-await drain(files.filter(alone), 1);
+await drain(
+  files.filter((file) => headerOf(file).alone),
+  1,
+);
 
 const seconds = ((Date.now() - started) / 1000).toFixed(1);
 console.log(`\n${files.length} files in ${seconds} s`);
@@ -45,10 +49,17 @@ async function drain(queue: string[], width: number): Promise<void> {
   await Promise.all(Array.from({ length: width }, worker));
 }
 
+/** What a file says of itself in its first lines. */
+function headerOf(file: string): { limitS: number; alone: boolean } {
+  const head = readFileSync(file, 'utf8').slice(0, 600);
+  return {
+    limitS: Number(/^\/\/ limit: (\d+) s$/m.exec(head)?.[1] ?? LIMIT_S),
+    alone: /^\/\/ alone: /m.test(head),
+  };
+}
+
 async function runFile(file: string): Promise<void> {
-  const limit = Number(
-    /^\/\/ limit: (\d+) s$/m.exec(readFileSync(file, 'utf8').slice(0, 600))?.[1] ?? LIMIT_S,
-  );
+  const limit = headerOf(file).limitS;
   const began = Date.now();
   const child = spawn(process.execPath, ['--enable-source-maps', file], {
     detached: true,

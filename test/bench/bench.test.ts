@@ -1,3 +1,4 @@
+// alone: it measures
 import { resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

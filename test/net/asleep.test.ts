@@ -1,4 +1,5 @@
 // limit: 120 s
+// alone: its leases are short
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { childless, descendants, Fleet, runs } from './fleet.ts';

@@ -1,4 +1,5 @@
 // limit: 120 s
+// alone: it tells a machine that answers from one that does not
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';

@@ -1,4 +1,5 @@
 // limit: 120 s
+// alone: it measures answers and memory under load
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';

@@ -1,4 +1,5 @@
 // limit: 120 s
+// alone: it measures how soon a founder is back
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';

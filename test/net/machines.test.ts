@@ -1,4 +1,5 @@
 // limit: 480 s
+// alone: thirty machines start
 import { hostname } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
