@@ -54,7 +54,7 @@ async function openLocked(folder: string, pidFile: string): Promise<Level> {
         got: /^\d{1,10}$/.test(pid)
           ? `in use by process ${pid}`
           : 'in use by a process that has not yet said which',
-        hint: 'stop that process, or name another folder with --dir',
+        hint: 'a machine at work needs no second start: `status` shows it, `stop` ends it; another one needs a folder of its own, --dir',
         cause: error,
       });
     }

@@ -9,7 +9,7 @@ import { readConfig } from '../../node/config.ts';
 import { readOrMakeKey } from '../../node/daemon/identity.ts';
 import { defaultName, defaultOwner, openMachine } from '../../node/daemon/machine.ts';
 import { folderPaths } from '../../node/folder.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { newNonce, type RandomBytes, ROLES } from '../../protocol/ids.ts';
 import { newSigningKey, publicKeyToBase64 } from '../../protocol/keys.ts';
 import type { InitHub, InitOptions, InitResult } from '../cli/options.ts';
@@ -29,9 +29,20 @@ export const initHub: InitHub = async (options: InitOptions): Promise<InitResult
   try {
     return { mesh: await makeMesh(options, recovery.publicKey), recoveryKeyFile };
   } catch (error) {
-    // A key of a mesh that was never made would only mislead.
-    await rm(recoveryKeyFile, { force: true });
-    throw error;
+    // A key of a mesh that was never made would only mislead. Root may have been given up by now.
+    const left = await rm(recoveryKeyFile, { force: true }).then(
+      () => false,
+      () => true,
+    );
+    if (!left) throw error;
+    const { code, message, expected, got, hint } = asSuperfleetError(error);
+    const remove = `then remove the key of the mesh that was not made, and run this again: rm ${recoveryKeyFile}`;
+    throw new SuperfleetError(code, message, {
+      expected,
+      got,
+      hint: hint === null ? remove.slice('then '.length) : `${hint}; ${remove}`,
+      cause: error,
+    });
   }
 };
 

@@ -135,12 +135,15 @@ function exitOf(findings: readonly Finding[]): number {
   return first.code === 'SF_USAGE' ? EXIT.usage : EXIT.machine;
 }
 
+/** Whether the folder is a member's: `join` only starts it then. */
+export const isEnrolled = (dir: string): boolean => existsSync(folderPaths(dir).membership);
+
 /** What `join` looks at first. A machine that is a member already is only started: its founder may be away. */
 export async function lookBeforeJoin(
   session: Session,
   { token, founder, user }: { token: string | null; founder: string | null; user: string | null },
 ): Promise<void> {
-  const enrolled = existsSync(folderPaths(session.dir).membership);
+  const enrolled = isEnrolled(session.dir);
   // Read before anything is looked at: a mistyped token is the person's to mend.
   const invited = token === null ? [] : parseInvite(token).addresses;
   const places = [...(founder === null ? [] : [founder]), ...invited];

@@ -32,10 +32,11 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
   switch (command.verb) {
     case 'join': {
       const { inBackground, inForeground, sayEnrolled, sayPending } = await import('./lifecycle.ts');
-      const { lookBeforeJoin } = await import('./doctor.ts');
+      const { isEnrolled, lookBeforeJoin } = await import('./doctor.ts');
       await lookBeforeJoin(session, command);
       if (command.service) return (await import('./join-service.ts')).joinAsService(command, session, args);
-      if (command.token === null && command.founder === null && !session.voice.json) {
+      const asks = command.token === null && command.founder === null && !isEnrolled(session.dir);
+      if (asks && !session.voice.json) {
         session.voice.note('looking for a founder on this network …');
       }
       if (command.detach && command.start) return inBackground(session, args);

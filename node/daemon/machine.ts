@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import type { Logger } from 'pino';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { memberName } from '../../protocol/ids.ts';
@@ -79,6 +79,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       cgroups = prepareCgroups(uid, gid);
     },
   });
+  requireTemporaryFolder();
   const folder = await openFolder(dir, { create });
   try {
     const config = await readConfig(folder.paths.config);
@@ -107,6 +108,21 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
   } catch (error) {
     await folder.release();
     throw error;
+  }
+}
+
+/** TMPDIR is the person's who typed the command; the account that root was given up for may not enter it. */
+function requireTemporaryFolder(): void {
+  const folder = tmpdir();
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    throw new SuperfleetError('SF_FOLDER', `the folder for temporary files cannot be used: ${folder}`, {
+      expected: `a folder that user ${process.getuid?.() ?? osUser()} may write in`,
+      got: (cause as NodeJS.ErrnoException).code ?? String(cause),
+      hint: 'write TMPDIR=/tmp in front of the command, or let that user into the folder',
+      cause,
+    });
   }
 }
 

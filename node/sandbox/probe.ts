@@ -45,7 +45,9 @@ export async function probe(sandbox: Sandbox, signal?: AbortSignal): Promise<San
   const works = !elsewhere && lacks.length === 0;
   if (!works && (elsewhere || process.getuid?.() !== 0))
     lacks.unshift(...findReasons(readFacts(bwrap, kernel)));
-  return { works, limitKinds: sandbox.limitKinds, bwrap, kernel, lacks };
+  // The trial run names what a fact has named already, in the same words.
+  const distinct = lacks.filter(({ what }, at) => lacks.findIndex((lack) => lack.what === what) === at);
+  return { works, limitKinds: sandbox.limitKinds, bwrap, kernel, lacks: distinct };
 }
 
 /** Each line is `name yes|no`; every one must say yes. `echo` and `read` are the shell's own. */

@@ -99,6 +99,7 @@ export async function applyResult(
     return { head: made, how: way, already: false };
   } catch (thrown) {
     if (!(thrown instanceof GitFailed)) throw thrown;
+    if (namesNobody(thrown)) throw noIdentity(branch, thrown);
     throw conflict(way, branch, thrown.message, thrown);
   }
 }
@@ -169,6 +170,18 @@ const busy = (cause: GitFailed): SuperfleetError =>
     expected: 'a repository that nothing else changes meanwhile',
     got: cause.stderr.trim().split('\n')[0] ?? '',
     hint: 'nothing was changed: apply again when it has ended; if none is at work, remove the lock that a crash left',
+    cause,
+  });
+
+/** git asks for an identity by naming the command that sets it; nothing else that it says here does. */
+const namesNobody = ({ message }: GitFailed): boolean =>
+  /user\.(name|email)|auto-detect email address|empty ident name|no (name|email) was given/i.test(message);
+
+const noIdentity = (branch: string, cause: GitFailed): SuperfleetError =>
+  new SuperfleetError('SF_REPOSITORY', `git does not know who merges ${branch}; nothing was changed`, {
+    expected: 'user.name and user.email in the configuration of git',
+    got: cause.stderr.trim().split('\n').at(-1) ?? null,
+    hint: 'git config --global user.name "YOUR NAME" && git config --global user.email YOU@EXAMPLE.ORG, then apply again',
     cause,
   });
 

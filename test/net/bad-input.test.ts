@@ -1,7 +1,8 @@
 // limit: 180 s
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'uvu';
@@ -155,7 +156,36 @@ test('a token of another mesh is refused to a machine that has joined this one (
 test('a data folder in use by another process names that process (exit 6)', async () => {
   const error = refusal(await mesh.hub(['start', '--port', '0', '--json']), 6, 'SF_LOCKED');
   assert.match(error.got ?? '', /process \d+/);
+  assert.match(error.hint ?? '', /no second start: `status` shows it/);
 });
+
+(isRoot ? test : test.skip)(
+  'init by root with a TMPDIR that its account may not enter says so, and what to remove (exit 6)',
+  () => {
+    const home = mkdtempSync(join(tmpdir(), 'sf-temporary-'));
+    chmodSync(home, 0o755);
+    const closed = join(home, 'closed');
+    mkdirSync(closed, { mode: 0o700 });
+    const key = join(home, 'r.key');
+    const init = (TMPDIR: string) =>
+      spawnSync(
+        join(import.meta.dirname, '../../scripts/mesh-hub'),
+        ['init', '--name', 'x', '--dir', join(home, 'mesh'), '--recovery-key', key, '--json'],
+        { env: { ...process.env, TMPDIR }, encoding: 'utf8' },
+      );
+    try {
+      const { status, stdout, stderr } = init(closed);
+      const error = refusal({ code: status, stdout, stderr }, 6, 'SF_FOLDER');
+      assert.match(error.message, closed);
+      assert.match(error.hint ?? '', `rm ${key}`);
+      rmSync(key);
+      const again = init('/tmp');
+      assert.is(again.status, 0, again.stderr);
+    } finally {
+      rmSync(home, { recursive: true, force: true });
+    }
+  },
+);
 
 test('a port in use is named, with how to choose another (exit 6)', async () => {
   const taken = createServer().listen(0, '0.0.0.0');

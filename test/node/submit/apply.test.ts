@@ -53,6 +53,26 @@ async function untouched(box: Sandbox, made: Made, how: Way | null): Promise<Sup
   return error;
 }
 
+test('a git that does not know who merges says so, and the two lines that tell it; nothing is changed', async () => {
+  for (const how of ['merge', 'cherry-pick'] as const) {
+    using box = new Sandbox();
+    const base = box.repository('r');
+    const made = box.result('r', base, { 'a.txt': 'two\n' });
+    box.commit('r', { 'moved.txt': 'm\n' });
+    box.git('r', 'config', 'user.useConfigOnly', 'true');
+    const head = box.git('r', 'rev-parse', 'HEAD');
+    const { GIT_AUTHOR_NAME: _a, GIT_AUTHOR_EMAIL: _b, GIT_COMMITTER_NAME: _c, ...rest } = box.env;
+    const env: Record<string, string | undefined> = { ...rest, GIT_COMMITTER_EMAIL: undefined };
+    const repository = await box.open('r');
+    await placeBranch(repository, made, work(box, made), false);
+    const error = await refused(applyResult(repository, made, how, false, env));
+    assert.is(error.code, 'SF_REPOSITORY', error.message);
+    assert.match(error.message, 'who merges');
+    assert.match(error.hint ?? '', /git config --global user\.name .* git config --global user\.email/);
+    assert.is(box.git('r', 'rev-parse', 'HEAD'), head);
+  }
+});
+
 async function patch(box: Sandbox, made: Made, folder = 'r'): Promise<string> {
   const parts: Uint8Array[] = [];
   for await (const part of patchOf(await box.open(folder), made, work(box, made))) parts.push(part);
