@@ -252,6 +252,27 @@ test('a machine that is online is not replaced, whoever has the token; the invit
   assert.is(fleet.ask<{ name: string }>(admission('new', 'x', byReplacement)).name, 'ada');
 });
 
+test('a machine that works is not replaced either while it comes back to a founder that has just started', () => {
+  for (const busy of [true, false]) {
+    const fleet = new Fleet();
+    const ada = fleet.join('ada');
+    if (busy) fleet.submit({ checks: [] });
+    replacement(fleet, 'ada');
+    fleet.advance(60_000);
+    fleet.restart();
+    assert.is(fleet.refusal(admission('thief', 'x', byReplacement)), 'SF_CONFLICT');
+    fleet.connect(ada);
+    assert.not.ok(ada.effects.some(({ type }) => type === 'refused'));
+    fleet.restart();
+    fleet.advance(16_000);
+    assert.is(
+      fleet.ask<{ name: string }>(admission('new', 'x', byReplacement)).name,
+      'ada',
+      'it stayed away',
+    );
+  }
+});
+
 test('one that was revoked or renamed meanwhile is replaced as what it was last; the founder never is', () => {
   const fleet = new Fleet();
   const ada = fleet.join('ada');
