@@ -28,9 +28,21 @@ export async function nodeMain(args: readonly string[], terminal: Terminal): Pro
   );
 }
 
+/**
+ * Takes a secret out of what `ps` shows every user of this machine: a token may have uses left, and this process may run
+ * for weeks.
+ */
+function hideWord(secret: string): void {
+  const words = process.argv.slice(2);
+  if (words.includes(secret)) {
+    process.title = ['mesh-node', ...words.map((word) => (word === secret ? 'TOKEN' : word))].join(' ');
+  }
+}
+
 async function runNode(command: NodeCommand, session: Session, args: readonly string[]): Promise<number> {
   switch (command.verb) {
     case 'join': {
+      if (command.token !== null) hideWord(command.token);
       const { inBackground, inForeground, sayEnrolled, sayPending } = await import('./lifecycle.ts');
       const { isEnrolled, lookBeforeJoin } = await import('./doctor.ts');
       await lookBeforeJoin(session, command);

@@ -1,10 +1,14 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { detachedLogPath, lives, markOf, markPath, readMark, runFolder } from '../../../node/api/socket.ts';
+import { encodeInvite } from '../../../protocol/invite.ts';
+import { keys } from '../../protocol/samples.ts';
 
 const STAND_IN = join(import.meta.dirname, 'stand-in.ts');
 
@@ -127,6 +131,34 @@ test('a reused pid is left alone', () =>
     mkdirSync(runFolder(dir), { mode: 0o700 });
     writeFileSync(markPath(dir), JSON.stringify({ pid: process.pid, started: '1' }));
     assert.equal(JSON.parse((await run(dir, ['stop', '--json'])).out), { stopped: false, pid: null });
+  }));
+
+test('the token is not in the command line that every user of the machine can read, while join works', () =>
+  inFolder(async (dir) => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const token = encodeInvite({
+      mesh: 'ab'.repeat(32),
+      founder: keys.executor.peer,
+      addresses: [`/ip4/127.0.0.1/tcp/${port}`],
+      secret: '0'.repeat(32),
+      expiresAt: Date.now() + 60_000,
+      roles: ['worker'],
+    });
+    const words = [join(import.meta.dirname, '../../../node/cli.ts'), '--dir', dir, 'join', token];
+    const child = spawn(process.execPath, words, { stdio: 'ignore' });
+    const ended = once(child, 'close');
+    try {
+      await once(server, 'connection');
+      const shown = readFileSync(`/proc/${child.pid}/cmdline`, 'latin1');
+      assert.not.match(shown, token);
+      assert.match(shown, dir, 'which folder it works with can be seen');
+    } finally {
+      child.kill('SIGKILL');
+      await ended;
+      server.close();
+    }
   }));
 
 test.run();
