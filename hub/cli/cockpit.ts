@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StatusObject } from '../../node/api/objects.ts';
-import { cell, type Paint, wrapped } from '../../node/cli/render.ts';
+import type { MeshObject, StatusObject } from '../../node/api/objects.ts';
+import { cell, meshText, type Paint, wrapped } from '../../node/cli/render.ts';
 import { paintOf, type Session } from '../../node/cli/session.ts';
 import { EXIT } from '../../protocol/errors.ts';
 
@@ -28,8 +28,13 @@ export async function status(session: Session, watch: boolean): Promise<number> 
   const screen = watch && !voice.json && stdout.isTTY === true && terminal.env.TERM !== 'dumb';
   let last = '';
   while (!watch || !terminal.signal.aborted) {
-    const now = await client.get<StatusObject>('/v1/status');
-    const text = cockpitText(now, paintOf(session), stdout.columns || columnsDefault, Date.now());
+    const now = await client.get<StatusObject | MeshObject>('/v1/status');
+    const paint = paintOf(session);
+    // The program may be newer than the founder that runs.
+    const text =
+      'needs' in now
+        ? cockpitText(now, paint, stdout.columns || columnsDefault, Date.now())
+        : meshText(now, paint);
     // Ages go on by themselves: only a screen, which is written over, shows them go.
     const said = screen ? text : JSON.stringify(now);
     if (said !== last) {

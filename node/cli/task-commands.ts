@@ -345,7 +345,7 @@ function specOf(wishes: TaskWishes): Omit<TaskSpecInput, 'repository'> {
 }
 
 /** The causes, then one line a machine: what did not match. */
-function whyText({ state, reasons, members, remedies }: Why): string {
+function whyText({ state, reasons, members, remedies = [] }: Why): string {
   const lines = [`${cell(state)}: ${reasons.map(cell).join('; ') || 'a machine can take it'}`];
   if (members.length > 0)
     lines.push(

@@ -8,7 +8,8 @@ export interface Why {
   reasons: string[];
   position: number | null;
   members: { id: string; name: string; why: string }[];
-  remedies: string[];
+  /** A founder of an older release names none. */
+  remedies?: string[];
 }
 
 /** Machines named in one line. */

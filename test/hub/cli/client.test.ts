@@ -1,11 +1,14 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { Hono } from 'hono';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hubMain } from '../../../hub/cli/run.ts';
 import { hiddenLine, type Keyboard } from '../../../hub/cli/secret.ts';
-import type { TaskDetail } from '../../../node/api/objects.ts';
+import type { ApiEnv } from '../../../node/api/http.ts';
+import type { StatusObject, TaskDetail } from '../../../node/api/objects.ts';
+import { serveApi } from '../../../node/api/server.ts';
 import { nodeMain } from '../../../node/cli/run.ts';
 import { writeReceiptNote } from '../../../node/submit/note.ts';
 import { issueCertificate } from '../../../protocol/certificate.ts';
@@ -409,5 +412,40 @@ test('a receipt against a repository, and out of its note, in both bins', async 
     assert.equal([none.code, none.error().code], [2, 'SF_NOT_FOUND']);
   }
 });
+
+test('a founder of the release before is asked by this program: its status has no overview, its why no remedies', async () => {
+  using box = new Sandbox();
+  const dir = join(box.path, 'data');
+  mkdirSync(dir);
+  const { machines, waits, tasks, failures, proposals, needs, risks, ...old } = JSON.parse(
+    await withStatus(),
+  ) as StatusObject;
+  assert.ok([machines, waits, tasks, failures, proposals, needs, risks].every((one) => one !== undefined));
+  const app = new Hono<ApiEnv>();
+  app.get('/v1/status', (context) => context.json({ ...old, warnings: ['no replica'] }));
+  app.get('/v1/tasks/:task/why', (context) =>
+    context.json({ task: 'abcdefghijkl', state: 'queued', reasons: ['no slot'], position: 0, members: [] }),
+  );
+  const api = await serveApi(app, dir);
+  try {
+    const env = { MESH_HOME: dir, ...gitEnv };
+    const status = await runBin(hubMain, ['status'], { env });
+    assert.is(status.code, 0, status.err);
+    assert.match(status.out, /^warning: no replica$/m);
+    const why = await runBin(hubMain, ['task', 'why', 'abcdefghijkl'], { env });
+    assert.is(why.code, 0, why.err);
+    assert.match(why.out, /^queued: no slot$/m);
+  } finally {
+    await api.close();
+  }
+});
+
+async function withStatus(): Promise<string> {
+  let said = '';
+  await withHub(async (hub) => {
+    said = (await hub.run(['status', '--json'])).out;
+  });
+  return said;
+}
 
 test.run();
