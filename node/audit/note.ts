@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import {
   notePaths,
@@ -7,9 +8,12 @@ import {
 } from '../../protocol/receipt-note.ts';
 import type { Mirror } from './mirror.ts';
 
+/** Each receipt has every file of its commit hashed again. A commit has one for each task that made it. */
+export const noteReceiptsMax = 32;
+
 /**
- * The receipt files in the note of a commit; where none can be told apart in it, the note as it is. `SF_NOT_FOUND` where
- * there is no note or no such commit.
+ * The receipt files in the note of a commit, each once; where none can be told apart in it, the note as it is. `SF_NOT_FOUND` where
+ * there is no note or no such commit, `SF_NOT_PROVED` past `noteReceiptsMax`.
  */
 export async function noteFiles(mirror: Mirror, revision: string, path: string): Promise<Uint8Array[]> {
   const commit = await mirror.commit(revision);
@@ -32,12 +36,22 @@ export async function noteFiles(mirror: Mirror, revision: string, path: string):
   const listed = await mirror.text(['ls-tree', '-l', '--full-tree', notes, '--', ...notePaths(commit)]);
   const blobs = [...listed.matchAll(/^\d+ blob ([0-9a-f]+) +(\d+)\t/gm)];
   if (blobs.length === 0) throw none('notes on other commits');
-  const files: Uint8Array[] = [];
+  const files = new Map<string, Uint8Array>();
   for (const [, blob = '', bytes = ''] of blobs) {
     if (Number(bytes) > receiptNoteBytesMax) throw none(`a note of ${bytes} bytes`);
     const note = await mirror.bytes(['cat-file', 'blob', blob]);
     const found = receiptFilesIn(note);
-    files.push(...(found.length === 0 ? [note] : found));
+    for (const file of found.length === 0 ? [note] : found) {
+      files.set(createHash('sha256').update(file).digest('hex'), file);
+      if (files.size > noteReceiptsMax) throw crowded(commit);
+    }
   }
-  return files;
+  return [...files.values()];
 }
+
+const crowded = (commit: string): SuperfleetError =>
+  new SuperfleetError('SF_NOT_PROVED', `the note on commit ${commit} holds more receipts than are checked`, {
+    expected: `at most ${noteReceiptsMax}`,
+    got: 'more',
+    hint: 'receipt verify FILE --repo PATH checks the one in a file',
+  });

@@ -4,6 +4,8 @@ import type { Mirror } from './mirror.ts';
 /** Commits looked at for the same change, the newest that touch the same files. */
 const candidatesMax = 200;
 const pathsMax = 50;
+/** Commits told of; each has its files hashed again. */
+const sameMax = 5;
 
 /** A change on a history: what `commit` does to `base`, looked for up to `tip`. */
 export interface Change {
@@ -12,7 +14,10 @@ export interface Change {
   tip: string;
 }
 
-/** Commits of the history of `tip` that make the same change, newest first: cherry-picked, rebased or squashed. */
+/**
+ * Some of the commits of the history of `tip` that make the same change, newest first: cherry-picked, rebased or squashed.
+ * None is named whose files, before or after, are not what their ids say.
+ */
 export async function samePatchIn(mirror: Mirror, { commit, base, tip }: Change): Promise<string[]> {
   if ((await mirror.commit(base)) === null) return [];
   const names = ['diff-tree', '-r', '-z', '--no-renames', '--name-only', base, commit];
@@ -36,7 +41,10 @@ export async function samePatchIn(mirror: Mirror, { commit, base, tip }: Change)
     const [id = ''] = line.split(' ');
     if (id === '' || id === commit) continue;
     const parent = await mirror.commit(`${id}^`);
-    if (parent !== null && (await patchDigest(mirror, parent, id)) === wanted) same.push(id);
+    if (parent === null || (await patchDigest(mirror, parent, id)) !== wanted) continue;
+    if (same.length === 0 && !(await areGenuine(mirror, base))) return [];
+    if (await areGenuine(mirror, parent, id)) same.push(id);
+    if (same.length >= sameMax) break;
   }
   return same;
 }
@@ -48,7 +56,13 @@ export async function sameSoleChange(
 ): Promise<boolean> {
   const [parent, second] = [await mirror.commit(`${asked}^`), await mirror.commit(`${asked}^2`)];
   if (parent === null || second !== null || (await mirror.commit(base)) === null) return false;
-  return (await patchDigest(mirror, base, commit)) === (await patchDigest(mirror, parent, asked));
+  const same = (await patchDigest(mirror, base, commit)) === (await patchDigest(mirror, parent, asked));
+  return same && (await areGenuine(mirror, base, parent, asked));
+}
+
+async function areGenuine(mirror: Mirror, ...commits: string[]): Promise<boolean> {
+  for (const commit of commits) if (!(await mirror.isGenuine(commit, []).catch(() => false))) return false;
+  return true;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -208,6 +208,27 @@ test('an object whose bytes do not give its id is seen, though git shows it', as
   );
 });
 
+test('a commit is not said to have the same patch where its files, or those before, are forged', async () => {
+  for (const forged of ['after', 'before'] as const) {
+    using box = new Sandbox();
+    const { file } = delivered(box);
+    if (forged === 'before') box.commit('r', { 'a.txt': 'uno\n' });
+    box.commit('r', { 'a.txt': forged === 'after' ? 'zwei\n' : 'two\n' });
+    const id = (of: string): string => box.git('r', 'rev-parse', of);
+    const place = (of: string): string =>
+      join(box.path, 'r/.git/objects', id(of).slice(0, 2), id(of).slice(2));
+    const [target, source] =
+      forged === 'after' ? ['main:a.txt', 'mesh/abcdefghijkl:a.txt'] : ['main~1:a.txt', 'main~2:a.txt'];
+    const bytes = readFileSync(place(source));
+    chmodSync(place(target), 0o644);
+    writeFileSync(place(target), bytes);
+    const done = await check(box, 'r', file);
+    assert.match(done.last, /^proved: /, 'the receipt’s own commit is whole');
+    assert.equal(done.match?.samePatch, [], forged);
+    assert.not.match((await check(box, 'r', file, 'main')).last, /same patch/, forged);
+  }
+});
+
 test('objects borrowed from another repository count; a shallow, bare, linked, SHA-256 or oddly named one is read', async () => {
   using box = new Sandbox();
   const { commit, file } = delivered(box);
@@ -254,6 +275,26 @@ test('the receipts in a note are read; a commit without one, and notes that were
   const found = await receiptsOf(place, 'mesh/abcdefghijkl');
   assert.is(found.length, 1);
   assert.ok(file.equals(found[0]!));
+});
+
+test('a note of a hostile repository has few receipts checked, each once', async () => {
+  using box = new Sandbox();
+  const { commit, file } = delivered(box);
+  const place = { path: join(box.path, 'r'), env: { PATH: process.env.PATH } };
+  const noteOf = (text: string): void => {
+    box.write('.', 'note', text);
+    box.git('r', 'notes', '--ref=superfleet', 'add', '-f', '-F', join(box.path, 'note'), commit);
+  };
+  noteOf(`${file}\n`.repeat(500));
+  const [one, ...others] = await receiptsOf(place, commit);
+  assert.ok(file.equals(one!));
+  assert.is(others.length, 0);
+  const head = file.toString().slice(0, file.indexOf('\n', 2) + 1);
+  noteOf(Array.from({ length: 40 }, (_, n) => `${head}${n}\n`).join(''));
+  await receiptsOf(place, commit).then(
+    () => assert.unreachable('forty are too many'),
+    (error: SuperfleetError) => assert.is(error.code, 'SF_NOT_PROVED'),
+  );
 });
 
 test.run();
