@@ -2,9 +2,10 @@ import { readStart, readStop, type StartWishes, startOptions, stopOption } from 
 import { addCompletionGrammar, type CompletionCommand } from '../../node/cli/completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
-import { Grammar, type Parsed, usageError } from '../../node/cli/parse.ts';
+import { Grammar, type Parsed } from '../../node/cli/parse.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
+import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 
 export type HubCommand =
@@ -64,7 +65,7 @@ const CLOSING: Closing = {
     },
     {
       title: 'Then send it work, from inside a git repository:',
-      rows: [["mesh-hub task run --check 'npm test' --wait -- npx eslint --fix .", '']],
+      rows: [["mesh-hub task run --check 'make test' --wait -- make format", '']],
     },
   ],
   text: exitCodesText('mesh-hub'),
@@ -74,7 +75,11 @@ const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 
 /** The grammar of `mesh-hub`. */
 export function hubGrammar(version: string): Grammar<HubCommand> {
-  const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING);
+  const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING, {
+    bin: 'mesh-node',
+    words: ['join', 'leave', 'models'],
+    where: 'on a machine that works for the mesh',
+  });
   addMeshGrammar(grammar);
   addDoctorGrammar(grammar, 'mesh-hub');
   addNodeGrammar(grammar);

@@ -1,9 +1,10 @@
 import { addCompletionGrammar, type CompletionCommand } from './completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
-import { Grammar, type Parsed, usageError } from './parse.ts';
+import { Grammar, type Parsed } from './parse.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
+import { usageError } from './usage-errors.ts';
 import * as v from './values.ts';
 
 /** What start-like commands of both bins are told. */
@@ -119,7 +120,11 @@ function readKeeping(options: Record<string, unknown>): { start: boolean; servic
 
 /** The grammar of `mesh-node`. */
 export function nodeGrammar(version: string): Grammar<NodeCommand> {
-  const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', CLOSING);
+  const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', CLOSING, {
+    bin: 'mesh-hub',
+    words: ['init', 'invite', 'demo', 'node', 'ledger', 'secret'],
+    where: 'on the machine of the founder',
+  });
   const founderOption = () =>
     v.option(
       '--founder <address>',

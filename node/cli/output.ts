@@ -4,7 +4,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { cell } from './render.ts';
 import type { Session } from './session.ts';
 
-/** Writes a result to stdout, or whole into a file that is not there yet. */
+/** Writes a result to stdout, or whole into a file that is not there yet; `{output}` is then the document of `--json`. */
 export async function writeOutput(
   session: Session,
   source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
@@ -44,5 +44,6 @@ export async function writeOutput(
     await Promise.all([rm(part, { force: true }), rm(path, { force: true })]);
     throw thrown;
   }
-  session.voice.note(`written to ${cell(path)}`);
+  if (session.voice.json) session.voice.document({ output: path });
+  else session.voice.note(`written to ${cell(path)}`);
 }

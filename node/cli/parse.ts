@@ -1,7 +1,8 @@
 import { Command, type CommanderError, Option } from 'commander';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import type { SuperfleetError } from '../../protocol/errors.ts';
 import { type Closing, closingText, examplesText, helpColumnsMax, helpLayout } from './help.ts';
 import { type Shape, shapeOf } from './shape.ts';
+import { leavesOf, pathOf, usageError, usageOf } from './usage-errors.ts';
 
 /** What every command may be told. */
 export interface GlobalFlags {
@@ -36,9 +37,17 @@ export interface LeafOptions<C> {
   read: (typed: Typed) => C;
 }
 
+/** First words that the other program knows, and where that one is typed. */
+export interface Neighbour {
+  bin: string;
+  words: readonly string[];
+  where: string;
+}
+
 /** A grammar under construction: parsing is pure, so everything it says is collected, not printed. */
 export class Grammar<C> {
   readonly #program: Command;
+  readonly #neighbour: Neighbour;
   readonly #groups = new Map<string, Command>();
   readonly #examples = new Map<string, readonly string[]>();
   readonly #argvTakers = new Set<Command>();
@@ -47,7 +56,8 @@ export class Grammar<C> {
   #argv: string[] | null = null;
   #found: { command: C; global: GlobalFlags } | null = null;
 
-  constructor(name: string, version: string, description: string, closing: Closing) {
+  constructor(name: string, version: string, description: string, closing: Closing, neighbour: Neighbour) {
+    this.#neighbour = neighbour;
     this.#program = this.#prepare(new Command(name))
       .description(description)
       .version(version, '-V, --version', 'print the version')
@@ -103,7 +113,8 @@ export class Grammar<C> {
   parse(args: readonly string[], columns: number = helpColumnsMax): Parsed<C> {
     this.#columns = columns;
     const split = args.indexOf('--');
-    const before = split === -1 ? [...args] : args.slice(0, split);
+    const typed = split === -1 ? [...args] : args.slice(0, split);
+    const before = typed[0] === 'help' ? [...typed.slice(1), '--help'] : typed;
     this.#argv = split === -1 ? null : args.slice(split + 1);
     this.#found = null;
     this.#said = '';
@@ -115,7 +126,7 @@ export class Grammar<C> {
       const { cause, command } = thrown;
       if (cause.exitCode === 0) return { kind: 'text', text: this.#said };
       if (cause.code === 'commander.help') throw this.#commandNeeded(command);
-      throw usageOf(cause, command);
+      throw this.#elsewhere(command) ?? usageOf(cause, command);
     }
     if (this.#found === null) throw this.#commandNeeded(this.#program);
     return { kind: 'command', ...(this.#found as { command: C; global: GlobalFlags }) };
@@ -141,6 +152,19 @@ export class Grammar<C> {
   /** The examples of every command, by its full name. */
   get examples(): ReadonlyMap<string, readonly string[]> {
     return this.#examples;
+  }
+
+  /** A command of the other program; null: neither knows it. */
+  #elsewhere(command: Command): SuperfleetError | null {
+    const { bin, where, words } = this.#neighbour;
+    const word = command.args[0] ?? '';
+    if (command !== this.#program || !words.includes(word)) return null;
+    const name = this.#program.name();
+    return usageError(`${name} has no command ${word}: it is one of ${bin}`, {
+      expected: `one of ${this.#program.commands.map((child) => child.name()).join(', ')}`,
+      got: word,
+      hint: `${bin} ${word}, ${where}`,
+    });
   }
 
   #prepare(command: Command): Command {
@@ -186,88 +210,6 @@ function addGlobals(command: Command): void {
     new Option('--dir <path>', 'data folder (default: MESH_HOME, else the one of this user)'),
   );
   command.addOption(new Option('--json', 'print JSON, errors too'));
-}
-
-function pathOf(command: Command): string {
-  const names: string[] = [];
-  for (let at: Command | null = command; at !== null; at = at.parent) names.unshift(at.name());
-  return names.join(' ');
-}
-
-function usageOf(error: CommanderError, command: Command): SuperfleetError {
-  const path = pathOf(command);
-  const quoted = /'([^']*)'/.exec(error.message)?.[1] ?? null;
-  const suggestion = suggested(error, command);
-  const message = (error.message.replace(/^error: /, '').split('\n')[0] ?? '').trim();
-  const hint = suggestion === null ? `${path} --help` : `did you mean ${suggestion}?`;
-  const flags = command.options.map((option) => option.long ?? option.short ?? '').join(' ');
-  switch (error.code) {
-    case 'commander.unknownOption':
-      return usageError(`${path} has no option ${quoted}`, {
-        expected: `one of ${flags}`,
-        got: quoted,
-        hint,
-      });
-    case 'commander.unknownCommand':
-      return usageError(`${path} has no command ${quoted}`, {
-        expected: `one of ${command.commands.map((child) => child.name()).join(', ')}`,
-        got: quoted,
-        hint,
-      });
-    case 'commander.optionMissingArgument':
-      return usageError(`${path}: option ${quoted} needs a value`, {
-        expected: quoted,
-        got: 'no value',
-        hint,
-      });
-    case 'commander.missingArgument':
-      return usageError(`${path}: ${quoted} is missing`, { expected: `<${quoted}>`, got: 'nothing', hint });
-    case 'commander.excessArguments':
-      if (command.commands.length > 0) {
-        const got = command.args[0] ?? null;
-        return usageError(`${path} has no command ${got}`, {
-          expected: `one of ${command.commands.map((child) => child.name()).join(', ')}`,
-          got,
-          hint,
-        });
-      }
-      return usageError(`${path} got more words than it takes`, {
-        expected: `${path} ${command.usage()}`,
-        got: command.args.join(' '),
-        hint,
-      });
-    default:
-      return usageError(`${path}: ${message}`, { expected: null, got: quoted, hint });
-  }
-}
-
-/** What a person may have meant by a word that is not known, as it can be typed; null: nothing comes near. */
-function suggested(error: CommanderError, command: Command): string | null {
-  const near = /\(Did you mean (?:one of )?(.*?)\?\)/.exec(error.message)?.[1] ?? null;
-  const unknown = error.code === 'commander.unknownCommand' || error.code === 'commander.excessArguments';
-  if (!unknown || command.commands.length === 0) return near;
-  if (near !== null)
-    return near
-      .split(', ')
-      .map((name) => `${pathOf(command)} ${name}`)
-      .join(', ');
-  const word = /'([^']*)'/.exec(error.message)?.[1] ?? command.args[0];
-  let top = command;
-  while (top.parent !== null) top = top.parent;
-  // The verb is right and its group was left out, or another was named.
-  const found = leavesOf(top).filter((leaf) => leaf.name() === word);
-  return found.length === 0 ? null : found.map(pathOf).join(', ');
-}
-
-const leavesOf = (command: Command): Command[] =>
-  command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf);
-
-/** An `SF_USAGE` error. */
-export function usageError(
-  message: string,
-  detail: { expected: string | null; got: string | null; hint?: string | null },
-): SuperfleetError {
-  return new SuperfleetError('SF_USAGE', message, detail);
 }
 
 /** Whether the line asks for JSON, even where it can't be parsed otherwise. */

@@ -2,7 +2,7 @@ import type { RepositoryInput } from '../../protocol/task.ts';
 import { somePaths } from '../submit/repository.ts';
 import type { OnProgress } from '../submit/send.ts';
 import type { Told } from '../submit/submit.ts';
-import { cell } from './render.ts';
+import { cell, shellWord } from './render.ts';
 import type { Voice } from './terminal.ts';
 
 /** What a person should know of what was sent, a line each: what did not go along, and what to do about it. */
@@ -36,6 +36,21 @@ export function submissionNotes({ base, ref }: RepositoryInput, told: Told, belo
   }
   if (below) lines.push('note: the task begins at the top of the repository, not in this folder');
   return lines;
+}
+
+/** A command line in quotes is the name of one program to a machine that uses no shell; null: it is none. */
+export function quotedCommandNote(argv: readonly string[]): string | null {
+  const [line = ''] = argv;
+  if (argv.length !== 1 || !/\S\s+\S/.test(line)) return null;
+  return `note: ${cell(shellWord(line))} is run as one program of that name; without the quotes, or as sh -c ${cell(shellWord(line))}, it is a command line`;
+}
+
+/** What a task whose output ends so has run into; null: nothing that is known. */
+export function causeNote(tail: string): string | null {
+  const asks = /ENOTFOUND|EAI_AGAIN|ENETUNREACH|could not resolve|name resolution|network is unreachable/i;
+  return asks.test(tail)
+    ? 'note: a task has no network; what it needs must be in the commit, or under /usr of the machine'
+    : null;
 }
 
 /** Nothing is shown of what takes less. */

@@ -93,17 +93,18 @@ async function runTask(
 ): Promise<number> {
   const { terminal, voice } = session;
   const spec = specOf(command.wishes);
+  const { quotedCommandNote, sendingProgress, submissionNotes } = await import('./submission-notes.ts');
+  const quoted = quotedCommandNote(command.wishes.argv);
+  if (quoted !== null) voice.note(quoted);
   if (command.repo === false) {
     const made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
     return finish(command, session, client, made, null);
   }
-  const [{ openRepository }, { submit }, { Arrival }, { sendingProgress, submissionNotes }] =
-    await Promise.all([
-      import('../submit/repository.ts'),
-      import('../submit/submit.ts'),
-      import('../submit/arrival.ts'),
-      import('./submission-notes.ts'),
-    ]);
+  const [{ openRepository }, { submit }, { Arrival }] = await Promise.all([
+    import('../submit/repository.ts'),
+    import('../submit/submit.ts'),
+    import('../submit/arrival.ts'),
+  ]);
   const repository = await openRepository(command.repo, surroundings(session));
   const made = await submit(repository, command.ref ?? 'HEAD', spec, {
     client,
@@ -155,6 +156,9 @@ async function finish(
       command.follow || voice.json || task.log === null ? '' : await lastLines(client, task.id, signal);
     if (tail !== '') voice.note(tail.replace(/^/gm, '  | '));
     if (task.detail !== null) voice.note(cell(task.detail));
+    const { causeNote } = await import('./submission-notes.ts');
+    const cause = causeNote(tail);
+    if (cause !== null) voice.note(cause);
     if (task.log !== null) voice.note(`all of its output: ${typed} task logs ${task.id}`);
   }
   if (voice.json) voice.document(task);

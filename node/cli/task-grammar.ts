@@ -1,6 +1,6 @@
 import type { TaskState } from '../../protocol/task.ts';
 import type { Grammar } from './parse.ts';
-import { usageError } from './parse.ts';
+import { usageError } from './usage-errors.ts';
 import * as v from './values.ts';
 
 const TASK_STATES = [
@@ -172,7 +172,7 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
       v.option('--correlation <id>', 'an id of yours, carried everywhere', v.correlation),
     ],
     examples: [
-      `${bin} task run --check 'npm test' --wait -- npx eslint --fix .`,
+      `${bin} task run --check 'make test' --wait -- make format`,
       `${bin} task run --ref main --artifact 'dist/*.tar.gz' --wait -- make dist`,
       `${bin} task run --no-repo --wait -- python3 -c 'print(6 * 7)'`,
     ],

@@ -3,12 +3,12 @@ import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import { requirePolicy } from '../../protocol/policy.ts';
 import { parseSize } from '../../protocol/size.ts';
-import { usageError } from './parse.ts';
+import { usageError } from './usage-errors.ts';
 
 /** Readers of what a person types for an option: the value, or `SF_USAGE` with expected and got. */
 
-const wrong = (what: string, expected: string, got: string): Error =>
-  usageError(`${what} is not of the form asked for`, { expected, got });
+const wrong = (what: string, expected: string, got: string, hint: string | null = null): Error =>
+  usageError(`${what} is not of the form asked for`, { expected, got, hint });
 
 /** An integer from `min` to `max`. */
 export const integer =
@@ -49,9 +49,9 @@ export const environment = pairs(
 
 /** A text of this form. */
 export const matching =
-  (what: string, form: RegExp, expected: string) =>
+  (what: string, form: RegExp, expected: string, hint: string | null = null) =>
   (text: string): string => {
-    if (!form.test(text)) throw wrong(what, expected, text);
+    if (!form.test(text)) throw wrong(what, expected, text, hint);
     return text;
   };
 
@@ -93,7 +93,12 @@ export const nodeName = (what: string) =>
     'a name of 1–63 letters, digits, . _ - or a peer id',
   );
 export const owner = matching('--owner', /^[^\p{C}]{1,64}$/u, '1–64 printable characters');
-export const task = matching('the task', /^[a-z2-7]{12}$/, 'a task id: 12 characters a–z 2–7');
+export const task = matching(
+  'the task',
+  /^[a-z2-7]{12}$/,
+  'a task id: 12 characters a–z 2–7',
+  '"task list" names them',
+);
 export const mesh = matching('--mesh', /^[0-9a-f]{64}$/, 'a mesh id: 64 hex digits');
 export const code = matching('the code', /^\d[\d-]{6,14}\d$/, 'the code on both screens: 123-456-789');
 export const correlation = matching('--correlation', /^[A-Za-z0-9._-]{1,64}$/, '1–64 letters, digits, . _ -');

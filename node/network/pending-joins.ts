@@ -177,9 +177,9 @@ export class PendingJoins {
         expected:
           this.list()
             .map((join) => join.code)
-            .join(', ') || 'no machine waits',
+            .join(', ') || 'a machine that waits; none does now',
         got: code,
-        hint: 'compare it with the screen of the machine; a request lasts five minutes',
+        hint: 'compare it with the screen of the machine; a request lasts five minutes, then: mesh-node join',
       });
     }
     if (waiting.deciding) throw new SuperfleetError('SF_CONFLICT', `${code} is being approved already`);

@@ -449,6 +449,9 @@ test('the log is verified, tailed and exported as documents', async () => {
   assert.ok(tail.items.length >= (report.size as number));
   const exported = (await mesh.hub(['ledger', 'export'])).stdout;
   assert.is(exported.split('\n')[0], JSON.stringify(tail.items[0]));
+  const output = join(mesh.home, 'exported');
+  assert.equal(one(await mesh.hub(['ledger', 'export', '--output', output, '--json'])), { output });
+  assert.is(readFileSync(output, 'utf8').split('\n')[0], exported.split('\n')[0]);
 });
 
 test('stop returns when the process is gone; SIGTERM ends one in order', async () => {

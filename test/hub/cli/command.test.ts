@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type HubCommand, parseHub } from '../../../hub/cli/command.ts';
+import { type HubCommand, hubGrammar, parseHub } from '../../../hub/cli/command.ts';
+import { nodeGrammar, parseNode } from '../../../node/cli/command.ts';
 import type { Parsed } from '../../../node/cli/parse.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 
@@ -195,6 +196,42 @@ test('help is a text with the commands, and for each command with its options an
   for (const part of ['--check <line>', '--no-repo', 'Examples:', '-- COMMAND'])
     assert.ok(run.includes(part), part);
   assert.is(textOf('--version').trim(), '9.9.9');
+});
+
+test('a command of the other program is named with where it is typed; none of the two is forgotten', () => {
+  const [hub, node] = [hubGrammar('9.9.9').shape(), nodeGrammar('9.9.9').shape()];
+  const firsts = (shape: typeof hub) => shape.children.map(({ name }) => name);
+  const refusalOf = (parse: () => unknown): SuperfleetError => {
+    try {
+      parse();
+    } catch (thrown) {
+      return thrown as SuperfleetError;
+    }
+    throw new Error('accepted');
+  };
+  for (const word of firsts(hub).filter((name) => !firsts(node).includes(name))) {
+    for (const args of [[word], ['--dir', '/x', word, '--json']]) {
+      const error = refusalOf(() => parseNode(args, '9.9.9'));
+      assert.is(error.hint, `mesh-hub ${word}, on the machine of the founder`);
+    }
+  }
+  for (const word of firsts(node).filter((name) => !firsts(hub).includes(name))) {
+    assert.match(refusal(word, 'x').hint ?? '', `mesh-node ${word}, on `);
+  }
+  assert.not.match(refusal('nonsense').hint ?? '', 'mesh-node');
+});
+
+test('a flag in the place of a command is not called unknown: the commands are named', () => {
+  const error = refusal('node', '--json');
+  assert.is(error.message, 'mesh-hub node needs a command before --json');
+  assert.match(error.expected ?? '', 'one of list, describe');
+});
+
+test('help is a word too; a task that is left out or mistyped leads to the list of tasks', () => {
+  assert.is(textOf('help'), textOf('--help'));
+  assert.is(textOf('help', 'task', 'run'), textOf('task', 'run', '--help'));
+  assert.is(refusal('task', 'diff').hint, 'mesh-hub task list');
+  assert.match(refusal('task', 'diff', '45wq').hint ?? '', 'task list');
 });
 
 test.run();
