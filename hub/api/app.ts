@@ -166,6 +166,7 @@ function addSecretRoutes(app: Hono<ApiEnv>, port: HubPort): void {
       throw new SuperfleetError('SF_USAGE', 'the secret is empty', {
         expected: `1–${secretBytesMax} bytes on stdin`,
         got: 'nothing',
+        hint: 'mesh-hub secret set NAME < FILE, or type it on a terminal, unseen',
       });
     }
     await inTime(port.secretSet(name(context), value, context.get('by')));

@@ -206,7 +206,7 @@ export class Client {
   #unreachable(cause: unknown): SuperfleetError {
     return new SuperfleetError('SF_UNREACHABLE', 'nobody answers on the socket of the data folder', {
       expected: `a running process with the data folder ${this.#options.dir}`,
-      got: (cause as NodeJS.ErrnoException).code ?? String(cause),
+      got: notThere(cause),
       hint: `${this.#options.startHint}, or name another folder with --dir or MESH_HOME`,
       cause,
     });
@@ -260,4 +260,12 @@ function cutOff(cause: unknown, signal: AbortSignal | undefined): unknown {
       cause,
     },
   );
+}
+
+function notThere(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  if (code === 'ENOENT') return 'no socket there: nothing runs (ENOENT)';
+  return code === 'ECONNREFUSED'
+    ? 'a socket that nobody listens on: what ran has ended (ECONNREFUSED)'
+    : code;
 }

@@ -78,6 +78,7 @@ async function readBounded(path: string): Promise<Uint8Array> {
     throw new SuperfleetError('SF_NOT_FOUND', `the receipt file cannot be read: ${path}`, {
       expected: 'a file written by "receipt show"',
       got: cause.code ?? cause.message,
+      hint: 'mesh-hub receipt show ID --output FILE writes one',
       cause,
     });
   });

@@ -99,7 +99,12 @@ export const task = matching(
   'a task id: 12 characters a–z 2–7',
   '"task list" names them',
 );
-export const mesh = matching('--mesh', /^[0-9a-f]{64}$/, 'a mesh id: 64 hex digits');
+export const mesh = matching(
+  '--mesh',
+  /^[0-9a-f]{64}$/,
+  'a mesh id: 64 hex digits',
+  '"mesh-hub status" on the machine of the founder says it',
+);
 export const code = matching('the code', /^\d[\d-]{6,14}\d$/, 'the code on both screens: 123-456-789');
 export const correlation = matching('--correlation', /^[A-Za-z0-9._-]{1,64}$/, '1–64 letters, digits, . _ -');
 export const text = (what: string) => matching(what, anyText, 'some text');

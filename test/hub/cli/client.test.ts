@@ -74,7 +74,10 @@ test('status, nodes and invite: text for a person, one JSON document with --json
     assert.is(status.code, 0);
     assert.match(status.out, /^machines {2}1 of 2 online, 0 of 2 slots used$/m);
     assert.match(status.out, /^ {2}m1 +online +0\/2$/m);
-    assert.match(status.out, /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost$/m);
+    assert.match(
+      status.out,
+      /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; copy the data folder while it is stopped$/m,
+    );
     const { mesh, nodes, queue } = (await hub.run(['status', '--json'])).json();
     assert.is(mesh, 'ab'.repeat(32));
     assert.equal(nodes, { online: 1, total: 2 });
