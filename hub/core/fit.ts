@@ -4,11 +4,17 @@ import { freeSlots, type LiveMember } from './context.ts';
 import type { Need } from './queue.ts';
 import { lacking, requirementsOf } from './requirements.ts';
 
+/** A release without policies was let in by an invite with one: it would work when its invite says that it does not. */
+export const ignoresPolicy = (member: MemberRecord, live: LiveMember | undefined): boolean =>
+  member.policy !== undefined && live?.capacity != null && live.capacity.policy === undefined;
+
 /** Why a member can be given nothing at all now, in words; null: it can. Slots are not looked at. */
 export function unavailable(member: MemberRecord, live: LiveMember | undefined): string | null {
   if (!member.roles.includes('worker')) return 'is no worker';
   if (!member.eligible) return 'is draining';
   if (live === undefined || live.session === null || live.capacity === null) return 'is offline';
+  if (ignoresPolicy(member, live))
+    return 'runs an older release, which does not keep the policy of its invite';
   if (live.doubtful) return 'has missed a heartbeat';
   if (live.capacity.ownerPaused) return live.capacity.bar ?? 'is paused by its owner';
   if (live.restsUntil !== null) return 'was stopped by its owner a moment ago';

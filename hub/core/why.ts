@@ -5,7 +5,7 @@ import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
 import { ringHasRoom } from './assign.ts';
 import { verifierWaitMs } from './config.ts';
 import { type FounderContext, freeSlots } from './context.ts';
-import { mismatch, unavailable, verifierMismatch } from './fit.ts';
+import { ignoresPolicy, mismatch, unavailable, verifierMismatch } from './fit.ts';
 import { unprovable } from './lifecycle.ts';
 import { type Need, needOf } from './queue.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
@@ -88,12 +88,14 @@ function lineFor(
 }
 
 /** What makes a machine that cannot be had take work again. */
-function remedyFor(ctx: FounderContext, { peer, name, eligible }: MemberRecord): string | null {
+function remedyFor(ctx: FounderContext, member: MemberRecord): string | null {
+  const { peer, name, eligible } = member;
   const live = ctx.live.get(peer);
   if (!eligible) return `mesh-hub node eligible ${name}`;
   if (live === undefined || live.session === null || live.capacity === null) {
     return `start it: on ${name}, mesh-node start --detach`;
   }
+  if (ignoresPolicy(member, live)) return `install this release on ${name}`;
   if (live.doubtful || live.restsUntil !== null) return null;
   if (live.capacity.ownerPaused) return `its owner gives it back: on ${name}, mesh-node resume`;
   if (live.capacity.sandbox === null) return `on ${name}, mesh-node doctor says what its sandbox lacks`;

@@ -1,8 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Why } from '../../../hub/core/why.ts';
 import type { Actor } from '../../../ledger/events.ts';
 import { replay } from '../../../ledger/state/state.ts';
-import { Fleet, HELLO, hex, peerOf } from './fleet.ts';
+import { CAPACITY, Fleet, HELLO, hex, peerOf } from './fleet.ts';
 
 /** Many machines: invites of many uses, names taken, names changed. */
 const peer = (name: string): Actor => ({ kind: 'peer', peer: peerOf(name) });
@@ -283,6 +284,34 @@ test('one that was revoked or renamed meanwhile is replaced as what it was last;
   const other = new Fleet();
   assert.throws(() => replacement(other, 'founder'), /cannot be replaced/);
   assert.throws(() => replacement(other, 'nobody'), /no member/);
+});
+
+test('a member of a release without policies, let in by an invite with one, is given nothing until it keeps that', () => {
+  const fleet = new Fleet();
+  const expiresAt = fleet.wall + 1e6;
+  const invite = {
+    invite: hex('room'),
+    expiresAt,
+    uses: 1,
+    roles: ['worker' as const],
+    labels: {},
+    owner: null,
+  };
+  fleet.ask({ op: 'invite.create', invite: { ...invite, policy: 'hours=18:00-08:00', by: peer('founder') } });
+  fleet.ask(admission('ada', 'ada', { kind: 'invite', secretHash: hex('room') }));
+  const ada = peerOf('ada');
+  fleet.founder({ type: 'connected', peer: ada, session: 70, hello: HELLO });
+  const id = fleet.submit({ checks: [] });
+  assert.is(fleet.task(id).state, 'queued');
+  const { members, remedies } = fleet.ask<Why>({ op: 'task.why', task: id });
+  assert.match(
+    members.find(({ id }) => id === ada)?.why ?? '',
+    /older release, which does not keep the policy/,
+  );
+  assert.ok(remedies.includes('install this release on ada'));
+  const capacity = { ...CAPACITY, policy: 'hours=18:00-08:00' };
+  fleet.founder({ type: 'received', peer: ada, session: 70, message: { type: 'capacity', capacity } });
+  assert.is(fleet.task(id).state, 'assigned');
 });
 
 test.run();
