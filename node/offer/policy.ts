@@ -22,6 +22,9 @@ export interface Verdict {
   told: string | null;
 }
 
+/** Characters of an unknown word that the founder is told: the protocol bounds the whole sentence. */
+const TOLD_WORD_MAX = 64;
+
 /** Whether all conditions of a policy hold now; the first that does not says why. Pure. */
 export function judge(policy: string, moment: Moment): Verdict {
   const verdicts = readPolicy(policy).map((condition) => judgeOne(condition, moment));
@@ -43,7 +46,7 @@ function judgeOne(condition: PolicyCondition, moment: Moment): Verdict {
       return {
         holds: false,
         why: `this release does not know ${condition.word}, so it never holds`,
-        told: `does not know the condition ${condition.word} of its policy`,
+        told: `does not know the condition ${condition.word.slice(0, TOLD_WORD_MAX)} of its policy`,
       };
     default:
       return condition satisfies never;

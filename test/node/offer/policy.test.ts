@@ -2,6 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judge, type Moment, policyInForce } from '../../../node/offer/policy.ts';
 import { noTasks, workOf } from '../../../node/offer/work.ts';
+import { policyCharactersMax, policyText } from '../../../protocol/policy.ts';
+import { capacity } from '../../../protocol/session.ts';
 
 const [SUN, MON, FRI, SAT] = [0, 1, 5, 6];
 const MIN = 60_000;
@@ -121,6 +123,13 @@ test('one sentence says whether it works, by which policy and which sign', () =>
   const lacking = workOf({ ...facts, lack: 'bubblewrap is not installed' });
   assert.is(lacking, noTasks('bubblewrap is not installed'));
   assert.match(lacking, /^takes no tasks \(bubblewrap is not installed\): it serves models/);
+});
+
+test('what the founder is told of a policy always fits its message, whatever word a newer release put there', () => {
+  const word = `x${'a'.repeat(policyCharactersMax - 1)}`;
+  const { holds, told } = judge(policyText.parse(word), at(MON, '12:00'));
+  assert.is(holds, false);
+  assert.ok(capacity.shape.bar.safeParse(told).success, told ?? '');
 });
 
 test.run();
