@@ -159,6 +159,35 @@ export async function writeConfig(path: string, config: ConfigInput): Promise<Co
   return checked;
 }
 
+/** Changed fields, or how they follow from what is there. */
+export type ConfigChange = Partial<Config> | ((config: Config) => Partial<Config>);
+
+/** The config of a folder in use. Changes are made one after the other, each to what the one before has left. */
+export class ConfigFile {
+  readonly #path: string;
+  #config: Config;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(path: string, config: Config) {
+    this.#path = path;
+    this.#config = config;
+  }
+
+  get config(): Config {
+    return this.#config;
+  }
+
+  /** Resolves when it is written. Rejects as `writeConfig` does, or with what `change` throws, and nothing is changed then. */
+  change(change: ConfigChange): Promise<void> {
+    const done = this.#last.then(async () => {
+      const fields = typeof change === 'function' ? change(this.#config) : change;
+      this.#config = await writeConfig(this.#path, { ...this.#config, ...fields });
+    });
+    this.#last = done.catch(() => {});
+    return done;
+  }
+}
+
 function badField(from: string, issue: z.core.$ZodIssue, value: unknown): SuperfleetError {
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0]! : null;
   const path = [...issue.path, ...(unknown === null ? [] : [unknown])];

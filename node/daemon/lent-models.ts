@@ -38,17 +38,16 @@ export class LentModelServers {
 
   async add(text: string): Promise<ModelServerObject> {
     const url = modelServerUrl(text);
-    const { models } = this.#machine.config;
-    if (!models.includes(url)) {
-      if (models.length >= modelServersMax) {
-        throw new SuperfleetError('SF_FULL', 'this machine lends no more model servers', {
-          expected: `at most ${modelServersMax}`,
-          hint: 'mesh-node models remove URL',
-        });
-      }
-      await this.#machine.configure({ models: [...models, url] });
-      await this.changed();
-    }
+    // Looked at when it is its turn: others may be added and removed meanwhile.
+    await this.#machine.configure(({ models }) => {
+      if (models.includes(url)) return {};
+      if (models.length < modelServersMax) return { models: [...models, url] };
+      throw new SuperfleetError('SF_FULL', 'this machine lends no more model servers', {
+        expected: `at most ${modelServersMax}`,
+        hint: 'mesh-node models remove URL',
+      });
+    });
+    await this.changed();
     return { ...(await askModels(url)), from: 'lent' };
   }
 
@@ -61,7 +60,7 @@ export class LentModelServers {
         hint: 'mesh-node models list',
       });
     }
-    await this.#machine.configure({ models: models.filter((one) => one !== url) });
+    await this.#machine.configure((now) => ({ models: now.models.filter((one) => one !== url) }));
     await this.changed();
   }
 

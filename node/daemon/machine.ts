@@ -9,7 +9,7 @@ import { signStatement } from '../../protocol/statement.ts';
 import { osUser } from '../api/client.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
-import { type Config, readConfig, writeConfig } from '../config.ts';
+import { type Config, type ConfigChange, ConfigFile, readConfig } from '../config.ts';
 import { measureCapacity } from '../doctor/capacity.ts';
 import { type Folder, handOverFolder, openFolder } from '../folder.ts';
 import { dropPrivileges, resolveAccount } from '../privileges.ts';
@@ -38,7 +38,7 @@ export interface MachineOptions {
 /** What hub and member alike stand on: the data folder, the keys, the sandbox, the blobs. */
 export interface Machine {
   folder: Folder;
-  config: Config;
+  readonly config: Config;
   key: SigningKey;
   sandbox: Sandbox;
   report: SandboxReport;
@@ -54,7 +54,7 @@ export interface Machine {
     policy: string;
   }): Promise<Capacity>;
   /** Writes changed fields of the config. */
-  configure(change: Partial<Config>): Promise<void>;
+  configure(change: ConfigChange): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -82,7 +82,8 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
   requireTemporaryFolder();
   const folder = await openFolder(dir, { create });
   try {
-    const config = await readConfig(folder.paths.config);
+    const file = new ConfigFile(folder.paths.config, await readConfig(folder.paths.config));
+    const { config } = file;
     const key = await readOrMakeKey(folder.paths.identityKey);
     const sandbox = createSandbox(cgroups === null ? {} : { cgroups });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
@@ -90,16 +91,16 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
     const machine: Machine = {
       folder,
-      config,
+      get config() {
+        return file.config;
+      },
       key,
       sandbox,
       report,
       blobs,
       logger,
       measure: (overrides) => measureCapacity({ dir, report, sandbox, ...overrides }),
-      configure: async (change) => {
-        machine.config = await writeConfig(folder.paths.config, { ...machine.config, ...change });
-      },
+      configure: (change) => file.change(change),
       close: async () => {
         await folder.release();
       },
