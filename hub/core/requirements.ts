@@ -1,5 +1,4 @@
 import coerce from 'semver/functions/coerce.js';
-import satisfies from 'semver/functions/satisfies.js';
 import { REQUIREMENTS_FEATURE } from '../../protocol/session.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
 import type { LiveMember } from './context.ts';
@@ -43,10 +42,50 @@ export function lacking({ model, tools }: Requirements, live: LiveMember | undef
   return null;
 }
 
-/** Whether a version, as a tool printed it, lies in a range; its first three numbers count. Pure. */
+/** Whether a version, as a tool printed it, lies in a range; its first three numbers count, of which a comparison looks at as many as it names. Pure. */
 export function meets(version: string, range: string): boolean {
-  const numbers = coerce(version, { rtl: false });
-  return range === '*' || (numbers !== null && satisfies(numbers, range));
+  if (range === '*') return true;
+  const numbers = versionOf(version);
+  return numbers !== null && comparisonsOf(range).every((one) => holds(numbers, one));
+}
+
+/** One comparison of a range, such as `>=20.1`. */
+interface Comparison {
+  sign: string;
+  numbers: number[];
+}
+
+function holds(version: readonly number[], { sign, numbers }: Comparison): boolean {
+  const at = numbers.findIndex((number, place) => version[place] !== number);
+  const side = at === -1 ? 0 : version[at]! - numbers[at]!;
+  if (side === 0) return sign.endsWith('=');
+  return sign.startsWith(side < 0 ? '<' : '>');
+}
+
+/** Read once: every queued task is held against every member whenever one of them changes. */
+const READ_MAX = 4096;
+const versionOf = remembered((text: string): number[] | null => {
+  const found = coerce(text, { rtl: false });
+  return found === null ? null : [found.major, found.minor, found.patch];
+});
+const comparisonsOf = remembered((range: string): Comparison[] =>
+  range.split(' ').map((word) => {
+    const sign = /^[<>=]+/.exec(word)?.[0] ?? '=';
+    return { sign, numbers: word.slice(sign.length).split('.').map(Number) };
+  }),
+);
+
+function remembered<T>(read: (text: string) => T): (text: string) => T {
+  const known = new Map<string, T>();
+  return (text) => {
+    let value = known.get(text);
+    if (value === undefined) {
+      if (known.size >= READ_MAX) known.clear();
+      value = read(text);
+      known.set(text, value);
+    }
+    return value;
+  };
 }
 
 function some(names: readonly string[]): string {

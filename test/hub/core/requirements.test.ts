@@ -1,3 +1,5 @@
+import fc from 'fast-check';
+import satisfies from 'semver/functions/satisfies.js';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseHub } from '../../../hub/cli/command.ts';
@@ -106,6 +108,48 @@ test('what names no model and no tool is written as before', () => {
   const spec = taskSpec.parse({ kind: 'command', argv: ['true'] });
   assert.is('model' in spec, false);
   assert.is('tools' in spec, false);
+});
+
+test('ranges mean what semver means by them', () => {
+  const number = fc.integer({ min: 0, max: 3 });
+  const version = fc.tuple(number, number, number).map((all) => all.join('.'));
+  const comparison = fc
+    .tuple(fc.constantFrom('>=', '<=', '>', '<', '='), fc.array(number, { minLength: 1, maxLength: 3 }))
+    .map(([sign, numbers]) => `${sign}${numbers.join('.')}`);
+  const range = fc.array(comparison, { minLength: 1, maxLength: 3 }).map((all) => all.join(' '));
+  fc.assert(
+    fc.property(version, range, (one, of) => {
+      assert.is(meets(one, of), satisfies(one, of), `${one} in ${of}`);
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+test('a submitter whose tasks all ask for other long ranges of many tools does not keep the founder from its work', () => {
+  const fleet = new Fleet();
+  const names = Array.from({ length: 32 }, (_, n) => `tool${n}`);
+  const tools = Object.fromEntries(names.map((name, n) => [name, `20.${n}.1`]));
+  const members = Array.from({ length: 30 }, (_, n) => fleet.join(`m${n}`));
+  const hello = { ...HELLO, features: ['requirements'], capacity: { ...CAPACITY, tools } };
+  members.forEach(({ peer }, n) => {
+    fleet.founder({ type: 'connected', peer, session: 100 + n, hello });
+  });
+  const wide = Array.from({ length: 8 }, (_, n) => `>=${n}.${n} <${99 - n}.${n}`).join(' ');
+  for (let task = 0; task < 200; task += 1) {
+    const asked = names.map((name) => [name, `>=${task % 20}.${task} ${wide}`]);
+    // The last is what nobody has: all the others are looked at before.
+    fleet.submit({ tools: { ...Object.fromEntries(asked), [names.at(-1)!]: `>99.${task}` } });
+  }
+  const began = performance.now();
+  const capacity = { ...hello.capacity, diskFreeBytes: 1 };
+  fleet.founder({
+    type: 'received',
+    peer: members[0]!.peer,
+    session: 100,
+    message: { type: 'capacity', capacity },
+  });
+  const took = performance.now() - began;
+  assert.ok(took < 500, `one message took ${took.toFixed(0)} ms`);
 });
 
 test.run();
