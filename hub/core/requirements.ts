@@ -23,9 +23,9 @@ const NAMED_MAX = 3;
  * said yet what it has. Pure.
  */
 export function lacking({ model, tools }: Requirements, live: LiveMember | undefined): string | null {
-  const wanted = Object.entries(tools);
+  const wanted = rangesOf(tools);
   const capacity = live?.capacity ?? null;
-  if (capacity === null || (model === null && wanted.length === 0)) return null;
+  if (capacity === null || (model === null && wanted.size === 0)) return null;
   if (!live?.features.includes(REQUIREMENTS_FEATURE)) {
     return 'runs an older release, which does not know --model and --tool';
   }
@@ -37,17 +37,37 @@ export function lacking({ model, tools }: Requirements, live: LiveMember | undef
   for (const [tool, range] of wanted) {
     const version = Object.hasOwn(capacity.tools, tool) ? capacity.tools[tool]! : null;
     if (version === null) return `has no ${tool}`;
-    if (!meets(version, range)) return `has ${tool} ${version}, not ${tool}${range}`;
+    if (!isIn(version, range)) return `has ${tool} ${version}, not ${tool}${tools[tool]}`;
   }
   return null;
 }
 
 /** Whether a version, as a tool printed it, lies in a range; its first three numbers count, of which a comparison looks at as many as it names. Pure. */
 export function meets(version: string, range: string): boolean {
-  if (range === '*') return true;
-  const numbers = versionOf(version);
-  return numbers !== null && comparisonsOf(range).every((one) => holds(numbers, one));
+  return isIn(version, rangeOf(range));
 }
+
+function isIn(version: string, { any, comparisons, said }: Range): boolean {
+  if (any) return true;
+  const numbers = versionOf(version);
+  if (numbers === null) return false;
+  let inside = said.get(numbers);
+  if (inside === undefined) {
+    if (said.size >= SAID_MAX) said.clear();
+    inside = comparisons.every((one) => holds(numbers, one));
+    said.set(numbers, inside);
+  }
+  return inside;
+}
+
+interface Range {
+  any: boolean;
+  comparisons: Comparison[];
+  /** What came of versions held against it, as they were read. */
+  said: Map<readonly number[], boolean>;
+}
+/** Versions of one tool in a mesh; there are few. */
+const SAID_MAX = 16;
 
 /** One comparison of a range, such as `>=20.1`. */
 interface Comparison {
@@ -62,30 +82,38 @@ function holds(version: readonly number[], { sign, numbers }: Comparison): boole
   return sign.startsWith(side < 0 ? '<' : '>');
 }
 
-/** Read once: every queued task is held against every member whenever one of them changes. */
-const READ_MAX = 4096;
-const versionOf = remembered((text: string): number[] | null => {
-  const found = coerce(text, { rtl: false });
-  return found === null ? null : [found.major, found.minor, found.patch];
-});
-const comparisonsOf = remembered((range: string): Comparison[] =>
-  range.split(' ').map((word) => {
+/** Read once for as long as the task waits: it is held against every member whenever one of them changes. */
+const rangesRead = new WeakMap<object, Map<string, Range>>();
+function rangesOf(tools: Record<string, string>): Map<string, Range> {
+  let ranges = rangesRead.get(tools);
+  if (ranges === undefined) {
+    ranges = new Map(Object.entries(tools).map(([tool, range]) => [tool, rangeOf(range)]));
+    rangesRead.set(tools, ranges);
+  }
+  return ranges;
+}
+
+function rangeOf(range: string): Range {
+  const any = range === '*';
+  const comparisons = (any ? [] : range.split(' ')).map((word) => {
     const sign = /^[<>=]+/.exec(word)?.[0] ?? '=';
     return { sign, numbers: word.slice(sign.length).split('.').map(Number) };
-  }),
-);
+  });
+  return { any, comparisons, said: new Map() };
+}
 
-function remembered<T>(read: (text: string) => T): (text: string) => T {
-  const known = new Map<string, T>();
-  return (text) => {
-    let value = known.get(text);
-    if (value === undefined) {
-      if (known.size >= READ_MAX) known.clear();
-      value = read(text);
-      known.set(text, value);
-    }
-    return value;
-  };
+/** Versions of tools in the whole mesh, read; past so many they are read anew. */
+const VERSIONS_MAX = 4096;
+const versionsRead = new Map<string, number[] | null>();
+function versionOf(text: string): number[] | null {
+  let version = versionsRead.get(text);
+  if (version === undefined) {
+    if (versionsRead.size >= VERSIONS_MAX) versionsRead.clear();
+    const found = coerce(text, { rtl: false });
+    version = found === null ? null : [found.major, found.minor, found.patch];
+    versionsRead.set(text, version);
+  }
+  return version;
 }
 
 function some(names: readonly string[]): string {
