@@ -119,7 +119,7 @@ export function risks(ctx: FounderContext, active: MemberRecord[]): string[] {
   const founder = ctx.state.mesh.genesis?.founder;
   if (!active.some((member) => member.roles.includes('replica') && member.peer !== founder)) {
     said.push(
-      'no replica yet: if this disk dies, the mesh is lost; copy the data folder while it is stopped',
+      'no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder',
     );
   }
   const workers = active.filter((member) => member.roles.includes('worker'));

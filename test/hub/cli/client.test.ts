@@ -76,7 +76,7 @@ test('status, nodes and invite: text for a person, one JSON document with --json
     assert.match(status.out, /^ {2}m1 +online +0\/2$/m);
     assert.match(
       status.out,
-      /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; copy the data folder while it is stopped$/m,
+      /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder$/m,
     );
     const { mesh, nodes, queue } = (await hub.run(['status', '--json'])).json();
     assert.is(mesh, 'ab'.repeat(32));

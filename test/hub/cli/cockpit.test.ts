@@ -56,7 +56,7 @@ const FULL: StatusObject = {
     },
     { what: '2 tasks wait for the secret TOKEN', command: 'mesh-hub secret set TOKEN' },
   ],
-  risks: ['no replica yet: if this disk dies, the mesh is lost; copy the data folder while it is stopped'],
+  risks: ['no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder'],
 };
 
 function machine(name: string, state: StatusObject['machines'][number]['state'], more: object) {
@@ -71,7 +71,7 @@ test('status at 80 columns: what needs a person, what is at risk, machines, queu
     /^ {4}mesh-hub node approve 482-190-337$/m,
     /^ {2}2 tasks wait for the secret TOKEN: mesh-hub secret set TOKEN$/m,
     /mesh-hub task diff defghijklmno$/m,
-    /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; copy the data folder while it is stopped$/m,
+    /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder$/m,
     /^machines {2}2 of 4 online, 2 of 5 slots used$/m,
     /^ {2}laptop-3 +pending +code 482-190-337$/m,
     /^ {2}founder +online +0\/2$/m,
