@@ -118,9 +118,7 @@ export function risks(ctx: FounderContext, active: MemberRecord[]): string[] {
   const said: string[] = [];
   const founder = ctx.state.mesh.genesis?.founder;
   if (!active.some((member) => member.roles.includes('replica') && member.peer !== founder)) {
-    said.push(
-      'no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder',
-    );
+    said.push('no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder');
   }
   const workers = active.filter((member) => member.roles.includes('worker'));
   const able = workers.some(({ peer }) => {
