@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { homedir, release, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as assert from 'uvu/assert';
 import { type Lan, lan } from '../net/hosts.ts';
@@ -57,7 +57,11 @@ export class Story {
   readonly #machines: Machine[];
   readonly #parts: Part[] = [];
   /** Real text → what stands for it in the transcript. */
-  readonly #scrubs: [string, string][] = [[ROOT, '/opt/superfleet']];
+  readonly #scrubs: [string, string][] = [
+    [ROOT, '/opt/superfleet'],
+    // A kernel's own suffix says nothing here.
+    [release(), release().split('-')[0]!],
+  ];
 
   private constructor(name: string, title: string, machines: readonly string[]) {
     this.#name = name;
