@@ -66,9 +66,9 @@ export function verifyCheckpoint(text: string, by: { origin: string; publicKey: 
   return checkpoint;
 }
 
-/** Key id of signed-note: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key). */
-export function keyId(name: string, publicKey: Uint8Array): Buffer {
-  const named = Buffer.concat([Buffer.from(`${name}\n`), Buffer.of(SIGNATURE_ED25519), publicKey]);
+/** Key id of signed-note: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ type ‖ public key); type 0x01 is the log's own. */
+export function keyId(name: string, publicKey: Uint8Array, type = SIGNATURE_ED25519): Buffer {
+  const named = Buffer.concat([Buffer.from(`${name}\n`), Buffer.of(type), publicKey]);
   return hash('sha256', named, 'buffer').subarray(0, KEY_ID_BYTES);
 }
 
@@ -76,13 +76,23 @@ function checkpointBody(said: { origin: string; size: number; root: string }): s
   return `${said.origin}\n${said.size}\n${Buffer.from(said.root, 'hex').toString('base64')}\n`;
 }
 
-interface Signature {
+/** One signature line of a note. `signature` is what follows the key id; its form is the key's affair. */
+export interface NoteSignature {
   name: string;
   id: Buffer;
   signature: Buffer;
 }
 
-function parseNote(text: string): { checkpoint: Checkpoint; body: string; signatures: Signature[] } {
+/** A checkpoint with the text that is signed and the signatures, none of them checked. */
+export interface Note {
+  checkpoint: Checkpoint;
+  /** Up to and with the newline before the empty line. */
+  body: string;
+  signatures: NoteSignature[];
+}
+
+/** Takes a note apart. Throws `SF_NOT_PROVED` where it is not of the form. */
+export function parseNote(text: string): Note {
   if (text.length > checkpointBytesMax) {
     throw notProved(
       'the checkpoint is too long',
@@ -114,7 +124,7 @@ function parseNote(text: string): { checkpoint: Checkpoint; body: string; signat
   return { checkpoint: { origin: origin!, size: Number(size), root: rootHex, text }, body, signatures };
 }
 
-function parseSignature(line: string): Signature {
+function parseSignature(line: string): NoteSignature {
   const match = /^— ([^\s+]+) (\S+)$/u.exec(line);
   const bytes = Buffer.from(match?.[2] ?? '', 'base64');
   // Keys of other kinds have signatures of other lengths; only ours is used, and it is exactly this long.
