@@ -3,7 +3,7 @@ import { SuperfleetError } from '../protocol/errors.ts';
 import { count } from '../protocol/ids.ts';
 import { entryLineBytesMax } from '../protocol/limits.ts';
 import { type Checkpoint, checkpointBytesMax, parseCheckpoint } from './checkpoint.ts';
-import type { Entry, KnownEntry } from './entry.ts';
+import type { Entry } from './entry.ts';
 import { EVENT_BODIES, isEventType, type LogEvent } from './events.ts';
 
 /**
@@ -98,11 +98,6 @@ export function parseLine(line: Uint8Array): Line {
     throw new LineFault('a line that is not written in the one form of its value');
   }
   return text.startsWith('{"checkpoint"') ? parseCheckpointLine(value.of) : parseEntryLine(value.of, text);
-}
-
-/** The entry with its body's type known to the compiler; null where this program does not know the type. */
-export function asKnownEntry(entry: Entry): KnownEntry | null {
-  return isEventType(entry.type) ? (entry as KnownEntry) : null;
 }
 
 /** The value of a JSON text, and the text that is written for it. Nesting that the engine cannot follow is none. */

@@ -41,7 +41,6 @@ export const ROLES = ['worker', 'replica', 'submitter', 'viewer', 'operator'] as
 export const role = z.enum(ROLES);
 export const roles = z.array(role).max(ROLES.length);
 
-export type MeshId = z.infer<typeof meshId>;
 export type PeerIdText = z.infer<typeof peerId>;
 export type TaskId = z.infer<typeof taskId>;
 export type BlobId = z.infer<typeof blobId>;

@@ -55,10 +55,6 @@ export function publicKeyFromBase64(text: string): Uint8Array {
   return Uint8Array.from(raw);
 }
 
-/** The public key in PEM, as `openssl pkeyutl -pubin -inkey` reads it. */
-export const publicKeyToPem = (raw: Uint8Array): string =>
-  publicKeyObject(raw).export({ format: 'pem', type: 'spki' }).toString();
-
 const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 /** Identity multihash (0x00, 36 bytes) of the protobuf {type: Ed25519, data: 32 bytes}. */
 const PEER_ID_PREFIX = Buffer.from('002408011220', 'hex');

@@ -12,7 +12,7 @@ import {
   sha256Hex,
   taskId,
 } from './ids.ts';
-import { artifactsMax, envelopeBytesMax, frameMessagesMax, secretBytesMax, toolsMax } from './limits.ts';
+import { artifactsMax, envelopeBytesMax, secretBytesMax, toolsMax } from './limits.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
 /**
@@ -237,9 +237,6 @@ export const founderMessage = z.discriminatedUnion('type', [
 ]);
 export type FounderMessage = z.infer<typeof founderMessage>;
 export type Welcome = z.infer<typeof welcome>;
-
-export const memberFrame = z.array(memberMessage).max(frameMessagesMax);
-export const founderFrame = z.array(founderMessage).max(frameMessagesMax);
 
 /** Messages that never wait behind others: they may use the reserve of the credit (`sessionReserveBytes`). */
 export const URGENT: ReadonlySet<(MemberMessage | FounderMessage)['type']> = new Set([

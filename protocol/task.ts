@@ -56,8 +56,6 @@ export const CONFIDENCE = {
   verifiedLowConfidence: 0.6,
 } as const;
 
-export const TASK_KINDS = ['command', 'code', 'plan', 'review', 'research', 'judge'] as const;
-
 const relativePath = z
   .string()
   .min(1)

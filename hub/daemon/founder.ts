@@ -6,6 +6,7 @@ import type { Session, SessionHandlers } from '../../node/network/session.ts';
 import { mark } from '../../node/timing.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/session.ts';
+import { founderTickMs } from '../core/config.ts';
 import type { FounderCore } from '../core/founder.ts';
 import { EffectGate } from '../core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../core/types.ts';
@@ -27,7 +28,6 @@ export interface FounderDriverOptions {
   failed(error: SuperfleetError): void;
 }
 
-const TICK_MS = 250;
 /**
  * A roster that lets members in waits until nobody came for this long, and at most so long: many may join at once, and
  * every member fetches every roster.
@@ -66,7 +66,7 @@ export class FounderDriver {
     this.#options = options;
     this.#gate = new EffectGate<Held>(options.log.size - 1);
     options.log.subscribe((batch: DurableBatch) => this.#durable(batch.last, batch.checkpoint));
-    this.#ticking = setInterval(() => this.step({ type: 'tick' }), TICK_MS);
+    this.#ticking = setInterval(() => this.step({ type: 'tick' }), founderTickMs);
     this.#durable(options.log.size - 1, options.log.checkpoint);
     // Who was away while somebody was revoked hears of it, also where the founder has started anew since. Where there
     // is no room for it now, the next change of membership says so.

@@ -3,14 +3,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeCheckpoint } from '../../ledger/checkpoint.ts';
 import type { LogEvent } from '../../ledger/events.ts';
-import {
-  asKnownEntry,
-  assertEvent,
-  formatCheckpoint,
-  LineFault,
-  makeEntry,
-  parseLine,
-} from '../../ledger/line.ts';
+import { assertEvent, formatCheckpoint, LineFault, makeEntry, parseLine } from '../../ledger/line.ts';
+import { knownEntry } from '../../ledger/state/state.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
 import { taskSpec } from '../../protocol/task.ts';
 import { KEY, long, started } from './kit.ts';
@@ -52,7 +46,7 @@ test('an entry of a type this program does not know is kept as it is', () => {
   assert.is(parsed.kind, 'entry');
   if (parsed.kind !== 'entry') return;
   assert.equal(parsed.entry.body, { b: [1, null, 'x'], a: { z: 0.5 } });
-  assert.is(asKnownEntry(parsed.entry), null);
+  assert.is(knownEntry(parsed.entry), null);
 });
 
 test('an invalid event is refused before it is a line', () => {

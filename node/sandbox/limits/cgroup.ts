@@ -228,20 +228,6 @@ function tryRemove(folder: string): boolean {
   }
 }
 
-/** Removes what `prepareCgroups` made, where this process still may; the next start as root sweeps what stays. */
-export function removeCgroups(slots: CgroupSlots): void {
-  for (const slot of new Set([slots.memory, slots.pids, slots.unified])) {
-    if (slot === null || !existsSync(slot.folder)) continue;
-    try {
-      if (slot.version === 2) writeFileSync(join(dirname(slot.folder), 'cgroup.procs'), String(process.pid));
-    } catch {
-      // Not allowed back up.
-    }
-    for (const name of ['node', ...readdirSync(slot.folder)]) tryRemove(join(slot.folder, name));
-    tryRemove(slot.folder);
-  }
-}
-
 /** The cgroup of one run: made before it, joined before its first instruction, removed after its last. */
 export class RunCgroup {
   readonly #folders = new Map<string, CgroupSlot>();

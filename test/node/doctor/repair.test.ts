@@ -229,13 +229,13 @@ asRoot('doctor --fix --yes installs bubblewrap for real, in an overlay of this s
   try {
     const script = `
 set -e
-mount -t tmpfs overlay "$1" && mkdir "$1/up" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
-for kept in proc dev sys ; do mount --rbind "/$kept" "$1/root/$kept" ; done
-mount -t tmpfs tmp "$1/root/tmp" && chmod 1777 "$1/root/tmp"
-mkdir -p "$1/root$2" && mount --bind "$2" "$1/root$2"
+mount -t tmpfs overlay "$1" && mkdir "$1/up" "$1/work" "$1/tree"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/tree"
+for kept in proc dev sys ; do mount --rbind "/$kept" "$1/tree/$kept" ; done
+mount -t tmpfs tmp "$1/tree/tmp" && chmod 1777 "$1/tree/tmp"
+mkdir -p "$1/tree$2" && mount --bind "$2" "$1/tree$2"
 # Not chroot: the kernel gives nobody in one a user namespace, and bubblewrap needs it.
-cd "$1/root" && mkdir .old && pivot_root . .old && cd / && umount -l /.old
+cd "$1/tree" && mkdir .old && pivot_root . .old && cd / && umount -l /.old
 dpkg --force-depends --purge bubblewrap >/dev/null 2>&1
 if command -v bwrap ; then exit 77 ; fi
 { apt-get update && apt-get install -y --download-only --no-install-recommends bubblewrap ; } >/dev/null 2>&1 || exit 78
