@@ -16,7 +16,7 @@ import {
   taskId,
 } from '../protocol/ids.ts';
 import { artifactsMax } from '../protocol/limits.ts';
-import { policyText } from '../protocol/policy.ts';
+import { policyText } from '../protocol/policy-schema.ts';
 import { attemptRole, resultBlob } from '../protocol/session.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
 

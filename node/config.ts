@@ -4,7 +4,7 @@ import { formatDuration, parseDuration } from '../protocol/duration.ts';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
 import { elasticSlotsMax, graceMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../protocol/limits.ts';
-import { knownPolicy } from '../protocol/policy.ts';
+import { knownPolicy } from '../protocol/policy-schema.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */

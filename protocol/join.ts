@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { messageSchema } from './frame.ts';
 import { memberName, meshId, nonce, ownerName, sha256Hex } from './ids.ts';
 import { entryLineBytesMax } from './limits.ts';
-import { policyText } from './policy.ts';
+import { policyText } from './policy-schema.ts';
 
 /**
  * `/superfleet/join/1.0.0`: the one protocol a stranger may speak, to the founder only. One stream is one attempt:

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { formatDuration, parseDuration } from './duration.ts';
 import { SuperfleetError } from './errors.ts';
 
@@ -26,27 +25,8 @@ export type PolicyCondition =
   /** A word of a newer release. It never holds: what cannot be understood is not overridden. */
   | { kind: 'unknown'; word: string };
 
-const WORD = /^[a-z][a-z0-9-]*(?:=[A-Za-z0-9:.@+%_-]+)?$/;
-
-/** A policy as it is kept and sent: well-formed words, so that an older program can hold a newer one's. */
-export const policyText = z
-  .string()
-  .max(policyCharactersMax)
-  .refine((text) => text.split(',').every((word) => WORD.test(word)), {
-    message: 'a policy such as always, idle, hours=18:00-08:00 or idle,hours=18:00-08:00@mon-fri',
-  });
-
-/** A policy as a person writes it: every word of it known here. */
-export const knownPolicy = policyText.refine(
-  (text) => {
-    try {
-      return requirePolicy(text) === text;
-    } catch {
-      return false;
-    }
-  },
-  { message: 'a policy such as always, idle, hours=18:00-08:00 or idle,hours=18:00-08:00@mon-fri' },
-);
+/** One condition, of this release or another. */
+export const policyWord = /^[a-z][a-z0-9-]*(?:=[A-Za-z0-9:.@+%_-]+)?$/;
 
 /** Its conditions, in the order written; words unknown or malformed here become `unknown`. Pure. */
 export const readPolicy = (text: string): PolicyCondition[] => text.split(',').map(readWord);

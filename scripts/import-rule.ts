@@ -23,7 +23,7 @@ export function importFaults(root: string): string[] {
         if (toRoom === -1 || toRoom > ORDER.indexOf(room)) {
           faults.push(`${from} imports ${to}: imports run ${ORDER.join(' ← ')}`);
         }
-        if (/(^|\/)cli\.ts$/.test(to)) faults.push(`${from} imports ${to}: nobody imports a cli.ts`);
+        if (/(^|\/)cli\.[jt]s$/.test(to)) faults.push(`${from} imports ${to}: nobody imports a cli`);
       }
     }
   }
@@ -32,7 +32,7 @@ export function importFaults(root: string): string[] {
 
 function sources(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts'))
+    .filter((name) => /\.[jt]s$/.test(name))
     .map((name) => join(folder, name));
 }
 

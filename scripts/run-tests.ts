@@ -9,6 +9,7 @@
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { compiledFolder } from '../node/cli/compile-cache.js';
 
 const LIMIT_S = 90;
 const parts = process.argv.slice(2);
@@ -20,6 +21,8 @@ const files = readdirSync('test', { recursive: true, encoding: 'utf8' })
   )
   .sort();
 
+/** What a file and the programs it starts compile is compiled once, whatever they have for a home. */
+const compiled = compiledFolder();
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 
@@ -61,10 +64,15 @@ function headerOf(file: string): { limitS: number; alone: boolean } {
 async function runFile(file: string): Promise<void> {
   const limit = headerOf(file).limitS;
   const began = Date.now();
-  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+  const child = spawn(process.execPath, [file], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+    env: {
+      ...process.env,
+      ...(compiled === null ? {} : { NODE_COMPILE_CACHE: compiled }),
+      NO_COLOR: '1',
+      FORCE_COLOR: '0',
+    },
   });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (text += bytes));

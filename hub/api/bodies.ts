@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex, taskId } from '../../protocol/ids.ts';
 import { inviteMs, pageItemsMax } from '../../protocol/limits.ts';
-import { knownPolicy } from '../../protocol/policy.ts';
+import { knownPolicy } from '../../protocol/policy-schema.ts';
 import { repositoryBundle, TASK_STATES, taskSpec } from '../../protocol/task.ts';
 
 /** Bodies and queries of `/v1`; unknown fields are refused. */

@@ -15,7 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, EXIT, isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
 import { detachedLogPath, lives, markOf, type ProcessMark, readMark } from '../api/socket.ts';
-import { saveCompiled } from './compile-cache.ts';
+import { saveCompiled } from './compile-cache.js';
 import type { Running } from './options.ts';
 import { elapsed } from './progress.ts';
 import { cell } from './render.ts';

@@ -7,7 +7,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { type Genesis, parseGenesis } from '../../protocol/genesis.ts';
 import { meshId } from '../../protocol/ids.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
-import { policyText } from '../../protocol/policy.ts';
+import { policyText } from '../../protocol/policy-schema.ts';
 import { newerRoster, openRoster, type Roster, rosterMember } from '../../protocol/roster.ts';
 import { folderPaths } from '../folder.ts';
 import type { Access } from '../network/registry.ts';

@@ -15,7 +15,6 @@ export interface ProgramFacts {
  * this very Node with the script beside this one, since a service's PATH may know no Node.
  */
 export function programWords(bin: Bin, { node, script, isFile }: ProgramFacts): string[] {
-  if (!script.endsWith('.ts')) return [node, script];
   const root = resolve(script, '..', '..');
   const launcher = join(root, 'scripts', bin);
   const pinned = node.startsWith(join(root, 'node_modules') + sep);

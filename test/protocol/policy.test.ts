@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { knownPolicy, policyText, readPolicy, requirePolicy } from '../../protocol/policy.ts';
+import { readPolicy, requirePolicy } from '../../protocol/policy.ts';
+import { knownPolicy, policyText } from '../../protocol/policy-schema.ts';
 
 const MIN = 60_000;
 

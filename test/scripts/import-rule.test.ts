@@ -38,8 +38,9 @@ test('a lazy import that runs back is found too', () => {
   assert.is(faultsOf({ 'node/a.ts': "await import('../hub/b.ts');\n", 'hub/b.ts': '' }).length, 1);
 });
 
-test('nobody imports a cli.ts, and no room imports tests or scripts', () => {
+test('nobody imports a cli, and no room imports tests or scripts', () => {
   assert.is(faultsOf({ 'hub/a.ts': "import './cli.ts';\n", 'hub/cli.ts': '' }).length, 1);
+  assert.is(faultsOf({ 'node/a.js': "import './cli.js';\n", 'node/cli.js': '' }).length, 1);
   assert.is(faultsOf({ 'hub/a.ts': "import '../test/x.ts';\n" }).length, 1);
 });
 

@@ -1,13 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-// @ts-expect-error plain JavaScript that old versions of Node run too
 import { refusal } from '../../scripts/bin/node-version.js';
 
 test('an old Node is refused in one sentence, or as JSON where that is asked for', () => {
   for (const version of ['18.20.0', '20.20.2', '22.17.1']) {
     const words = refusal('mesh-hub', version, ['status', '--', '--json']);
     assert.is(words, `mesh-hub needs Node.js 22.18 or newer, and this is ${version}.`);
-    const { error } = JSON.parse(refusal('mesh-node', version, ['--json']));
+    const { error } = JSON.parse(refusal('mesh-node', version, ['--json']) ?? '');
     assert.is(error.code, 'SF_NODE_VERSION');
     assert.is(error.got, version);
   }

@@ -2,7 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judge, type Moment, policyInForce } from '../../../node/offer/policy.ts';
 import { noTasks, workOf } from '../../../node/offer/work.ts';
-import { policyCharactersMax, policyText } from '../../../protocol/policy.ts';
+import { policyCharactersMax } from '../../../protocol/policy.ts';
+import { policyText } from '../../../protocol/policy-schema.ts';
 import { capacity } from '../../../protocol/session.ts';
 
 const [SUN, MON, FRI, SAT] = [0, 1, 5, 6];

@@ -1,4 +1,6 @@
-import { keepCompiled } from '../node/cli/compile-cache.ts';
+// @ts-check
+// JavaScript as it is: for a single file of TypeScript Node would load its compiler first.
+import { keepCompiled } from '../node/cli/compile-cache.js';
 
 keepCompiled();
 // Loaded only now, so that what is compiled of it is kept.
