@@ -1,6 +1,8 @@
 import { SuperfleetError } from '../protocol/errors.ts';
 import type { Scan } from './scan.ts';
-import type { LogStorage } from './storage.ts';
+import type { LogStorage, SegmentFile } from './storage.ts';
+
+const COPY_BYTES = 1024 * 1024;
 
 /** What recovery took off the end, and where its copy lies. */
 export interface CutTail {
@@ -20,17 +22,43 @@ export async function emptySegment(storage: LogStorage): Promise<number | null> 
   return 0;
 }
 
-/** Cuts the torn tail, a copy kept, and syncs what recovery will speak of: it may still be in memory only. */
+/**
+ * Cuts the torn tail, a copy kept, and makes durable what recovery will speak of. The last batch may be in memory only,
+ * and where its sync failed the system takes it for written: a sync alone would do nothing. So it is written once more.
+ */
 export async function settle(storage: LogStorage, scan: Scan): Promise<CutTail | null> {
   const last = scan.last!;
   const file = await storage.open(last, 'write');
   try {
     const copy = scan.tornBytes > 0 ? await storage.keepCut(last, scan.end) : null;
     if (copy !== null) await file.truncate(scan.end);
+    await rewrite(file, lastBatch(scan), scan.end);
     await file.sync();
     await storage.syncDirectory();
     return copy === null ? null : { bytes: scan.tornBytes, copy };
   } finally {
     await file.close();
+  }
+}
+
+/** A place in the last segment at or a little before the beginning of its last batch. */
+function lastBatch({ chain, offsets, last }: Scan): number {
+  const size = chain.settled.checkpoint?.size ?? 0;
+  const begin = size === 0 ? undefined : offsets.before(size - 1);
+  return begin?.segment === last ? begin.offset : 0;
+}
+
+/** Puts the same bytes where they stand already. */
+async function rewrite(file: SegmentFile, from: number, to: number): Promise<void> {
+  for (let at = from; at < to; ) {
+    const chunk = Buffer.allocUnsafe(Math.min(COPY_BYTES, to - at));
+    const read = await file.read(chunk, at);
+    if (read === 0) return;
+    for (let done = 0; done < read; ) {
+      const taken = await file.write(chunk.subarray(done, read), at + done);
+      if (taken <= 0) throw Object.assign(new Error('the disk took no bytes'), { code: 'EIO' });
+      done += taken;
+    }
+    at += read;
   }
 }

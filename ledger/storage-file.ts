@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   cutCopiesMax,
@@ -62,6 +62,10 @@ export class FileStorage implements LogStorage {
           at += bytesRead;
         }
         await file.sync();
+      } catch (error) {
+        // A copy of some of it would stay at every start until there is room, and there is a bound on their number.
+        await rm(path, { force: true });
+        throw error;
       } finally {
         await file.close();
       }

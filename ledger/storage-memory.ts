@@ -7,8 +7,10 @@ import {
   segmentName,
 } from './storage.ts';
 
-/** What a power failure may leave half of. */
+/** What memory is written to the disk by, and what a failed sync gives up. */
 const PAGE_BYTES = 4096;
+/** What a power failure leaves whole or not at all. */
+const SECTOR_BYTES = 512;
 
 /** What the disk does wrong; each may throw `diskError(…)`. */
 export interface MemoryFaults {
@@ -16,7 +18,10 @@ export interface MemoryFaults {
   capacityBytes?: number;
   /** How many of these bytes a write takes. */
   write?: (length: number) => number;
-  /** Runs before a sync takes effect; a promise holds it up. */
+  /**
+   * Runs before a sync takes effect; a promise holds it up. Where it throws, the pages are given up as Linux does it:
+   * they are still read, and no later sync brings them to the disk unless they are written anew.
+   */
   sync?: () => void | Promise<void>;
   truncate?: () => void;
   create?: () => void;
@@ -25,10 +30,18 @@ export interface MemoryFaults {
 /**
  * What is left after a crash. `process`: the process died, the machine did not. The others are power failures, and
  * spare whatever was synced: `lost` nothing else, `kept` all of it, `prefix` the bytes up to some place, `zeros` the
- * length but zeros from some page on, `pages` any of the pages in any order.
+ * length but zeros from some page on, `pages` any of the pages in any order, `sectors` any of the sectors and some length.
  */
-export type CrashKind = 'process' | 'lost' | 'kept' | 'prefix' | 'zeros' | 'pages';
-export const CRASH_KINDS: readonly CrashKind[] = ['process', 'lost', 'kept', 'prefix', 'zeros', 'pages'];
+export type CrashKind = 'process' | 'lost' | 'kept' | 'prefix' | 'zeros' | 'pages' | 'sectors';
+export const CRASH_KINDS: readonly CrashKind[] = [
+  'process',
+  'lost',
+  'kept',
+  'prefix',
+  'zeros',
+  'pages',
+  'sectors',
+];
 
 /** A system error as a disk gives it. */
 export function diskError(code: string): Error {
@@ -41,6 +54,10 @@ interface MemoryFile {
   current: Buffer;
   /** Memory that `current` is the beginning of, where it may grow in place; shared with nothing that is written. */
   room: Buffer | null;
+  /** Where the bytes begin that no sync took yet. */
+  dirtyFrom: number;
+  /** Bytes that a failed sync gave up. */
+  givenUp: { from: number; to: number } | null;
   /** The directory that names this file was synced. */
   linked: boolean;
 }
@@ -80,10 +97,12 @@ export class MemoryStorage implements LogStorage {
     for (let copy = 0; copy < cutCopiesMax; copy += 1) {
       const name = cutName(first, offset, copy);
       if (this.#files.has(name)) continue;
+      const copied = Buffer.from(source.current.subarray(offset));
+      const room = this.#room(copied.length, onDisk(Buffer.alloc(0)), 0, copied.length);
+      if (room < copied.length) throw diskError('ENOSPC');
       const file = this.#add(name);
-      file.current = Buffer.from(source.current.subarray(offset));
-      file.synced = file.current;
-      file.room = null;
+      file.current = copied;
+      file.synced = copied;
       await this.syncDirectory();
       return name;
     }
@@ -102,7 +121,7 @@ export class MemoryStorage implements LogStorage {
   /** Puts bytes under a name, synced: how a test damages a log. */
   put(name: string, bytes: Uint8Array): void {
     const copy = Buffer.from(bytes);
-    this.#files.set(name, { synced: copy, current: copy, room: null, linked: true });
+    this.#files.set(name, onDisk(copy));
   }
 
   names(): string[] {
@@ -114,18 +133,18 @@ export class MemoryStorage implements LogStorage {
     const after = new MemoryStorage();
     for (const [name, file] of this.#files) {
       if (kind === 'process') {
-        after.#files.set(name, { ...file, room: null });
+        after.#files.set(name, { ...file, room: null, givenUp: file.givenUp && { ...file.givenUp } });
         continue;
       }
       if (!file.linked && (kind === 'lost' || (kind !== 'kept' && random() < 0.5))) continue;
       const left = survivors(file, kind, random);
-      after.#files.set(name, { synced: left, current: left, room: null, linked: true });
+      after.#files.set(name, onDisk(left));
     }
     return after;
   }
 
   #add(name: string): MemoryFile {
-    const file: MemoryFile = { synced: Buffer.alloc(0), current: Buffer.alloc(0), room: null, linked: false };
+    const file: MemoryFile = { ...onDisk(Buffer.alloc(0)), linked: false };
     this.#files.set(name, file);
     return file;
   }
@@ -145,14 +164,23 @@ export class MemoryStorage implements LogStorage {
       },
       sync: async () => {
         // What is written while the sync is under way is not promised to be part of it.
-        const now = file.current;
-        await this.faults.sync?.();
-        file.synced = now;
+        const { current, dirtyFrom } = file;
+        try {
+          await this.faults.sync?.();
+          file.synced = reached(file, current);
+        } catch (error) {
+          giveUp(file, dirtyFrom, current.length);
+          throw error;
+        } finally {
+          if (file.current === current) file.dirtyFrom = Number.POSITIVE_INFINITY;
+        }
       },
       truncate: async (size) => {
         this.faults.truncate?.();
         file.current = Buffer.from(file.current.subarray(0, size));
         file.room = null;
+        file.dirtyFrom = Math.min(file.dirtyFrom, size);
+        written(file, size, Number.POSITIVE_INFINITY);
       },
       read: async (into, position) => {
         const part = file.current.subarray(position, position + into.length);
@@ -180,11 +208,45 @@ function writeInto(file: MemoryFile, bytes: Uint8Array, position: number): void 
     file.current.copy(file.room);
   }
   file.room.set(bytes, position);
+  file.dirtyFrom = Math.min(file.dirtyFrom, position);
+  written(file, position, position + bytes.length);
   file.current = file.room.subarray(0, end);
 }
 
+function onDisk(bytes: Buffer): MemoryFile {
+  const clean = { room: null, dirtyFrom: Number.POSITIVE_INFINITY, givenUp: null };
+  return { synced: bytes, current: bytes, linked: true, ...clean };
+}
+
+function giveUp(file: MemoryFile, from: number, to: number): void {
+  if (from >= to) return;
+  const before = file.givenUp ?? { from, to };
+  file.givenUp = { from: Math.min(from, before.from), to: Math.max(to, before.to) };
+}
+
+/** Whole pages are written: one byte put anew into a page that was given up brings all of it. */
+function written(file: MemoryFile, from: number, to: number): void {
+  if (file.givenUp === null) return;
+  const { givenUp } = file;
+  const begin = from - (from % PAGE_BYTES);
+  const end = Math.ceil(to / PAGE_BYTES) * PAGE_BYTES;
+  if (begin <= givenUp.from) givenUp.from = Math.max(givenUp.from, end);
+  else if (end >= givenUp.to) givenUp.to = Math.min(givenUp.to, begin);
+  if (givenUp.from >= givenUp.to) file.givenUp = null;
+}
+
+/** What the disk has of these bytes once everything that is still to be written reached it. */
+function reached({ givenUp, synced }: MemoryFile, current: Buffer): Buffer {
+  if (givenUp === null || givenUp.from >= current.length) return current;
+  const left = Buffer.from(current);
+  left.fill(0, givenUp.from, givenUp.to);
+  synced.copy(left, givenUp.from, givenUp.from, givenUp.to);
+  return left;
+}
+
 function survivors(file: MemoryFile, kind: CrashKind, random: () => number): Buffer {
-  const { synced, current } = file;
+  const { synced } = file;
+  const current = reached(file, file.current);
   if (kind === 'kept') return current;
   if (kind === 'lost') return synced;
   const sharedBytes = Math.min(synced.length, current.length);
@@ -197,8 +259,9 @@ function survivors(file: MemoryFile, kind: CrashKind, random: () => number): Buf
     current.copy(left, 0, 0, Math.max(sharedBytes, kept - (kept % PAGE_BYTES)));
     return left;
   }
-  for (let page = sharedBytes - (sharedBytes % PAGE_BYTES); page < current.length; page += PAGE_BYTES) {
-    if (random() < 0.5) current.copy(left, page, page, Math.min(page + PAGE_BYTES, current.length));
+  const unit = kind === 'sectors' ? SECTOR_BYTES : PAGE_BYTES;
+  for (let at = sharedBytes - (sharedBytes % unit); at < current.length; at += unit) {
+    if (random() < 0.5) current.copy(left, at, at, Math.min(at + unit, current.length));
   }
-  return left;
+  return kind === 'sectors' ? left.subarray(0, kept) : left;
 }

@@ -108,6 +108,57 @@ test('memory: a power failure spares what was synced and nothing that was not pr
   assert.ok(pages.subarray(5000).every((byte) => byte === 0));
 });
 
+test('memory: any of the sectors, and no more of the length than was written, are left of what was not synced', async () => {
+  const storage = new MemoryStorage();
+  const file = await storage.create(0);
+  await storage.syncDirectory();
+  await file.write(Buffer.alloc(700, 'a'), 0);
+  await file.sync();
+  await file.write(Buffer.alloc(2000, 'b'), 700);
+  let draws = 0;
+  const left = storage.crash('sectors', () => (draws++ === 0 ? 0.9 : draws % 2 === 0 ? 0.1 : 0.9));
+  const found = left.bytes(segmentName(0))!.toString('latin1');
+  // The sector that the sync shares with what came after keeps what was synced, whether it was lost or not.
+  assert.match(found, /^a{700}b{324}\0{512}b{512}\0{452}$/);
+});
+
+test('memory: what a failed sync gave up is read still, and reaches the disk only when it is written anew', async () => {
+  const storage = new MemoryStorage();
+  const file = await storage.create(0);
+  await storage.syncDirectory();
+  await file.write(bytes('good '), 0);
+  await file.sync();
+  await file.write(bytes('lost'), 5);
+  storage.faults.sync = () => {
+    throw diskError('EIO');
+  };
+  await file.sync().catch(() => undefined);
+  delete storage.faults.sync;
+  await file.sync();
+  assert.is(await contentOf(storage, 0), 'good lost');
+  for (const kind of ['lost', 'kept'] as const) {
+    assert.is(await contentOf(storage.crash(kind), 0), 'good \0\0\0\0', kind);
+  }
+  const next = storage.crash('process');
+  const again = await next.open(0, 'write');
+  await again.write(bytes('lost'), 5);
+  await again.sync();
+  assert.is(await contentOf(next.crash('lost'), 0), 'good lost');
+  assert.is(await contentOf(storage.crash('lost'), 0), 'good \0\0\0\0');
+});
+
+test('memory: a copy of a cut that finds no room leaves nothing', async () => {
+  const storage = new MemoryStorage();
+  const file = await storage.create(0);
+  await file.write(bytes('0123456789'), 0);
+  storage.faults.capacityBytes = 12;
+  await storage.keepCut(0, 5).then(
+    () => assert.unreachable(),
+    (error) => assert.is(error.code, 'ENOSPC'),
+  );
+  assert.equal(storage.names(), [segmentName(0)]);
+});
+
 test('memory: a segment whose folder was never synced may be gone', async () => {
   const storage = new MemoryStorage();
   const file = await storage.create(0);
