@@ -1,3 +1,11 @@
+import {
+  followHandover,
+  HANDOVER_TYPE,
+  type Leadership,
+  leadershipOf,
+  signerAt,
+} from '../protocol/handover.ts';
+import { publicKeyToBase64 } from '../protocol/keys.ts';
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
@@ -9,9 +17,10 @@ export interface ChainState {
   /** Hex leaf hash of the genesis line; null before it. */
   meshId: string | null;
   genesis: EventBody<'mesh.created'> | null;
-  /** Public key that signs from here on. */
-  publicKey: string | null;
-  epoch: number;
+  /** Who writes from here on, and by which key; null before the genesis. */
+  leadership: Leadership | null;
+  /** Raw public key that signed `checkpoint`; null before the first. */
+  signedBy: Uint8Array | null;
   time: number;
   frontier: Frontier;
   checkpoint: Checkpoint | null;
@@ -20,18 +29,21 @@ export interface ChainState {
 }
 
 /**
- * Reads a log line by line and refuses the first one that does not continue it: index, epoch, time, root, and
- * the signature of every checkpoint (`all`) or of none (`deferred`: see `checkSignature`). The same
- * checks serve recovery, `ledger verify` and exported files.
+ * Reads a log line by line and refuses the first one that does not continue it: index, epoch, time, root, who may
+ * sign, and the signature of every checkpoint (`all`) or of none (`deferred`: see `checkSignature`). The same
+ * checks serve recovery, replicas, `ledger verify` and exported files.
  */
 export class Chain {
   readonly #signatures: 'all' | 'deferred';
-  #state = emptyState();
+  #state: ChainState;
   /** The state as of the last checkpoint: where a torn tail is cut. */
-  #settled = emptyState();
+  #settled: ChainState;
 
-  constructor(signatures: 'all' | 'deferred') {
+  /** `from`: what was verified before; the chain goes on from its checkpoint. @default the beginning */
+  constructor(signatures: 'all' | 'deferred', from: ChainState = emptyState()) {
     this.#signatures = signatures;
+    this.#settled = from;
+    this.#state = { ...from, frontier: from.frontier.clone() };
   }
 
   /** Index of the next entry. */
@@ -59,29 +71,41 @@ export class Chain {
 
   /** A chain that goes on from the last checkpoint, as if what came after had not been read. */
   fromSettled(): Chain {
-    const chain = new Chain(this.#signatures);
-    chain.#settled = this.#settled;
-    chain.#state = { ...this.#settled, frontier: this.#settled.frontier.clone() };
-    return chain;
+    return new Chain(this.#signatures, this.#settled);
   }
 
   #pushEntry(entry: Entry, line: Uint8Array): void {
     const state = this.#state;
     if (entry.index !== this.next) throw new LineFault(`index ${entry.index} where ${this.next} must come`);
-    if (entry.epoch < state.epoch) throw new LineFault(`epoch ${entry.epoch} after epoch ${state.epoch}`);
+    const handsOver = entry.type === HANDOVER_TYPE;
+    const epoch = (state.leadership?.epoch ?? 1) + (handsOver ? 1 : 0);
+    if (entry.epoch !== epoch) throw new LineFault(`epoch ${entry.epoch} where epoch ${epoch} must come`);
     if (entry.time < state.time)
       throw new LineFault(`time ${entry.time} before the time of the entry before it`);
     const isGenesis = entry.type === 'mesh.created';
     if (isGenesis !== (entry.index === 0)) throw new LineFault(`type ${entry.type} at index ${entry.index}`);
+    const handedOver = this.#settled.leadership !== null && state.leadership !== this.#settled.leadership;
+    if (handedOver || (handsOver && this.pending > 0)) {
+      throw new LineFault('a handover that shares its batch');
+    }
     const leaf = leafHash(line);
     if (isGenesis) {
       state.genesis = entry.body as EventBody<'mesh.created'>;
       state.meshId = leaf.toString('hex');
-      state.publicKey = state.genesis.logKey;
+      state.leadership = proved(() => leadershipOf(Buffer.from(line).toString()));
     }
-    state.epoch = entry.epoch;
+    if (handsOver) state.leadership = this.#handedOver(entry, Buffer.from(line).toString());
     state.time = entry.time;
     state.frontier.append(leaf);
+  }
+
+  #handedOver(entry: Entry, line: string): Leadership {
+    const { leadership, frontier } = this.#state;
+    const { root } = entry.body as EventBody<'epoch.handover'>;
+    if (root !== frontier.root().toString('hex')) {
+      throw new LineFault('a handover that names another root than the entries before it give');
+    }
+    return proved(() => followHandover(leadership!, line));
   }
 
   #pushCheckpoint(checkpoint: Checkpoint): void {
@@ -94,17 +118,28 @@ export class Chain {
     if (checkpoint.root !== root) {
       throw new LineFault(`a checkpoint whose root is ${checkpoint.root} where the entries give ${root}`);
     }
-    if (this.#signatures === 'all') checkSignature({ ...this.#state, checkpoint });
-    this.#state.checkpoint = checkpoint;
-    this.#state.checkpoints += 1;
-    this.#settled = { ...this.#state, frontier: this.#state.frontier.clone() };
+    const next: ChainState = {
+      ...this.#state,
+      signedBy: signerAt(this.#state.leadership!, checkpoint.size),
+      checkpoint,
+      checkpoints: this.#state.checkpoints + 1,
+    };
+    if (this.#signatures === 'all') checkSignature(next);
+    this.#state = next;
+    this.#settled = { ...next, frontier: next.frontier.clone() };
   }
 }
 
-/** Throws `LineFault` where the checkpoint of this state is not signed by the key of this state. */
-export function checkSignature({ meshId, publicKey, checkpoint }: ChainState): void {
+/** Throws `LineFault` where the checkpoint of this state is not signed by the key that had to sign it. */
+export function checkSignature({ meshId, signedBy, checkpoint }: ChainState): void {
+  const publicKey = publicKeyToBase64(signedBy!);
+  proved(() => verifyCheckpoint(checkpoint!.text, { origin: meshId!, publicKey }));
+}
+
+/** What does not hold is a fault of the line. */
+function proved<T>(check: () => T): T {
   try {
-    verifyCheckpoint(checkpoint!.text, { origin: meshId!, publicKey: publicKey! });
+    return check();
   } catch (error) {
     throw new LineFault((error as Error).message, { cause: error });
   }
@@ -114,8 +149,8 @@ function emptyState(): ChainState {
   return {
     meshId: null,
     genesis: null,
-    publicKey: null,
-    epoch: 1,
+    leadership: null,
+    signedBy: null,
     time: 0,
     frontier: new Frontier(),
     checkpoint: null,

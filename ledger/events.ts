@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { handoverBody } from '../protocol/handover.ts';
 import {
   blobId,
   commitId,
@@ -49,6 +50,8 @@ export const EVENT_BODIES = {
     /** 128 random bits, so that two meshes made alike differ. */
     nonce,
   }),
+  /** The founder's last entry, or the first of a promoted one: alone in its batch, whose checkpoint the same key signs. */
+  'epoch.handover': handoverBody,
   'mesh.paused': z.strictObject({ by: actor }),
   'mesh.resumed': z.strictObject({ by: actor }),
 

@@ -1,11 +1,15 @@
 import { SuperfleetError } from '../protocol/errors.ts';
+import { followHandover } from '../protocol/handover.ts';
 import { publicKeyToBase64, type SigningKey } from '../protocol/keys.ts';
 import { segmentBytes } from '../protocol/limits.ts';
-import { type Checkpoint, makeCheckpoint, verifyCheckpoint } from './checkpoint.ts';
+import { batchOf } from './batch.ts';
+import { type Checkpoint, makeCheckpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
+import { type CommittedBatch, type DurableBatch, DurableLog, settled } from './durable-log.ts';
 import type { Entry } from './entry.ts';
-import type { EventBody, LogEvent } from './events.ts';
-import { formatCheckpoint, makeEntry } from './line.ts';
+import type { LogEvent } from './events.ts';
+import { fenced, handoverBatch } from './handover.ts';
+import { makeEntry } from './line.ts';
 import {
   type CreateLogOptions,
   checkedLimits,
@@ -14,24 +18,9 @@ import {
   type OpenLogOptions,
 } from './log-options.ts';
 import { type Frontier, leafHash } from './merkle.ts';
-import type { Offsets } from './offsets.ts';
-import { readBatches, readBytes, readCheckpoint, readEntries } from './reader.ts';
-import { type CutTail, emptySegment, settle } from './recovery.ts';
+import { type CutTail, emptySegment } from './recovery.ts';
 import { type Scan, scanLog } from './scan.ts';
-import type { LogStorage } from './storage.ts';
 import { diskFailure, SegmentWriter } from './writer.ts';
-
-/** What one `read` returns at most. */
-const readEntriesMax = 4096;
-const readBytesMax = 4 * 1024 * 1024;
-
-/** Entries that became durable together. */
-export interface DurableBatch {
-  first: number;
-  last: number;
-  checkpoint: Checkpoint;
-  entries: Entry[];
-}
 
 /** What an append is given at once, and what it may wait for. */
 export interface Appended {
@@ -50,51 +39,28 @@ interface Waiting {
 }
 
 /**
- * The founder's log: one writer, group commit, readers of what is durable. Nothing that names an entry (checkpoint,
- * size, readers, subscribers) shows it before its sync returned; after a failed write or sync nothing is ever
- * written or acknowledged again (promises 1 and 4).
+ * The founder's log: one writer, group commit. After a failed write or sync nothing is ever written or acknowledged
+ * again (promises 1 and 4); after a handover neither (promise 8).
  */
-export class Log {
-  readonly meshId: string;
-  readonly genesis: EventBody<'mesh.created'>;
-  /** What recovery cut off; null where the log ended cleanly. */
-  readonly cut: CutTail | null;
-  readonly #storage: LogStorage;
+export class Log extends DurableLog {
   readonly #key: SigningKey | null;
   readonly #limits: LogLimits;
-  readonly #writer: SegmentWriter;
-  readonly #offsets: Offsets;
   readonly #frontier: Frontier;
-  readonly #subscribers = new Set<(batch: DurableBatch) => void>();
-  readonly #wakers = new Set<() => void>();
-  readonly #failureListeners = new Set<(error: SuperfleetError) => void>();
-  #checkpoint: Checkpoint;
-  #epoch: number;
   #time: number;
   #next: number;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #writing: Promise<void> | null = null;
-  #failure: SuperfleetError | null = null;
-  #closed = false;
+  /** The log belongs to another founder from here on. */
+  #handedOver = false;
 
   private constructor(scan: Scan, cut: CutTail | null, options: OpenLogOptions) {
+    const limits = checkedLimits(options.limits);
+    super(scan, cut, options.storage, limits.segmentBytes);
     const { settled } = scan.chain;
-    this.meshId = settled.meshId!;
-    this.genesis = settled.genesis!;
-    this.cut = cut;
-    this.#storage = options.storage;
     this.#key = options.key;
-    this.#limits = checkedLimits(options.limits);
-    this.#writer = new SegmentWriter(
-      options.storage,
-      { segment: scan.last, end: scan.end },
-      this.#limits.segmentBytes,
-    );
-    this.#offsets = scan.offsets;
+    this.#limits = limits;
     this.#frontier = settled.frontier.clone();
-    this.#checkpoint = settled.checkpoint!;
-    this.#epoch = settled.epoch;
     this.#time = settled.time;
     this.#next = settled.frontier.size;
   }
@@ -143,7 +109,7 @@ export class Log {
     if (scan.last === null) {
       throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);
     }
-    const { publicKey, checkpoint } = scan.chain.settled;
+    const { leadership, checkpoint } = scan.chain.settled;
     if (checkpoint === null) {
       const place = { segment: storage.describe(scan.last), offset: 0, index: 0 };
       throw new LogDamagedError(
@@ -152,43 +118,21 @@ export class Log {
       );
     }
     if (key === null) return new Log(scan, null, options);
+    const publicKey = publicKeyToBase64(leadership!.logKey);
     if (publicKey !== publicKeyToBase64(key.publicKey)) {
+      if (leadership!.epoch > 1) throw fenced(leadership!);
       throw new SuperfleetError('SF_FOLDER', 'the log key is not the one that signs this log', {
         expected: `public key ${publicKey}`,
         got: `public key ${publicKeyToBase64(key.publicKey)}`,
         hint: 'put back the file log.key that belongs to this log',
       });
     }
-    try {
-      return new Log(scan, await settle(storage, scan), options);
-    } catch (error) {
-      if (error instanceof SuperfleetError) throw error;
-      throw diskFailure(error, storage.describe(scan.last));
-    }
-  }
-
-  /** Durable entries. */
-  get size(): number {
-    return this.#checkpoint.size;
+    return new Log(scan, await settled(storage, scan), options);
   }
 
   /** Index that the next append gets: at least `size`. */
   get next(): number {
     return this.#next;
-  }
-
-  /** The newest checkpoint whose batch is durable. */
-  get checkpoint(): Checkpoint {
-    return this.#checkpoint;
-  }
-
-  get epoch(): number {
-    return this.#epoch;
-  }
-
-  /** Why the log stopped for good; null while it works. */
-  get failure(): SuperfleetError | null {
-    return this.#failure;
   }
 
   /** Bytes of appends that wait for the disk. */
@@ -210,9 +154,9 @@ export class Log {
         `an append has 1 to ${batchEntriesMax} events, not ${events.length}`,
       );
     }
-    if (!Number.isSafeInteger(epoch) || epoch < this.#epoch || !Number.isSafeInteger(time) || time < 0) {
-      throw new SuperfleetError('SF_USAGE', 'epoch and time of an entry are integers, and epochs only rise', {
-        expected: `an epoch of ${this.#epoch} or more, a time in Unix ms`,
+    if (epoch !== this.epoch || !Number.isSafeInteger(time) || time < 0) {
+      throw new SuperfleetError('SF_USAGE', 'an entry is of the epoch that the last handover opened', {
+        expected: `epoch ${this.epoch}, a time in Unix ms`,
         got: `epoch ${epoch}, time ${time}`,
       });
     }
@@ -235,7 +179,6 @@ export class Log {
       });
     }
     this.#next += lines.length;
-    this.#epoch = epoch;
     this.#time = head.time;
     const { promise, resolve, reject } = Promise.withResolvers<Checkpoint>();
     // Who ignores `durable` learns of a failure from `failure` or `onFailure`.
@@ -246,105 +189,57 @@ export class Log {
     return { first, last: this.#next - 1, durable: promise };
   }
 
-  /** Up to `limit` durable entries from an index on; fewer where they are long. Empty past the end. */
-  async read(from: number, limit: number): Promise<Entry[]> {
-    const found: Entry[] = [];
-    let bytes = 0;
-    const to = Math.min(this.size, from + Math.min(limit, readEntriesMax));
-    for await (const { entry, length } of readEntries(this.#storage, this.#offsets, from, to)) {
-      found.push(entry);
-      bytes += length;
-      if (bytes >= readBytesMax) break;
+  /**
+   * The last entry under this key: names the next founder and the public key (raw) of its log. What was appended before
+   * is durable first, and nothing is appended after, also where this fails. Rejects with `SF_USAGE` for a key that
+   * signed this log before.
+   */
+  async handOver(to: { founder: string; logKey: Uint8Array }, time: number): Promise<Checkpoint> {
+    this.#mayAppend();
+    this.#handedOver = true;
+    await this.#writing;
+    if (this.failure !== null) throw this.failure;
+    const made = handoverBatch(
+      {
+        leadership: this.leadership,
+        checkpoint: this.checkpoint,
+        frontier: this.#frontier.toJSON(),
+        time: this.#time,
+      },
+      { ...to, authority: 'founder' },
+      this.#key!,
+      time,
+    );
+    this.#next += 1;
+    try {
+      await this.write(made, followHandover(this.leadership, made.line));
+    } catch (error) {
+      const failure = await this.fail(error);
+      this.announceFailure(failure);
+      throw failure;
     }
-    return found;
-  }
-
-  /** Durable entries from `from` to before `to` (default: what is durable at the call), in bounded memory. */
-  async *entries(from = 0, to = this.size): AsyncGenerator<Entry> {
-    const end = Math.min(to, this.size);
-    for await (const { entry } of readEntries(this.#storage, this.#offsets, from, end)) yield entry;
-  }
-
-  /** Durable batches as they were committed, from the one that begins at `from` (a size of `checkpointAt`, or 0). */
-  async *batches(from: number): AsyncGenerator<DurableBatch> {
-    for await (const { entries, checkpoint } of readBatches(this.#storage, this.#offsets, from, this.size)) {
-      yield { first: entries[0]!.index, last: checkpoint.size - 1, checkpoint, entries };
-    }
-  }
-
-  /** The durable bytes of the log as they stand in its segments: JSONL that `verifyExport` checks. */
-  async *export(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { segment, end } = this.#writer.position;
-    if (segment !== null) yield* readBytes(this.#storage, { segment, end }, signal);
-  }
-
-  /** Durable entries from `from` on, and then each as it becomes durable, until aborted or closed. */
-  async *tail(from: number, signal: AbortSignal): AsyncGenerator<Entry> {
-    for (let next = from; ; ) {
-      for await (const entry of this.entries(next)) {
-        if (signal.aborted) return;
-        yield entry;
-        next = entry.index + 1;
-      }
-      if (signal.aborted || this.#closed) return;
-      if (this.#failure !== null) throw this.#failure;
-      if (this.size <= next) await this.#changed(signal);
-    }
-  }
-
-  /** The checkpoint that was made at exactly this size; null where no batch ended there. Throws `SF_NOT_PROVED` where its signature is bad. */
-  async checkpointAt(size: number): Promise<Checkpoint | null> {
-    if (size === this.size) return this.#checkpoint;
-    if (size < 1 || size > this.size) return null;
-    const found = await readCheckpoint(this.#storage, this.#offsets, size);
-    // Recovery need not have checked the signature of one so old.
-    if (found !== null) verifyCheckpoint(found.text, { origin: this.meshId, publicKey: this.genesis.logKey });
-    return found;
-  }
-
-  /** Calls back with every batch as it becomes durable, in order. Returns what ends it. */
-  subscribe(listener: (batch: DurableBatch) => void): () => void {
-    this.#subscribers.add(listener);
-    return () => this.#subscribers.delete(listener);
-  }
-
-  /** Calls back once when the log stops for good. Returns what ends it. */
-  onFailure(listener: (error: SuperfleetError) => void): () => void {
-    this.#failureListeners.add(listener);
-    return () => this.#failureListeners.delete(listener);
+    this.announce(made);
+    return made.checkpoint;
   }
 
   /** Makes durable what waits, then lets go of the files. Later appends are refused. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  override async close(): Promise<void> {
+    this.refuseFurther();
     await this.#writing;
-    await this.#writer.close();
-    for (const wake of this.#wakers) wake();
-  }
-
-  async #changed(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const wake = (): void => resolve();
-    this.#wakers.add(wake);
-    signal.addEventListener('abort', wake);
-    try {
-      await promise;
-    } finally {
-      this.#wakers.delete(wake);
-      signal.removeEventListener('abort', wake);
-    }
+    await super.close();
   }
 
   #mayAppend(): void {
-    if (this.#failure !== null) throw this.#failure;
+    if (this.failure !== null) throw this.failure;
+    if (this.#handedOver) throw fenced(this.leadership);
     if (this.#key === null) throw new SuperfleetError('SF_REFUSED', 'the log was opened for reading only');
-    if (this.#closed) throw new SuperfleetError('SF_LOG_FAILED', 'the log is closed');
+    if (this.closed) throw new SuperfleetError('SF_LOG_FAILED', 'the log is closed');
   }
 
   async #writeAll(): Promise<void> {
     // Whatever is appended in the same turn of the event loop shares the first batch.
     await null;
-    while (this.#waiting.length > 0 && this.#failure === null) {
+    while (this.#waiting.length > 0 && this.failure === null) {
       const batch = this.#takeBatch();
       try {
         await this.#writeBatch(batch);
@@ -370,39 +265,29 @@ export class Log {
   async #writeBatch(batch: Waiting[]): Promise<void> {
     const lines = batch.flatMap((waiting) => waiting.lines);
     const first = this.size;
-    for (const line of lines) this.#frontier.append(leafHash(line));
+    const leaves = lines.map((line) => leafHash(line));
+    for (const leaf of leaves) this.#frontier.append(leaf);
     const said = {
       origin: this.meshId,
       size: this.#frontier.size,
       root: this.#frontier.root().toString('hex'),
     };
     const checkpoint = makeCheckpoint(said, this.#key!);
-    const { segment, offset } = await this.#writer.write(first, batchOf(lines, checkpoint));
-    this.#offsets.add({ index: first, segment, offset });
-    this.#checkpoint = checkpoint;
-    this.#waitingBytes -= batch.reduce((sum, { bytes }) => sum + bytes, 0);
+    const bytes = batchOf(lines, checkpoint);
     const entries = batch.flatMap((waiting) => waiting.entries);
+    const written = { first, last: checkpoint.size - 1, checkpoint, entries, leaves, bytes };
+    await this.write(written, this.leadership);
+    this.#waitingBytes -= batch.reduce((sum, waiting) => sum + waiting.bytes, 0);
     for (const waiting of batch) waiting.resolve(checkpoint);
-    for (const listener of this.#subscribers) {
-      listener({ first, last: checkpoint.size - 1, checkpoint, entries });
-    }
-    for (const wake of this.#wakers) wake();
+    this.announce(written);
   }
 
   async #stop(error: unknown, batch: Waiting[]): Promise<void> {
-    const failure = diskFailure(error, this.#storage.describe(this.#writer.position.segment ?? 0));
-    this.#failure = failure;
-    await this.#writer.cutBack();
+    const failure = await this.fail(error);
     for (const waiting of [...batch, ...this.#waiting.splice(0)]) waiting.reject(failure);
     this.#waitingBytes = 0;
-    for (const listener of this.#failureListeners) listener(failure);
-    for (const wake of this.#wakers) wake();
+    this.announceFailure(failure);
   }
 }
 
-/** Lines of one batch and its checkpoint, as they are written. */
-function batchOf(lines: readonly string[], checkpoint: Checkpoint): Buffer {
-  return Buffer.from(`${lines.join('\n')}\n${formatCheckpoint(checkpoint)}\n`);
-}
-
-export type { CreateLogOptions, CutTail, LogLimits, OpenLogOptions };
+export type { CommittedBatch, CreateLogOptions, CutTail, DurableBatch, LogLimits, OpenLogOptions };

@@ -3,14 +3,25 @@ import { LogDamagedError } from './damage.ts';
 import type { Entry } from './entry.ts';
 import { type Line, LineFault, parseLine } from './line.ts';
 import { lineRuns } from './lines.ts';
+import { leafHash } from './merkle.ts';
 import type { Offsets } from './offsets.ts';
 import type { LogStorage } from './storage.ts';
 
 const COPY_BYTES = 256 * 1024;
 
-/** A line of the log and what it takes there. */
+/** Bytes of batches that follow each other, as they stand in the segments. */
+export interface RawBatches {
+  /** Index of the first entry in them. */
+  first: number;
+  /** Size that the last checkpoint in them names. */
+  size: number;
+  bytes: Buffer;
+}
+
+/** A line of the log and what it takes there. The bytes are valid until the next one is asked for. */
 interface ReadLine {
   parsed: Line;
+  line: Buffer;
   length: number;
 }
 
@@ -52,6 +63,82 @@ export async function* readBatches(
       if (parsed.checkpoint.size >= to) return;
       entries = [];
     }
+  }
+}
+
+/** Leaf hashes of the entries from `from` to before `to`, which must be durable. */
+export async function* readLeaves(
+  storage: LogStorage,
+  offsets: Offsets,
+  from: number,
+  to: number,
+): AsyncGenerator<Uint8Array> {
+  if (from >= to) return;
+  for await (const { parsed, line } of readLines(storage, offsets, from)) {
+    if (parsed.kind === 'checkpoint' || parsed.entry.index < from) continue;
+    yield leafHash(line);
+    if (parsed.entry.index + 1 >= to) return;
+  }
+}
+
+const CHECKPOINT_BEGINS = Buffer.from('{"checkpoint"');
+
+/**
+ * Whole batches from the one that begins at `from` to the one that ends at `to`, in pieces that end with the batch that
+ * reaches `pieceBytes`. Lines are counted, not parsed: whoever takes them checks them.
+ */
+export async function* readRaw(
+  storage: LogStorage,
+  offsets: Offsets,
+  { from, to, pieceBytes }: { from: number; to: number; pieceBytes: number },
+): AsyncGenerator<RawBatches> {
+  const begin = offsets.before(from);
+  if (from >= to || begin === undefined) return;
+  let next = begin.index;
+  let offset = begin.offset;
+  let first = from;
+  let held: Buffer[] = [];
+  let bytes = 0;
+  for (let segment = begin.segment; ; segment = next, offset = 0) {
+    const file = await storage.open(segment, 'read');
+    try {
+      for await (const { lines } of lineRuns(file, offset)) {
+        if (lines.length === 0) continue;
+        const { line: head, offset: base } = lines[0]!;
+        const { line: tail, offset: last } = lines.at(-1)!;
+        // Lines of a run lie behind each other in one buffer, their newlines between them.
+        const run = Buffer.from(head.buffer, head.byteOffset, last + tail.length + 1 - base);
+        let taken = 0;
+        for (const { line, offset: at } of lines) {
+          const end = at + line.length + 1 - base;
+          const ends = line.subarray(0, CHECKPOINT_BEGINS.length).equals(CHECKPOINT_BEGINS);
+          if (!ends) {
+            if (next < from) taken = end;
+            next += 1;
+            continue;
+          }
+          if (next <= from) {
+            taken = end;
+            continue;
+          }
+          if (bytes + end - taken < pieceBytes && next < to) continue;
+          held.push(Buffer.from(run.subarray(taken, end)));
+          yield { first, size: next, bytes: held.length === 1 ? held[0]! : Buffer.concat(held) };
+          if (next >= to) return;
+          taken = end;
+          first = next;
+          held = [];
+          bytes = 0;
+        }
+        if (next > from && taken < run.length) {
+          held.push(Buffer.from(run.subarray(taken)));
+          bytes += run.length - taken;
+        }
+      }
+    } finally {
+      await file.close();
+    }
+    if (next === segment) return;
   }
 }
 
@@ -108,7 +195,7 @@ async function* readLines(storage: LogStorage, offsets: Offsets, index: number):
         for (const { line, offset } of lines) {
           const parsed = parseAt(line, { segment: storage.describe(segment), offset, index: next }, next);
           if (parsed.kind === 'entry') next += 1;
-          yield { parsed, length: line.length + 1 };
+          yield { parsed, line, length: line.length + 1 };
         }
       }
     } finally {

@@ -7,8 +7,8 @@ import { Offsets } from './offsets.ts';
 import type { LogStorage, SegmentFile } from './storage.ts';
 import { tailFault } from './tail.ts';
 
-/** A torn write is at most one batch with its checkpoint. */
-const tailBytesMax = batchBytesMax + entryLineBytesMax;
+/** A torn write is at most this long: of the founder one batch, of a replica as many as come in one piece. */
+const tailBytesMax = { batch: batchBytesMax + entryLineBytesMax, piece: 2 * batchBytesMax };
 
 /** Signatures that `recent` checks: about a quarter of a second. */
 const recentSignatures = 2048;
@@ -44,6 +44,8 @@ export interface ScanOptions {
    * not wait for all; the entries under the others are under those too.
    */
   signatures: 'all' | 'recent';
+  /** What one write of this log holds: one batch of the founder's, or a replica's piece of several. @default 'batch' */
+  writes?: 'batch' | 'piece';
   /** Called after each chunk. */
   onProgress?: (progress: ScanProgress) => void;
   signal?: AbortSignal | undefined;
@@ -93,6 +95,7 @@ async function scanSegment(
   report: (bytes: number) => void,
 ): Promise<void> {
   const { chain } = scan;
+  const writes = options.writes ?? 'batch';
   const damaged = (offset: number, index: number, why: string, cause?: unknown): LogDamagedError =>
     new LogDamagedError({ segment: storage.describe(segment), offset, index }, why, cause);
   if (segment !== chain.next) throw damaged(0, chain.next, `a segment that begins with entry ${segment}`);
@@ -110,7 +113,7 @@ async function scanSegment(
         const parsed = chain.push(line);
         if (parsed.kind === 'entry') {
           // No batch is longer, so no checkpoint will come that may cover this.
-          if (offset - end > tailBytesMax) throw new LineFault('no checkpoint for longer than a batch');
+          if (offset - end > tailBytesMax.batch) throw new LineFault('no checkpoint for longer than a batch');
         } else {
           scan.offsets.add({ index: batch, segment, offset: end });
           unchecked.push({ state: chain.settled, segment, offset });
@@ -137,13 +140,13 @@ async function scanSegment(
     return;
   }
   if (size === end) return;
-  if (size - end > tailBytesMax) {
+  if (size - end > tailBytesMax[writes]) {
     const { offset, index, why } = fault ?? { offset: end, index: chain.next, why: 'no checkpoint' };
     throw damaged(offset, index, why);
   }
   const tail = await readTail(file, end, size);
   scan.chain = chain.fromSettled();
-  const found = tailFault(tail, end, chain.fromSettled());
+  const found = tailFault(tail, end, chain.fromSettled(), writes);
   if (found !== null) throw damaged(end + found.at, found.index, found.why);
   scan.tornBytes = tail.length;
 }

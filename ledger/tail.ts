@@ -5,7 +5,8 @@ import { type Line, LineFault, parseLine } from './line.ts';
 /**
  * Which bytes after the last valid checkpoint are a write that a crash cut short, and which are damage (promise 3).
  * A batch is one write and one sync, and the next begins only when that returned. So a crash leaves either a
- * beginning of one batch, or one batch with whole sectors of zeros in it. Nothing else is torn.
+ * beginning of one batch, or one batch with whole sectors of zeros in it. Nothing else is torn. A replica writes the
+ * batches of one piece together; what is said of a batch holds of its piece.
  */
 
 /** File systems lose whole sectors; nothing smaller is a crash's doing. */
@@ -23,8 +24,13 @@ export interface TailFault {
  * Null where the tail is torn and may be cut, otherwise the first thing that no crash explains. `offset` is where the
  * tail begins in its file, `chain` the chain up to the last valid checkpoint; it is read on.
  */
-export function tailFault(tail: Buffer, offset: number, chain: Chain): TailFault | null {
-  return isZeroFilled(tail, offset) ? sparseFault(tail, chain) : prefixFault(tail, chain);
+export function tailFault(
+  tail: Buffer,
+  offset: number,
+  chain: Chain,
+  writes: 'batch' | 'piece' = 'batch',
+): TailFault | null {
+  return isZeroFilled(tail, offset) ? sparseFault(tail, chain, writes) : prefixFault(tail, chain);
 }
 
 /** Without zeros: complete entries that follow each other, no complete checkpoint, then the beginning of a line. */
@@ -46,7 +52,7 @@ function prefixFault(tail: Buffer, chain: Chain): TailFault | null {
 }
 
 /** With zeros: every line that has none must be sound, and a checkpoint can only be the very end. */
-function sparseFault(tail: Buffer, chain: Chain): TailFault | null {
+function sparseFault(tail: Buffer, chain: Chain, writes: 'batch' | 'piece'): TailFault | null {
   let begin = 0;
   let least = chain.next;
   let unbroken = true;
@@ -58,14 +64,14 @@ function sparseFault(tail: Buffer, chain: Chain): TailFault | null {
       const parsed = soundLine(line);
       if (typeof parsed === 'string') return { at: begin, index: least, why: parsed };
       const ends = end + 1 === tail.length;
-      if (parsed.kind === 'checkpoint' && !ends) {
+      if (parsed.kind === 'checkpoint' && !ends && writes === 'batch') {
         return { at: begin, index: least, why: 'zeros in a batch that others follow' };
       }
       const index = parsed.kind === 'entry' ? parsed.entry.index : parsed.checkpoint.size;
       if (index < least || (unbroken && index !== least)) {
         return { at: begin, index: least, why: `index ${index} where ${least} must come` };
       }
-      least = index + 1;
+      least = parsed.kind === 'entry' ? index + 1 : index;
     }
     begin = end + 1;
   }

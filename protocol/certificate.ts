@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type Envelope, openEnvelope, parseDocument, signEnvelope } from './dsse.ts';
 import { SuperfleetError } from './errors.ts';
+import { type Leadership, logKeys } from './handover.ts';
 import { count, labels, memberName, meshId, ownerName, peerId, ROLES, roles } from './ids.ts';
 import type { SigningKey } from './keys.ts';
 import { unixMs as isoMs, timestamp } from './statement.ts';
@@ -54,4 +55,17 @@ export function openCertificate(signed: Envelope, logKey: Uint8Array, mesh: stri
     expected: mesh,
     got: certificate.mesh,
   });
+}
+
+/** A certificate that the log key of any epoch signed: a member keeps the one it was let in with. */
+export function openCertificateOf(leadership: Leadership, signed: Envelope): Certificate {
+  let why: unknown = null;
+  for (const key of logKeys(leadership).reverse()) {
+    try {
+      return openCertificate(signed, key, leadership.genesis.mesh);
+    } catch (error) {
+      why ??= error;
+    }
+  }
+  throw why;
 }

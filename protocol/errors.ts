@@ -42,6 +42,13 @@ export const ERROR_CODES = {
   SF_NOT_PROVED: facts(EXIT.notProved, 422, 'a signature, digest or proof does not hold'),
   SF_LOG_DAMAGED: facts(EXIT.notProved, 500, 'the log does not match what was signed'),
   SF_DISK_FULL: facts(EXIT.machine, 507, 'the disk refused the bytes'),
+  SF_EQUIVOCATION: facts(
+    EXIT.notProved,
+    409,
+    'two histories of one mesh are signed; nothing is added to either',
+  ),
+  SF_BEHIND: facts(EXIT.notProved, 409, 'the log lacks entries that members have seen'),
+  SF_FENCED: facts(EXIT.refused, 409, 'another founder leads the mesh in a later epoch'),
   SF_LOG_FAILED: facts(EXIT.machine, 500, 'the log stopped after a failed write or sync'),
   SF_PORT_IN_USE: facts(EXIT.machine, 500, 'the port belongs to another process'),
   SF_LOCKED: facts(EXIT.machine, 500, 'the data folder is in use by another process'),

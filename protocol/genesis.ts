@@ -13,7 +13,13 @@ import { entryLineBytesMax } from './limits.ts';
 const genesisLine = z.object({
   index: z.literal(0),
   type: z.literal('mesh.created'),
-  body: z.object({ format: z.literal(1), name: memberName, founder: peerId, logKey: z.string() }),
+  body: z.object({
+    format: z.literal(1),
+    name: memberName,
+    founder: peerId,
+    logKey: z.string(),
+    recoveryKey: z.string(),
+  }),
 });
 
 export interface Genesis {
@@ -23,6 +29,8 @@ export interface Genesis {
   founder: string;
   /** Raw public key that signs checkpoints, certificates and rosters. */
   logKey: Uint8Array;
+  /** Raw public key that may name another founder. */
+  recoveryKey: Uint8Array;
 }
 
 /** Mesh id of a genesis line, without its newline: SHA-256(0x00 ‖ line), the RFC 6962 leaf hash, in hex. */
@@ -34,5 +42,6 @@ export function parseGenesis(line: string): Genesis {
   if (line.includes('\n')) throw new SuperfleetError('SF_NOT_PROVED', 'the genesis entry is one line');
   const { body } = parseJson(line, genesisLine, entryLineBytesMax, 'the genesis entry');
   const logKey = publicKeyFromBase64(body.logKey);
-  return { mesh: meshIdOfLine(line), name: body.name, founder: body.founder, logKey };
+  const recoveryKey = publicKeyFromBase64(body.recoveryKey);
+  return { mesh: meshIdOfLine(line), name: body.name, founder: body.founder, logKey, recoveryKey };
 }

@@ -48,6 +48,8 @@ export const joinAnswer = z.discriminatedUnion('type', [
     type: z.literal('admitted'),
     /** Line of entry 0: its leaf hash is the mesh id, and it names the key that signed the rest. */
     genesis: z.string().max(entryLineBytesMax),
+    /** Lines by which the mesh changed hands since. @default none */
+    handovers: z.array(z.string().max(entryLineBytesMax)).max(64).optional(),
     /** DSSE envelopes as JSON text. */
     certificate: z.string().max(32 * 1024),
     roster: z.string().max(joinRosterBytesMax).nullable(),

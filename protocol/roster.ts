@@ -8,6 +8,7 @@ import {
   signEnvelope,
 } from './dsse.ts';
 import { SuperfleetError } from './errors.ts';
+import { type Leadership, logKeys } from './handover.ts';
 import { count, memberName, meshId, ownerName, peerId, roles } from './ids.ts';
 import type { SigningKey } from './keys.ts';
 import { membersMax } from './limits.ts';
@@ -59,6 +60,25 @@ export function openRoster(text: string | Uint8Array, logKey: Uint8Array, mesh: 
     });
   }
   return roster;
+}
+
+/** A roster of this mesh signed by the log key of its epoch; else `SF_NOT_PROVED`. */
+export function openRosterOf(leadership: Leadership, text: string | Uint8Array): Roster {
+  const keys = logKeys(leadership);
+  let why: unknown = null;
+  for (let epoch = keys.length; epoch > 0; epoch -= 1) {
+    try {
+      const roster = openRoster(text, keys[epoch - 1]!, leadership.genesis.mesh);
+      if (roster.epoch === epoch) return roster;
+      throw new SuperfleetError(
+        'SF_NOT_PROVED',
+        `a roster of epoch ${roster.epoch} is signed by that of ${epoch}`,
+      );
+    } catch (error) {
+      why ??= error;
+    }
+  }
+  throw why;
 }
 
 /** The roster to hold on to: `next` only where it is newer than `held` (by epoch, then version). */

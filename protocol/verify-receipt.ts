@@ -2,7 +2,7 @@ import { type Accepted, mismatch } from './acceptance.ts';
 import { parseReceiptFile, type ReceiptFile } from './bundle.ts';
 import { type Certificate, openCertificate } from './certificate.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from './errors.ts';
-import { type Genesis, parseGenesis } from './genesis.ts';
+import { type Leadership, leadershipOf } from './handover.ts';
 import { publicKeyFromPeerId } from './keys.ts';
 import { parseReceipt } from './receipt.ts';
 import { sentencesOf } from './receipt-sentences.ts';
@@ -47,11 +47,9 @@ export function verifyReceiptFile(bytes: Uint8Array, { mesh }: { mesh: string | 
 }
 
 function factsOf(file: ReceiptFile): ReceiptFacts {
-  const genesis = parseGenesis(file.genesis);
-  if (file.handovers.length > 0) {
-    throw notProved('the mesh has changed hands, and this program cannot follow that; a newer one can');
-  }
-  const certificates = certificatesOf(file, genesis);
+  const leadership = leadershipOf(file.genesis, file.handovers);
+  const { genesis } = leadership;
+  const certificates = certificatesOf(file, leadership);
 
   const executorId = parseReceipt(claimedStatement(file.receipt)).executor;
   const executor = certified(certificates, executorId, 'the executor');
@@ -87,10 +85,11 @@ function factsOf(file: ReceiptFile): ReceiptFacts {
   return facts;
 }
 
-function certificatesOf(file: ReceiptFile, genesis: Genesis): Map<string, Certificate> {
+/** Whoever leads the mesh when the file is made signs them anew, so the key is the newest that the file proves. */
+function certificatesOf(file: ReceiptFile, { genesis, logKey }: Leadership): Map<string, Certificate> {
   const certificates = new Map<string, Certificate>();
   for (const signed of file.certificates) {
-    const certificate = openCertificate(signed, genesis.logKey, genesis.mesh);
+    const certificate = openCertificate(signed, logKey, genesis.mesh);
     if (certificates.has(certificate.peer))
       throw notProved(`it carries two certificates of ${certificate.peer}`);
     certificates.set(certificate.peer, certificate);

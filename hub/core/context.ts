@@ -176,7 +176,7 @@ export class FounderContext {
    * has gone. The founder's machine is the operator's: what it says of itself is the operator's word.
    */
   labelsGiven(peer: string): ReadonlySet<string> {
-    if (peer === this.state.mesh.genesis?.founder) return new Set();
+    if (peer === this.state.mesh.founder) return new Set();
     if (this.#given.fleet !== this.fleet) {
       const keys = [...this.state.members.byPeer.values()].flatMap(({ labels }) => Object.keys(labels));
       this.#given = { fleet: this.fleet, keys: new Set(keys) };

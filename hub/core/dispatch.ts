@@ -55,7 +55,7 @@ function chooseExecutor(ctx: FounderContext, bucket: Bucket, queued: Queued): Li
   const fresh = fits.filter((live) => !bucket.need.avoid.includes(live.peer));
   const anyway = ctx.now >= (fresh.length === 0 ? queued.sameMemberAt : queued.anyMemberAt);
   const repository = ctx.task(queued.id).spec.repository?.id ?? null;
-  const founder = ctx.state.mesh.genesis?.founder ?? null;
+  const founder = ctx.state.mesh.founder;
   return best(fresh, repository, founder) ?? (anyway ? best(fits, repository, founder) : null);
 }
 

@@ -228,7 +228,7 @@ function requireMember(ctx: FounderContext, nameOrPeer: string) {
 }
 
 function requireNotFounder(ctx: FounderContext, peer: string): void {
-  if (peer !== ctx.state.mesh.genesis?.founder) return;
+  if (peer !== ctx.state.mesh.founder) return;
   throw new SuperfleetError('SF_CONFLICT', 'the founder cannot leave its own mesh', {
     hint: 'to end the mesh: mesh-node leave on the other machines, then mesh-hub stop here',
   });

@@ -116,7 +116,7 @@ function needs(ctx: FounderContext, active: MemberRecord[]): Pick<Overview, 'nee
 /** What can be lost or cannot be had as things stand; also among the warnings. */
 export function risks(ctx: FounderContext, active: MemberRecord[]): string[] {
   const said: string[] = [];
-  const founder = ctx.state.mesh.genesis?.founder;
+  const founder = ctx.state.mesh.founder;
   if (!active.some((member) => member.roles.includes('replica') && member.peer !== founder)) {
     said.push('no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder');
   }

@@ -11,7 +11,7 @@ export function replacing(
   nameOrPeer: string,
 ): EventBody<'invite.created'> {
   const { peer, roles, labels, owner, policy } = findMember(ctx, nameOrPeer);
-  if (peer === ctx.state.mesh.genesis?.founder) {
+  if (peer === ctx.state.mesh.founder) {
     throw new SuperfleetError('SF_CONFLICT', 'the founder cannot be replaced by an invite', {
       expected: 'another machine than the founder',
       got: nameOrPeer,

@@ -181,8 +181,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
       onStopped(ctx, live, message);
       break;
     case 'leave':
-      if (peer !== ctx.state.mesh.genesis?.founder)
-        leave(ctx, { kind: 'peer', peer }, { op: 'member.leave', peer });
+      if (peer !== ctx.state.mesh.founder) leave(ctx, { kind: 'peer', peer }, { op: 'member.leave', peer });
       break;
     case 'hello':
     case 'grant':

@@ -148,7 +148,7 @@ export function meshObject(ctx: FounderContext): MeshObject {
     mesh: ctx.mesh,
     name: mesh.genesis?.name ?? '',
     epoch: ctx.epoch,
-    founder: mesh.genesis?.founder ?? '',
+    founder: mesh.founder ?? '',
     size: ctx.durable === null ? mesh.size : ctx.durable.index + 1,
     root: ctx.durable?.root ?? '',
     paused: mesh.paused,

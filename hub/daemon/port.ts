@@ -112,7 +112,7 @@ export class FounderPort implements HubPort {
       by,
     )) as Omit<InviteObject, 'token'> & { roles: Role[] };
     const { uses, roles, labels } = made;
-    const founder = state().mesh.genesis?.founder ?? host.peer;
+    const founder = state().mesh.founder ?? host.peer;
     const token = encodeInvite({ mesh: log.meshId, founder, addresses, secret, expiresAt, roles });
     return { token, expiresAt, uses, roles, labels, policy: made.policy };
   }
@@ -196,7 +196,7 @@ export class FounderPort implements HubPort {
       receipt: parseSigned(await this.#small(executed.envelope)),
       verification: verification === null ? null : parseSigned(await this.#small(verification.envelope)),
       genesis: genesisLine,
-      handovers: [],
+      handovers: state().mesh.handovers,
       certificates: [...peers].map((peer) => notary.certificate(peer)),
     });
   }

@@ -64,6 +64,7 @@ export class Notary {
   admitted(peer: string): Admitted {
     return {
       genesis: this.#genesisLine,
+      handovers: this.#state().mesh.handovers,
       certificate: encodeEnvelope(this.certificate(peer)),
       roster: Buffer.from(this.roster().bytes).toString(),
       policy: this.#state().members.byPeer.get(peer)?.policy ?? null,

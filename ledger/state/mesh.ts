@@ -5,6 +5,10 @@ import type { Reducer } from './reducer.ts';
 /** What the mesh is, who writes its log, and whether the operator has paused it. */
 export interface MeshFacts {
   genesis: EventBody<'mesh.created'> | null;
+  /** Peer id of the founder now; null before the genesis. */
+  founder: string | null;
+  /** Lines of the handovers, oldest first. */
+  handovers: string[];
   /** Of the newest entry. */
   epoch: number;
   paused: boolean;
@@ -16,13 +20,20 @@ export interface MeshFacts {
 
 export const meshReducer: Reducer<MeshFacts> = {
   name: 'mesh',
-  version: 1,
-  initial: () => ({ genesis: null, epoch: 0, paused: false, time: 0, size: 0 }),
+  version: 2,
+  initial: () => ({ genesis: null, founder: null, handovers: [], epoch: 0, paused: false, time: 0, size: 0 }),
   reduce(state, entry: KnownEntry) {
     switch (entry.type) {
       case 'mesh.created':
         state.genesis = entry.body;
+        state.founder = entry.body.founder;
         break;
+      case 'epoch.handover': {
+        const { index, epoch, time, type, body } = entry;
+        state.founder = body.founder;
+        state.handovers.push(JSON.stringify({ index, epoch, time, type, body }));
+        break;
+      }
       case 'mesh.paused':
         state.paused = true;
         break;
@@ -32,6 +43,6 @@ export const meshReducer: Reducer<MeshFacts> = {
     }
     return state;
   },
-  save: (state) => ({ ...state }),
-  load: (saved) => ({ ...(saved as MeshFacts) }),
+  save: (state) => ({ ...state, handovers: [...state.handovers] }),
+  load: (saved) => ({ ...(saved as MeshFacts), handovers: [...(saved as MeshFacts).handovers] }),
 };

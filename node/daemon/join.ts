@@ -145,9 +145,13 @@ async function patiently(
 }
 
 async function keep(machine: Machine, host: Host, joined: Joined): Promise<Membership> {
-  const { genesis, certificate, addresses, roster, policy } = joined;
+  const { genesis, handovers, certificate, addresses, roster, policy } = joined;
   const files = smallFiles(machine.folder.paths);
-  const membership = await Membership.admit({ genesis, certificate, addresses, policy }, host.peer, files);
+  const membership = await Membership.admit(
+    { genesis, handovers, certificate, addresses, policy },
+    host.peer,
+    files,
+  );
   if (roster !== null) await membership.takeRoster(Buffer.from(roster));
   return membership;
 }

@@ -1,24 +1,29 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { type Certificate, openCertificate } from '../../protocol/certificate.ts';
+import { type Certificate, openCertificateOf } from '../../protocol/certificate.ts';
 import { type Envelope, encodeEnvelope, parseEnvelope } from '../../protocol/dsse.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { type Genesis, parseGenesis } from '../../protocol/genesis.ts';
+import type { Genesis } from '../../protocol/genesis.ts';
+import { type Leadership, leadershipOf, newerLeadership } from '../../protocol/handover.ts';
 import { meshId } from '../../protocol/ids.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
 import { policyText } from '../../protocol/policy-schema.ts';
-import { newerRoster, openRoster, type Roster, rosterMember } from '../../protocol/roster.ts';
+import { newerRoster, openRosterOf, type Roster, rosterMember } from '../../protocol/roster.ts';
 import { folderPaths } from '../folder.ts';
 import type { Access } from '../network/registry.ts';
 
 /** Addresses of the founder that are kept. */
 const ADDRESSES_MAX = 16;
+/** As many as a receipt file may carry. */
+const HANDOVERS_MAX = 64;
 
 const file = z.strictObject({
   format: z.literal(1),
   mesh: meshId,
   genesis: z.string().max(entryLineBytesMax),
+  /** Lines by which the mesh changed hands since. */
+  handovers: z.array(z.string().max(entryLineBytesMax)).max(HANDOVERS_MAX).default([]),
   certificate: z.string().max(32 * 1024),
   /** Multiaddrs of the founder, as the invite named them or discovery found them. */
   addresses: z.array(z.string().max(256)).max(ADDRESSES_MAX),
@@ -29,6 +34,8 @@ const file = z.strictObject({
 /** What a machine was given when it was let in. */
 export interface Admission {
   genesis: string;
+  /** @default none: the founder is the genesis's */
+  handovers?: readonly string[];
   certificate: Envelope;
   addresses: string[];
   /** The invite's policy. @default null: it named none */
@@ -48,21 +55,21 @@ export interface SmallFiles {
  * names the key that signed the certificate and every roster. Access between machines rests on it.
  */
 export class Membership implements Access {
-  readonly genesis: Genesis;
   readonly genesisLine: string;
   readonly certificate: Certificate;
   readonly certificateEnvelope: Envelope;
   /** When this machine works, by its invite; null: it said nothing. */
   readonly policy: string | null;
+  #leadership: Leadership;
   #addresses: readonly string[];
   readonly #files: SmallFiles;
   #roster: Roster | null;
 
   private constructor(admission: Admission, peer: string, roster: Roster | null, files: SmallFiles) {
     this.genesisLine = admission.genesis;
-    this.genesis = parseGenesis(admission.genesis);
+    this.#leadership = leadershipOf(admission.genesis, admission.handovers);
     this.certificateEnvelope = admission.certificate;
-    this.certificate = openCertificate(admission.certificate, this.genesis.logKey, this.genesis.mesh);
+    this.certificate = openCertificateOf(this.#leadership, admission.certificate);
     if (this.certificate.peer !== peer) {
       throw new SuperfleetError('SF_NOT_PROVED', 'the membership is of another identity', {
         expected: peer,
@@ -95,17 +102,43 @@ export class Membership implements Access {
         hint: 'join again with an empty data folder',
       });
     }
-    const { genesis, certificate, addresses, policy } = parsed.data;
-    const admission = { genesis, certificate: parseEnvelope(certificate), addresses, policy };
+    const { genesis, handovers, certificate, addresses, policy } = parsed.data;
+    const admission = { genesis, handovers, certificate: parseEnvelope(certificate), addresses, policy };
     const rosterText = await readOrNull(files.roster);
-    const { mesh, logKey } = parseGenesis(genesis);
     return new Membership(
       admission,
       peer,
       // A damaged one is as good as none: nobody but the founder has access until it is fetched again.
-      rosterText === null ? null : soundRoster(rosterText, logKey, mesh),
+      rosterText === null ? null : soundRoster(rosterText, leadershipOf(genesis, handovers)),
       files,
     );
+  }
+
+  get genesis(): Genesis {
+    return this.#leadership.genesis;
+  }
+
+  /** Who leads the mesh, as far as this machine was shown. */
+  get leadership(): Leadership {
+    return this.#leadership;
+  }
+
+  /** Peer id of the founder now. */
+  get founder(): string {
+    return this.#leadership.founder;
+  }
+
+  /**
+   * Takes the lines of all handovers of the mesh, and where they are found: true where the founder is another one from
+   * here on. Throws `SF_NOT_PROVED` for a forgery, `SF_EQUIVOCATION` where one epoch was opened twice.
+   */
+  async takeHandovers(lines: readonly string[], addresses: readonly string[]): Promise<boolean> {
+    const newer = newerLeadership(this.#leadership, leadershipOf(this.genesisLine, lines));
+    if (newer === this.#leadership) return false;
+    this.#leadership = newer;
+    this.#addresses = addresses.slice(0, ADDRESSES_MAX);
+    await this.#save();
+    return true;
   }
 
   /** Where the founder may be, best first. */
@@ -126,6 +159,7 @@ export class Membership implements Access {
       format: 1,
       mesh: this.genesis.mesh,
       genesis: this.genesisLine,
+      handovers: this.#leadership.handovers.map(({ line }) => line),
       certificate: encodeEnvelope(this.certificateEnvelope),
       addresses: this.#addresses,
       policy: this.policy,
@@ -145,7 +179,7 @@ export class Membership implements Access {
 
   /** Takes a roster's bytes; keeps them where they are newer. `SF_NOT_PROVED` for a forged one. */
   async takeRoster(bytes: Uint8Array): Promise<number> {
-    const next = openRoster(bytes, this.genesis.logKey, this.genesis.mesh);
+    const next = openRosterOf(this.#leadership, bytes);
     const newer = newerRoster(this.#roster, next);
     if (newer !== this.#roster) {
       this.#roster = newer;
@@ -155,7 +189,7 @@ export class Membership implements Access {
   }
 
   isFounder(peer: string): boolean {
-    return peer === this.genesis.founder;
+    return peer === this.founder;
   }
 
   isMember(peer: string): boolean {
@@ -195,9 +229,9 @@ function jsonOf(text: string): unknown {
   }
 }
 
-function soundRoster(text: string, logKey: Uint8Array, mesh: string): Roster | null {
+function soundRoster(text: string, leadership: Leadership): Roster | null {
   try {
-    return openRoster(text, logKey, mesh);
+    return openRosterOf(leadership, text);
   } catch {
     return null;
   }

@@ -4,11 +4,11 @@ import { type Certificate, openCertificate } from '../../protocol/certificate.ts
 import { type Envelope, parseEnvelope } from '../../protocol/dsse.ts';
 import { isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import { frameOf, parseFrame } from '../../protocol/frame.ts';
-import { parseGenesis } from '../../protocol/genesis.ts';
+import { leadershipOf } from '../../protocol/handover.ts';
 import { newNonce } from '../../protocol/ids.ts';
 import type { Invite } from '../../protocol/invite.ts';
 import { JOIN_PROTOCOL, type JoinAnswer, type JoinerMessage, joinAnswerSchema } from '../../protocol/join.ts';
-import { openRoster } from '../../protocol/roster.ts';
+import { openRosterOf } from '../../protocol/roster.ts';
 import { commitNonce, shortCode } from '../../protocol/short-code.ts';
 import { FrameChannel } from './channel.ts';
 import type { Host } from './host.ts';
@@ -30,6 +30,8 @@ export interface Joined {
   /** Addresses the founder was reached by, or named. */
   addresses: string[];
   genesis: string;
+  /** Lines by which the mesh changed hands since. */
+  handovers: string[];
   certificate: Envelope;
   facts: Certificate;
   /** The signed roster as text; null where it is too large and comes as a blob. */
@@ -204,28 +206,37 @@ function proved(
       got: answer.type,
     });
   }
-  const genesis = parseGenesis(answer.genesis);
+  const leadership = leadershipOf(answer.genesis, answer.handovers ?? []);
+  const { genesis } = leadership;
   if (genesis.mesh !== of.mesh) {
     throw new SuperfleetError('SF_NOT_PROVED', 'the founder showed the genesis of another mesh', {
       expected: of.mesh,
       got: genesis.mesh,
     });
   }
+  if (leadership.founder !== of.peer) {
+    throw new SuperfleetError('SF_FENCED', 'the machine that answered leads this mesh no more', {
+      expected: leadership.founder,
+      got: of.peer,
+      hint: 'ask the operator for an invite of the founder of now',
+    });
+  }
   const certificate = parseEnvelope(answer.certificate);
-  const facts = openCertificate(certificate, genesis.logKey, genesis.mesh);
+  const facts = openCertificate(certificate, leadership.logKey, genesis.mesh);
   if (facts.peer !== host.peer) {
     throw new SuperfleetError('SF_NOT_PROVED', 'the certificate is of another machine', {
       expected: host.peer,
       got: facts.peer,
     });
   }
-  if (answer.roster !== null) openRoster(answer.roster, genesis.logKey, genesis.mesh);
+  if (answer.roster !== null) openRosterOf(leadership, answer.roster);
   return {
     mesh: genesis.mesh,
     meshName: genesis.name,
     founder: of.peer,
     addresses: of.addresses,
     genesis: answer.genesis,
+    handovers: answer.handovers ?? [],
     certificate,
     facts,
     roster: answer.roster,

@@ -171,8 +171,9 @@ class JoinAttempt {
   }
 }
 
-const admitted = ({ genesis, certificate, roster, policy = null }: Admitted): JoinAnswer => ({
+const admitted = ({ genesis, handovers, certificate, roster, policy = null }: Admitted): JoinAnswer => ({
   type: 'admitted',
+  ...(handovers === undefined || handovers.length === 0 ? {} : { handovers }),
   genesis,
   certificate,
   roster: roster !== null && Buffer.byteLength(roster) <= joinRosterBytesMax ? roster : null,

@@ -5,6 +5,8 @@ import { parseShortCode } from '../../protocol/short-code.ts';
 /** What a new member is handed: its proofs, as JSON text. */
 export interface Admitted {
   genesis: string;
+  /** Lines by which the mesh changed hands since. @default none */
+  handovers?: string[];
   certificate: string;
   roster: string | null;
   /** The invite's; null: it named none. @default null */

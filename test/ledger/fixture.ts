@@ -1,14 +1,18 @@
 import { makeCheckpoint } from '../../ledger/checkpoint.ts';
 import { formatCheckpoint } from '../../ledger/line.ts';
+import { Log } from '../../ledger/log.ts';
 import { Frontier, leafHash } from '../../ledger/merkle.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
-import { FOUNDER, image, KEY, long, newLog, started } from './kit.ts';
+import { signingKeyFromSeed } from '../../protocol/keys.ts';
+import { FOUNDER, image, long, newLog, started } from './kit.ts';
 
 const TIME = 1_700_000_000_000;
+/** Log key, and peer, of the founder that takes over. */
+const SECOND = signingKeyFromSeed(Buffer.alloc(32, 9));
 
 /**
- * How the bytes of `test/fixtures/log-1` came to be: two segments, batches of one and more, an entry of a type that no
- * program knows yet. The files themselves stay as they are for ever; this only has to go on giving them.
+ * How the bytes of `test/fixtures/log-1` came to be: two segments, batches of one and more, a handover, an entry of a type
+ * that no program knows yet. The files themselves stay as they are for ever; this only has to go on giving them.
  */
 export async function fixtureSegments(): Promise<{ name: string; bytes: Buffer }[]> {
   const storage = new MemoryStorage();
@@ -23,21 +27,24 @@ export async function fixtureSegments(): Promise<{ name: string; bytes: Buffer }
     TIME + 2,
     1,
   ).durable;
-  await log.append([started(2)], TIME + 3, 2).durable;
+  await log.handOver({ founder: SECOND.peer, logKey: SECOND.publicKey }, TIME + 3);
+  await log.close();
+  const second = await Log.open({ storage, key: SECOND });
+  await second.append([started(2)], TIME + 4, 2).durable;
   const last = storage.names().at(-1)!;
   const frontier = new Frontier();
-  for await (const entry of log.entries()) frontier.append(leafHash(JSON.stringify(entry)));
-  await log.close();
+  for await (const entry of second.entries()) frontier.append(leafHash(JSON.stringify(entry)));
+  await second.close();
   const later = JSON.stringify({
-    index: log.size,
+    index: second.size,
     epoch: 2,
-    time: TIME + 4,
+    time: TIME + 5,
     type: 'later.thing',
     body: { any: ['thing', null, 0.5] },
   });
   frontier.append(leafHash(later));
   const root = frontier.root().toString('hex');
-  const checkpoint = makeCheckpoint({ origin: log.meshId, size: frontier.size, root }, KEY);
+  const checkpoint = makeCheckpoint({ origin: log.meshId, size: frontier.size, root }, SECOND);
   storage.put(
     last,
     Buffer.concat([storage.bytes(last)!, Buffer.from(`${later}\n${formatCheckpoint(checkpoint)}\n`)]),

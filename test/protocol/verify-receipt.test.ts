@@ -156,7 +156,7 @@ test('certificates count only if this mesh’s log key signed them, once each, f
   assert.match(why({ certificates: [executor!] }), /the verifier .* has no certificate/);
   assert.match(why({ certificates: [executor!, executor!, verifier!] }), /two certificates/);
   assert.match(why({ certificates: [executor!, verifier!, third] }), /has no part in it/);
-  assert.match(why({ handovers: ['{}'] }), /changed hands/);
+  assert.match(why({ handovers: ['{}'] }), /the handover is not of the form/);
 });
 
 test('a receipt or verification signed in a batch is proved alike', () => {

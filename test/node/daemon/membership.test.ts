@@ -19,7 +19,13 @@ const genesis = JSON.stringify({
   epoch: 1,
   time: 1,
   type: 'mesh.created',
-  body: { format: 1, name: 'home', founder: founder.peer, logKey: publicKeyToBase64(log.publicKey) },
+  body: {
+    format: 1,
+    name: 'home',
+    founder: founder.peer,
+    logKey: publicKeyToBase64(log.publicKey),
+    recoveryKey: publicKeyToBase64(founder.publicKey),
+  },
 });
 const mesh = meshIdOfLine(genesis);
 const certificate = issueCertificate(

@@ -48,7 +48,13 @@ async function founding(
     epoch: 1,
     time: 1,
     type: 'mesh.created',
-    body: { format: 1, name: 'home', founder: host.peer, logKey: publicKeyToBase64(logKey.publicKey) },
+    body: {
+      format: 1,
+      name: 'home',
+      founder: host.peer,
+      logKey: publicKeyToBase64(logKey.publicKey),
+      recoveryKey: publicKeyToBase64(logKey.publicKey),
+    },
   });
   const mesh = meshIdOfLine(genesis);
   const members = new Map<string, Admitted>();

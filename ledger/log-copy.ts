@@ -1,0 +1,160 @@
+import { SuperfleetError } from '../protocol/errors.ts';
+import { batchBytesMax, segmentBytes } from '../protocol/limits.ts';
+import { Chain } from './chain.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { type CommittedBatch, DurableLog, settled } from './durable-log.ts';
+import type { Entry } from './entry.ts';
+import type { HandoverFrom } from './handover.ts';
+import { LineFault } from './line.ts';
+import { leafHash } from './merkle.ts';
+import { type CutTail, emptySegment } from './recovery.ts';
+import { type Scan, scanLog } from './scan.ts';
+import type { LogStorage } from './storage.ts';
+import { SegmentWriter } from './writer.ts';
+
+export interface OpenCopyOptions {
+  storage: LogStorage;
+  /** Mesh id that the log must be of. */
+  mesh: string;
+  /** @default `segmentBytes` */
+  segmentBytes?: number;
+}
+
+const NEWLINE = 0x0a;
+/** What recovery takes for one write of a copy. */
+export const pieceBytesMax = 2 * batchBytesMax;
+
+/**
+ * A replica's copy of the log. It takes the bytes of whole batches from whoever has them, appends only what follows its own
+ * last checkpoint with every root and signature right, and speaks of it when it is synced (promise 6).
+ */
+export class LogCopy extends DurableLog {
+  #chain: Chain;
+  #taking: Promise<unknown> = Promise.resolve();
+
+  private constructor(scan: Scan, cut: CutTail | null, storage: LogStorage, bytesMax: number) {
+    super(scan, cut, storage, bytesMax);
+    this.#chain = new Chain('all', scan.chain.settled);
+  }
+
+  /**
+   * Begins a copy with the first batches of the log, synced. Throws `SF_NOT_PROVED` where they are not of this mesh or do
+   * not hold together, `SF_EXISTS` where there is a log.
+   */
+  static async create(options: OpenCopyOptions, bytes: Buffer): Promise<LogCopy> {
+    const { storage, mesh } = options;
+    const chain = new Chain('all');
+    pushAll(chain, bytes);
+    if (chain.settled.meshId !== mesh) {
+      throw new SuperfleetError('SF_NOT_PROVED', 'the log is of another mesh', {
+        expected: mesh,
+        got: chain.settled.meshId,
+      });
+    }
+    const segment = await emptySegment(storage);
+    const writer = new SegmentWriter(storage, { segment, end: 0 }, options.segmentBytes ?? segmentBytes);
+    try {
+      await writer.write(0, bytes);
+      await storage.syncDirectory();
+    } finally {
+      await writer.close();
+    }
+    return LogCopy.open(options);
+  }
+
+  /** Recovers a copy as `Log.open` recovers the founder's log, with the same errors. `SF_NOT_FOUND` where there is none. */
+  static async open(options: OpenCopyOptions): Promise<LogCopy> {
+    const { storage, mesh } = options;
+    const scan = await scanLog(storage, { signatures: 'recent', writes: 'piece' });
+    if (scan.last === null || scan.chain.settled.checkpoint === null) {
+      throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);
+    }
+    if (scan.chain.settled.meshId !== mesh) {
+      throw new SuperfleetError('SF_FOLDER', `the log at ${storage.describe(0)} is of another mesh`, {
+        expected: mesh,
+        got: scan.chain.settled.meshId,
+      });
+    }
+    return new LogCopy(scan, await settled(storage, scan), storage, options.segmentBytes ?? segmentBytes);
+  }
+
+  /** Where the log stands, for a handover that is made here. */
+  get standing(): HandoverFrom {
+    const { leadership, checkpoint, frontier, time } = this.#chain.settled;
+    return { leadership: leadership!, checkpoint: checkpoint!, frontier: frontier.toJSON(), time };
+  }
+
+  /**
+   * Appends whole batches that follow the last checkpoint; resolves with the new one when they are synced. Rejects with
+   * `SF_NOT_PROVED`, and takes none of them, where one line does not follow; with `SF_DISK_FULL` or `SF_LOG_FAILED` where
+   * the disk refuses, after which the copy is stopped for good. Calls are carried out one after the other.
+   */
+  take(bytes: Buffer): Promise<Checkpoint> {
+    const taken = this.#taking.then(() => this.#take(bytes));
+    this.#taking = taken.catch(() => {});
+    return taken;
+  }
+
+  override async close(): Promise<void> {
+    this.refuseFurther();
+    await this.#taking;
+    await super.close();
+  }
+
+  async #take(bytes: Buffer): Promise<Checkpoint> {
+    if (this.failure !== null) throw this.failure;
+    if (this.closed) throw new SuperfleetError('SF_LOG_FAILED', 'the log is closed');
+    if (bytes.length > pieceBytesMax) {
+      throw new SuperfleetError('SF_FRAME', `batches of ${bytes.length} bytes came in one piece`, {
+        expected: `at most ${pieceBytesMax} bytes`,
+      });
+    }
+    const chain = this.#chain.fromSettled();
+    const { entries, leaves } = pushAll(chain, bytes);
+    const checkpoint = chain.settled.checkpoint!;
+    const batch: CommittedBatch = {
+      first: entries[0]!.index,
+      last: checkpoint.size - 1,
+      checkpoint,
+      entries,
+      leaves,
+      bytes,
+    };
+    try {
+      await this.write(batch, chain.settled.leadership!);
+    } catch (error) {
+      const failure = await this.fail(error);
+      this.announceFailure(failure);
+      throw failure;
+    }
+    this.#chain = chain;
+    this.announce(batch);
+    return checkpoint;
+  }
+}
+
+/** Pushes every line; the bytes must be whole batches. */
+function pushAll(chain: Chain, bytes: Buffer): { entries: Entry[]; leaves: Uint8Array[] } {
+  const entries: Entry[] = [];
+  const leaves: Uint8Array[] = [];
+  let begin = 0;
+  const bad = (why: string): SuperfleetError =>
+    new SuperfleetError('SF_NOT_PROVED', `batches do not follow this log at entry ${chain.next}: ${why}`);
+  for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, begin)) {
+    const line = bytes.subarray(begin, end);
+    try {
+      const parsed = chain.push(line);
+      if (parsed.kind === 'entry') {
+        entries.push(parsed.entry);
+        leaves.push(leafHash(line));
+      }
+    } catch (error) {
+      throw error instanceof LineFault ? bad(error.message) : error;
+    }
+    begin = end + 1;
+  }
+  if (begin < bytes.length || chain.pending > 0 || entries.length === 0) {
+    throw bad('the bytes are no whole batches');
+  }
+  return { entries, leaves };
+}

@@ -1,0 +1,220 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { handoverBatch } from '../../ledger/handover.ts';
+import { Log } from '../../ledger/log.ts';
+import { LogCopy } from '../../ledger/log-copy.ts';
+import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import { verifyLog } from '../../ledger/verify.ts';
+import type { SuperfleetError } from '../../protocol/errors.ts';
+import { signingKeyFromSeed } from '../../protocol/keys.ts';
+import { KEY, newLog, OTHER_KEY, started } from './kit.ts';
+
+const TIME = 1_700_000_000_000;
+const NEXT = signingKeyFromSeed(Buffer.alloc(32, 21));
+const THIRD = signingKeyFromSeed(Buffer.alloc(32, 22));
+
+const codeOf = async (promise: Promise<unknown>): Promise<string> => {
+  try {
+    await promise;
+  } catch (error) {
+    return (error as SuperfleetError).code;
+  }
+  return 'none';
+};
+
+/** Everything of a log in pieces of about so many bytes. */
+async function pieces(log: Log | LogCopy, from: number, bytes: number): Promise<Buffer[]> {
+  const all: Buffer[] = [];
+  let next = from;
+  for await (const piece of log.raw(from, bytes)) {
+    assert.is(piece.first, next, 'pieces follow each other');
+    next = piece.size;
+    all.push(piece.bytes);
+  }
+  assert.is(next, log.size);
+  return all;
+}
+
+async function filled(entries: number, segmentBytes: number): Promise<{ log: Log; storage: MemoryStorage }> {
+  const storage = new MemoryStorage();
+  const log = await newLog(storage, { segmentBytes });
+  for (let n = 1; n < entries; ) {
+    const many = Math.min(1 + (n % 4), entries - n);
+    await log.append(
+      Array.from({ length: many }, (_, at) => started(n + at)),
+      TIME + n,
+      1,
+    ).durable;
+    n += many;
+  }
+  return { log, storage };
+}
+
+test('a copy takes the bytes of the log in pieces of any length and ends as the log does (promise 6)', async () => {
+  const { log } = await filled(60, 2500);
+  for (const bytes of [1, 700, 5000, 1_000_000]) {
+    const storage = new MemoryStorage();
+    const [first, ...rest] = await pieces(log, 0, bytes);
+    const copy = await LogCopy.create({ storage, mesh: log.meshId, segmentBytes: 2500 }, first!);
+    for (const piece of rest) await copy.take(piece);
+    assert.is(copy.checkpoint.text, log.checkpoint.text);
+    await copy.close();
+    assert.is((await verifyLog(storage)).root, log.checkpoint.root);
+    const again = await LogCopy.open({ storage, mesh: log.meshId });
+    assert.is(again.size, log.size);
+    assert.equal(await again.read(7, 9), await log.read(7, 9));
+    await again.close();
+  }
+  await log.close();
+});
+
+test('pieces begin at any batch', async () => {
+  const { log } = await filled(40, 1800);
+  for await (const { first } of log.batches(0)) {
+    const bytes = Buffer.concat(await pieces(log, first, 900)).toString();
+    assert.ok(bytes.startsWith(`{"index":${first},`), `from ${first}`);
+    assert.ok(bytes.endsWith('"}\n'));
+  }
+  await log.close();
+});
+
+test('a copy takes nothing of a piece in which one byte is another (promise 6)', async () => {
+  const { log } = await filled(12, 100_000);
+  const [first, second] = await pieces(log, 0, 1500);
+  const storage = new MemoryStorage();
+  const copy = await LogCopy.create({ storage, mesh: log.meshId }, first!);
+  const { text } = copy.checkpoint;
+  for (let at = 0; at < second!.length; at += 7) {
+    const forged = Buffer.from(second!);
+    forged[at]! ^= 1;
+    const code = await codeOf(copy.take(forged));
+    // A signature of another name is passed over, as the note format has it; nothing else goes through.
+    assert.is(code, 'SF_NOT_PROVED', `byte ${at}`);
+    assert.is(copy.checkpoint.text, text);
+  }
+  assert.is(await codeOf(copy.take(second!.subarray(0, -1))), 'SF_NOT_PROVED');
+  assert.is(await codeOf(copy.take(Buffer.alloc(0))), 'SF_NOT_PROVED');
+  assert.is(await codeOf(copy.take(first!)), 'SF_NOT_PROVED', 'what it has already does not follow');
+  await copy.take(second!);
+  assert.ok(copy.size > 4);
+  await copy.close();
+  await log.close();
+});
+
+test('a copy says nothing before its sync, and is stopped for good by a failed one (promise 6)', async () => {
+  const { log } = await filled(30, 100_000);
+  const [first, second] = await pieces(log, 0, 2000);
+  const storage = new MemoryStorage();
+  const copy = await LogCopy.create({ storage, mesh: log.meshId }, first!);
+  const size = copy.size;
+  const told: number[] = [];
+  copy.subscribe(({ checkpoint }) => told.push(checkpoint.size));
+  storage.faults.sync = () => {
+    throw Object.assign(new Error('EIO'), { code: 'EIO' });
+  };
+  assert.is(await codeOf(copy.take(second!)), 'SF_LOG_FAILED');
+  delete storage.faults.sync;
+  assert.is(await codeOf(copy.take(second!)), 'SF_LOG_FAILED', 'no second try on this disk');
+  assert.equal([copy.size, told], [size, []]);
+  await copy.close();
+  await log.close();
+});
+
+test('after a handover only the next key signs, and the log before refuses appends (promise 8)', async () => {
+  const { log, storage } = await filled(9, 100_000);
+  const before = log.append([started(50)], TIME + 50, 1).durable;
+  const checkpoint = await log.handOver({ founder: NEXT.peer, logKey: NEXT.publicKey }, TIME + 60);
+  assert.is((await before).size + 1, checkpoint.size);
+  assert.throws(
+    () => log.append([started(1)], TIME, 1),
+    (error: SuperfleetError) => error.code === 'SF_FENCED',
+  );
+  assert.throws(
+    () => log.append([started(1)], TIME, 2),
+    (error: SuperfleetError) => error.code === 'SF_FENCED',
+  );
+  await log.close();
+  assert.is(await codeOf(Log.open({ storage, key: KEY })), 'SF_FENCED', 'after a restart, too');
+  const second = await Log.open({ storage, key: NEXT });
+  assert.equal([second.epoch, second.leadership.founder], [2, NEXT.peer]);
+  await second.append([started(2)], TIME + 70, 2).durable;
+  for (let size = 1; size <= second.size; size += 1) {
+    const at = await second.checkpointAt(size);
+    if (size > 9) assert.ok(at !== null);
+  }
+  await second.close();
+  const report = await verifyLog(storage);
+  assert.is(report.size, second.size);
+
+  // A copy follows over the handover.
+  const copied = new MemoryStorage();
+  const [first, ...rest] = await pieces(second, 0, 600);
+  const copy = await LogCopy.create({ storage: copied, mesh: second.meshId }, first!);
+  for (const piece of rest) await copy.take(piece);
+  assert.equal([copy.epoch, copy.checkpoint.text], [2, second.checkpoint.text]);
+  await copy.close();
+});
+
+test('a copy is promoted by the recovery key, by no other key, and once for an epoch (promise 8)', async () => {
+  const { log } = await filled(15, 100_000);
+  const storage = new MemoryStorage();
+  const copy = await LogCopy.create(
+    { storage, mesh: log.meshId },
+    Buffer.concat(await pieces(log, 0, 10_000)),
+  );
+  const to = { founder: NEXT.peer, logKey: NEXT.publicKey, authority: 'recovery' as const };
+  for (const key of [KEY, NEXT]) {
+    const { bytes } = handoverBatch(copy.standing, to, key, TIME + 100);
+    assert.is(await codeOf(copy.take(bytes)), 'SF_NOT_PROVED');
+  }
+  const reused = handoverBatch(copy.standing, { ...to, logKey: KEY.publicKey }, OTHER_KEY, TIME + 100);
+  assert.is(await codeOf(copy.take(reused.bytes)), 'SF_NOT_PROVED', 'a key that signed before');
+  const rival = handoverBatch(
+    copy.standing,
+    { ...to, founder: THIRD.peer, logKey: THIRD.publicKey },
+    OTHER_KEY,
+    TIME + 100,
+  );
+  await copy.take(handoverBatch(copy.standing, to, OTHER_KEY, TIME + 100).bytes);
+  assert.equal([copy.epoch, copy.leadership.founder], [2, NEXT.peer]);
+  assert.is(await codeOf(copy.take(rival.bytes)), 'SF_NOT_PROVED', 'the epoch is open');
+
+  // The founder of before, back again, is refused by whoever follows the new one.
+  await log.append([started(99)], TIME + 200, 1).durable;
+  const late = await pieces(log, 15, 10_000);
+  assert.is(await codeOf(copy.take(Buffer.concat(late))), 'SF_NOT_PROVED');
+  await copy.close();
+  const promoted = await Log.open({ storage, key: NEXT });
+  await promoted.append([started(3)], TIME + 300, 2).durable;
+  await promoted.close();
+  assert.is((await verifyLog(storage)).size, 17);
+  await log.close();
+});
+
+test('a torn piece of several batches is cut, a copy kept; what was synced stays', async () => {
+  const { log } = await filled(40, 1_000_000);
+  const [first, second] = await pieces(log, 0, 3000);
+  for (const cut of [1, 600, 1500, second!.length - 1]) {
+    const storage = new MemoryStorage();
+    const copy = await LogCopy.create({ storage, mesh: log.meshId }, first!);
+    const { size } = copy;
+    await copy.close();
+    const [name] = storage.names();
+    storage.put(name!, Buffer.concat([first!, second!.subarray(0, cut)]));
+    const again = await LogCopy.open({ storage, mesh: log.meshId });
+    assert.ok(again.size >= size);
+    await again.close();
+    // Whole sectors in its midst that never reached the disk.
+    const holed = Buffer.concat([first!, second!]);
+    const begin = Math.ceil((first!.length + 100) / 512) * 512;
+    holed.fill(0, begin, begin + 512);
+    storage.put(name!, holed);
+    const third = await LogCopy.open({ storage, mesh: log.meshId });
+    assert.ok(third.size >= size && third.size < log.size);
+    assert.ok(third.cut !== null);
+    await third.close();
+  }
+  await log.close();
+});
+
+test.run();
