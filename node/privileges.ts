@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
 } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { SuperfleetError } from '../protocol/errors.ts';
 
@@ -53,6 +54,8 @@ export async function dropPrivileges(options: DropOptions = {}): Promise<Account
   for (const folder of options.own ?? []) giveFolder(folder, account);
   for (const load of options.preload ?? []) await load();
   await options.prepare?.(account);
+  // What was compiled until now lies in root's own folder, where this process writes no more.
+  flushCompileCache();
   becomeUser(account);
   verifyUnprivileged(account);
   for (const folder of options.own ?? []) assertUsable(folder, account);

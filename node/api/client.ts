@@ -1,10 +1,13 @@
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { userInfo } from 'node:os';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import { reachablePath, socketPath } from './socket.ts';
+
+// Imported, it would load all that `fetch` needs with it, which takes as long as Node itself to start.
+const { request: httpRequest } = process.getBuiltinModule('node:http');
 
 /** How long an answer that does not stream may take: a little longer than the server gives itself. */
 const answerMs = 70_000;

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { createServer } from 'node:http';
 import { createServer as createTcpServer, type Socket } from 'node:net';
 import { test } from 'uvu';
@@ -13,6 +14,7 @@ import { parseVersions, toolVersions } from '../../../node/doctor/tools.ts';
 import { dropPrivileges } from '../../../node/privileges.ts';
 import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
 import { probe } from '../../../node/sandbox/probe.ts';
+import { SANDBOX_PATH } from '../../../node/sandbox/profile.ts';
 import { capacity as capacitySchema } from '../../../protocol/session.ts';
 
 await dropPrivileges();
@@ -138,6 +140,9 @@ test('versions are the tools’ own, as the sandbox shows them', async () => {
   const tools = await toolVersions(sandbox);
   assert.match(tools.perl ?? '', /^\d+\.\d+\.\d+$/);
   assert.match(tools.git ?? '', /^2\./);
+  // Its version is read, not asked, and is the same.
+  const npm = spawnSync('npm', ['--version'], { env: { PATH: SANDBOX_PATH }, encoding: 'utf8' });
+  if (npm.status === 0) assert.is(tools.npm, npm.stdout.trim());
 });
 
 test('a question sent out of each interface is heard again, or the reason is given', async () => {
