@@ -7,6 +7,7 @@ import { formatCheckpoint } from '../../ledger/line.ts';
 import { Log } from '../../ledger/log.ts';
 import { segmentName } from '../../ledger/storage.ts';
 import { CRASH_KINDS, MemoryStorage } from '../../ledger/storage-memory.ts';
+import { verifyLog } from '../../ledger/verify.ts';
 import { KEY, long, newLog, OTHER_KEY, started } from './kit.ts';
 
 const TIME = 1_700_000_000_000;
@@ -45,46 +46,116 @@ async function open(bytes: Uint8Array): Promise<Opened> {
   }
 }
 
-test('every truncation of the last batch recovers to the batch before, a copy kept (promises 2 and 3)', async () => {
-  const { bytes, ends, sizes } = await small(4);
-  const [before, end] = ends.slice(-2) as [number, number];
+test('cut at every byte of the last three batches it recovers to the batch before, a copy kept (promises 2 and 3)', async () => {
+  const { bytes, ends, sizes } = await small(5);
+  const first = ends.at(-4)!;
   let cuts = 0;
-  for (let length = before; length < end; length += 1) {
+  for (let length = first; length < bytes.length; length += 1) {
     const opened = await open(bytes.subarray(0, length));
     assert.is(opened.outcome, 'opened', `cut at byte ${length}`);
     if (opened.outcome !== 'opened') continue;
     const { log, storage } = opened;
-    assert.is(log.size, sizes.at(-2));
-    assert.equal(storage.bytes(SEGMENT), bytes.subarray(0, before));
-    if (length > before) {
-      assert.equal(storage.bytes(log.cut!.copy), bytes.subarray(before, length));
+    const whole = ends.findLastIndex((end) => end <= length);
+    assert.is(log.size, sizes[whole]);
+    assert.equal(storage.bytes(SEGMENT), bytes.subarray(0, ends[whole]));
+    if (length > ends[whole]!) {
+      assert.equal(storage.bytes(log.cut!.copy), bytes.subarray(ends[whole], length));
       cuts += 1;
     } else assert.is(log.cut, null);
     // It goes on from there.
-    await log.append([started(9)], TIME + 9, 1).durable;
+    if (length % 8 === 0) {
+      await log.append([started(9)], TIME + 9, 1).durable;
+      assert.is((await verifyLog(storage)).size, sizes[whole]! + 1);
+    }
     await log.close();
   }
-  assert.is(cuts, end - before - 1);
+  assert.is(cuts, bytes.length - first - 3);
 });
 
-test('every flipped bit halts with its place, and none is cut away as a torn tail (promises 3 and 4)', async () => {
+test('every flipped bit halts with segment, byte and entry, and none is cut away as a torn tail (promises 3 and 4)', async () => {
   const { bytes, ends } = await small(3);
+  const lines = linesOf(bytes);
   let halted = 0;
   for (let bit = 0; bit < bytes.length * 8; bit += 1) {
     const flipped = Buffer.from(bytes);
     flipped[bit >> 3]! ^= 1 << (bit & 7);
     const opened = await open(flipped);
     assert.is(opened.outcome, 'halted', `bit ${bit & 7} of byte ${bit >> 3}`);
-    if (opened.outcome !== 'halted') continue;
-    const { place } = opened.error;
-    assert.is(place.segment, SEGMENT);
-    // The place is the line of the flip, or the checkpoint line that no longer covers it.
-    const batchEnd = ends.find((end) => bit >> 3 < end)!;
-    assert.ok(place.offset <= batchEnd, `place ${place.offset} for byte ${bit >> 3}`);
+    if (opened.outcome === 'halted') assertNamed(opened.error, SEGMENT, bit >> 3, lines, ends);
     halted += 1;
   }
   assert.is(halted, bytes.length * 8);
 });
+
+test('a byte lost, put in twice, zeroed or made anything else halts with its place, in any segment (promises 3 and 4)', async () => {
+  const storage = new MemoryStorage();
+  const log = await newLog(storage, { segmentBytes: 1 });
+  for (let n = 1; n < 3; n += 1) await log.append([started(n)], TIME + n, 1).durable;
+  await log.close();
+  const names = storage.names();
+  let halts = 0;
+  for (const [at, name] of names.entries()) {
+    const bytes = Buffer.from(storage.bytes(name)!);
+    for (let byte = 0; byte < bytes.length; byte += 1) {
+      // The very last byte gone is what a crash leaves of a write.
+      const kinds = name === names.at(-1) && byte === bytes.length - 1 ? [1, 2, 3, 4] : [0, 1, 2, 3, 4];
+      const kind = kinds[byte % kinds.length]!;
+      const around = [bytes.subarray(0, byte), bytes.subarray(byte + 1)] as const;
+      const own = bytes[byte]!;
+      const instead = [[], [own, own], [0], [10], [own === 34 ? 39 : 34]][kind]!;
+      const damaged = Buffer.concat([around[0], Buffer.from(instead), around[1]]);
+      if (damaged.equals(bytes)) continue;
+      const copy = storage.crash('process');
+      copy.put(name, damaged);
+      const what = `${name}, byte ${byte} in way ${kind}`;
+      const error = await Log.open({ storage: copy, key: KEY }).then(
+        () => assert.unreachable(what),
+        (error: LogDamagedError) => error,
+      );
+      assert.is(error?.code, 'SF_LOG_DAMAGED', what);
+      // A segment without its checkpoint is seen where the next one begins, at the latest.
+      assert.ok(names.indexOf(error!.place.segment) - at <= 1, what);
+      assert.ok(error!.place.index <= at + 1, what);
+      assert.equal(copy.names(), names);
+      assert.equal(copy.bytes(name), damaged);
+      halts += 1;
+    }
+  }
+  assert.ok(halts > 1400, `${halts}`);
+});
+
+/** Where each line begins, and the index that stands there or before which its checkpoint stands. */
+function linesOf(bytes: Buffer): { begin: number; index: number }[] {
+  let begin = 0;
+  let index = 0;
+  return bytes
+    .toString('latin1')
+    .trimEnd()
+    .split('\n')
+    .map((line) => {
+      const found = { begin, index };
+      begin += line.length + 1;
+      if (line.startsWith('{"index"')) index += 1;
+      return found;
+    });
+}
+
+/** The place is the line of the damage, or a later one of its batch: at the latest the checkpoint that does not cover it. */
+function assertNamed(
+  { place, message }: LogDamagedError,
+  segment: string,
+  byte: number,
+  lines: { begin: number; index: number }[],
+  ends: number[],
+): void {
+  assert.is(place.segment, segment);
+  const line = lines.find(({ begin }) => begin === place.offset);
+  assert.ok(line !== undefined, `byte ${byte}: no line begins at ${place.offset}`);
+  assert.is(place.index, line!.index, `byte ${byte}`);
+  const own = lines.findLast(({ begin }) => begin <= byte)!;
+  assert.ok(place.offset >= own.begin && place.offset < ends.find((end) => byte < end)!, `byte ${byte}`);
+  assert.match(message, `${segment} at byte ${place.offset}, before entry ${place.index}`);
+}
 
 test('in a torn tail a flipped bit is cut with it or halts, and never reaches what was acknowledged (promise 3)', async () => {
   const { bytes, ends, sizes } = await small(3);
