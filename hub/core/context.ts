@@ -141,6 +141,8 @@ export class FounderContext {
   durable: { index: number; checkpoint: string; root: string } | null = null;
   /** Leases of the epoch before may still run until then (monotonic); nothing is given before it. */
   settledAt: number;
+  /** Entries that each replica which follows the log holds synced. */
+  replicas: ReadonlyMap<string, number> = new Map();
   clock: Clock;
   /** When this process began (monotonic). */
   startedAt = 0;

@@ -120,6 +120,9 @@ export class FounderCore {
         if (index >= (ctx.durable?.index ?? -1)) ctx.durable = { index, checkpoint, root };
         break;
       }
+      case 'replicas':
+        ctx.replicas = input.held;
+        break;
       case 'tick':
         expire(ctx);
         retryCollects(ctx);
@@ -240,7 +243,9 @@ const READS: ReadonlySet<Operation['op']> = new Set([
 ]);
 
 const isRead = (input: FounderInput): boolean =>
-  input.type === 'durable' || (input.type === 'request' && READS.has(input.operation.op));
+  input.type === 'durable' ||
+  input.type === 'replicas' ||
+  (input.type === 'request' && READS.has(input.operation.op));
 
 /** The entry that admits the founder to its own mesh; it follows the genesis. */
 export const founderAdmitted = (

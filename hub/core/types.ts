@@ -71,6 +71,8 @@ export type FounderInput =
   | { type: 'roster'; version: number; blob: string }
   /** The log is synced to this index; its newest checkpoint and root go to members and into `status`. */
   | { type: 'durable'; index: number; checkpoint: string; root: string }
+  /** Entries that each replica which follows the log now holds synced. */
+  | { type: 'replicas'; held: ReadonlyMap<string, number> }
   | { type: 'tick' };
 
 export interface CollectFailure {

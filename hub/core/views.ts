@@ -120,8 +120,16 @@ export function nodeObject(ctx: FounderContext, member: MemberRecord): NodeObjec
     limits: capacity?.limits ?? null,
     policy: capacity?.policy ?? null,
     work: member.standing === 'active' ? (unavailable(member, live) ?? 'takes tasks') : null,
-    lag: null,
+    lag: lagOf(ctx, member),
   };
+}
+
+/** Entries that a replica's copy is behind what is durable here; null: it keeps none, or follows nobody now. */
+function lagOf(ctx: FounderContext, { peer, roles }: MemberRecord): number | null {
+  if (!roles.includes('replica')) return null;
+  if (peer === ctx.state.mesh.founder) return 0;
+  const held = ctx.replicas.get(peer);
+  return held === undefined ? null : Math.max(0, (ctx.durable?.index ?? -1) + 1 - held);
 }
 
 /** Members, and those revoked; who left or was refused is in the log only. */

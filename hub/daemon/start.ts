@@ -13,6 +13,7 @@ import { serveBlobs } from '../../node/network/blob-server.ts';
 import { acceptSessions, type FounderSessions } from '../../node/network/founder-sessions.ts';
 import { serveJoins } from '../../node/network/join-server.ts';
 import { type Access, Registry } from '../../node/network/registry.ts';
+import { LogSource } from '../../node/replica/source.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { createHubApp } from '../api/app.ts';
@@ -128,6 +129,20 @@ async function runHub(
     keepOlder: true,
   });
   await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
+  const source = await LogSource.serve({
+    registry,
+    mesh: log.meshId,
+    log: () => log,
+    seen: () => ({ checkpoint: log.checkpoint.text, handovers: core.state.mesh.handovers }),
+    mayFollow: (peer) => {
+      const member = core.state.members.byPeer.get(peer);
+      return member?.standing === 'active' && member.roles.includes('replica');
+    },
+    onFollowers: (followers) => {
+      driver.step({ type: 'replicas', held: new Map(followers.map(({ peer, size }) => [peer, size])) });
+    },
+  });
+  lifetime.onStop(() => source.stop());
   // As the person would by `mesh-hub node approve`, over the same port.
   const deciding = (code: string, user: string): Decide => {
     const by = { kind: 'local', user, claimed: true } as const;

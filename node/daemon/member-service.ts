@@ -37,6 +37,8 @@ export interface MemberServiceOptions {
   fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
   takeRoster(blob: BlobId): Promise<number>;
   refused(code: string, message: string): void;
+  /** Entries that its copy of the log is behind. @default null: it keeps none */
+  lag?(): number | null;
 }
 
 /** How often what this machine offers is measured anew. */
@@ -161,7 +163,7 @@ export class MemberService {
       limits,
       policy: this.#policy.inForce.policy,
       work: this.#work(),
-      lag: null,
+      lag: this.#options.lag?.() ?? null,
     };
   }
 

@@ -129,14 +129,17 @@ export class Membership implements Access {
   }
 
   /**
-   * Takes the lines of all handovers of the mesh, and where they are found: true where the founder is another one from
-   * here on. Throws `SF_NOT_PROVED` for a forgery, `SF_EQUIVOCATION` where one epoch was opened twice.
+   * Takes the lines of all handovers of the mesh: true where they are news, and the founder another one from here on,
+   * tried at the addresses known of it. Throws `SF_NOT_PROVED` for a forgery, `SF_EQUIVOCATION` where one epoch was opened twice.
    */
-  async takeHandovers(lines: readonly string[], addresses: readonly string[]): Promise<boolean> {
+  async takeHandovers(
+    lines: readonly string[],
+    known: { addresses(peer: string): readonly string[] },
+  ): Promise<boolean> {
     const newer = newerLeadership(this.#leadership, leadershipOf(this.genesisLine, lines));
     if (newer === this.#leadership) return false;
     this.#leadership = newer;
-    this.#addresses = addresses.slice(0, ADDRESSES_MAX);
+    this.#addresses = known.addresses(newer.founder).slice(0, ADDRESSES_MAX);
     await this.#save();
     return true;
   }
@@ -186,6 +189,12 @@ export class Membership implements Access {
       await this.#files.write(this.#files.roster, Buffer.from(bytes).toString());
     }
     return this.rosterVersion;
+  }
+
+  /** Peer ids of the mesh's replicas. */
+  replicas(): string[] {
+    const replicas = this.#roster?.members.filter(({ roles }) => roles.includes('replica')) ?? [];
+    return replicas.map(({ peer }) => peer);
   }
 
   isFounder(peer: string): boolean {

@@ -18,6 +18,7 @@ import { type Link, type LinkState, startLink } from '../network/link.ts';
 import { Registry } from '../network/registry.ts';
 import { serveTails } from '../network/tail-server.ts';
 import { strangeFounder } from '../network/whose.ts';
+import { type KeptLog, keepLog } from '../replica/keep-log.ts';
 import { libp2pKey } from './identity.ts';
 import { defaultName, type Machine, openMachine } from './machine.ts';
 import { MemberService } from './member-service.ts';
@@ -92,7 +93,6 @@ export async function runMember(
 ): Promise<Running['ready']> {
   const { blobs, config, folder, logger } = machine;
   const { genesis, certificate } = membership;
-  const founder = genesis.founder;
   const registry = new Registry(host, membership, {}, (error, peer, protocol) =>
     logger.debug({ code: error.code, peer, protocol }, error.message),
   );
@@ -100,9 +100,10 @@ export async function runMember(
   const named = options.founder === null ? [] : await namedFounder(options.founder, machine);
   const addresses = (): string[] => [...named, ...membership.addresses];
   const fetch = async (wanted: string[], signal: AbortSignal): Promise<void> => {
-    await fetchBlobs(host, founder, wanted, blobs, signal, { addresses: addresses() });
+    await fetchBlobs(host, membership.founder, wanted, blobs, signal, { addresses: addresses() });
   };
   let leaving = false;
+  let kept: KeptLog | null = null;
   let link: Link | null = null;
   lifetime.onStop(() => link?.stop());
   const service = await MemberService.start({
@@ -129,6 +130,20 @@ export async function runMember(
     refused: (code, message) => {
       if (!leaving) lifetime.end(refusal(code, message));
     },
+    lag: () => kept?.replica?.status.behind ?? null,
+  });
+  kept = await keepLog({
+    host,
+    registry,
+    membership,
+    paths: folder.paths,
+    logger,
+    lifetime,
+    checkpoint: () => service.checkpoint,
+    onHandover: () => {
+      logger.warn({ founder: membership.founder }, 'the mesh has another founder');
+      link?.again();
+    },
   });
   // Attempts stop before the link does, so that the founder still hears of them.
   lifetime.onStop(() => service.stop());
@@ -146,7 +161,7 @@ export async function runMember(
   const firstWord = Promise.withResolvers<void>();
   link = startLink({
     host,
-    founder,
+    founder: () => membership.founder,
     addresses,
     attach: (session) => {
       heard = true;
@@ -156,7 +171,7 @@ export async function runMember(
       if (state.state !== 'connecting') setImmediate(() => firstWord.resolve());
       if (state.state === 'online') {
         logger.info('the founder answers');
-        const address = host.reachedAt(founder);
+        const address = host.reachedAt(membership.founder);
         if (address !== null && !leaving) {
           membership.reachedAt(address).catch((cause: unknown) => {
             logger.warn({ cause: String(cause) }, 'the address of the founder could not be kept');
@@ -229,7 +244,7 @@ export async function runMember(
           hint: 'it is tried again and again; is the founder running, and on this network?',
         });
       }
-      return forwardRequest(await host.dial(founder, addresses(), request.signal), request);
+      return forwardRequest(await host.dial(membership.founder, addresses(), request.signal), request);
     },
   };
   const api = await serveApi(createMemberApp(port), folder.paths.root);

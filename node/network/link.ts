@@ -16,8 +16,8 @@ export type LinkState =
 
 export interface LinkOptions {
   host: Host;
-  /** The founder's peer id; whoever answers without its key is not it. */
-  founder: string;
+  /** The founder's peer id now, asked at every attempt; whoever answers without its key is not it. */
+  founder(): string;
   /** Addresses to try, best first; asked again at every attempt. What mDNS says of the founder is tried besides. */
   addresses(): readonly string[];
   /** As of `openSession`: called for every new session. */
@@ -35,6 +35,8 @@ export interface Link {
   readonly state: LinkState;
   /** Ends a wait: an address was learned, the machine woke, a person asked. */
   retryNow(): void;
+  /** Ends the session there is, and dials at once: the founder is another one. */
+  again(): void;
   stop(): Promise<void>;
 }
 
@@ -59,7 +61,7 @@ export function startLink(options: LinkOptions): Link {
   };
 
   const unsubscribe = options.host.announcer?.onAnnounced(({ peer, addresses }) => {
-    if (peer !== options.founder) return;
+    if (peer !== options.founder()) return;
     const usable = privateAddresses(addresses);
     if (usable.length === 0 || usable.join() === announced.join()) return;
     announced = usable;
@@ -72,7 +74,7 @@ export function startLink(options: LinkOptions): Link {
     news = false;
     try {
       const addresses = [...new Set([...announced, ...options.addresses()])].slice(0, ADDRESSES_MAX);
-      const connection = await options.host.dial(options.founder, addresses, stopping.signal);
+      const connection = await options.host.dial(options.founder(), addresses, stopping.signal);
       const session = await openSession(
         connection,
         (opened) => {
@@ -141,6 +143,11 @@ export function startLink(options: LinkOptions): Link {
       return state;
     },
     retryNow: () => wake?.(),
+    again: () => {
+      news = true;
+      open?.close('SF_UNREACHABLE', 'the mesh has another founder');
+      wake?.();
+    },
     stop: async () => {
       stopping.abort(new Error('this member is stopping'));
       wake?.();

@@ -68,7 +68,7 @@ async function member(host: Host, token: string, name: string): Promise<void> {
   await new Promise<void>((resolve) => {
     const link = startLink({
       host,
-      founder: invite.founder,
+      founder: () => invite.founder,
       addresses: () => invite.addresses,
       attach: (session) => driver.attach(session),
       onState: ({ state }) => {

@@ -27,7 +27,7 @@ function linked(
   const states = new Signal<LinkState>();
   const link = startLink({
     host: member,
-    founder,
+    founder: () => founder,
     addresses,
     attach: (session) => {
       session.send(hello());

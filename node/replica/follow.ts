@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto';
+import type { Connection } from '@libp2p/interface';
+import type { LogCopy } from '../../ledger/log-copy.ts';
+import { isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
+import {
+  LOG_PROTOCOL,
+  type LogTip,
+  type LogWord,
+  logCreditBytes,
+  logFrameBytesMax,
+  logWords,
+  openLogFrame,
+} from '../../protocol/log-sync.ts';
+import { FrameChannel } from '../network/channel.ts';
+
+/** A stream is opened, and its first answer comes, within this. */
+const OPEN_MS = 10_000;
+/** The rest of a piece that has begun comes within this. */
+const PIECE_MS = 60_000;
+/** Root of the tree of no entries. */
+const EMPTY_ROOT = createHash('sha256').digest('hex');
+
+/** Where a replica keeps what it follows: nothing yet, or a copy. */
+export interface CopyHolder {
+  readonly copy: LogCopy | null;
+  /** Begins the copy with the first batches of the log. */
+  begin(bytes: Buffer): Promise<LogCopy>;
+}
+
+export interface FollowOptions {
+  mesh: string;
+  holder: CopyHolder;
+  signal: AbortSignal;
+  /** Its answer, before anything of it is used; throws to follow no further. */
+  onTip(tip: LogTip): Promise<void> | void;
+  /** How far the source is, whenever that is heard. */
+  onSource?(size: number): void;
+}
+
+/** What a peer says of the log: its newest checkpoint and its handovers, none of it proved. */
+export async function askTip(connection: Connection, mesh: string, signal: AbortSignal): Promise<LogTip> {
+  const channel = await openChannel(connection, signal);
+  try {
+    await channel.write(logWords({ type: 'head', mesh }), signal);
+    const tip = await tipOf(channel, signal);
+    await channel.close();
+    return tip;
+  } catch (thrown) {
+    channel.abort(new Error('not answered'));
+    throw thrown;
+  }
+}
+
+/**
+ * Follows the log of whoever this connection leads to until it breaks or the signal aborts; always rejects, with why. Each
+ * piece is verified and synced before it is acknowledged (promise 6), and only then are its bytes granted again: what is
+ * held in memory never passes the credit.
+ */
+export async function followLog(connection: Connection, options: FollowOptions): Promise<never> {
+  const { mesh, holder, signal } = options;
+  const channel = await openChannel(connection, signal);
+  try {
+    const { size, root } = holder.copy?.checkpoint ?? { size: 0, root: EMPTY_ROOT };
+    await channel.write(logWords({ type: 'follow', mesh, size, root }), signal);
+    await options.onTip(await tipOf(channel, signal));
+    for (;;) {
+      const word = openLogFrame(await channel.expect(signal));
+      const bytes = await pieceOf(channel, word, holder.copy?.size ?? 0, signal);
+      options.onSource?.((word as Extract<LogWord, { type: 'batches' }>).size);
+      if (holder.copy === null) await holder.begin(bytes);
+      else await holder.copy.take(bytes);
+      const { checkpoint } = holder.copy!;
+      await channel.write(logWords({ type: 'ack', size: checkpoint.size, root: checkpoint.root }), signal);
+      await channel.write(logWords({ type: 'grant', bytes: bytes.length }), signal);
+    }
+  } catch (thrown) {
+    channel.abort(new Error('no longer followed'));
+    signal.throwIfAborted();
+    throw thrown;
+  }
+}
+
+async function openChannel(connection: Connection, signal: AbortSignal): Promise<FrameChannel> {
+  const stream = await connection
+    .newStream(LOG_PROTOCOL, { signal: AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)]) })
+    .catch((cause: unknown) => {
+      signal.throwIfAborted();
+      throw new SuperfleetError('SF_UNREACHABLE', 'the peer opened no stream for its log', { cause });
+    });
+  return new FrameChannel(stream, {
+    frameBytesMax: logFrameBytesMax,
+    unreadBytesMax: logCreditBytes + logFrameBytesMax,
+  });
+}
+
+async function tipOf(channel: FrameChannel, signal: AbortSignal): Promise<LogTip> {
+  const frame = await channel.expect(AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)]));
+  const word = openLogFrame(frame);
+  if (word.type === 'fault') throw faultOf(word);
+  if (word.type !== 'tip') throw outOfTurn('tip');
+  return word;
+}
+
+/** The bytes of one piece, which must begin where the copy ends. */
+async function pieceOf(
+  channel: FrameChannel,
+  word: ReturnType<typeof openLogFrame>,
+  next: number,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  if (word.type === 'fault') throw faultOf(word);
+  if (word.type !== 'batches') throw outOfTurn('batches');
+  if (word.bytes > logCreditBytes || word.first !== next) {
+    throw outOfTurn(`batches from entry ${next} within the bytes granted`);
+  }
+  const late = AbortSignal.any([signal, AbortSignal.timeout(PIECE_MS)]);
+  const parts: Uint8Array[] = [];
+  for (let left = word.bytes; left > 0; ) {
+    const part = openLogFrame(await channel.expect(late));
+    if (part.type !== 'data' || part.bytes.byteLength > left)
+      throw outOfTurn(`${left} more bytes of a piece`);
+    parts.push(part.bytes);
+    left -= part.bytes.byteLength;
+  }
+  return Buffer.concat(parts);
+}
+
+const faultOf = ({ code, message, hint }: Extract<LogWord, { type: 'fault' }>): SuperfleetError =>
+  new SuperfleetError(isErrorCode(code) ? code : 'SF_INTERNAL', message, { hint });
+
+const outOfTurn = (expected: string): SuperfleetError =>
+  new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log out of turn', { expected });

@@ -1,0 +1,79 @@
+import type { Logger } from 'pino';
+import { FileStorage } from '../../ledger/storage-file.ts';
+import type { Membership } from '../daemon/membership.ts';
+import type { Lifetime } from '../daemon/process.ts';
+import type { FolderPaths } from '../folder.ts';
+import type { Host } from '../network/host.ts';
+import { Neighbours } from '../network/neighbours.ts';
+import type { Registry } from '../network/registry.ts';
+import { Replica } from './replica.ts';
+import { LogSource } from './source.ts';
+
+export interface KeepLogOptions {
+  host: Host;
+  registry: Registry;
+  membership: Membership;
+  paths: Pick<FolderPaths, 'log'>;
+  logger: Logger;
+  lifetime: Pick<Lifetime, 'onStop'>;
+  /** Newest checkpoint this machine has seen. */
+  checkpoint(): string | null;
+  /** The mesh changed hands: the founder is another one from here on. */
+  onHandover(): void;
+}
+
+/** What a member keeps of the log: a replica's copy, or only what it has seen. */
+export interface KeptLog {
+  neighbours: Neighbours;
+  /** Null: this machine is no replica. */
+  replica: Replica | null;
+}
+
+/**
+ * Every member tells others what it has seen of the log; a replica follows it, keeps a copy, and serves that to other
+ * replicas. All of it ends with `lifetime`.
+ */
+export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
+  const { host, registry, membership, paths, logger, lifetime } = options;
+  const neighbours = new Neighbours(host, (peer) => membership.isMember(peer));
+  lifetime.onStop(() => neighbours.close());
+  const { mesh } = membership.genesis;
+  const takeHandovers = async (lines: readonly string[]): Promise<void> => {
+    if (lines.length === 0) return;
+    if (await membership.takeHandovers(lines, neighbours)) options.onHandover();
+  };
+  const replica = membership.certificate.roles.includes('replica')
+    ? await Replica.open({
+        host,
+        mesh,
+        storage: new FileStorage(paths.log),
+        neighbours,
+        founder: () => ({ peer: membership.founder, addresses: membership.addresses }),
+        replicas: () => membership.replicas(),
+        onTip: (_peer, tip) => takeHandovers(tip.handovers),
+        onHandover: (lines) => {
+          takeHandovers(lines).catch((cause: unknown) => {
+            logger.error({ cause: String(cause) }, 'the change of founder could not be kept');
+          });
+        },
+        onEvent: ({ peer, error }) => {
+          if (error === null) logger.info({ peer }, 'follows the log');
+          else logger.debug({ peer, code: error.code }, `the log is not followed: ${error.message}`);
+        },
+      })
+    : null;
+  lifetime.onStop(() => replica?.stop());
+  const source = await LogSource.serve({
+    registry,
+    mesh,
+    log: () => replica?.copy ?? null,
+    seen: () => ({
+      checkpoint: options.checkpoint(),
+      handovers: membership.leadership.handovers.map(({ line }) => line),
+    }),
+    mayFollow: (peer) => membership.isFounder(peer) || membership.replicas().includes(peer),
+  });
+  lifetime.onStop(() => source.stop());
+  replica?.start();
+  return { neighbours, replica };
+}

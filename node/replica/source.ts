@@ -1,0 +1,238 @@
+import type { DurableLog } from '../../ledger/durable-log.ts';
+import type { RawBatches } from '../../ledger/reader.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import {
+  LOG_PROTOCOL,
+  type LogTip,
+  type LogWord,
+  logCreditBytes,
+  logDataBytesMax,
+  logDataHead,
+  logPieceBytes,
+  logWords,
+  openLogFrame,
+} from '../../protocol/log-sync.ts';
+import { FrameChannel } from '../network/channel.ts';
+import type { Registry } from '../network/registry.ts';
+import { RecentBatches } from './recent.ts';
+
+/** A request comes, and a frame is taken, within this. */
+const REQUEST_MS = 10_000;
+const WRITE_MS = 60_000;
+
+/** How far a follower has come. */
+export interface Follower {
+  peer: string;
+  /** Entries that it has synced. */
+  size: number;
+  root: string;
+}
+
+export interface LogSourceOptions {
+  registry: Registry;
+  mesh: string;
+  /** The log that is served; null: this machine holds none (yet), and answers for its newest checkpoint only. */
+  log(): DurableLog | null;
+  /** Newest checkpoint this machine has seen, and the lines of the handovers it knows of. */
+  seen(): { checkpoint: string | null; handovers: readonly string[] };
+  /** Who may follow the log; any member may ask for its head. */
+  mayFollow(peer: string): boolean;
+  /** A follower came, synced more, or went. */
+  onFollowers?(followers: Follower[]): void;
+}
+
+/**
+ * Serves the log to replicas, and to every member what this machine has seen of it. What a follower acknowledged is kept
+ * until it follows anew; a slow one has its credit, and nobody waits for it.
+ */
+export class LogSource {
+  readonly #options: LogSourceOptions;
+  #recent: RecentBatches | null = null;
+  /** The newest stream of each peer counts. */
+  readonly #followers = new Map<string, { position: Follower; stream: number }>();
+  readonly #ending = new AbortController();
+  #streams = 0;
+
+  private constructor(options: LogSourceOptions) {
+    this.#options = options;
+  }
+
+  static async serve(options: LogSourceOptions): Promise<LogSource> {
+    const source = new LogSource(options);
+    await options.registry.handleProtocol({
+      protocol: LOG_PROTOCOL,
+      access: 'members',
+      maxInboundStreams: 4,
+      handler: (stream, connection) =>
+        source.#serve(
+          new FrameChannel(stream, { frameBytesMax: 4096, unreadBytesMax: 64 * 1024 }),
+          connection.remotePeer.toString(),
+        ),
+    });
+    return source;
+  }
+
+  /** Followers whose streams are open. */
+  get followers(): Follower[] {
+    return [...this.#followers.values()].map(({ position }) => position);
+  }
+
+  /** Entries that at least `replicas` followers hold synced; those of nobody where there are fewer. */
+  heldBy(replicas: number): number {
+    const sizes = this.followers.map(({ size }) => size).sort((a, b) => b - a);
+    return sizes[replicas - 1] ?? 0;
+  }
+
+  stop(): void {
+    this.#ending.abort(new SuperfleetError('SF_UNREACHABLE', 'this machine is stopping'));
+    this.#recent?.close();
+  }
+
+  async #serve(channel: FrameChannel, peer: string): Promise<void> {
+    const request = openLogFrame(await channel.expect(AbortSignal.timeout(REQUEST_MS)));
+    if (request.type !== 'head' && request.type !== 'follow') throw outOfTurn('head or follow');
+    const refusal = this.#refusal(request, peer);
+    if (refusal !== null) {
+      const { code, message, hint } = refusal.toJSON();
+      await this.#say(channel, { type: 'fault', code, message, hint });
+      return;
+    }
+    await this.#say(channel, await this.#tip(request.type === 'follow' ? request.size : null));
+    if (request.type === 'follow') await this.#pour(channel, peer, request);
+  }
+
+  #refusal(request: Extract<LogWord, { type: 'head' | 'follow' }>, peer: string): SuperfleetError | null {
+    const { mesh, mayFollow } = this.#options;
+    const log = this.#options.log();
+    if (request.mesh !== mesh) return new SuperfleetError('SF_REFUSED', `this machine is of mesh ${mesh}`);
+    if (request.type === 'head') return null;
+    if (!mayFollow(peer)) {
+      return new SuperfleetError('SF_REFUSED', 'only replicas may read the whole log', {
+        expected: 'the role replica',
+        hint: 'ask the operator of the founder: mesh-hub invite --roles worker,replica',
+      });
+    }
+    if (log === null) return new SuperfleetError('SF_NOT_FOUND', 'this machine holds no log');
+    if (request.size > log.size) {
+      return new SuperfleetError('SF_BEHIND', `this machine holds ${log.size} entries, you ${request.size}`);
+    }
+    return null;
+  }
+
+  async #tip(size: number | null): Promise<LogTip> {
+    const log = this.#options.log();
+    const { checkpoint, handovers } = this.#options.seen();
+    const at = size === null || log === null ? null : await log.checkpointAt(size);
+    return {
+      type: 'tip',
+      checkpoint: log?.checkpoint.text ?? checkpoint,
+      at: at?.text ?? null,
+      handovers: [...handovers],
+      holds: log !== null,
+    };
+  }
+
+  /** Sends batches within the credit as they become durable, until the follower goes. */
+  async #pour(
+    channel: FrameChannel,
+    peer: string,
+    from: Extract<LogWord, { type: 'follow' }>,
+  ): Promise<void> {
+    const log = this.#options.log()!;
+    this.#recent ??= new RecentBatches(log);
+    const stream = ++this.#streams;
+    const ending = new AbortController();
+    const signal = AbortSignal.any([this.#ending.signal, ending.signal]);
+    const flow = { credit: logCreditBytes, wake: (): void => {} };
+    signal.addEventListener('abort', () => flow.wake(), { once: true });
+    this.#followers.set(peer, { stream, position: { peer, size: from.size, root: from.root } });
+    this.#options.onFollowers?.(this.followers);
+    const hearing = this.#hear(channel, peer, stream, flow, log).then(
+      () => ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the follower went')),
+      (thrown: unknown) => ending.abort(thrown),
+    );
+    try {
+      for (let next = from.size; ; ) {
+        signal.throwIfAborted();
+        if (log.size === next) {
+          if (log.failure !== null || log.closed) return;
+          await log.changed(signal);
+          continue;
+        }
+        for await (const piece of this.#pieces(log, next)) {
+          await this.#send(channel, piece, flow, signal);
+          next = piece.size;
+        }
+      }
+    } finally {
+      if (this.#followers.get(peer)?.stream === stream) {
+        this.#followers.delete(peer);
+        this.#options.onFollowers?.(this.followers);
+      }
+      ending.abort(new Error('over'));
+      channel.abort(new Error('over'));
+      await hearing;
+    }
+  }
+
+  async *#pieces(log: DurableLog, from: number): AsyncGenerator<RawBatches> {
+    const recent = this.#recent!.from(from, logPieceBytes);
+    if (recent === null) yield* log.raw(from, logPieceBytes);
+    else yield recent;
+  }
+
+  async #send(
+    channel: FrameChannel,
+    piece: RawBatches,
+    flow: { credit: number; wake: () => void },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { first, size, bytes } = piece;
+    while (flow.credit < bytes.length) {
+      await new Promise<void>((resolve) => {
+        flow.wake = resolve;
+      });
+      signal.throwIfAborted();
+    }
+    flow.credit -= bytes.length;
+    await this.#say(channel, { type: 'batches', first, size, bytes: bytes.length });
+    for (let at = 0; at < bytes.length; at += logDataBytesMax) {
+      const part = bytes.subarray(at, at + logDataBytesMax);
+      await channel.write(part, AbortSignal.timeout(WRITE_MS), logDataHead);
+    }
+  }
+
+  /** Takes acknowledgements and grants until the follower closes its side. */
+  async #hear(
+    channel: FrameChannel,
+    peer: string,
+    stream: number,
+    flow: { credit: number; wake: () => void },
+    log: DurableLog,
+  ): Promise<void> {
+    for (;;) {
+      const frame = await channel.read();
+      if (frame === null) return;
+      const word = openLogFrame(frame);
+      if (word.type === 'grant') {
+        if (flow.credit + word.bytes > logCreditBytes) throw outOfTurn('a grant of at most what was sent');
+        flow.credit += word.bytes;
+        flow.wake();
+      } else if (word.type === 'ack') {
+        const held = this.#followers.get(peer);
+        if (held?.stream !== stream) continue;
+        const { size, root } = word;
+        if (size < held.position.size || size > log.size) throw outOfTurn('a size it was sent');
+        held.position = { peer, size, root };
+        this.#options.onFollowers?.(this.followers);
+      } else throw outOfTurn('ack or grant');
+    }
+  }
+
+  async #say(channel: FrameChannel, word: LogWord): Promise<void> {
+    await channel.write(logWords(word), AbortSignal.timeout(WRITE_MS));
+  }
+}
+
+const outOfTurn = (expected: string): SuperfleetError =>
+  new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log out of turn', { expected });
