@@ -4,6 +4,7 @@ import { Level } from 'level';
 import { z } from 'zod';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { count, meshId, sha256Hex, taskId } from '../protocol/ids.ts';
+import { TASK_STATES, type TaskState, TERMINAL_STATES } from '../protocol/task.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { DurableBatch, Log } from './log.ts';
@@ -31,7 +32,33 @@ export interface SavedState {
   state: unknown;
 }
 
-const marker = z.strictObject({ format: z.literal(1), mesh: meshId, size: count, root: sha256Hex });
+/** What is kept of a task besides which entries are about it. */
+export interface IndexedTask {
+  task: string;
+  /** Submissions before it; null: the log has no submission of it. */
+  number: number | null;
+  /** Peer id of the member that sent it; null: nobody's, or the founder's own. */
+  by: string | null;
+  /** In which it ended; null: it has not. */
+  ended: TaskState | null;
+}
+
+const marker = z.strictObject({
+  format: z.literal(2),
+  mesh: meshId,
+  size: count,
+  root: sha256Hex,
+  /** Tasks submitted so far: they have the numbers below it. */
+  tasks: count,
+});
+const about = z.strictObject({
+  /** Entries about it. */
+  entries: count,
+  number: count.nullable(),
+  by: z.string().nullable(),
+  ended: z.enum(TASK_STATES).nullable(),
+});
+type About = z.infer<typeof about>;
 const savedState = z.strictObject({
   version: count,
   size: count,
@@ -42,8 +69,8 @@ const savedState = z.strictObject({
 
 const MARKER = 'built';
 const INDEX_DIGITS = 16;
-/** Entries about one task that `history` gives back; a task has a few dozen. */
-const historyEntriesMax = 10_000;
+/** Keys of one read. */
+const keysMax = 10_000;
 
 /**
  * What can be rebuilt from the log and is kept to save the time: which entries are about a task, and replayed states.
@@ -54,7 +81,9 @@ export class IndexStore {
   readonly #db: IndexDatabase;
   readonly #log: IndexedLog;
   #built = 0;
+  #tasks = 0;
   #catchingUp: Promise<void> | null = null;
+  #closing = false;
 
   private constructor(db: IndexDatabase, log: IndexedLog) {
     this.#db = db;
@@ -69,8 +98,10 @@ export class IndexStore {
     const store = new IndexStore(db, log);
     const found = parsed(marker, await db.get(MARKER));
     const known = found !== null && found.mesh === log.meshId ? await log.checkpointAt(found.size) : null;
-    if (found !== null && known?.root === found.root) store.#built = found.size;
-    else await store.#forget();
+    if (found !== null && known?.root === found.root) {
+      store.#built = found.size;
+      store.#tasks = found.tasks;
+    } else await store.#forget();
     return store;
   }
 
@@ -88,16 +119,28 @@ export class IndexStore {
   }
 
   /** Indexes of the durable entries about a task, ascending. Rebuilds itself first where keys went missing. */
-  async history(task: string): Promise<number[]> {
+  history(task: string): Promise<number[]> {
+    return this.#sound(`task ${task}`, () => this.#history(task));
+  }
+
+  /** What the durable entries say of a task; null where none is about it. */
+  async task(id: string): Promise<IndexedTask | null> {
     await this.catchUp();
-    const found = await this.#history(task);
-    if (found !== null) return found;
-    await this.rebuild();
-    const again = await this.#history(task);
-    if (again === null) {
-      throw new SuperfleetError('SF_INTERNAL', `the index of task ${task} is not what was just written`);
-    }
-    return again;
+    const found = await this.#about(id);
+    if (found === null) return null;
+    const { entries: _, ...facts } = found;
+    return { task: id, ...facts };
+  }
+
+  /** The task with this number; null where so many were not submitted yet. Rebuilds itself first where keys went missing. */
+  async numbered(number: number): Promise<IndexedTask | null> {
+    await this.catchUp();
+    if (number >= this.#tasks) return null;
+    return this.#sound(`task number ${number}`, async () => {
+      const id = await this.#db.get(numberKey(number));
+      const found = id === undefined ? null : await this.task(id);
+      return found?.number === number ? found : null;
+    });
   }
 
   /** Throws away what was built and reads the log again. Saved states are kept: they carry their own proof. */
@@ -123,7 +166,9 @@ export class IndexStore {
     return known?.root === found.root ? { size: found.size, state: JSON.parse(found.state) } : null;
   }
 
+  /** What it was about to index is left to the next start. */
   async close(): Promise<void> {
+    this.#closing = true;
     await this.#catchingUp?.catch(() => undefined);
     await this.#db.close();
   }
@@ -131,50 +176,80 @@ export class IndexStore {
   /** The marker goes first: a crash half way leaves an index that says it has nothing. */
   async #forget(): Promise<void> {
     await this.#db.batch([{ type: 'del', key: MARKER }]);
-    await this.#db.clear({ gte: 'count!', lt: 'count"' });
-    await this.#db.clear({ gte: 'task!', lt: 'task"' });
+    // `count!` is what the first format had.
+    for (const kind of ['about', 'count', 'number', 'task']) {
+      await this.#db.clear({ gte: `${kind}!`, lt: `${kind}"` });
+    }
     this.#built = 0;
+    this.#tasks = 0;
+  }
+
+  /** What `read` finds, where need be in an index that was built anew; null from it: keys are missing. */
+  async #sound<T>(what: string, read: () => Promise<T | null>): Promise<T> {
+    await this.catchUp();
+    const found = await read();
+    if (found !== null) return found;
+    await this.rebuild();
+    const again = await read();
+    if (again !== null) return again;
+    throw new SuperfleetError('SF_INTERNAL', `the index of ${what} is not what was just written`);
   }
 
   async #catchUp(): Promise<void> {
     if (this.#built >= this.#log.size) return;
-    for await (const batch of this.#log.batches(this.#built)) await this.#apply(batch);
+    for await (const batch of this.#log.batches(this.#built)) {
+      if (this.#closing) throw new SuperfleetError('SF_UNREACHABLE', 'the index is being closed');
+      await this.#apply(batch);
+    }
   }
 
-  /** One batch, its counts and the marker in one write, so that a crash leaves none of it or all. */
+  /** One batch, what it says of its tasks and the marker in one write, so that a crash leaves none of it or all. */
   async #apply(batch: DurableBatch): Promise<void> {
     const puts: IndexChange[] = [];
-    const counts = new Map<string, number>();
+    const known = new Map<string, About>();
+    let tasks = this.#tasks;
     for (const entry of batch.entries) {
       const task = taskOf(entry);
       if (task === null) continue;
-      counts.set(task, (counts.get(task) ?? (await this.#count(task))) + 1);
+      const facts = known.get(task) ?? (await this.#about(task)) ?? NOTHING;
+      const next = { ...facts, entries: facts.entries + 1 };
+      if (entry.type === 'task.submitted') {
+        next.number = tasks;
+        next.by = submitterOf(entry);
+        puts.push({ type: 'put', key: numberKey(tasks), value: task });
+        tasks += 1;
+      }
+      next.ended = endOf(entry) ?? next.ended;
+      known.set(task, next);
       puts.push({ type: 'put', key: taskKey(task, entry.index), value: '' });
     }
-    for (const [task, number] of counts)
-      puts.push({ type: 'put', key: countKey(task), value: String(number) });
+    for (const [task, facts] of known)
+      puts.push({ type: 'put', key: aboutKey(task), value: JSON.stringify(facts) });
     const { size, root } = batch.checkpoint;
-    const built: z.infer<typeof marker> = { format: 1, mesh: this.#log.meshId, size, root };
+    const built: z.infer<typeof marker> = { format: 2, mesh: this.#log.meshId, size, root, tasks };
     puts.push({ type: 'put', key: MARKER, value: JSON.stringify(built) });
     await this.#db.batch(puts);
     this.#built = size;
+    this.#tasks = tasks;
   }
 
   async #history(task: string): Promise<number[] | null> {
-    const range = {
-      gte: taskKey(task, 0),
-      lte: taskKey(task, Number.MAX_SAFE_INTEGER),
-      limit: historyEntriesMax,
-    };
-    const indexes = (await this.#db.keys(range).all()).map((key) => Number(key.slice(-INDEX_DIGITS)));
-    const expected = Math.min(await this.#count(task), historyEntriesMax);
-    return indexes.length === expected ? indexes : null;
+    const indexes: number[] = [];
+    const lte = taskKey(task, Number.MAX_SAFE_INTEGER);
+    for (let from = 0, full = true; full; from = indexes.at(-1)! + 1) {
+      const keys = await this.#db.keys({ gte: taskKey(task, from), lte, limit: keysMax }).all();
+      for (const key of keys) indexes.push(Number(key.slice(-INDEX_DIGITS)));
+      full = keys.length === keysMax;
+    }
+    return indexes.length === ((await this.#about(task)) ?? NOTHING).entries ? indexes : null;
   }
 
-  async #count(task: string): Promise<number> {
-    return Number((await this.#db.get(countKey(task))) ?? 0);
+  async #about(task: string): Promise<About | null> {
+    return parsed(about, await this.#db.get(aboutKey(task)));
   }
 }
+
+const NOTHING: About = { entries: 0, number: null, by: null, ended: null };
 
 /** Opens the level of a folder; one that cannot be opened is thrown away, since it can be rebuilt. */
 export async function openIndexDatabase(folder: string): Promise<Level<string, string>> {
@@ -201,9 +276,21 @@ function taskOf(entry: Entry): string | null {
   return taskId.safeParse(body.task).data ?? null;
 }
 
+function submitterOf({ body }: Entry): string | null {
+  const { by } = body as { by?: { peer?: unknown } | null };
+  return typeof by?.peer === 'string' ? by.peer : null;
+}
+
+function endOf({ type, body }: Entry): TaskState | null {
+  if (type !== 'task.converged') return null;
+  const { state } = body as { state?: unknown };
+  return [...TERMINAL_STATES].find((terminal) => terminal === state) ?? null;
+}
+
 const taskKey = (task: string, index: number): string =>
   `task!${task}!${String(index).padStart(INDEX_DIGITS, '0')}`;
-const countKey = (task: string): string => `count!${task}`;
+const aboutKey = (task: string): string => `about!${task}`;
+const numberKey = (number: number): string => `number!${number}`;
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 function parsed<T>(schema: z.ZodType<T>, text: string | undefined): T | null {

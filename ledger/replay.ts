@@ -1,5 +1,6 @@
 import type { IndexStore } from './index-store.ts';
 import type { Log } from './log.ts';
+import { defaultBounds, type StateBounds } from './state/reducer.ts';
 import {
   applyEntry,
   initialState,
@@ -26,10 +27,14 @@ export interface Replayed {
  * log, and from the beginning otherwise. Either way gives the same state (promise 9). Throws `SF_LOG_DAMAGED` where an
  * entry cannot follow what is before it.
  */
-export async function replayLog(log: Log, index: IndexStore): Promise<Replayed> {
+export async function replayLog(
+  log: Log,
+  index: IndexStore,
+  bounds: StateBounds = defaultBounds,
+): Promise<Replayed> {
   const kept = await index.loadState(KEPT, KEPT_VERSION);
-  const loaded = kept === null ? null : loadState(kept.state as SavedState);
-  const state = loaded?.mesh.size === kept?.size && loaded !== null ? loaded : initialState();
+  const loaded = kept === null ? null : loadState(kept.state as SavedState, bounds);
+  const state = loaded?.mesh.size === kept?.size && loaded !== null ? loaded : initialState(bounds);
   const from = state.mesh.size;
   for await (const entry of log.entries(from)) applyEntry(state, entry, knownEntry(entry));
   return { state, kept: from };

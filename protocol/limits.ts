@@ -63,6 +63,11 @@ export const elasticSlotsMax = 64;
 
 /** Tasks waiting or running at one time; a submission past it is refused with `SF_FULL`. */
 export const openTasksMax = 100_000;
+/**
+ * Tasks that have ended and stay in the replayed state, those that ended last; older ones are read from the log when
+ * asked for. At about 3.5 KB of JSON each a state of them is kept and loaded in about a second.
+ */
+export const endedTasksMax = 10_000;
 /** One secret, in bytes: an assignment with 32 of them and the longest spec fits a frame. */
 export const secretBytesMax = 4 * KiB;
 /** Retries a submitter may ask for. */

@@ -1,5 +1,6 @@
 import { bundleChain, type Repositories } from '../../ledger/state/repositories.ts';
-import type { Tasks } from '../../ledger/state/tasks.ts';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { Tasks } from '../../ledger/state/task-set.ts';
 import type { Role } from '../../protocol/ids.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
@@ -29,15 +30,16 @@ export function mayFetch(ctx: FounderContext, peer: string, blob: string): boole
 
 /**
  * Whether this blob is of a result of a task that this member sent, or the bundle that gave that task's base: whoever
- * may run a task on a commit may have it. Newest first: that is what is asked for.
+ * may run a task on a commit may have it. Looks at the tasks of the state, newest first, for those are asked for, and
+ * at `recalled`, which have left it.
  */
 export function ownsResult(
-  { tasks: { order, byId }, repositories }: { tasks: Tasks; repositories: Repositories },
+  { tasks: { byId }, repositories }: { tasks: Pick<Tasks, 'byId'>; repositories: Repositories },
   peer: string,
   blob: string,
+  recalled: Iterable<TaskRecord> = [],
 ): boolean {
-  for (let at = order.length - 1; at >= 0; at -= 1) {
-    const { by, accepted, spec } = byId.get(order[at]!)!;
+  for (const { by, accepted, spec } of [...recalled, ...byId.values()].reverse()) {
     if (by.kind !== 'peer' || by.peer !== peer || accepted === null) continue;
     if (spec.repository !== null && repositories.get(spec.repository.base)?.bundle === blob) return true;
     if (accepted.bundle?.blob === blob || accepted.artifacts.some((artifact) => artifact.blob === blob))

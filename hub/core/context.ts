@@ -125,6 +125,10 @@ export class FounderContext {
   readonly live = new Map<string, LiveMember>();
   readonly leases = new Map<string, LiveLease>();
   readonly late = new Map<string, LateResult>();
+  /** Leases whose results came when their tasks had left the state, while these are being read from the log. */
+  readonly recalling = new Set<string>();
+  /** In the step that was handed them: tasks that have left the state, as the log tells of them. To be read only. */
+  recalled: ReadonlyMap<string, TaskRecord> = new Map();
   readonly times = new Map<string, TaskTimes>();
   readonly queue = new RunQueue();
   /** Executed tasks that wait for a verifier. */
@@ -237,8 +241,9 @@ export class FounderContext {
     return [...appends, ...outward];
   }
 
+  /** Throws `SF_NOT_FOUND` for one that is neither in the state nor was recalled. */
   task(id: string): TaskRecord {
-    const task = this.state.tasks.byId.get(id);
+    const task = this.state.tasks.byId.get(id) ?? this.recalled.get(id);
     if (task !== undefined) return task;
     throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`, { hint: 'mesh-hub task list' });
   }

@@ -8,15 +8,17 @@ import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
+import { onRecalledResult } from './late-results.ts';
 import { openLease } from './lifecycle.ts';
 import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
 import * as queries from './queries.ts';
+import { wantedFor, withRecalled } from './recall.ts';
 import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
 import * as tasks from './tasks.ts';
-import type { FounderEffect, FounderInput, Operation } from './types.ts';
+import type { FounderEffect, FounderInput, Operation, Recalled } from './types.ts';
 import { meshObject, nodeObjects, taskView } from './views.ts';
 import { why } from './why.ts';
 
@@ -115,6 +117,9 @@ export class FounderCore {
         ctx.roster = { version: input.version, blob: input.blob };
         for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'roster', ...ctx.roster });
         break;
+      case 'recalled':
+        this.#recalled(input);
+        break;
       case 'durable': {
         const { index, checkpoint, root } = input;
         if (index >= (ctx.durable?.index ?? -1)) ctx.durable = { index, checkpoint, root };
@@ -145,11 +150,28 @@ export class FounderCore {
     ctx.startedAt = ctx.now;
   }
 
-  #answer({ request, by, operation }: Extract<FounderInput, { type: 'request' }>): void {
+  #recalled({ purpose, found, error }: Extract<FounderInput, { type: 'recalled' }>): void {
+    const ctx = this.#ctx;
+    if (purpose.kind === 'result') {
+      const { peer, result } = purpose;
+      withRecalled(ctx, found, () => onRecalledResult(ctx, peer, result));
+    } else if (error !== null) {
+      ctx.emit({ type: 'answer', after: 0, request: purpose.request, result: null, error });
+    } else withRecalled(ctx, found, () => this.#answer(purpose, found));
+  }
+
+  /** `found`: what was read from the log for it; without, it is asked for where it is needed. */
+  #answer({ request, by, operation }: Asked, found: Recalled | null = null): void {
     const ctx = this.#ctx;
     try {
       requireRight(ctx.state.members, by, operation);
-      const result = perform(ctx, by, operation);
+      const wanted = found === null ? wantedFor(ctx, by, operation) : null;
+      if (wanted !== null) {
+        const purpose = { kind: 'request' as const, request, by, operation };
+        ctx.emit({ type: 'recall', after: 0, wanted, purpose });
+        return;
+      }
+      const result = perform(ctx, by, operation, found?.looked);
       ctx.emit({ type: 'answer', after: 0, request, result, error: null });
     } catch (error) {
       // Operations throw before they append. A log that contradicts itself is nobody's wrong request.
@@ -161,8 +183,14 @@ export class FounderCore {
 }
 
 type Request = Extract<FounderInput, { type: 'request' }>;
+type Asked = Pick<Request, 'request' | 'by' | 'operation'>;
 
-function perform(ctx: FounderContext, by: Request['by'], operation: Operation): unknown {
+function perform(
+  ctx: FounderContext,
+  by: Request['by'],
+  operation: Operation,
+  looked?: readonly number[],
+): unknown {
   switch (operation.op) {
     case 'task.submit':
       tasks.requireShortChain(ctx, operation);
@@ -176,7 +204,7 @@ function perform(ctx: FounderContext, by: Request['by'], operation: Operation): 
     case 'task.get':
       return taskView(ctx, readable(ctx, by, operation.task));
     case 'task.list':
-      return queries.listTasks(ctx, by, operation);
+      return queries.listTasks(ctx, by, operation, looked);
     case 'task.why':
       return why(ctx, readable(ctx, by, operation.task).id);
     case 'repository.known':
@@ -242,10 +270,13 @@ const READS: ReadonlySet<Operation['op']> = new Set([
   'status',
 ]);
 
-const isRead = (input: FounderInput): boolean =>
-  input.type === 'durable' ||
-  input.type === 'replicas' ||
-  (input.type === 'request' && READS.has(input.operation.op));
+const isRead = (input: FounderInput): boolean => {
+  if (input.type === 'durable' || input.type === 'replicas') return true;
+  if (input.type === 'request') return READS.has(input.operation.op);
+  return (
+    input.type === 'recalled' && input.purpose.kind === 'request' && READS.has(input.purpose.operation.op)
+  );
+};
 
 /** The entry that admits the founder to its own mesh; it follows the genesis. */
 export const founderAdmitted = (

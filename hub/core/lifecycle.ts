@@ -249,6 +249,7 @@ export function converge(
   ctx.queue.remove(task.id);
   ctx.unverified.delete(task.id);
   ctx.parked.delete(task.id);
+  ctx.troubled.delete(task.id);
 }
 
 /** The lease of an attempt of the log as this process keeps it. */

@@ -73,12 +73,12 @@ function running(ctx: FounderContext, by: Actor): Overview['tasks'] {
 
 /** The last failures, and results that only a person can judge. */
 function lately(ctx: FounderContext, by: Actor): Pick<Overview, 'failures' | 'proposals'> {
-  const { order, byId } = ctx.state.tasks;
+  const { count, byNumber } = ctx.state.tasks;
   const failures: Overview['failures'] = [];
   const proposals = { count: 0, newest: null as string | null };
-  for (let at = order.length - 1; at >= Math.max(0, order.length - lookedAtMax); at -= 1) {
-    const task = byId.get(order[at]!)!;
-    if (task.converged === null || !mayRead(ctx.state.members, by, task.by)) continue;
+  for (let number = count - 1; number >= Math.max(0, count - lookedAtMax); number -= 1) {
+    const task = byNumber.get(number);
+    if (task === undefined || task.converged === null || !mayRead(ctx.state.members, by, task.by)) continue;
     const { state, verified, reason, detail } = task.converged;
     if (state === 'failed' && failures.length < failuresShownMax) {
       failures.push({ id: task.id, reason, detail, finishedAt: task.finishedAt });

@@ -1,10 +1,11 @@
 import { assertEvent } from '../../ledger/line.ts';
-import { type AttemptRecord, findAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
+import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import { type AttemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
+import { type AttemptResult, leaseKey } from '../../protocol/session.ts';
 import { checkResult, hiddenChange } from './check-result.ts';
-import { collectRetryMs, collectsMax, lateResultsMax } from './config.ts';
+import { collectRetryMs, collectsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
+import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from './late-results.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
 import type { FounderInput } from './types.ts';
 
@@ -13,10 +14,10 @@ export function onResult(ctx: FounderContext, peer: string, result: AttemptResul
   const key = leaseKey(result);
   ctx.live.get(peer)?.stopping.delete(key);
   const task = ctx.state.tasks.byId.get(result.task);
-  const attempt = task === undefined ? null : findAttempt(task, result.attempt);
-  const own = attempt?.member === peer && attempt.epoch === result.epoch && attempt.role === result.role;
-  if (task === undefined || attempt === null || !own) {
-    settled(ctx, peer, result, result.correlation, false, 'this lease was not given to you, or long ago');
+  if (task === undefined && recall(ctx, peer, result)) return;
+  const attempt = ownAttempt(task, peer, result);
+  if (task === undefined || attempt === null) {
+    settled(ctx, peer, result, result.correlation, false, notGiven);
     return;
   }
   const lease = ctx.leases.get(key);
@@ -236,79 +237,4 @@ function verified(
   });
   dropLease(ctx, lease);
   settle(ctx, task);
-}
-
-// ── late results ──────────────────────────────────────────────────────────────────────────────────────────────
-function onLate(ctx: FounderContext, task: TaskRecord, attempt: AttemptRecord, result: AttemptResult): void {
-  const peer = attempt.member;
-  const { end } = attempt;
-  // Said before, and settled then; the member did not hear it.
-  const counted = end !== null && (end.kind !== 'ended' || end.receipt !== null);
-  if (counted) {
-    settled(ctx, peer, result, task.correlation, true, null);
-    return;
-  }
-  const key = leaseKey(result);
-  if (ctx.late.has(key)) return;
-  const why = 'the lease had ended before the result came';
-  if (result.envelope === null || attempt.evidence !== null || ctx.late.size >= lateResultsMax) {
-    settled(ctx, peer, result, task.correlation, false, why);
-    return;
-  }
-  const checked = attempt.role === 'execute' ? checkResult(ctx, task, attempt, result) : null;
-  const session = ctx.live.get(peer)?.session ?? null;
-  if (typeof checked === 'string' || session === null) {
-    settled(ctx, peer, result, task.correlation, false, checked === null ? why : `${why}; ${checked}`);
-    return;
-  }
-  const { task: id, attempt: number, epoch } = result;
-  const lease = { task: id, attempt: number, epoch };
-  const { correlation } = task;
-  ctx.late.set(key, { peer, lease, role: attempt.role, correlation, digest: checked?.digest ?? null });
-  const { envelope } = result;
-  ctx.emit({ type: 'collect', after: 0, peer, session, lease, role: attempt.role, blobs: [], envelope });
-}
-
-function onLateCollected(
-  ctx: FounderContext,
-  key: string,
-  envelope: string | null,
-  failure: string | null,
-): void {
-  const late = ctx.late.get(key);
-  if (late === undefined) return;
-  ctx.late.delete(key);
-  const { lease, correlation, peer, digest } = late;
-  // A member that vanished sends it again when it is back; one that is here would not, so it is settled now.
-  if (failure === 'gone' && (ctx.live.get(peer)?.session ?? null) === null) return;
-  const attempt = findAttempt(ctx.task(lease.task), lease.attempt);
-  const why = 'the lease had ended before the result came';
-  if (attempt !== null && attempt.evidence === null) {
-    ctx.append({
-      type: 'task.evidence',
-      body: {
-        task: lease.task,
-        attempt: lease.attempt,
-        correlation,
-        epoch: lease.epoch,
-        member: peer,
-        receipt: digest,
-        envelope,
-        why,
-      },
-    });
-  }
-  settled(ctx, peer, lease, correlation, false, why);
-}
-
-function settled(
-  ctx: FounderContext,
-  peer: string,
-  { task, attempt, epoch }: Lease,
-  correlation: string,
-  accepted: boolean,
-  why: string | null,
-): void {
-  const said = why?.slice(0, 1024) ?? null;
-  ctx.send(peer, { type: 'settled', task, attempt, epoch, correlation, accepted, why: said });
 }

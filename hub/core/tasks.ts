@@ -146,5 +146,7 @@ export function applied(
     });
   }
   ctx.append({ type: 'task.applied', body: { task: id, commit, by } });
+  // One that has left the state is changed by no entry: what was recalled of it is shown as the log has it now.
+  if (!ctx.state.tasks.byId.has(id)) task.applied = { commit, by, at: ctx.state.mesh.time };
   return taskView(ctx, task);
 }

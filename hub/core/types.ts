@@ -1,7 +1,9 @@
+import type { Selected, Selection } from '../../ledger/archive.ts';
 import type { Actor, EventBody, LogEvent } from '../../ledger/events.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import type { Role } from '../../protocol/ids.ts';
 import type {
+  AttemptResult,
   AttemptRole,
   FounderMessage,
   Lease,
@@ -69,11 +71,22 @@ export type FounderInput =
   | { type: 'secrets'; values: ReadonlyMap<string, string> }
   /** A newer roster was signed and stored. */
   | { type: 'roster'; version: number; blob: string }
+  /** What a `recall` asked for, or why it could not be read. */
+  | { type: 'recalled'; purpose: RecallPurpose; found: Recalled; error: ErrorObject | null }
   /** The log is synced to this index; its newest checkpoint and root go to members and into `status`. */
   | { type: 'durable'; index: number; checkpoint: string; root: string }
   /** Entries that each replica which follows the log now holds synced. */
   | { type: 'replicas'; held: ReadonlyMap<string, number> }
   | { type: 'tick' };
+
+/** Tasks that have left the state: one by its id, or those of a list. */
+export type Wanted = { task: string } | Selection;
+/** Without `looked` for one by its id. */
+export type Recalled = Pick<Selected, 'tasks'> & Partial<Selected>;
+/** What goes on when they are there. */
+export type RecallPurpose =
+  | { kind: 'request'; request: number; by: Actor; operation: Operation }
+  | { kind: 'result'; peer: string; result: AttemptResult };
 
 export interface CollectFailure {
   /** `gone`: the member vanished in mid-transfer. `bad`: it sent what it had not said. */
@@ -101,6 +114,8 @@ export type FounderEffect =
       /** Stored as a blob of its own, so that the receipt file can be made of it. */
       envelope: string | null;
     }
+  /** Read these from the log, as it is when this is released; then feed `recalled`. */
+  | { type: 'recall'; after: number; wanted: Wanted; purpose: RecallPurpose }
   /** Membership changed: sign and store a roster, drop connections of those no longer in it. */
   | { type: 'membership'; after: number; removed: string[] }
   /** `disconnect`: its connection goes too, for it is another machine's than the peer's. */

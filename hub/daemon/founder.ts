@@ -1,3 +1,4 @@
+import type { TaskArchive } from '../../ledger/archive.ts';
 import type { Checkpoint } from '../../ledger/checkpoint.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { DurableBatch, Log } from '../../ledger/log.ts';
@@ -9,7 +10,7 @@ import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/
 import { founderTickMs } from '../core/config.ts';
 import type { FounderCore } from '../core/founder.ts';
 import { EffectGate } from '../core/gate.ts';
-import type { FounderEffect, FounderInput, Operation } from '../core/types.ts';
+import type { FounderEffect, FounderInput, Operation, Recalled, Wanted } from '../core/types.ts';
 
 type Held = Exclude<FounderEffect, { type: 'append' }>;
 type Collect = Extract<FounderEffect, { type: 'collect' }>;
@@ -20,6 +21,8 @@ export interface FounderDriverOptions {
   log: Log;
   /** Pulls what a result names onto this disk, synced; never rejects. */
   collect(effect: Collect): Promise<Collected>;
+  /** Reads from the durable log what has left the state. */
+  recall(wanted: Wanted): Promise<Recalled>;
   /** Signs and stores a roster; resolves with its version and blob. */
   roster(): Promise<{ version: number; blob: string }>;
   /** Drops every connection of these peers. */
@@ -204,6 +207,16 @@ export class FounderDriver {
     }, failed);
   }
 
+  #recall({ wanted, purpose }: Extract<Held, { type: 'recall' }>): void {
+    this.#options.recall(wanted).then(
+      (found) => this.step({ type: 'recalled', purpose, found, error: null }),
+      (thrown: unknown) => {
+        const error = asSuperfleetError(thrown).toJSON();
+        this.step({ type: 'recalled', purpose, found: { tasks: [] }, error });
+      },
+    );
+  }
+
   /** One effect may bring the next step (a full session closes): its effects come after those that were decided before. */
   #release(): void {
     if (this.#releasing) return;
@@ -250,6 +263,9 @@ export class FounderDriver {
           this.step(collected);
         });
         return;
+      case 'recall':
+        this.#recall(effect);
+        return;
       case 'membership':
         for (const peer of effect.removed) this.#drop(peer);
         this.#publishSoon(effect.removed.length > 0);
@@ -258,4 +274,11 @@ export class FounderDriver {
         effect satisfies never;
     }
   }
+}
+
+/** What the core asks of the log. */
+export async function recallFrom(archive: TaskArchive, wanted: Wanted): Promise<Recalled> {
+  if (!('task' in wanted)) return archive.select(wanted);
+  const task = await archive.find(wanted.task);
+  return { tasks: task === null ? [] : [task] };
 }

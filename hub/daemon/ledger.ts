@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { TaskArchive } from '../../ledger/archive.ts';
 import { IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
 import { Log } from '../../ledger/log.ts';
 import { keepState, replayLog } from '../../ledger/replay.ts';
@@ -13,11 +14,16 @@ import type { SigningKey } from '../../protocol/keys.ts';
 /** A start that had to replay more entries than this keeps the state at once. */
 const KEEP_AFTER = 10_000;
 
+/** The index is brought up to date when the log has grown by so many entries: whoever asks it does not wait for more. */
+const INDEX_AFTER = 4_096;
+
 /** What the founder holds of its log while it runs. */
 export interface Ledger {
   storage: FileStorage;
   log: Log;
   index: IndexStore;
+  /** Tasks that have left the state. */
+  archive: TaskArchive;
   /** Of all entries; the core goes on from it, and it is kept when the log is closed. */
   state: MeshState;
   /** Entry 0 as it stands in the log: what certificates and receipt files are proved by. */
@@ -53,13 +59,26 @@ export async function openLedger(
     );
   // What a crash made this start read, the next one is spared.
   if (replayed > KEEP_AFTER) await keep();
+  const archive = new TaskArchive(log, index);
+  keepIndexed(log, index, logger);
   lifetime.onStop(async () => {
     await log.close();
     await keep();
     await index.close();
   });
   logger.debug({ entries: log.size, replayed }, 'the log is open');
-  return { storage, log, index, state, genesisLine: await genesisLineOf(log) };
+  return { storage, log, index, archive, state, genesisLine: await genesisLineOf(log) };
+}
+
+/** Indexes what is durable, now and as the log grows, beside whatever else goes on. */
+function keepIndexed(log: Log, index: IndexStore, logger: Logger): void {
+  const catchUp = (): void => {
+    if (log.size - index.built < INDEX_AFTER) return;
+    // Whoever asks the index next tries it again.
+    index.catchUp().catch((error: unknown) => logger.debug(`the log was not indexed: ${String(error)}`));
+  };
+  log.subscribe(catchUp);
+  catchUp();
 }
 
 async function genesisLineOf(log: Log): Promise<string> {

@@ -3,13 +3,14 @@ import type { BlobStore } from '../../node/blobs/types.ts';
 import type { Host } from '../../node/network/host.ts';
 import { tail } from '../../node/network/tail-client.ts';
 import type { TailSource, TailSources } from '../../node/network/tail-source.ts';
-import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError } from '../../protocol/errors.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import type { TaskWatch } from './watch.ts';
 
 export interface TaskLogs {
-  task(id: string): TaskRecord | undefined;
+  /** Throws `SF_NOT_FOUND` for one that never was. */
+  task(id: string): Promise<TaskRecord>;
   blobs: BlobStore;
   host: Host;
   /** Output of the attempts of the founder's own member. */
@@ -42,8 +43,7 @@ export async function* taskLog(
   const signal = AbortSignal.any([options.signal, ending.signal]);
   try {
     for await (const _ of logs.watch.changes(id, signal)) {
-      const task = logs.task(id);
-      if (task === undefined) throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`);
+      const task = await logs.task(id);
       const newest = task.attempts.findLast(({ role }) => role === 'execute');
       if (newest !== undefined && newest.number !== attempt) {
         if (offset > 0) yield Buffer.from(`\n── attempt ${newest.number} ──\n`);

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import type { TaskArchive } from '../../ledger/archive.ts';
 import type { Entry } from '../../ledger/entry.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { IndexStore } from '../../ledger/index-store.ts';
 import type { Log } from '../../ledger/log.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { hasArchived } from '../../ledger/state/task-set.ts';
 import type { InviteObject, NodeObject, TaskDetail } from '../../node/api/objects.ts';
 import type { BlobStore } from '../../node/blobs/types.ts';
 import type { Host } from '../../node/network/host.ts';
@@ -42,6 +44,8 @@ export interface PortParts {
   /** Verifies the whole log anew from its files. */
   verifyLog(progress: (at: LedgerProgress) => void, signal: AbortSignal): Promise<LedgerReport>;
   index: IndexStore;
+  /** Tasks that have left the state. */
+  archive: TaskArchive;
   blobs: BlobStore;
   host: Host;
   join: JoinServer;
@@ -86,7 +90,8 @@ export class FounderPort implements HubPort {
   }
 
   ownsResult(peer: string, blob: string): boolean {
-    return ownsResult(this.#parts.state(), peer, blob);
+    const { state, archive } = this.#parts;
+    return ownsResult(state(), peer, blob, archive.recent);
   }
 
   async invite(options: InviteOptions, by: Actor): Promise<InviteObject> {
@@ -172,15 +177,14 @@ export class FounderPort implements HubPort {
   }
 
   logs(task: string, options: { follow: boolean; signal: AbortSignal }): AsyncIterable<Uint8Array> {
-    const { blobs, host, own, state } = this.#parts;
-    const find = (id: string): TaskRecord | undefined => state().tasks.byId.get(id);
+    const { blobs, host, own } = this.#parts;
+    const find = (id: string): Promise<TaskRecord> => this.#task(id);
     return taskLog({ task: find, blobs, host, own, watch: this.#watch }, task, options);
   }
 
   async receiptFile(id: string): Promise<Uint8Array> {
-    const { state, notary, genesisLine } = this.#parts;
-    const task = state().tasks.byId.get(id);
-    if (task === undefined) throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`);
+    const { notary, genesisLine, state } = this.#parts;
+    const task = await this.#task(id);
     const executed = task.accepted ?? task.lastEnd;
     if (executed === null || executed.envelope === null) {
       throw new SuperfleetError('SF_CONFLICT', `task ${id} has no receipt`, {
@@ -202,8 +206,8 @@ export class FounderPort implements HubPort {
   }
 
   async history(task: string): Promise<Entry[]> {
-    const { index, log, state } = this.#parts;
-    if (!state().tasks.byId.has(task)) throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${task}`);
+    const { index, log } = this.#parts;
+    await this.#task(task);
     const indexes = (await index.history(task)).slice(-HISTORY_MAX);
     const entries: Entry[] = [];
     for (const at of indexes) entries.push(...(await log.read(at, 1)));
@@ -230,6 +234,14 @@ export class FounderPort implements HubPort {
 
   stop(): void {
     this.#parts.stop();
+  }
+
+  /** From the state, or from the log where it has left that. */
+  async #task(id: string): Promise<TaskRecord> {
+    const { state, archive } = this.#parts;
+    const task = state().tasks.byId.get(id) ?? (hasArchived(state().tasks) ? await archive.find(id) : null);
+    if (task !== null) return task;
+    throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`, { hint: 'mesh-hub task list' });
   }
 
   async #small(blob: string): Promise<Uint8Array> {

@@ -21,7 +21,7 @@ import { approveBody } from '../api/bodies.ts';
 import type { Decide, StartHub, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
-import { FounderDriver } from './founder.ts';
+import { FounderDriver, recallFrom } from './founder.ts';
 import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
@@ -54,7 +54,8 @@ async function runHub(
     });
   }
 
-  const { storage, log, index, state, genesisLine } = await openLedger(machine, logKey, lifetime);
+  const ledger = await openLedger(machine, logKey, lifetime);
+  const { storage, log, index, archive, state, genesisLine } = ledger;
   const secrets = await SecretStore.open(secretsFile(paths.root));
   await secrets.retain(state.secrets);
   const times = {
@@ -82,6 +83,7 @@ async function runHub(
     core,
     log,
     collect: (effect) => collectResult(effect, host.peer, host, blobs, ending.signal),
+    recall: (wanted) => recallFrom(archive, wanted),
     roster: () => notary.publish(blobs),
     drop: (peers) => {
       for (const peer of peers) registry.dropPeer(peer);
@@ -192,6 +194,7 @@ async function runHub(
     log,
     verifyLog: (progress, signal) => verifyLogFiles(storage, log.size, progress, signal),
     index,
+    archive,
     blobs,
     host,
     join,

@@ -1,4 +1,13 @@
+import { endedTasksMax } from '../../protocol/limits.ts';
 import type { KnownEntry } from '../entry.ts';
+
+/** How much a state keeps. Part of its meaning: one log gives one state only under the same bounds. */
+export interface StateBounds {
+  /** Tasks that have ended and are kept, at least 1. @default endedTasksMax */
+  endedTasks: number;
+}
+
+export const defaultBounds: StateBounds = { endedTasks: endedTasksMax };
 
 /**
  * One part of the replayed state. `reduce` is deterministic, reads no clock, and may mutate the state it was
@@ -9,7 +18,7 @@ export interface Reducer<S> {
   readonly name: string;
   /** Rises when the meaning of the saved form or of an entry changes; a saved state of another version is not loaded. */
   readonly version: number;
-  initial(): S;
+  initial(bounds: StateBounds): S;
   reduce(state: S, entry: KnownEntry): S;
   save(state: S): unknown;
   load(saved: unknown): S;

@@ -5,10 +5,11 @@ import { StateError } from './errors.ts';
 import { type Invites, invitesReducer } from './invites.ts';
 import { type Members, membersReducer } from './members.ts';
 import { type MeshFacts, meshReducer } from './mesh.ts';
-import type { Reducer } from './reducer.ts';
+import { defaultBounds, type Reducer, type StateBounds } from './reducer.ts';
 import { type Repositories, repositoriesReducer } from './repositories.ts';
 import { type Secrets, secretsReducer } from './secrets.ts';
-import { type Tasks, tasksReducer } from './tasks.ts';
+import type { Tasks } from './task-set.ts';
+import { tasksReducer } from './tasks.ts';
 
 /** The replayed state of a mesh: `reduce(entries)`, the same on every machine (design §3). */
 export interface MeshState {
@@ -36,8 +37,8 @@ const NAMES = Object.keys(REDUCERS) as (keyof MeshState)[];
 /** The state as JSON, with the version of each reducer that made it. */
 export type SavedState = Record<string, { version: number; state: unknown }>;
 
-export const initialState = (): MeshState =>
-  Object.fromEntries(NAMES.map((name) => [name, REDUCERS[name].initial()])) as unknown as MeshState;
+export const initialState = (bounds: StateBounds = defaultBounds): MeshState =>
+  Object.fromEntries(NAMES.map((name) => [name, REDUCERS[name].initial(bounds)])) as unknown as MeshState;
 
 /** The entry with its body parsed, or null for a type this program does not know. Throws `SF_LOG_DAMAGED`. */
 export function knownEntry(entry: Entry): KnownEntry | null {
@@ -96,13 +97,17 @@ const saveOne = <K extends keyof MeshState>(state: MeshState, name: K): unknown 
   return reducer.save(state[name]);
 };
 
-/** The inverse of `saveState`; null where a reducer is missing or of another version: replay from the log then. */
-export function loadState(saved: SavedState): MeshState | null {
+/**
+ * The inverse of `saveState`; null where a reducer is missing or of another version, or where the state was kept under
+ * other bounds: replay from the log then.
+ */
+export function loadState(saved: SavedState, bounds: StateBounds = defaultBounds): MeshState | null {
   const parts: [string, unknown][] = [];
   for (const name of NAMES) {
     const part = saved[name];
     if (part === undefined || part.version !== REDUCERS[name].version) return null;
     parts.push([name, REDUCERS[name].load(part.state)]);
   }
-  return Object.fromEntries(parts) as unknown as MeshState;
+  const state = Object.fromEntries(parts) as unknown as MeshState;
+  return state.tasks.endedMax === bounds.endedTasks ? state : null;
 }

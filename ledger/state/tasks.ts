@@ -2,7 +2,7 @@ import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { KnownEntry } from '../entry.ts';
 import type { EventBody } from '../events.ts';
 import { IllegalTransition } from './errors.ts';
-import { loadPairs, type Reducer, savePairs } from './reducer.ts';
+import type { Reducer } from './reducer.ts';
 import {
   type AttemptRecord,
   attemptsKeptMax,
@@ -10,31 +10,20 @@ import {
   openAttempt,
   type TaskRecord,
 } from './task-record.ts';
-
-/** Faults the log holds against one member. */
-export interface Blame {
-  machine: number;
-  task: number;
-}
-
-export interface Tasks {
-  /** In order of submission. */
-  byId: Map<string, TaskRecord>;
-  /** `order[n]` is the id of the task with the number n. */
-  order: string[];
-  /** Ids of tasks not in a terminal state. */
-  open: Set<string>;
-  /** By member. */
-  blame: Map<string, Blame>;
-}
+import { addTask, endTask, hasArchived, initialTasks, loadTasks, saveTasks, type Tasks } from './task-set.ts';
 
 type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
 
-/** The state machine of tasks; a step it does not have throws `IllegalTransition` and changes nothing. */
+/**
+ * The state machine of tasks; a step it does not have throws `IllegalTransition` and changes nothing. A task that ended
+ * leaves the state when `endedMax` others have ended since. Only evidence and `task.applied` may come for it then; they
+ * change nothing here and are found with the task's other entries. That an id was given to one of these before is not
+ * seen: ids are 60 random bits.
+ */
 export const tasksReducer: Reducer<Tasks> = {
   name: 'tasks',
-  version: 1,
-  initial: () => ({ byId: new Map(), order: [], open: new Set(), blame: new Map() }),
+  version: 2,
+  initial: initialTasks,
   reduce(state, entry: KnownEntry) {
     switch (entry.type) {
       case 'task.submitted':
@@ -64,31 +53,22 @@ export const tasksReducer: Reducer<Tasks> = {
       case 'task.converged':
         converged(state, entry);
         break;
-      case 'task.applied': {
-        const task = known(state, entry, entry.body.task);
-        need(entry, task.state === 'delivered', `the task is ${task.state}, not delivered`);
-        task.applied = { commit: entry.body.commit, by: entry.body.by, at: entry.time };
+      case 'task.applied':
+        applied(state, entry);
         break;
-      }
     }
     return state;
   },
-  save: (state) => ({ byId: savePairs(state.byId), blame: savePairs(state.blame) }),
-  load(saved) {
-    const parts = saved as { byId: unknown; blame: unknown };
-    const byId = loadPairs<TaskRecord>(parts.byId);
-    const order = [...byId.keys()];
-    const open = new Set(order.filter((id) => !TERMINAL_STATES.has(byId.get(id)!.state)));
-    return { byId, order, open, blame: loadPairs<Blame>(parts.blame) };
-  },
+  save: saveTasks,
+  load: loadTasks,
 };
 
 function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
   const { task: id, correlation, spec, rerunOf, by } = entry.body;
   need(entry, !state.byId.has(id), `there is a task ${id} already`);
-  state.byId.set(id, {
+  const task: TaskRecord = {
     id,
-    number: state.order.length,
+    number: state.count,
     correlation,
     spec,
     by,
@@ -110,9 +90,8 @@ function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
     cancelledBy: null,
     converged: null,
     applied: null,
-  });
-  state.order.push(id);
-  state.open.add(id);
+  };
+  addTask(state, task);
 }
 
 function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
@@ -235,10 +214,17 @@ function verified(state: Tasks, entry: Of<'task.verified'>): void {
 
 function evidence(state: Tasks, entry: Of<'task.evidence'>): void {
   const task = known(state, entry, entry.body.task);
-  const attempt = findAttempt(task, entry.body.attempt);
+  const attempt = task === null ? null : findAttempt(task, entry.body.attempt);
   if (attempt === null) return;
   const { receipt, envelope, why } = entry.body;
   attempt.evidence = { receipt, envelope, why };
+}
+
+function applied(state: Tasks, entry: Of<'task.applied'>): void {
+  const task = known(state, entry, entry.body.task);
+  if (task === null) return;
+  need(entry, task.state === 'delivered', `the task is ${task.state}, not delivered`);
+  task.applied = { commit: entry.body.commit, by: entry.body.by, at: entry.time };
 }
 
 function converged(state: Tasks, entry: Of<'task.converged'>): void {
@@ -257,20 +243,22 @@ function converged(state: Tasks, entry: Of<'task.converged'>): void {
   task.state = body.state;
   task.finishedAt = entry.time;
   task.converged = body;
-  state.open.delete(task.id);
+  endTask(state, task.id);
 }
 
 const unverifiedClaim = (body: EventBody<'task.converged'>): string =>
   `unverified output claims a confidence of ${body.confidence}`;
 
-function known(state: Tasks, entry: KnownEntry, id: string): TaskRecord {
-  const task = state.byId.get(id);
-  need(entry, task !== undefined, `there is no task ${id}`);
+/** Null: it has left the state. */
+function known(state: Tasks, entry: KnownEntry, id: string): TaskRecord | null {
+  const task = state.byId.get(id) ?? null;
+  need(entry, task !== null || hasArchived(state), `there is no task ${id}`);
   return task;
 }
 
 function unfinished(state: Tasks, entry: KnownEntry, id: string): TaskRecord {
   const task = known(state, entry, id);
+  need(entry, task !== null, `no task ${id} is open`);
   need(entry, !TERMINAL_STATES.has(task.state), `task ${id} has ended: ${task.state}`);
   return task;
 }

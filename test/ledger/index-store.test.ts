@@ -5,10 +5,12 @@ import { Level } from 'level';
 import { MemoryLevel } from 'memory-level';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { LogEvent } from '../../ledger/events.ts';
 import { type IndexDatabase, IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
 import { Log } from '../../ledger/log.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
-import { KEY, newLog, started, taskId } from './kit.ts';
+import { FOUNDER, KEY, newLog, started, taskId } from './kit.ts';
+import { Entries, TASK } from './state/entries.ts';
 
 const TIME = 1_700_000_000_000;
 
@@ -19,6 +21,16 @@ async function filled(): Promise<{ log: Log; storage: MemoryStorage; expected: n
   for (let n = 0; n < 60; n += 1) await log.append([started(1 + (n % 3))], TIME, 1).durable;
   const expected = Array.from({ length: 20 }, (_, n) => 1 + 3 * n);
   return { log, storage, expected };
+}
+
+const OTHER = 'bbbbbbbbbbbb';
+
+/** One task of the founder's own that has ended, and one of a member that has not. */
+function submissions(): Entries {
+  const entries = new Entries().admit('ada').submit().assign(1, 'ada').execute(1).converge(false, 0.3);
+  const { body } = new Entries().submit(OTHER).all[1] as { body: object };
+  const by = { kind: 'peer', peer: FOUNDER };
+  return entries.add({ type: 'task.submitted', body: { ...body, by } } as LogEvent);
 }
 
 const backends: { name: string; make(): Promise<{ db: IndexDatabase; remove(): Promise<void> }> }[] = [
@@ -93,10 +105,40 @@ for (const { name, make } of backends) {
     const [key] = (await db.keys({ gte: `task!${taskId(1)}`, limit: 1 }).all()) as [string];
     await db.batch([{ type: 'del', key }]);
     assert.equal(await store.history(taskId(1)), expected);
-    await db.put(`count!${taskId(1)}`, '3');
+    await db.put(`about!${taskId(1)}`, '{"entries":3,"number":null,"by":null,"ended":null}');
     assert.equal(await store.history(taskId(1)), expected);
     await db.put('built', '{"garbage"');
     assert.is((await IndexStore.open(db, log)).built, 0);
+  });
+
+  on('a task is found by its number, with who sent it and how it ended', async (db) => {
+    const log = await newLog(new MemoryStorage(), { segmentBytes: 3000 });
+    for (const { type, body } of submissions().all.slice(1)) {
+      await log.append([{ type, body } as LogEvent], TIME, 1).durable;
+    }
+    const store = await IndexStore.open(db, log);
+    const first = { task: TASK, number: 0, by: null, ended: 'delivered' };
+    const second = { task: OTHER, number: 1, by: FOUNDER, ended: null };
+    assert.equal(await Promise.all([0, 1, 2].map((n) => store.numbered(n))), [first, second, null]);
+    assert.equal([await store.task(TASK), await store.task(taskId(5))], [first, null]);
+    const again = await IndexStore.open(db, log);
+    await db.batch([{ type: 'del', key: 'number!1' }]);
+    assert.equal(await again.numbered(1), second);
+    await db.put('number!1', TASK);
+    assert.equal(await again.numbered(1), second);
+    await db.batch([{ type: 'del', key: `about!${OTHER}` }]);
+    assert.equal(await again.numbered(1), second);
+  });
+
+  on('an index of the first format is made anew, and nothing of it stays', async (db) => {
+    const { log, expected } = await filled();
+    const { size, root } = log.checkpoint;
+    await db.put('built', JSON.stringify({ format: 1, mesh: log.meshId, size, root }));
+    await db.put(`count!${taskId(1)}`, '20');
+    const store = await IndexStore.open(db, log);
+    assert.is(store.built, 0);
+    assert.equal(await store.history(taskId(1)), expected);
+    assert.equal(await db.keys({ gte: 'count!', lte: 'count"' }).all(), []);
   });
 
   on(

@@ -46,6 +46,7 @@ export class Fleet extends Mesh {
       hub?: ConfigInput;
       members?: Record<string, ConfigInput>;
       hubArgs?: string[];
+      hubEnv?: NodeJS.ProcessEnv;
       program?: string;
     } = {},
   ): Promise<Fleet> {
@@ -60,7 +61,7 @@ export class Fleet extends Mesh {
       ]);
       assert.is(init.code, 0, init.stderr);
       fleet.configure('hub', options.hub ?? {});
-      await fleet.up(options.hubArgs);
+      await fleet.up(options.hubArgs, options.hubEnv);
       fleet.#following = fleet.#follow();
       const members = Object.entries(options.members ?? {});
       if (members.length === 0) return fleet;
@@ -79,8 +80,8 @@ export class Fleet extends Mesh {
   }
 
   /** Starts the founder, again or for the first time. */
-  async up(args: string[] = ['--port', '0']): Promise<Daemon> {
-    this.hubDaemon = await this.startFounder(args);
+  async up(args: string[] = ['--port', '0'], env: NodeJS.ProcessEnv = {}): Promise<Daemon> {
+    this.hubDaemon = await this.startFounder(args, env);
     return this.hubDaemon;
   }
 

@@ -6,9 +6,11 @@ import { EffectGate } from '../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
 import type { Entry } from '../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../ledger/events.ts';
-import { replay } from '../../ledger/state/state.ts';
+import { defaultBounds, type StateBounds } from '../../ledger/state/reducer.ts';
+import { initialState, replay } from '../../ledger/state/state.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import type { FounderMessage } from '../../protocol/session.ts';
+import { recalledFrom } from '../ledger/archived.ts';
 import type { Machine } from './machine.ts';
 
 type Outward = Exclude<FounderEffect, { type: 'append' }>;
@@ -38,13 +40,16 @@ export class FounderHost {
   core: FounderCore | null = null;
   /** Slower syncs for a while. */
   syncMs = 2;
+  /** How much its state keeps. */
+  readonly bounds: StateBounds;
   secrets = new Map<string, string>();
   #gate = new EffectGate<Outward>(-1);
   #syncing = 0;
 
-  constructor(machine: Machine, world: FounderWorld) {
+  constructor(machine: Machine, world: FounderWorld, bounds: StateBounds = defaultBounds) {
     this.machine = machine;
     this.world = world;
+    this.bounds = bounds;
   }
 
   /** Entries as they are read back from the disk. */
@@ -63,7 +68,8 @@ export class FounderHost {
     this.#gate = new EffectGate(this.durable - 1);
     this.#syncing = 0;
     const { mesh, checks } = this.world;
-    this.core = new FounderCore({ mesh, state: replay(this.entries()), checks }, this.machine.clock());
+    const state = replay(this.entries(), initialState(this.bounds));
+    this.core = new FounderCore({ mesh, state, checks }, this.machine.clock());
     this.step({ type: 'secrets', values: new Map(this.secrets) });
     this.#tick();
   }
@@ -139,6 +145,9 @@ export class FounderHost {
       case 'collect':
         this.#collect(effect);
         break;
+      case 'recall':
+        this.#recall(effect);
+        break;
       case 'membership':
         break;
       default:
@@ -161,6 +170,14 @@ export class FounderHost {
       for (const { blob } of effect.blobs) this.blobs.add(blob);
       this.step({ type: 'collected', peer, lease, envelopeBlob, failure: null });
     });
+  }
+
+  /** Read when it is released, as the disk is then; the answer takes its time. */
+  #recall({ wanted, purpose }: Extract<FounderEffect, { type: 'recall' }>): void {
+    const found = recalledFrom(this.entries(this.durable), wanted);
+    this.machine.after(this.machine.random.between(1, 200), () =>
+      this.step({ type: 'recalled', purpose, found, error: null }),
+    );
   }
 
   #tick(): void {

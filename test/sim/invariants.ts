@@ -19,6 +19,8 @@ interface Seen {
   withdrawals: number;
   verified: EventBody<'task.verified'> | null;
   verifier: string | null;
+  /** Attempts of which a late result is kept. */
+  evidence: Set<number>;
   ended: boolean;
 }
 
@@ -73,6 +75,7 @@ function checkTask(
       withdrawals: 0,
       verified: null,
       verifier: null,
+      evidence: new Set(),
       ended: false,
     });
     return;
@@ -90,6 +93,10 @@ function checkTask(
       seen.open.set(attempt, { number: attempt, role, member, epoch: entry.epoch });
       break;
     }
+    case 'task.evidence':
+      if (seen.evidence.has(entry.body.attempt)) fail('a second late result of one attempt');
+      seen.evidence.add(entry.body.attempt);
+      break;
     case 'attempt.ended':
       if (seen.accepted?.attempt === entry.body.attempt) {
         if (seen.verified?.passed !== false)

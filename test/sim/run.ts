@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
+import type { Operation } from '../../hub/core/types.ts';
 import type { Why } from '../../hub/core/why.ts';
 import type { Entry } from '../../ledger/entry.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { Page, TaskObject } from '../../node/api/objects.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
+import { replayAll } from '../ledger/archived.ts';
 import { acknowledge, heal, inflict } from './faults.ts';
 import { checkLog, Violation } from './invariants.ts';
 import { Random } from './random.ts';
@@ -14,6 +17,8 @@ export interface RunOptions {
   wallSeed?: string;
   /** Events after which the run ends, checked or not. @default `eventsMax` */
   steps?: number;
+  /** Ended tasks that the founder's state keeps. @default those of a real one */
+  endedTasks?: number;
   /** Takes every message, entry and fault as a line. */
   trace?: (text: string) => void;
   /** Takes the log at the end. */
@@ -47,7 +52,9 @@ export const replayCommand = (seed: number): string => `npm run sim -- --seed ${
 /** Runs one seed to its end and checks it. Throws a `Violation` or whatever the cores threw, with the seed named. */
 export function runSeed(seed: number, options: RunOptions = {}): Report {
   const scenario = scenarioOf(new Random(`${seed}/scenario`));
-  const world = new World(String(seed), options.wallSeed ?? String(seed), scenario, options.trace ?? null);
+  const { wallSeed = String(seed), trace = null, endedTasks } = options;
+  const bounds = endedTasks === undefined ? undefined : { endedTasks };
+  const world = new World(String(seed), wallSeed, scenario, trace, bounds);
   const { schedule } = world;
   try {
     for (const { at, spec } of scenario.tasks) {
@@ -153,16 +160,17 @@ function mayWait(world: World, task: TaskRecord): boolean {
 
 function checkEnd(world: World): void {
   const { founder } = world;
-  const core = founder.core!;
   while (founder.durable < founder.lines.length && world.schedule.step());
   const entries = founder.entries();
   checkLog(entries, world.honest);
   world.checkReplay();
+  const all = replayAll(entries).tasks;
   for (const id of world.acknowledged) {
-    const task = core.state.tasks.byId.get(id);
+    const task = all.byId.get(id);
     if (task === undefined) throw new Violation(`task ${id} was acknowledged and is gone (promise 16)`);
     if (!TERMINAL_STATES.has(task.state)) checkWhy(world, id);
   }
+  checkList(world, [...all.byId.keys()].reverse());
   for (const entry of entries) {
     const { envelope } = entry.body as { envelope?: string | null };
     if (entry.type === 'task.executed' && !founder.blobs.has(envelope ?? '')) {
@@ -179,19 +187,40 @@ function checkWhy(world: World, task: string): void {
 }
 
 /** What the founder says of it when asked. */
-function whyOf(world: World, task: string): Why | null {
-  let why: Why | null = null;
+const whyOf = (world: World, task: string): Why | null => asked<Why>(world, { op: 'task.why', task });
+
+/** Page by page it lists every task there ever was, and each can be had. */
+function checkList(world: World, expected: string[]): void {
+  const listed: string[] = [];
+  for (let cursor: string | null = null; ; ) {
+    const page: Page<TaskObject> | null = asked(world, { op: 'task.list', states: null, cursor, limit: 3 });
+    if (page === null) throw new Violation('the founder lists no tasks');
+    for (const { id, state } of page.items) {
+      listed.push(id);
+      const task = asked<TaskObject>(world, { op: 'task.get', task: id });
+      if (task?.state !== state)
+        throw new Violation(`task ${id} is ${state} in the list, and ${task?.state}`);
+    }
+    cursor = page.next;
+    if (cursor === null) break;
+  }
+  if (listed.join() !== expected.join()) throw new Violation(`listed ${listed}, not ${expected}`);
+}
+
+/** The founder's answer; null where it gives none. */
+function asked<T>(world: World, operation: Operation): T | null {
+  let answer: T | null = null;
   const { ran } = world.schedule;
-  world.ask({ op: 'task.why', task }, (result) => {
-    why = result as Why;
+  world.ask(operation, (result) => {
+    answer = result as T;
   });
-  while (why === null && world.schedule.ran < ran + 1000 && world.schedule.step());
-  return why;
+  while (answer === null && world.schedule.ran < ran + 1000 && world.schedule.step());
+  return answer;
 }
 
 function report(seed: number, world: World): Report {
   const entries = world.founder.entries();
-  const tasks = [...(world.founder.core?.state.tasks.byId.values() ?? [])];
+  const tasks = [...replayAll(entries).tasks.byId.values()];
   const count = (state: string): number => tasks.filter((task) => task.state === state).length;
   const timeless = entries.map(({ index, epoch, type, body }) => JSON.stringify([index, epoch, type, body]));
   return {

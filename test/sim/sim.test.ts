@@ -18,6 +18,12 @@ test('through crashes, partitions and lies no task has two results, and none ack
   assert.ok(evidence > SEEDS / 10, `${evidence} late results kept`);
 });
 
+test('a founder whose state keeps no more than the last task that ended keeps every promise, and tells of all tasks', () => {
+  let evidence = 0;
+  for (let seed = 1; seed <= SEEDS; seed += 2) evidence += runSeed(seed, { endedTasks: 1 }).evidence;
+  assert.ok(evidence > SEEDS / 20, `${evidence} late results kept`);
+});
+
 test('other wall clocks change no decision (promise 11)', () => {
   for (let seed = 1; seed <= SEEDS; seed += 5) {
     const one = runSeed(seed);

@@ -1,7 +1,8 @@
 import { founderAdmitted } from '../../hub/core/founder.ts';
 import type { FounderEffect, Operation } from '../../hub/core/types.ts';
 import type { Actor } from '../../ledger/events.ts';
-import { replay, saveState } from '../../ledger/state/state.ts';
+import type { StateBounds } from '../../ledger/state/reducer.ts';
+import { initialState, replay, saveState } from '../../ledger/state/state.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import { leaseMs } from '../../protocol/limits.ts';
 import {
@@ -12,7 +13,7 @@ import {
 } from '../../protocol/session.ts';
 import { CAPACITY, MESH, peerOf } from '../hub/core/fleet.ts';
 import { scriptOf } from './executor.ts';
-import { FounderHost } from './founder-host.ts';
+import { FounderHost, type FounderWorld } from './founder-host.ts';
 import { Violation } from './invariants.ts';
 import { Machine } from './machine.ts';
 import { MemberHost } from './member-host.ts';
@@ -62,14 +63,20 @@ export class World {
   #request = 0;
   #session = 0;
 
-  constructor(seed: string, wallSeed: string, scenario: Scenario, trace: ((text: string) => void) | null) {
+  constructor(
+    seed: string,
+    wallSeed: string,
+    scenario: Scenario,
+    trace: ((text: string) => void) | null,
+    bounds?: StateBounds,
+  ) {
     this.#seed = seed;
     this.#wallSeed = wallSeed;
     this.random = new Random(`${seed}/world`);
     this.scenario = scenario;
     this.trace = (text) => trace?.(`${(this.schedule.now / 1000).toFixed(3).padStart(9)}  ${text}`);
     const founder = this.#machine('founder');
-    this.founder = new FounderHost(founder, {
+    const host: FounderWorld = {
       mesh: MESH,
       checks: standInChecks,
       send: (peer, id, message) => {
@@ -84,7 +91,8 @@ export class World {
       },
       released: (effect) => this.#released(effect),
       trace: this.trace,
-    });
+    };
+    this.founder = new FounderHost(founder, host, bounds);
     this.#genesis();
     this.founder.boot();
     for (const plan of scenario.members) if (!plan.later) this.join(plan);
@@ -338,7 +346,8 @@ export class World {
     const { core } = this.founder;
     if (core === null) return;
     const own = JSON.stringify(saveState(core.state));
-    const replayed = JSON.stringify(saveState(replay(this.founder.entries())));
+    const state = replay(this.founder.entries(), initialState(this.founder.bounds));
+    const replayed = JSON.stringify(saveState(state));
     if (own !== replayed) throw new Violation('the founder’s state is not the one its log gives');
   }
 }

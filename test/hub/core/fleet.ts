@@ -5,7 +5,8 @@ import type { FounderEffect, FounderInput, Operation } from '../../../hub/core/t
 import type { Why } from '../../../hub/core/why.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../../ledger/events.ts';
-import { replay } from '../../../ledger/state/state.ts';
+import { defaultBounds, type StateBounds } from '../../../ledger/state/reducer.ts';
+import { initialState, replay } from '../../../ledger/state/state.ts';
 import { MemberCore } from '../../../node/core/member.ts';
 import type { Clock, MemberEffect, MemberInput } from '../../../node/core/types.ts';
 import { asSuperfleetError, SuperfleetError } from '../../../protocol/errors.ts';
@@ -19,6 +20,7 @@ import {
   type MemberHello,
 } from '../../../protocol/session.ts';
 import { type TaskSpecInput, taskSpec } from '../../../protocol/task.ts';
+import { recalledFrom } from '../../ledger/archived.ts';
 import { standInChecks, standInReceipt, standInVerification } from '../../sim/signer.ts';
 
 /** A mesh on one virtual clock for tests that lead it step by step: nothing is lost or late unless a test does it. */
@@ -72,6 +74,8 @@ export interface TestMember {
   effects: MemberEffect[];
 }
 
+type Recall = Extract<FounderEffect, { type: 'recall' }>;
+
 export class Fleet {
   readonly entries: Entry[] = [];
   readonly members = new Map<string, TestMember>();
@@ -89,9 +93,13 @@ export class Fleet {
   #session = 0;
   #random = 1;
   readonly #options: Partial<FounderOptions>;
+  readonly #bounds: StateBounds;
+  /** Tasks that have left the state are recalled at once unless a test holds that back. */
+  holdRecalls: Recall[] | null = null;
 
-  constructor(options: Partial<FounderOptions> = {}) {
+  constructor(options: Partial<FounderOptions> = {}, bounds: StateBounds = defaultBounds) {
     this.#options = options;
+    this.#bounds = bounds;
     this.append({
       type: 'mesh.created',
       body: {
@@ -132,7 +140,7 @@ export class Fleet {
   }
 
   #boot(): FounderCore {
-    const state = replay(structuredClone(this.entries));
+    const state = replay(structuredClone(this.entries), initialState(this.#bounds));
     return new FounderCore({ mesh: MESH, state, checks: standInChecks, ...this.#options }, this.clock());
   }
 
@@ -278,9 +286,19 @@ export class Fleet {
         if (member.session === effect.session) this.disconnect(member);
         break;
       }
+      case 'recall':
+        if (this.holdRecalls !== null) this.holdRecalls.push(effect);
+        else this.recalled(effect);
+        break;
       case 'membership':
         break;
     }
+  }
+
+  /** The log as it is when the effect was released. */
+  recalled({ wanted, purpose }: Recall): void {
+    const found = structuredClone(recalledFrom(structuredClone(this.entries), wanted));
+    this.founder({ type: 'recalled', purpose, found, error: null });
   }
 
   collected(effect: Extract<FounderEffect, { type: 'collect' }>): void {

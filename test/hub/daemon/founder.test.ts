@@ -52,6 +52,7 @@ async function driverOf(
     },
     log,
     collect: () => new Promise(() => {}),
+    recall: async () => ({ tasks: [] }),
     roster,
     drop: () => {},
     failed: (error) => failures.push(error),

@@ -113,12 +113,13 @@ export class Entries {
     verified: boolean,
     confidence: number,
     state: 'delivered' | 'failed' | 'cancelled' = 'delivered',
+    task = TASK,
   ): this {
     return this.add({
       type: 'task.converged',
       body: {
-        task: TASK,
-        correlation: TASK,
+        task,
+        correlation: task,
         state,
         reason: state === 'failed' ? 'task' : null,
         detail: null,

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Entry } from '../../../ledger/entry.ts';
 import { resolveMember } from '../../../ledger/state/members.ts';
 import { bundleChain } from '../../../ledger/state/repositories.ts';
 import { initialState, loadState, replay, type SavedState, saveState } from '../../../ledger/state/state.ts';
@@ -8,6 +9,7 @@ import { SuperfleetError } from '../../../protocol/errors.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { hex, peerOf } from '../../hub/core/fleet.ts';
 import { simulatedLog } from '../../sim/run.ts';
+import { replayAll } from '../archived.ts';
 import { BY, Entries } from './entries.ts';
 
 const throughJson = (saved: SavedState): SavedState => JSON.parse(JSON.stringify(saved)) as SavedState;
@@ -30,6 +32,62 @@ test('replay(all) equals replay(prefix), saved as JSON and loaded, with the rest
     ),
     { numRuns: 40 },
   );
+});
+
+/** Ids in the order in which their tasks ended. */
+const endings = (entries: Entry[]): string[] =>
+  entries.flatMap(({ type, body }) => (type === 'task.converged' ? [(body as { task: string }).task] : []));
+
+const anyLog = fc.integer({ min: 1, max: 60 });
+const anyBound = fc.integer({ min: 1, max: 6 });
+
+test('a state that keeps few tasks is that which keeps all, but for those that ended before the newest', () => {
+  fc.assert(
+    fc.property(anyLog, anyBound, (seed, endedTasks) => {
+      const entries = simulatedLog(seed);
+      const few = replay(entries, initialState({ endedTasks }));
+      const all = replayAll(entries);
+      const newest = endings(entries).slice(-endedTasks);
+      const kept = [...all.tasks.byId.values()].filter(
+        ({ id }) => all.tasks.open.has(id) || newest.includes(id),
+      );
+      assert.equal([...few.tasks.byId.values()], kept);
+      assert.equal([...few.tasks.byNumber.values()], kept);
+      assert.equal(few.tasks.ended, newest);
+      assert.equal(
+        [few.tasks.open, few.tasks.blame, few.tasks.count],
+        [all.tasks.open, all.tasks.blame, all.tasks.count],
+      );
+      const { tasks: _, ...others } = saveState(few);
+      const { tasks: __, ...expected } = saveState(all);
+      assert.equal(others, expected);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('a state that keeps few tasks goes on from what was saved of it as if it had not stopped (promise 9)', () => {
+  fc.assert(
+    fc.property(anyLog, anyBound, fc.double({ min: 0, max: 1, noNaN: true }), (seed, endedTasks, share) => {
+      const entries = simulatedLog(seed);
+      const cut = Math.floor(share * entries.length);
+      const bounds = { endedTasks };
+      const prefix = saveState(replay(entries.slice(0, cut), initialState(bounds)));
+      const loaded = loadState(throughJson(prefix), bounds);
+      const resumed = replay(entries.slice(cut), loaded!);
+      const whole = replay(entries, initialState(bounds));
+      assert.is(JSON.stringify(saveState(resumed)), JSON.stringify(saveState(whole)));
+      assert.equal(resumed.tasks, whole.tasks);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('a state that was kept under other bounds is not loaded', () => {
+  const saved = throughJson(saveState(initialState({ endedTasks: 3 })));
+  assert.is(loadState(saved), null);
+  assert.is(loadState(saved, { endedTasks: 4 }), null);
+  assert.is(loadState(saved, { endedTasks: 3 })?.tasks.endedMax, 3);
 });
 
 test('a saved state of another version is not loaded', () => {

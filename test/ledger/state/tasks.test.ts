@@ -1,9 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { IllegalTransition } from '../../../ledger/state/errors.ts';
-import { replay } from '../../../ledger/state/state.ts';
+import { initialState, replay } from '../../../ledger/state/state.ts';
 import { attemptsKeptMax } from '../../../ledger/state/task-record.ts';
-import { Entries, TASK } from './entries.ts';
+import { peerOf } from '../../hub/core/fleet.ts';
+import { BY, Entries, TASK } from './entries.ts';
 
 const task = (entries: Entries) => replay(entries.all).tasks.byId.get(TASK)!;
 const illegal = (entries: Entries, why: RegExp): void =>
@@ -105,6 +106,40 @@ test('any number of attempts takes a bounded place (promise 18)', () => {
   assert.is(attempts.length, attemptsKeptMax);
   assert.is(attempts.at(-1)?.end, null);
   assert.equal([attemptCount, executions], [501, 501]);
+});
+
+test('evidence and applications may come for a task that has left the state, and nothing else', () => {
+  const gone = (): Entries => {
+    const entries = executed().converge(false, 0.3);
+    const other = 'bbbbbbbbbbbb';
+    return entries
+      .submit(other)
+      .assign(1, 'ada', 'execute', other)
+      .execute(1, [], other)
+      .converge(false, 0.3, 'delivered', other);
+  };
+  const few = (entries: Entries) => replay(entries.all, initialState({ endedTasks: 1 }));
+  assert.is(few(gone()).tasks.byId.has(TASK), false);
+  const evidence = { task: TASK, attempt: 1, correlation: TASK, epoch: 1, member: peerOf('ada') };
+  const late = {
+    type: 'task.evidence',
+    body: { ...evidence, receipt: null, envelope: null, why: 'late' },
+  } as const;
+  const applied = { type: 'task.applied', body: { task: TASK, commit: 'c'.repeat(40), by: BY } } as const;
+  const before = JSON.stringify(few(gone()).tasks.byId.size);
+  assert.is(JSON.stringify(few(gone().add(late).add(applied)).tasks.byId.size), before);
+  const refused = (entries: Entries, why: RegExp): void =>
+    assert.throws(
+      () => few(entries),
+      (error: unknown) => error instanceof IllegalTransition && why.test(error.message),
+    );
+  refused(gone().assign(2, 'bob'), /no task .* is open/);
+  refused(gone().converge(false, 0.3), /no task .* is open/);
+  // Where no task has left the state, one that is not there never was.
+  refused(
+    executed().add({ ...applied, body: { ...applied.body, task: 'cccccccccccc' } }),
+    /there is no task/,
+  );
 });
 
 test.run();
