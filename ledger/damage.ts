@@ -22,8 +22,8 @@ export class LogDamagedError extends SuperfleetError {
         expected: `entry ${place.index} or the checkpoint before it, as it was signed`,
         got: why,
         hint:
-          'Nothing was changed. Put the folder of the log back from a replica or a backup; if there is none, keep a ' +
-          'copy of it before anything else. `mesh-hub ledger verify` shows how far it is sound.',
+          'Nothing was changed. With the founder stopped, `mesh-hub ledger repair --from FILE` mends it from an export or ' +
+          'another copy of the log, and keeps what is damaged. Where there is none, copy the folder before anything else.',
         cause,
       },
     );

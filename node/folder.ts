@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { fileFailure, syncFolder, writeFileAtomic } from './atomic-file.ts';
 import { takeLock } from './lock.ts';
+import { settleLog } from './log-switch.ts';
 
 /** The format this program writes. A folder of an older one is upgraded on open, of a newer one refused. */
 export const folderFormat = 1;
@@ -28,6 +29,10 @@ export interface FolderPaths {
   logKey: string;
   /** Segments of the log, and copies of what recovery cut. */
   log: string;
+  /** A log under repair; the same when it is whole; and the name of the log that it took the place of, without its number. */
+  repairingLog: string;
+  repairedLog: string;
+  damagedLog: string;
   /** What can be rebuilt from the log. */
   index: string;
   blobs: string;
@@ -70,6 +75,9 @@ export function folderPaths(root: string): FolderPaths {
     identityKey: join(root, 'identity.key'),
     logKey: join(root, 'log.key'),
     log: join(root, 'log'),
+    repairingLog: join(root, 'log.repairing'),
+    repairedLog: join(root, 'log.repaired'),
+    damagedLog: join(root, 'log.damaged'),
     index: join(root, 'index'),
     blobs: join(root, 'blobs'),
     run,
@@ -94,6 +102,7 @@ export async function openFolder(root: string, options: OpenFolderOptions = {}):
     const lock = await takeLock(paths.lock, paths.pid);
     try {
       await settleFormat(paths);
+      await settleLog(paths);
       for (const folder of [
         paths.log,
         paths.index,

@@ -7,6 +7,7 @@ import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-g
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
 import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
+import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
 
 export type HubCommand =
   | {
@@ -48,6 +49,7 @@ export type HubCommand =
   | { verb: 'secret set'; name: string }
   | { verb: 'secret list' }
   | { verb: 'secret remove'; name: string }
+  | RecoveryCommand
   | ServiceCommand
   | DoctorCommand
   | CompletionCommand
@@ -86,6 +88,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addServiceGrammar(grammar, 'mesh-hub');
   addTaskGrammar(grammar, 'mesh-hub');
   addLedgerGrammar(grammar);
+  addRecoveryGrammar<HubCommand>(grammar);
   addSecretGrammar(grammar);
   addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;

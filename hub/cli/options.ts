@@ -55,3 +55,28 @@ export interface StartHubOptions extends ProcessOptions {
 export type InitHub = (options: InitOptions) => Promise<InitResult>;
 /** `start` of `mesh-hub`: resolves when ready; the socket answers from then on. */
 export type StartHub = (options: StartHubOptions) => Promise<Running>;
+
+export interface RepairLedgerOptions {
+  dir: string;
+  user: string | null;
+  /** Absolute: the file of an export, or another data folder. */
+  from: string;
+  /** The result may be shorter than what the damaged log still proves. */
+  acceptLoss: boolean;
+}
+/** What `ledger repair` did. */
+export interface RepairedObject {
+  mesh: string;
+  size: number;
+  root: string;
+  /** Entries that held here, that came from the source, and that are given up. */
+  sound: number;
+  taken: number;
+  lost: number;
+  /** What was wrong; null where the log was only shorter. */
+  damage: string | null;
+  /** Where the damaged log lies now. */
+  kept: string | null;
+}
+/** Null: there was nothing to repair. */
+export type RepairLedger = (options: RepairLedgerOptions) => Promise<RepairedObject | null>;

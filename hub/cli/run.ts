@@ -121,6 +121,8 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       await writeOutput(session, bytes, command.output);
       return EXIT.ok;
     }
+    case 'ledger repair':
+      return (await import('./recovery.ts')).runRecovery(command, session);
     case 'secret set':
       return (await import('./secret.ts')).setSecret(command.name, session);
     case 'secret list':

@@ -64,6 +64,7 @@ test('every command of the contract is understood', () => {
     ['ledger verify', 'ledger verify'],
     ['ledger tail --from 0 -f', 'ledger tail'],
     ['ledger export --output f', 'ledger export'],
+    ['ledger repair --from f --accept-loss', 'ledger repair'],
     ['secret set TOKEN', 'secret set'],
     ['secret list', 'secret list'],
     ['secret remove TOKEN', 'secret remove'],

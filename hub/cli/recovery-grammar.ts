@@ -1,0 +1,42 @@
+import type { Grammar } from '../../node/cli/parse.ts';
+import { usageError } from '../../node/cli/usage-errors.ts';
+import * as v from '../../node/cli/values.ts';
+
+/** What brings a log or a whole data folder back, or somewhere else. */
+export type RecoveryCommand = {
+  verb: 'ledger repair';
+  from: string;
+  acceptLoss: boolean;
+  user: string | null;
+};
+
+const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
+
+/** Adds the commands to the grammar of `mesh-hub`, which has the group `ledger`. */
+export function addRecoveryGrammar<C>(grammar: Grammar<C | RecoveryCommand>): void {
+  const user = v.option('--user <name>', 'account to drop to when run as root', v.text('--user'));
+  grammar.leaf('ledger', {
+    usage: 'repair',
+    summary: 'mend a damaged log from an export or another copy, with the founder stopped',
+    about:
+      'Keeps what holds of the log, takes the rest from an export or another data folder, verifies all of it, and keeps ' +
+      'the damaged log beside it. The founder must be stopped.',
+    options: [
+      v.option('--from <file>', 'an export, or another data folder of this mesh', v.text('--from')),
+      v.option('--accept-loss', 'also where the result ends before what the damaged log still proves'),
+      user,
+    ],
+    examples: ['mesh-hub ledger repair --from mesh.jsonl'],
+    read: ({ options }) => ({
+      verb: 'ledger repair',
+      from: needed(options.from, 'ledger repair', '--from FILE'),
+      acceptLoss: options.acceptLoss === true,
+      user: or(options.user),
+    }),
+  });
+}
+
+function needed(value: unknown, command: string, expected: string): string {
+  if (typeof value === 'string') return value;
+  throw usageError(`${command} needs ${expected}`, { expected, got: 'nothing' });
+}

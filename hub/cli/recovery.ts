@@ -1,0 +1,34 @@
+import { resolve } from 'node:path';
+import { cell } from '../../node/cli/render.ts';
+import { type Session, show } from '../../node/cli/session.ts';
+import { EXIT } from '../../protocol/errors.ts';
+import type { RepairLedger } from './options.ts';
+import type { RecoveryCommand } from './recovery-grammar.ts';
+
+/** Runs what brings a log or a data folder back. */
+export async function runRecovery(command: RecoveryCommand, session: Session): Promise<number> {
+  return repair(command, session);
+}
+
+async function repair(
+  { from, acceptLoss, user }: Extract<RecoveryCommand, { verb: 'ledger repair' }>,
+  session: Session,
+): Promise<number> {
+  const { dir, terminal, voice } = session;
+  const { repairLedger } = (await import('../daemon/repair.ts')) as { repairLedger: RepairLedger };
+  const done = await repairLedger({ dir, user, from: resolve(terminal.cwd, from), acceptLoss });
+  if (done === null) {
+    show(session, { changed: false }, () => 'the log holds, and the source has no more: nothing was changed');
+    return EXIT.ok;
+  }
+  show(session, { changed: true, ...done }, ({ size, root, sound, taken, lost }) =>
+    [
+      `the log is whole: ${size} entries, ${sound} kept and ${taken} taken from ${cell(from)}`,
+      ...(lost > 0 ? [`${lost} entries that the damaged log still proves are given up`] : []),
+      `root ${root}`,
+    ].join('\n'),
+  );
+  if (done.damage !== null) voice.note(`what was wrong: ${cell(done.damage)}`);
+  if (done.kept !== null) voice.note(`the damaged log is kept: ${cell(done.kept)}`);
+  return EXIT.ok;
+}
