@@ -1,0 +1,69 @@
+// limit: 120 s
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FileStorage } from '../../ledger/storage-file.ts';
+import { verifyLog } from '../../ledger/verify.ts';
+import type { MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import { Fleet, freePort } from './fleet.ts';
+
+// The same port after every start: without mDNS that is where members look for their founder.
+const ARGS = ['--port', String(await freePort())];
+const fleet = await Fleet.start({ hub: { slots: 1 }, hubArgs: ARGS });
+test.after(() => fleet.close());
+
+const { token } = await fleet.json<{ token: string }>([
+  'invite',
+  '--role',
+  'worker',
+  '--role',
+  'replica',
+  '--uses',
+  '2',
+]);
+for (const name of ['r1', 'r2']) fleet.configure(name, { slots: 1 });
+const r1 = await fleet.joinWith('r1', token);
+await fleet.joinWith('r2', token);
+
+const lag = async (name: string): Promise<number | null> => {
+  const { items } = await fleet.client.get<Page<NodeObject>>('/v1/nodes');
+  return items.find((node) => node.name === name)!.lag;
+};
+const mesh = (): Promise<MeshObject> => fleet.client.get<MeshObject>('/v1/status');
+const inStep = (name: string): Promise<void> =>
+  fleet.untilAsked(async () => (await lag(name)) === 0, `${name} holds the whole log`);
+
+test('replicas hold the whole log a moment after the founder, and the founder says how far each is (promise 6)', async () => {
+  for (const name of ['r1', 'r2']) await inStep(name);
+  assert.not.ok((await mesh()).warnings.some((warning) => warning.includes('no replica')));
+  const task = await fleet.submit(['true']);
+  await fleet.ended(task);
+  for (const name of ['r1', 'r2']) await inStep(name);
+  const { size, root } = await mesh();
+  for (const name of ['r1', 'r2']) {
+    const report = await verifyLog(new FileStorage(join(fleet.dir(name), 'log')));
+    assert.equal([report.size, report.root], [size, root], name);
+  }
+});
+
+test('a replica that was killed goes on where its own copy ends', async () => {
+  await r1.end('SIGKILL');
+  await fleet.untilAsked(async () => (await lag('r1')) === null, 'the founder sees that r1 follows no more');
+  const before = (await mesh()).size;
+  for (let n = 0; n < 3; n += 1) await fleet.ended(await fleet.submit(['true']));
+  assert.ok((await mesh()).size > before);
+  await fleet.startMember('r1');
+  await inStep('r1');
+  const { size, root } = await mesh();
+  const report = await verifyLog(new FileStorage(join(fleet.dir('r1'), 'log')));
+  assert.equal([report.size, report.root], [size, root]);
+});
+
+test('a replica follows a founder that was killed and came back', async () => {
+  await fleet.hubDaemon!.end('SIGKILL');
+  await fleet.up(ARGS);
+  await fleet.ended(await fleet.submit(['true']));
+  for (const name of ['r1', 'r2']) await inStep(name);
+});
+
+test.run();
