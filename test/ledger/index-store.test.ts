@@ -9,6 +9,7 @@ import type { LogEvent } from '../../ledger/events.ts';
 import { type IndexDatabase, IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
 import { Log } from '../../ledger/log.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import type { SuperfleetError } from '../../protocol/errors.ts';
 import { FOUNDER, KEY, newLog, started, taskId } from './kit.ts';
 import { Entries, TASK } from './state/entries.ts';
 
@@ -32,6 +33,15 @@ function submissions(): Entries {
   const by = { kind: 'peer', peer: FOUNDER };
   return entries.add({ type: 'task.submitted', body: { ...body, by } } as LogEvent);
 }
+
+const bound = (db: IndexDatabase): IndexDatabase => ({
+  get: (key) => db.get(key),
+  put: (key, value) => db.put(key, value),
+  batch: (changes) => db.batch(changes),
+  keys: (range) => db.keys(range),
+  clear: (range) => db.clear(range),
+  close: () => db.close(),
+});
 
 const backends: { name: string; make(): Promise<{ db: IndexDatabase; remove(): Promise<void> }> }[] = [
   {
@@ -162,6 +172,20 @@ for (const { name, make } of backends) {
       assert.equal(await store.history(taskId(2)).then((found) => found.length), 20);
     },
   );
+
+  on('one that is closed while it indexes leaves the rest to the next start', async (db) => {
+    const { log, expected } = await filled();
+    const held: IndexDatabase = { ...bound(db), close: async () => {} };
+    const store = await IndexStore.open(held, log);
+    const stopped = store.catchUp().then(
+      () => null,
+      (error: SuperfleetError) => error.code,
+    );
+    await store.close();
+    assert.is(await stopped, 'SF_UNREACHABLE');
+    assert.ok(store.built < log.size);
+    assert.equal(await (await IndexStore.open(db, log)).history(taskId(1)), expected);
+  });
 
   on('calls at one time share the work', async (db) => {
     const { log, expected } = await filled();

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -63,6 +64,39 @@ test('an orderly stop spares the next start the replay, and a lost index costs n
     assert.is(replayed(third.said), 6);
     assert.is(JSON.stringify(saveState(third.state)), whole);
     await third.stop();
+  } finally {
+    await rm(root, { recursive: true });
+  }
+});
+
+/** Without asking it, which would index: it has no event for its end. */
+async function indexed({ index, log }: Ledger): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (index.built < log.size) {
+    assert.ok(performance.now() < deadline, `${index.built} of ${log.size} are indexed`);
+    await setImmediate();
+  }
+}
+
+test('the log is indexed as it grows and at the start, also where nobody asks', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'superfleet-ledger-'));
+  try {
+    const storage = new FileStorage(join(root, 'log'));
+    await (await Log.create({ storage, genesis: GENESIS, key: KEY, time: TIME })).close();
+    const first = await opened(root);
+    const paused = { type: 'mesh.paused' as const, body: { by: { kind: 'founder' as const } } };
+    for (let batch = 0; batch < 4; batch += 1) {
+      await first.log.append(Array(1_000).fill(paused), TIME, 1).durable;
+    }
+    assert.is(first.index.built, 0, 'a little is left to whoever asks');
+    await first.log.append(Array(1_000).fill(paused), TIME, 1).durable;
+    await indexed(first);
+    await first.stop();
+
+    await rm(join(root, 'index'), { recursive: true });
+    const second = await opened(root);
+    await indexed(second);
+    await second.stop();
   } finally {
     await rm(root, { recursive: true });
   }
