@@ -66,7 +66,8 @@ function splitOf(n: number): number {
   return split;
 }
 
-const LEAVES_MAX = 2 ** 20;
+/** Far beyond what is tried exhaustively; what larger sizes add is in the plans alone, which the last test takes up to 2^53. */
+const LEAVES_MAX = 2 ** 16;
 const leaves: Buffer[] = [];
 const leavesTo = (size: number): Buffer[] => {
   while (leaves.length < size) leaves.push(leafHash(`${leaves.length}`));
@@ -175,7 +176,7 @@ test('every proof of every tree of up to 130 leaves is that of the recursive def
   }
 });
 
-test('so are proofs drawn from trees of up to 2^20 leaves', () => {
+test('so are proofs drawn from trees of up to 2^16 leaves', () => {
   const tree = new Recursive(leavesTo(LEAVES_MAX));
   const pair = fc
     .integer({ min: 1, max: LEAVES_MAX })
@@ -189,7 +190,7 @@ test('so are proofs drawn from trees of up to 2^20 leaves', () => {
       assert.equal(from, tree.proof(index + 1, 0, size));
       consistent(tree, index + 1, size, from);
     }),
-    { numRuns: 60 },
+    { numRuns: 300 },
   );
 });
 

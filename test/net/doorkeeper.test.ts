@@ -4,6 +4,8 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Entry } from '../../ledger/entry.ts';
+import { LOOKED } from '../../node/cli/lifecycle.ts';
 import { Fleet } from './fleet.ts';
 import type { Daemon } from './mesh.ts';
 import { Screen } from './screen.ts';
@@ -11,6 +13,9 @@ import { Screen } from './screen.ts';
 /** `mesh-hub start` on a real terminal: what a person sees and types when machines want to join. */
 
 const HUB = join(import.meta.dirname, '../../scripts/mesh-hub');
+
+/** Nothing here is about the first look at a machine. */
+const looked = { [LOOKED]: '1' };
 
 function hasTmux(): boolean {
   try {
@@ -52,14 +57,14 @@ async function atTheDesk(
     ]);
     assert.is(init.code, 0, init.stderr);
     fleet.configure('hub', {});
-    screen = await Screen.open({ columns, env: { MESH_HOME: fleet.dir('hub'), ...env } });
+    screen = await Screen.open({ columns, env: { MESH_HOME: fleet.dir('hub'), ...looked, ...env } });
     await screen.type(`${HUB} start --port 0 ${flags.join(' ')} ${tail}`);
     const text = await screen.until(ready);
     const port = /127\.0\.0\.1(?::|\/tcp\/)(\d+)/.exec(text.replace(/\n/g, ''))?.[1];
     const asks = async (name: string) => {
       const args = ['--port', '0', '--founder', `/ip4/127.0.0.1/tcp/${port}`];
       fleet.configure(name, {});
-      const daemon = fleet.applicant(name, { args });
+      const daemon = fleet.applicant(name, { args, env: looked });
       return { daemon, code: (await daemon.event('pending')).code as string };
     };
     await body({ fleet, screen, asks });
@@ -72,13 +77,10 @@ async function atTheDesk(
 
 /** The log's entries of this type, oldest first. */
 async function logged(fleet: Fleet, type: string): Promise<Record<string, unknown>[]> {
-  const { items } = await fleet.json<{ items: { type: string; body: Record<string, unknown> }[] }>([
-    'ledger',
-    'tail',
-    '--from',
-    '0',
-  ]);
-  return items.filter((entry) => entry.type === type).map(({ body }) => body);
+  const items: Entry[] = [];
+  const path = '/v1/ledger/entries?from=0&follow=0';
+  for await (const entry of fleet.client.lines<Entry>('GET', path)) items.push(entry);
+  return items.filter((entry) => entry.type === type).map(({ body }) => body as Record<string, unknown>);
 }
 
 if (!hasTmux()) {
@@ -228,7 +230,7 @@ test('without a terminal nothing is asked: the log says who waits, and what to t
   try {
     const address = (fleet.hubDaemon!.lines[0]!.addresses as string[])[0]!;
     fleet.configure('one', {});
-    const one = fleet.applicant('one', { args: ['--port', '0', '--founder', address] });
+    const one = fleet.applicant('one', { args: ['--port', '0', '--founder', address], env: looked });
     const { code } = await one.event('pending');
     const { hubDaemon } = fleet;
     await hubDaemon!.until(() => /one wants to join/.exec(hubDaemon!.log) ?? undefined, 'a line about one');

@@ -5,9 +5,12 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { LOOKED } from '../../node/cli/lifecycle.ts';
 import { isRoot, Mesh, run } from './mesh.ts';
 
 const mesh = new Mesh();
+const PORT = ['--port', '0'];
+const unlooked = { [LOOKED]: '' };
 const node = join(mesh.program, 'scripts/mesh-node');
 test.after(() => mesh.close());
 
@@ -29,10 +32,10 @@ test('the first start looks first, and stops at a port that belongs to another p
   assert.match(taken.stderr, /^looked at this machine; fine: node, sandbox, /m);
   assert.match(taken.stderr, new RegExp(`^FAIL  port +TCP ${port} belongs to another program$`, 'm'));
   assert.match(taken.stderr, /\(SF_PORT_IN_USE\)/);
-  const first = await mesh.startFounder();
+  const first = await mesh.startFounder(PORT, unlooked);
   assert.match(first.log, /^\{"event":"doctor","able":true/m);
   await first.end('SIGTERM');
-  const second = await mesh.startFounder();
+  const second = await mesh.startFounder(PORT, unlooked);
   assert.not.match(second.log, /"event":"doctor"/);
 });
 

@@ -65,7 +65,7 @@ export class Fleet extends Mesh {
       fleet.#following = fleet.#follow();
       const members = Object.entries(options.members ?? {});
       if (members.length === 0) return fleet;
-      const { token } = await fleet.json<{ token: string }>(['invite', '--uses', String(members.length)]);
+      const { token } = await fleet.client.post<{ token: string }>('/v1/invites', { uses: members.length });
       await Promise.all(
         members.map(async ([name, config]) => {
           fleet.configure(name, config);

@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { NodeObject } from '../../node/api/objects.ts';
+import { LOOKED } from '../../node/cli/lifecycle.ts';
 import { Fleet } from './fleet.ts';
 import type { Daemon, Outcome } from './mesh.ts';
 
@@ -27,7 +28,8 @@ function refusal(text: string): { code: string; message: string; hint: string | 
 /** A machine that joins with the host's name, and takes no work. */
 function arrives(name: string, words: string[]): Daemon {
   fleet.configure(name, { slots: 0 });
-  return fleet.join(name, words);
+  // Looked at once, by the first of them.
+  return fleet.join(name, words, name === 'pc0' ? {} : { env: { [LOOKED]: '1' } });
 }
 
 test('an invite used 31 times: thirty machines are in, one is refused with what to do (exit 4)', async () => {

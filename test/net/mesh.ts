@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Client } from '../../node/api/client.ts';
+import { LOOKED } from '../../node/cli/lifecycle.ts';
 
 /** A whole mesh of real processes on this machine, as a person would start it: by the launchers, with `--json`. */
 
@@ -224,7 +226,8 @@ export class Mesh {
     name: string,
     options: { where?: Where; args?: string[]; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Daemon> {
-    const { token } = await this.json<{ token: string }>(['invite', '--policy', 'always']);
+    const hub = new Client({ dir: this.dir('hub'), startHint: 'mesh-hub start' });
+    const { token } = await hub.post<{ token: string }>('/v1/invites', { policy: 'always' });
     this.#where.set(name, options.where ?? null);
     const args = options.args ?? ['--port', '0'];
     return this.#start(
@@ -256,10 +259,11 @@ export class Mesh {
   }
 
   /** Joins without a token: the pending daemon, whose `pending` event has the code. */
-  applicant(name: string, options: { where?: Where; args?: string[] } = {}): Daemon {
+  applicant(name: string, options: { where?: Where; args?: string[]; env?: NodeJS.ProcessEnv } = {}): Daemon {
     this.#where.set(name, options.where ?? null);
     const args = options.args ?? ['--port', '0'];
-    return this.#spawn(name, [this.#bin('mesh-node'), 'join', '--name', name, '--json', ...args], {});
+    const argv = [this.#bin('mesh-node'), 'join', '--name', name, '--json', ...args];
+    return this.#spawn(name, argv, options.env ?? {});
   }
 
   async startMember(
@@ -270,8 +274,9 @@ export class Mesh {
     return this.#start(name, [this.#bin('mesh-node'), 'start', '--json', ...args], env);
   }
 
+  /** The first look at the machine is taken as done: every machine here is this one. test/net/first-look takes it. */
   async #start(name: string, argv: string[], env: NodeJS.ProcessEnv = {}): Promise<Daemon> {
-    const daemon = this.#spawn(name, argv, env);
+    const daemon = this.#spawn(name, argv, { [LOOKED]: '1', ...env });
     await daemon.event('ready');
     return daemon;
   }
@@ -280,23 +285,6 @@ export class Mesh {
     const daemon = new Daemon(argv, this.#where.get(name) ?? null, this.#env(name, env), this.program);
     this.daemons.push(daemon);
     return daemon;
-  }
-
-  /** Asks until `look` finds what it wants in the task; every question waits on the founder, none on a clock alone. */
-  async task<T>(
-    id: string,
-    look: (task: Record<string, unknown>) => T | undefined,
-    what: string,
-  ): Promise<T> {
-    const deadline = Date.now() + PATIENCE_MS;
-    let last = '';
-    while (Date.now() < deadline) {
-      const task = await this.json(['task', 'describe', id]);
-      const found = look(task);
-      if (found !== undefined) return found;
-      last = JSON.stringify(task);
-    }
-    throw new Error(`expected of task ${id}: ${what}; last: ${last}`);
   }
 
   async close(): Promise<void> {
