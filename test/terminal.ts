@@ -22,10 +22,14 @@ export interface ScreenOptions {
   env?: Record<string, string>;
   columns?: number;
   rows?: number;
+  /** Lines that the terminal broke, because they were too long for it, are looked at as one. @default true */
+  joined?: boolean;
   /** @default a bash that shows the exit code of the last command as its prompt: `[0]> ` */
   shell?: string;
 }
 
+/** A shell whose prompt is `$ `. */
+export const SH = `env PS1='$ ' ENV= sh`;
 const BASH = `env PS1='[$?]> ' bash --norc --noprofile -i`;
 
 /**
@@ -40,15 +44,32 @@ export class Screen {
   readonly #answers: ((lines: string[]) => void)[] = [];
   readonly #waiting = new Set<() => void>();
 
-  private constructor({ cwd, env = {}, columns = 80, rows = 24, shell = BASH }: ScreenOptions) {
+  readonly #capture: string;
+
+  private constructor({
+    cwd,
+    env = {},
+    columns = 80,
+    rows = 24,
+    joined = true,
+    shell = BASH,
+  }: ScreenOptions) {
+    this.#capture = `capture-pane -p ${joined ? '-J ' : ''}-S -2000`;
     const socket = join(this.#folder, 'socket');
     const size = ['-x', String(columns), '-y', String(rows)];
-    this.#tmux = spawn('tmux', ['-S', socket, '-u', '-f', '/dev/null', '-C', 'new-session', ...size, shell], {
-      cwd: cwd ?? process.cwd(),
-      // What the test runner says about colours is not this terminal's.
-      env: { ...without(process.env, ['NO_COLOR', 'FORCE_COLOR', 'TMUX', 'CI', 'MESH_HOME']), ...env },
-      stdio: ['pipe', 'pipe', 'ignore'],
-    });
+    // Said to the shell itself: tmux has a TERM of its own for what runs in it.
+    const words = Object.entries(env).map(([name, value]) => quoted(`${name}=${value}`));
+    const started = ['env', ...words, shell].join(' ');
+    this.#tmux = spawn(
+      'tmux',
+      ['-S', socket, '-u', '-f', '/dev/null', '-C', 'new-session', ...size, started],
+      {
+        cwd: cwd ?? process.cwd(),
+        // What the test runner says about colours is not this terminal's.
+        env: without(process.env, ['NO_COLOR', 'FORCE_COLOR', 'TMUX', 'CI', 'MESH_HOME']),
+        stdio: ['pipe', 'pipe', 'ignore'],
+      },
+    );
     this.#tmux.stdin!.on('error', () => {});
     let block: string[] | null = null;
     createInterface({ input: this.#tmux.stdout! }).on('line', (line) => {
@@ -93,9 +114,15 @@ export class Screen {
     await this.#do(`resize-window -x ${columns} -y ${rows}`);
   }
 
-  /** The lines a person sees, without empty ones at the end; lines the terminal broke are one. */
-  async text(): Promise<string> {
-    return (await this.#do('capture-pane -p -J -S -2000'))
+  /** Types a line and Enter. */
+  async line(text: string): Promise<void> {
+    await this.type(text);
+    await this.press('Enter');
+  }
+
+  /** The lines a person sees, without empty ones at the end; on request with the controls for their colours. */
+  async text(colours = false): Promise<string> {
+    return (await this.#do(`${this.#capture}${colours ? ' -e' : ''}`))
       .map((line) => line.trimEnd())
       .join('\n')
       .trimEnd();
@@ -130,6 +157,11 @@ export class Screen {
   /** Waits until the text is on the screen. */
   shows(pattern: RegExp): Promise<RegExpExecArray> {
     return this.until((text) => pattern.exec(text), `${pattern} on the screen`);
+  }
+
+  /** As `shows`; answers all that is on the screen then. */
+  sees(pattern: RegExp): Promise<string> {
+    return this.until((text) => (pattern.test(text) ? text : null), `${pattern} on the screen`);
   }
 
   /** The exit code the shell's prompt shows, once the prompt is the last line. */

@@ -10,7 +10,7 @@ import { isAbsolute, join } from 'node:path';
  * @param {Record<string, string | undefined>} env
  */
 export function keepCompiled(env = process.env) {
-  if (env.NODE_COMPILE_CACHE !== undefined) return;
+  if (env.NODE_COMPILE_CACHE) return;
   const folder = compiledFolder(env);
   if (folder !== null) enableCompileCache(folder);
 }

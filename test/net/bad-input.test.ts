@@ -40,7 +40,7 @@ test.after(() => mesh.close());
 
 /** After every refusal the founder still serves. */
 test.after.each(async () => {
-  const status = await mesh.json<{ mesh: string }>(['status']);
+  const status = await mesh.client.get<{ mesh: string }>('/v1/status');
   assert.match(status.mesh, /^[0-9a-f]{64}$/);
 });
 
@@ -107,7 +107,7 @@ test('an empty repository is told apart from none (exit 2)', async () => {
 });
 
 test('a token that is truncated is told apart from a mistyped one (exit 4), and makes no folder', async () => {
-  const { token } = await mesh.json<{ token: string }>(['invite']);
+  const { token } = await mesh.client.post<{ token: string }>('/v1/invites');
   const cut = refusal(await mesh.node('cut', ['join', token.slice(0, -9), '--json']), 4, 'SF_INVITE');
   assert.match(cut.message, /cut|truncat|short/i);
   const flipped = token.slice(0, 40) + (token[40] === 'a' ? 'b' : 'a') + token.slice(41);
@@ -116,7 +116,7 @@ test('a token that is truncated is told apart from a mistyped one (exit 4), and 
 });
 
 test('a token that was used is refused to the next machine (exit 4)', async () => {
-  const { token } = await mesh.json<{ token: string }>(['invite']);
+  const { token } = await mesh.client.post<{ token: string }>('/v1/invites');
   const first = await mesh.joinWith('first', token);
   const second = await mesh.node('second', ['join', token, '--name', 'second', '--port', '0', '--json']);
   refusal(second, 4, 'SF_INVITE');
@@ -141,7 +141,7 @@ test('a token of another mesh is refused to a machine that has joined this one (
     await other.founder();
     const member = await mesh.member('settled');
     await member.end('SIGTERM');
-    const { token } = await other.json<{ token: string }>(['invite']);
+    const { token } = await other.client.post<{ token: string }>('/v1/invites');
     const error = refusal(
       await mesh.node('settled', ['join', token, '--port', '0', '--json']),
       2,
@@ -219,7 +219,7 @@ test('a founder that is not there is said to be unreachable (exit 3)', async () 
 });
 
 test('a member that submits without the role is refused, with the roles that would do (exit 4)', async () => {
-  const { token } = await mesh.json<{ token: string }>(['invite', '--role', 'worker']);
+  const { token } = await mesh.client.post<{ token: string }>('/v1/invites', { roles: ['worker'] });
   await mesh.joinWith('donor', token);
   const words = ['task', 'run', '--no-repo', '--json', '--', 'true'];
   const error = refusal(await mesh.node('donor', words), 4, 'SF_REFUSED');
@@ -276,7 +276,7 @@ if (!isRoot) {
       assert.match(founder.log, /SF_DISK_FULL/);
       writeFileSync(join(folder, 'ballast'), '');
       await other.startFounder();
-      const { items } = await other.json<{ items: { id: string }[] }>(['task', 'list']);
+      const { items } = await other.client.get<{ items: { id: string }[] }>('/v1/tasks');
       const there = new Set(items.map(({ id }) => id));
       for (const id of acknowledged) assert.ok(there.has(id), `task ${id} was acknowledged`);
       const again = await other.hub(['task', 'run', '--no-repo', '--json', '--', 'true']);

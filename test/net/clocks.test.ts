@@ -26,7 +26,9 @@ const off = (hours: string): NodeJS.ProcessEnv => ({
 });
 
 const clocks = async (fleet: Fleet): Promise<string[]> =>
-  (await fleet.json<{ warnings: string[] }>(['status'])).warnings.filter((text) => /the clock of/.test(text));
+  (await fleet.client.get<{ warnings: string[] }>('/v1/status')).warnings.filter((text) =>
+    /the clock of/.test(text),
+  );
 
 /** Joins with this environment; its name is its own. */
 async function joins(fleet: Fleet, name: string, env: NodeJS.ProcessEnv, token: string): Promise<void> {

@@ -16,7 +16,7 @@ const state = async (): Promise<string | undefined> =>
 const online = (): Promise<void> =>
   fleet.untilAsked(async () => (await state()) === 'online', 'm1 is online');
 const warnings = async (): Promise<string[]> =>
-  (await fleet.json<{ warnings: string[] }>(['status'])).warnings;
+  (await fleet.client.get<{ warnings: string[] }>('/v1/status')).warnings;
 const sessionsOf = (log: string): number => log.split('the founder answers').length - 1;
 
 function clone(): void {

@@ -1,10 +1,9 @@
 // limit: 150 s
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { has, Screen, SH } from '../terminal.ts';
 import { Fleet, runs } from './fleet.ts';
-import { Screen } from './screen.ts';
 
 /** `task why` and `status` of a mesh of real processes, as a person reads them. */
 
@@ -70,23 +69,27 @@ test('task why tells apart what holds up each of the tasks of a mesh', async () 
 });
 
 test('status --watch follows the mesh on a narrow terminal until Ctrl-C', async () => {
-  try {
-    execFileSync('tmux', ['-V']);
-  } catch {
+  if (!has('tmux')) {
     console.log('SKIP status --watch: tmux is not installed');
     return;
   }
-  const screen = await Screen.open({ columns: 40, env: { MESH_HOME: fleet.dir('hub'), NO_COLOR: '1' } });
+  const screen = await Screen.open({
+    rows: 40,
+    columns: 40,
+    joined: false,
+    shell: SH,
+    env: { MESH_HOME: fleet.dir('hub'), NO_COLOR: '1' },
+  });
   try {
-    await screen.type(`clear; ${HUB} status --watch`);
-    await screen.until(/^ {2}m1 +online +0\/1$/m);
+    await screen.line(`clear; ${HUB} status --watch`);
+    await screen.sees(/^ {2}m1 +online +0\/1$/m);
     await fleet.hub(['node', 'drain', 'm1']);
-    const text = await screen.until(/^ {2}m1 +draining +0\/1$/m);
+    const text = await screen.sees(/^ {2}m1 +draining +0\/1$/m);
     assert.is(text.match(/^machines /gm)?.length, 1, 'it is written over, not below');
     assert.not.match(await screen.text(true), /\x1b/, 'no colours with NO_COLOR');
-    await screen.keys('C-c');
-    await screen.type('echo "code $?"');
-    await screen.until(/^(?:\$ )?code 130$/m);
+    await screen.press('C-c');
+    await screen.line('echo "code $?"');
+    await screen.sees(/^(?:\$ )?code 130$/m);
   } finally {
     await screen.close();
   }

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { greeter, Mesh, type Outcome, ok, run } from './mesh.ts';
@@ -199,8 +200,11 @@ test('a task has every field from its submission to its end, in each answer that
   for (const task of next.items) has(task, TASK);
   has(one(await mesh.hub(['task', 'stop', id, '--json'])), TASK);
   for (;;) {
-    const { items } = one<{ items: Task[] }>(await mesh.hub(['task', 'list', '--state', 'queued', '--json']));
-    if (items.length === 0) continue;
+    const { items } = await mesh.client.get<{ items: Task[] }>('/v1/tasks?state=queued');
+    if (items.length === 0) {
+      await delay(20);
+      continue;
+    }
     await mesh.hub(['task', 'stop', items[0]!.id]);
     break;
   }
@@ -304,11 +308,14 @@ test('a secret the founder does not have makes the task wait, and why says so; c
     'test "$API_KEY" = hunter2',
   ]);
   for (;;) {
-    const { items } = one<{ items: Task[] }>(await mesh.hub(['task', 'list', '--state', 'queued', '--json']));
+    const { items } = await mesh.client.get<{ items: Task[] }>('/v1/tasks?state=queued');
     const found = items.find(
       ({ spec }) => (spec?.secrets as string[] | undefined)?.includes('API_KEY') ?? true,
     );
-    if (found === undefined) continue;
+    if (found === undefined) {
+      await delay(20);
+      continue;
+    }
     assert.match((await mesh.hub(['task', 'why', found.id])).stdout, /the secret API_KEY is not set/);
     break;
   }

@@ -16,7 +16,7 @@ interface Node {
   state: string;
 }
 const node = async (name: string): Promise<Node | undefined> =>
-  (await fleet.json<{ items: Node[] }>(['node', 'list'])).items.find((one) => one.name === name);
+  (await fleet.client.get<{ items: Node[] }>('/v1/nodes')).items.find((one) => one.name === name);
 
 test('a drained member keeps what runs and gets nothing new; eligible, it gets work again', async () => {
   const running = await fleet.submit(['sleep', '1.5'], { on: 'drained' });

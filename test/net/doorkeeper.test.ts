@@ -1,30 +1,22 @@
 // limit: 240 s
-import { execFileSync } from 'node:child_process';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import { LOOKED } from '../../node/cli/lifecycle.ts';
+import { has, Screen, SH } from '../terminal.ts';
 import { Fleet } from './fleet.ts';
 import type { Daemon } from './mesh.ts';
-import { Screen } from './screen.ts';
 
 /** `mesh-hub start` on a real terminal: what a person sees and types when machines want to join. */
 
 const HUB = join(import.meta.dirname, '../../scripts/mesh-hub');
 
+/** What the question does with its lines is seen only where those that the terminal broke are left broken. */
+const TERMINAL = { cwd: '/', rows: 40, joined: false, shell: SH };
 /** Nothing here is about the first look at a machine. */
 const looked = { [LOOKED]: '1' };
-
-function hasTmux(): boolean {
-  try {
-    execFileSync('tmux', ['-V']);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 interface Desk {
   fleet: Fleet;
@@ -57,9 +49,14 @@ async function atTheDesk(
     ]);
     assert.is(init.code, 0, init.stderr);
     fleet.configure('hub', {});
-    screen = await Screen.open({ columns, env: { MESH_HOME: fleet.dir('hub'), ...looked, ...env } });
-    await screen.type(`${HUB} start --port 0 ${flags.join(' ')} ${tail}`);
-    const text = await screen.until(ready);
+    screen = await Screen.open({
+      ...TERMINAL,
+      columns,
+      env: { MESH_HOME: fleet.dir('hub'), ...looked, ...env },
+    });
+    await screen.sees(/^\$$/m);
+    await screen.line(`${HUB} start --port 0 ${flags.join(' ')} ${tail}`);
+    const text = await screen.sees(ready);
     const port = /127\.0\.0\.1(?::|\/tcp\/)(\d+)/.exec(text.replace(/\n/g, ''))?.[1];
     const asks = async (name: string) => {
       const args = ['--port', '0', '--founder', `/ip4/127.0.0.1/tcp/${port}`];
@@ -83,14 +80,14 @@ async function logged(fleet: Fleet, type: string): Promise<Record<string, unknow
   return items.filter((entry) => entry.type === type).map(({ body }) => body as Record<string, unknown>);
 }
 
-if (!hasTmux()) {
+if (!has('tmux')) {
   console.log('SKIP the founder at a terminal: tmux is not installed');
 } else {
   test('at the founder’s terminal a machine is let in by y, sent away by n, left waiting by Enter', () =>
     atTheDesk({ flags: ['--log-level', 'debug'] }, async ({ fleet, screen, asks }) => {
-      await screen.type('y');
+      await screen.line('y');
       const one = await asks('laptop-1');
-      await screen.until(new RegExp(`^laptop-1 wants to join, code ${one.code} \\[y/N\\]$`, 'm'));
+      await screen.sees(new RegExp(`^laptop-1 wants to join, code ${one.code} \\[y/N\\]$`, 'm'));
       assert.equal(await logged(fleet, 'member.rejected'), []);
       assert.is(
         (await logged(fleet, 'member.admitted')).length,
@@ -101,11 +98,11 @@ if (!hasTmux()) {
       const two = await asks('laptop-2');
       const three = await asks('laptop-3');
       assert.not.match(await screen.text(), /laptop-[23] wants/);
-      await screen.keys('y', 'e');
-      await screen.until(new RegExp(`code ${one.code} \\[y/N\\] ye$`, 'm'));
-      await screen.keys('BSpace', 'Enter');
+      await screen.press('y', 'e');
+      await screen.sees(new RegExp(`code ${one.code} \\[y/N\\] ye$`, 'm'));
+      await screen.press('BSpace', 'Enter');
       await one.daemon.event('ready');
-      await screen.until(/^laptop-1 is in \(12D3/m);
+      await screen.sees(/^laptop-1 is in \(12D3/m);
       const [, admitted] = await logged(fleet, 'member.admitted');
       const by = { kind: 'local', user: userInfo().username, claimed: true };
       assert.equal(
@@ -115,23 +112,23 @@ if (!hasTmux()) {
       );
       assert.equal(admitted?.via, { kind: 'approval', code: one.code });
 
-      await screen.until(new RegExp(`^laptop-2 wants to join, code ${two.code} \\[y/N\\]$`, 'm'));
-      await screen.keys('o', 'k', 'Enter');
-      await screen.until(/^y lets it in, n sends it away, Enter leaves it for later$/m);
-      await screen.keys('n', 'Enter');
-      await screen.until(/^laptop-2 is sent away$/m);
+      await screen.sees(new RegExp(`^laptop-2 wants to join, code ${two.code} \\[y/N\\]$`, 'm'));
+      await screen.press('o', 'k', 'Enter');
+      await screen.sees(/^y lets it in, n sends it away, Enter leaves it for later$/m);
+      await screen.press('n', 'Enter');
+      await screen.sees(/^laptop-2 is sent away$/m);
       await two.daemon
         .until(() => (two.daemon.exited ? true : undefined), 'the end of laptop-2')
         .catch(() => {});
       const [rejected] = await logged(fleet, 'member.rejected');
       assert.equal([rejected?.name, rejected?.by], ['laptop-2', by]);
 
-      await screen.until(new RegExp(`^laptop-3 wants to join, code ${three.code} \\[y/N\\]$`, 'm'));
-      await screen.keys('Enter');
-      const left = await screen.until(/^laptop-3 goes on waiting: (.*)$/m);
+      await screen.sees(new RegExp(`^laptop-3 wants to join, code ${three.code} \\[y/N\\]$`, 'm'));
+      await screen.press('Enter');
+      const left = await screen.sees(/^laptop-3 goes on waiting: (.*)$/m);
       assert.match(left, new RegExp(`waiting: mesh-hub node approve ${three.code}`));
       assert.is((await fleet.hub(['node', 'approve', three.code])).code, 0);
-      await screen.until(/^laptop-3 is in: approved elsewhere$/m);
+      await screen.sees(/^laptop-3 is in: approved elsewhere$/m);
       await three.daemon.event('ready');
     }));
 
@@ -139,11 +136,11 @@ if (!hasTmux()) {
     atTheDesk({ flags: ['--log-level', 'debug'] }, async ({ fleet, screen, asks }) => {
       const one = await asks('one');
       const question = new RegExp(`^one wants to join, code ${one.code} \\[y/N\\]$`, 'm');
-      await screen.until(question);
-      await screen.keys('n');
+      await screen.sees(question);
+      await screen.press('n');
       const two = await asks('two');
       await two.daemon.end('SIGKILL');
-      const text = await screen.until(/^two waits no longer: it gave up, or its connection broke$/m);
+      const text = await screen.sees(/^two waits no longer: it gave up, or its connection broke$/m);
       assert.match(text, /^\d\d:\d\d:\d\d debug .*SF_UNREACHABLE/m, 'a line of the log came in between');
       assert.match(
         text,
@@ -151,31 +148,31 @@ if (!hasTmux()) {
         'the question is last, whole',
       );
       assert.is(text.match(/one wants to join/g)?.length, 1, 'and stands there once');
-      await screen.keys('C-u');
-      await screen.until(question);
+      await screen.press('C-u');
+      await screen.sees(question);
       assert.is((await fleet.hub(['node', 'approve', one.code])).code, 0);
-      const after = await screen.until(/^one is in: approved elsewhere$/m);
+      const after = await screen.sees(/^one is in: approved elsewhere$/m);
       assert.not.match(after, /one wants to join/, 'the question is gone');
       // A name that is taken keeps nobody from going on.
       const again = await asks('three');
-      await screen.until(/^three wants to join/m);
+      await screen.sees(/^three wants to join/m);
       await again.daemon.end('SIGKILL');
-      await screen.until(/^three waits no longer/m);
+      await screen.sees(/^three waits no longer/m);
     }));
 
   test('Ctrl-C at the question stops in order, and the same command goes on', () =>
     atTheDesk({}, async ({ screen, asks }) => {
       const { daemon, code } = await asks('one');
-      await screen.until(new RegExp(`code ${code} \\[y/N\\]$`, 'm'));
-      await screen.keys('y', 'C-c');
-      await screen.until(/SIGINT: stopping[\s\S]*^\$$/m);
-      await screen.type('echo "code $?"; stty -a | grep -o -- "-\\?icanon"');
-      const text = await screen.until(/^-?icanon$/m);
+      await screen.sees(new RegExp(`code ${code} \\[y/N\\]$`, 'm'));
+      await screen.press('y', 'C-c');
+      await screen.sees(/SIGINT: stopping[\s\S]*^\$$/m);
+      await screen.line('echo "code $?"; stty -a | grep -o -- "-\\?icanon"');
+      const text = await screen.sees(/^-?icanon$/m);
       assert.match(text, /^code 0$/m);
       assert.match(text, /^icanon$/m, 'the terminal is as it was');
       assert.not.match(text, /is in/);
-      await screen.type(`clear; ${HUB} start --port 0`);
-      await screen.until(/listening on/);
+      await screen.line(`clear; ${HUB} start --port 0`);
+      await screen.sees(/listening on/);
       await daemon.end('SIGKILL');
     }));
 
@@ -188,27 +185,27 @@ if (!hasTmux()) {
       atTheDesk({ columns, env }, async ({ screen, asks }) => {
         const one = await asks('living-room');
         const asked = new RegExp(`living-room wants to join,\\s+code\\s+${one.code} \\[y/N\\]$`);
-        await screen.until(asked);
-        await screen.keys('x');
+        await screen.sees(asked);
+        await screen.press('x');
         const two = await asks('attic');
         await two.daemon.end('SIGKILL');
-        const text = await screen.until(
+        const text = await screen.sees(
           /attic waits no longer: it gave up,\s+or\s+its connection\s+broke[\s\S]*x$/,
         );
         assert.match(text, new RegExp(`living-room wants to join,\\s+code\\s+${one.code} \\[y/N\\] x$`));
         if (env !== undefined && 'TERM' in env) assert.not.match(await screen.text(true), /\x1b/);
         else assert.is(text.match(/living-room wants/g)?.length, 1, text);
         if ('NO_COLOR' in env) assert.not.match(await screen.text(true), /\x1b/);
-        await screen.keys('BSpace', 'y', 'Enter');
+        await screen.press('BSpace', 'y', 'Enter');
         await one.daemon.event('ready');
-        await screen.until(/living-room is in/);
+        await screen.sees(/living-room is in/);
       }));
   }
 
   test('with --json on a terminal nothing is asked, and the log says who waits', () =>
     atTheDesk({ flags: ['--json'], ready: /"event":"ready"[\s\S]*\}/ }, async ({ screen, asks }) => {
       const { code } = await asks('one');
-      const text = await screen.until(/one wants to join:\s+compare\s+the\s+codes/);
+      const text = await screen.sees(/one wants to join:\s+compare\s+the\s+codes/);
       assert.match(text.replace(/\n/g, ''), new RegExp(`node approve ${code}`));
       assert.not.match(text, /\[y\/N\]/);
     }));
@@ -216,10 +213,10 @@ if (!hasTmux()) {
   test('started in the background of a shell nothing is asked: it would be stopped for reading the keyboard', () =>
     atTheDesk({ tail: '&' }, async ({ fleet, screen, asks }) => {
       const { daemon, code } = await asks('one');
-      const text = await screen.until(/one wants to join: compare the codes/);
+      const text = await screen.sees(/one wants to join: compare the codes/);
       assert.not.match(text, /\[y\/N\]/);
-      await screen.type('echo still here');
-      await screen.until(/^still here$/m);
+      await screen.line('echo still here');
+      await screen.sees(/^still here$/m);
       assert.is((await fleet.hub(['node', 'approve', code])).code, 0, 'the founder runs on');
       await daemon.event('ready');
     }));

@@ -4,7 +4,6 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
-import { Client } from '../../node/api/client.ts';
 import type { TaskDetail } from '../../node/api/objects.ts';
 import type { ConfigInput } from '../../node/config.ts';
 import { sweepCgroups } from '../../node/sandbox/limits/cgroup.ts';
@@ -26,7 +25,6 @@ const QUIET: ConfigInput = { mdns: false, listen: ['127.0.0.1'], policy: 'always
 
 /** A mesh on loopback whose log is followed: tests wait for its entries, and measure by them. */
 export class Fleet extends Mesh {
-  readonly client: Client;
   readonly entries: Heard[] = [];
   readonly #waiting = new Set<() => void>();
   readonly #ending = new AbortController();
@@ -34,11 +32,6 @@ export class Fleet extends Mesh {
   #repository: Promise<NonNullable<TaskSpecInput['repository']>> | null = null;
   hubDaemon: Daemon | null = null;
   readonly members = new Map<string, Daemon>();
-
-  constructor(program?: string) {
-    super(program);
-    this.client = new Client({ dir: this.dir('hub'), startHint: 'mesh-hub start' });
-  }
 
   /** Founder and members, ready; `config` of each over what loopback needs. */
   static async start(

@@ -3,6 +3,7 @@
 import { hostname } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Client } from '../../node/api/client.ts';
 import type { NodeObject } from '../../node/api/objects.ts';
 import { LOOKED } from '../../node/cli/lifecycle.ts';
 import { Fleet } from './fleet.ts';
@@ -15,7 +16,7 @@ const fleet = await Fleet.start({ hub: { slots: 0 } });
 test.after(() => fleet.close());
 
 const nodes = async (): Promise<NodeObject[]> =>
-  (await fleet.json<{ items: NodeObject[] }>(['node', 'list'])).items;
+  (await fleet.client.get<{ items: NodeObject[] }>('/v1/nodes')).items;
 const node = async (name: string): Promise<NodeObject | undefined> =>
   (await nodes()).find((one) => one.name === name);
 
@@ -91,8 +92,8 @@ test('a name already taken is refused by name, with what to do (exit 2); the sam
 
 test('a machine is renamed while it runs: it learns its name, keeps it over a restart, and the log says who did it', async () => {
   await fleet.json(['node', 'rename', 'late-1', 'lab-07']);
-  const own = async (): Promise<string> =>
-    (JSON.parse((await fleet.node('late', ['status', '--json'])).stdout) as NodeObject).name;
+  const late = new Client({ dir: fleet.dir('late'), startHint: 'mesh-node start' });
+  const own = async (): Promise<string> => (await late.get<NodeObject>('/v1/node')).name;
   await fleet.untilAsked(async () => (await own()) === 'lab-07', 'it knows its new name');
   const entry = await fleet.entry(({ type }) => type === 'member.renamed', 'the renaming');
   assert.is((entry.body.by as { kind: string }).kind, 'local');

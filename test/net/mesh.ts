@@ -171,6 +171,11 @@ export class Mesh {
     this.#dirs.set(name, dir);
   }
 
+  /** The founder's socket, as its commands use it. */
+  get client(): Client {
+    return new Client({ dir: this.dir('hub'), startHint: 'mesh-hub start' });
+  }
+
   /** `mesh-hub …` against this mesh's founder. */
   hub(args: string[], options: Parameters<typeof run>[1] = {}): Promise<Outcome> {
     return run([this.#bin('mesh-hub'), ...args], {
@@ -226,8 +231,7 @@ export class Mesh {
     name: string,
     options: { where?: Where; args?: string[]; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Daemon> {
-    const hub = new Client({ dir: this.dir('hub'), startHint: 'mesh-hub start' });
-    const { token } = await hub.post<{ token: string }>('/v1/invites', { policy: 'always' });
+    const { token } = await this.client.post<{ token: string }>('/v1/invites', { policy: 'always' });
     this.#where.set(name, options.where ?? null);
     const args = options.args ?? ['--port', '0'];
     return this.#start(

@@ -17,6 +17,7 @@ import { join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lives, type ProcessMark, readMark } from '../../node/api/socket.ts';
+import { LOOKED } from '../../node/cli/lifecycle.ts';
 import { isRoot, Mesh, type Outcome, run } from './mesh.ts';
 
 /**
@@ -57,7 +58,7 @@ class Machine {
     machines.push(this);
   }
 
-  /** A command on this machine, with its data folder. */
+  /** A command on this machine, with its data folder; that the machine was looked at before is taken for granted. */
   type(words: string[], bin = NODE, env: NodeJS.ProcessEnv = {}, before: string[] = []): Promise<Outcome> {
     const mounts = [
       `mount --bind '${this.#run}' /run`,
@@ -67,7 +68,7 @@ class Machine {
       'exec "$@"',
     ].join(' && ');
     const inside = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', mounts, 'sh', ...before];
-    return run([...inside, bin, ...words], { env: { MESH_HOME: this.dir, ...env } });
+    return run([...inside, bin, ...words], { env: { MESH_HOME: this.dir, [LOOKED]: '1', ...env } });
   }
 
   /** How systemctl was called to change something, since the last look. */
@@ -116,9 +117,9 @@ async function gone(mark: ProcessMark): Promise<void> {
   while (lives(mark)) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-const token = async (): Promise<string> => (await mesh.json<{ token: string }>(['invite'])).token;
+const token = async (): Promise<string> => (await mesh.client.post<{ token: string }>('/v1/invites')).token;
 const nodes = async (): Promise<{ name: string; state: string }[]> =>
-  (await mesh.json<{ items: { name: string; state: string }[] }>(['node', 'list'])).items;
+  (await mesh.client.get<{ items: { name: string; state: string }[] }>('/v1/nodes')).items;
 
 function done(outcome: Outcome, exit = 0): Outcome {
   assert.is(outcome.code, exit, `${outcome.stdout}${outcome.stderr}`);
@@ -172,7 +173,8 @@ test.after(async () => {
 real(
   'join TOKEN --yes --service asks nothing: enrols, installs, and returns when the service works',
   async () => {
-    const said = documents(await m1.type(['join', first, '--yes', '--service', '--name', 'm1', '--json']));
+    const words = ['join', first, '--yes', '--service', '--name', 'm1'];
+    const said = documents(await m1.type([...words, '--json'], NODE, { [LOOKED]: '' }));
     assert.equal(
       said.map(({ event }) => event),
       ['enrolled', 'service'],
@@ -415,6 +417,8 @@ real('the founder is kept as a service too, taken over from a process by hand', 
 /** An ordinary user with a home, on a file system with this many KiB. */
 const ANN = 164_718;
 const DROP = ['--reuid', String(ANN), '--regid', String(ANN), '--clear-groups', '--inh-caps=-all'];
+/** What ann's own shell does not have from here: what is root's. */
+const OWN = { XDG_CONFIG_HOME: '', NODE_COMPILE_CACHE: '' };
 const readable = able && asAnn(['test', '-r', NODE]) && asAnn(['test', '-r', process.execPath]);
 function asAnn(argv: string[]): boolean {
   try {
@@ -435,7 +439,7 @@ if (able && !readable)
   const units = join(home, '.config/systemd/user');
   const words = [process.execPath, STAND_IN, machine.state, units].join(' ');
   writeFileSync(join(machine.state, 'systemctl'), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o755 });
-  const env = { HOME: home, XDG_CONFIG_HOME: '', XDG_RUNTIME_DIR: home };
+  const env = { ...OWN, HOME: home, XDG_RUNTIME_DIR: home };
   const type = (line: string[]) => machine.type(line, NODE, env, ['setpriv', ...DROP, '--']);
   const said = done(await type(['join', await token(), '--yes', '--service', '--name', 'ann']));
   assert.match(said.stderr, /loginctl enable-linger/);
@@ -457,7 +461,7 @@ if (able && !readable)
     const words = [process.execPath, STAND_IN, machine.state, units].join(' ');
     writeFileSync(join(machine.state, 'systemctl'), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o755 });
     for (const path of [home, machine.state]) chownSync(path, ANN, ANN);
-    const env = { HOME: home, XDG_CONFIG_HOME: '', XDG_RUNTIME_DIR: machine.state };
+    const env = { ...OWN, [LOOKED]: '', HOME: home, XDG_RUNTIME_DIR: machine.state };
     const type = (line: string[]) => machine.type([...line, '--json'], NODE, env, ['setpriv', ...DROP, '--']);
     const ballast = join(home, 'ballast');
     const fill = (leaveKiB: number): void => {

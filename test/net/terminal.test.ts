@@ -98,7 +98,7 @@ test('task run --wait, interrupted while it bundles: nothing was sent, nothing i
     cwd: large,
   });
   const tasks = async (): Promise<number> =>
-    (await fleet.json<{ items: unknown[] }>(['task', 'list'])).items.length;
+    (await fleet.client.get<{ items: unknown[] }>('/v1/tasks')).items.length;
   const count = await tasks();
   const bundling = new Promise<void>((begun) => {
     const watcher = watch(temporary, (_, name) => {
@@ -150,7 +150,7 @@ test('join, interrupted while it waits for approval: nothing is half done, and t
   const [, first] = await screen.shows(/^code: ([\d-]+)$/m);
   await interrupt();
   const member = async (): Promise<unknown> =>
-    (await fleet.json<{ items: { name: string; state: string }[] }>(['node', 'list'])).items.find(
+    (await fleet.client.get<{ items: { name: string; state: string }[] }>('/v1/nodes')).items.find(
       ({ name, state }) => name === 'late' && state !== 'pending',
     );
   assert.is(await member(), undefined);
