@@ -9,8 +9,8 @@ import { publicKeyToBase64 } from '../protocol/keys.ts';
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
-import { type Line, LineFault, parseLine } from './line.ts';
-import { Frontier, leafHash } from './merkle.ts';
+import { type Line, LineFault, mayBeCheckpoint, parseLine, readCheckpointLine } from './line.ts';
+import { Frontier, leafHex } from './merkle.ts';
 
 /** What is known of a log up to some entry. Everything later is checked against it. */
 export interface ChainState {
@@ -36,6 +36,9 @@ export interface ChainState {
 export class Chain {
   readonly #signatures: 'all' | 'deferred';
   #state: ChainState;
+  #rooted = { size: -1, root: '' };
+  /** Of the entry that came last, in hex. */
+  #leaf = '';
   /** The state as of the last checkpoint: where a torn tail is cut. */
   #settled: ChainState;
 
@@ -61,12 +64,33 @@ export class Chain {
     return this.next - (this.#settled.checkpoint?.size ?? 0);
   }
 
+  /** RFC 6962 leaf hash of the entry that was taken last. */
+  get leaf(): Buffer {
+    return Buffer.from(this.#leaf, 'hex');
+  }
+
   /** Takes one line, given without newline. Throws `LineFault`, and stays as it was, where the line cannot follow. */
   push(line: Uint8Array): Line {
-    const parsed = parseLine(line);
+    const expected = this.#expectedCheckpoint(line);
+    const parsed: Line = expected === null ? parseLine(line) : { kind: 'checkpoint', checkpoint: expected };
     if (parsed.kind === 'entry') this.#pushEntry(parsed.entry, line);
     else this.#pushCheckpoint(parsed.checkpoint);
     return parsed;
+  }
+
+  /** The checkpoint that must come here if one does, where the line is that one; a line that is not is read in full. */
+  #expectedCheckpoint(line: Uint8Array): Checkpoint | null {
+    const { meshId: origin } = this.#state;
+    if (origin === null || !mayBeCheckpoint(line)) return null;
+    return readCheckpointLine(line, { origin, size: this.next, root: this.#root() });
+  }
+
+  /** Root over the entries so far, in hex. */
+  #root(): string {
+    if (this.#rooted.size !== this.next) {
+      this.#rooted = { size: this.next, root: this.#state.frontier.rootHex() };
+    }
+    return this.#rooted.root;
   }
 
   /** A chain that goes on from the last checkpoint, as if what came after had not been read. */
@@ -88,21 +112,22 @@ export class Chain {
     if (handedOver || (handsOver && this.pending > 0)) {
       throw new LineFault('a handover that shares its batch');
     }
-    const leaf = leafHash(line);
+    const leaf = leafHex(line);
     if (isGenesis) {
       state.genesis = entry.body as EventBody<'mesh.created'>;
-      state.meshId = leaf.toString('hex');
+      state.meshId = leaf;
       state.leadership = proved(() => leadershipOf(Buffer.from(line).toString()));
     }
     if (handsOver) state.leadership = this.#handedOver(entry, Buffer.from(line).toString());
     state.time = entry.time;
     state.frontier.append(leaf);
+    this.#leaf = leaf;
   }
 
   #handedOver(entry: Entry, line: string): Leadership {
-    const { leadership, frontier } = this.#state;
+    const { leadership } = this.#state;
     const { root } = entry.body as EventBody<'epoch.handover'>;
-    if (root !== frontier.root().toString('hex')) {
+    if (root !== this.#root()) {
       throw new LineFault('a handover that names another root than the entries before it give');
     }
     return proved(() => followHandover(leadership!, line));
@@ -114,7 +139,7 @@ export class Chain {
     if (checkpoint.size !== this.next) {
       throw new LineFault(`a checkpoint of size ${checkpoint.size} after ${this.next} entries`);
     }
-    const root = this.#state.frontier.root().toString('hex');
+    const root = this.#root();
     if (checkpoint.root !== root) {
       throw new LineFault(`a checkpoint whose root is ${checkpoint.root} where the entries give ${root}`);
     }

@@ -4,6 +4,7 @@ import { count } from '../protocol/ids.ts';
 import { entryLineBytesMax } from '../protocol/limits.ts';
 import { type Checkpoint, checkpointBytesMax, parseCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
+import { readEntryLine } from './entry-line.ts';
 import { EVENT_BODIES, isEventType, type LogEvent } from './events.ts';
 
 /**
@@ -84,6 +85,31 @@ export function formatCheckpoint(checkpoint: Checkpoint): string {
   return JSON.stringify({ checkpoint: checkpoint.text });
 }
 
+const CHECKPOINT_BEGINS = '{"checkpoint":"';
+/** 68 bytes, key id and signature, in the one base64 of theirs; what ends the note and the line. */
+const CHECKPOINT_ENDS = /^([A-Za-z0-9+/]{90}[AEIMQUYcgkosw048]=)\\n"\}$/;
+
+/** False for the line of an entry. */
+export const mayBeCheckpoint = (line: Uint8Array): boolean => line[2] === CHECKPOINT_BEGINS.charCodeAt(2);
+
+/**
+ * The checkpoint of a line that says just this, under one signature such as a log key makes; exactly what `parseLine`
+ * makes of it. Null says nothing about the line. Origin and root are in hex.
+ */
+export function readCheckpointLine(
+  line: Uint8Array,
+  { origin, size, root }: { origin: string; size: number; root: string },
+): Checkpoint | null {
+  const text = Buffer.from(line.buffer, line.byteOffset, line.length).toString('latin1');
+  const rootBase64 = Buffer.from(root, 'hex').toString('base64');
+  // The bytes of the dash, as latin1 shows them.
+  const begin = `${CHECKPOINT_BEGINS}${origin}\\n${size}\\n${rootBase64}\\n\\n\u00e2\u0080\u0094 ${origin} `;
+  if (!text.startsWith(begin)) return null;
+  const signature = CHECKPOINT_ENDS.exec(text.slice(begin.length))?.[1];
+  if (signature === undefined) return null;
+  return { origin, size, root, text: `${origin}\n${size}\n${rootBase64}\n\n— ${origin} ${signature}\n` };
+}
+
 /**
  * One line, given without its newline. Bodies of known types are parsed by their schemas, those of unknown types
  * kept as they are. Throws `LineFault` where a single byte is not as this program would have written it.
@@ -91,7 +117,15 @@ export function formatCheckpoint(checkpoint: Checkpoint): string {
 export function parseLine(line: Uint8Array): Line {
   if (line.length + 1 > entryLineBytesMax)
     throw new LineFault(`a line of more than ${entryLineBytesMax} bytes`);
-  const text = Buffer.from(line.buffer, line.byteOffset, line.length).toString('utf8');
+  const bytes = Buffer.isBuffer(line) ? line : Buffer.from(line.buffer, line.byteOffset, line.length);
+  const entry = readEntryLine(bytes);
+  if (entry !== null) return { kind: 'entry', entry };
+  return parseAnyLine(bytes);
+}
+
+/** The same without the short way: what it would say of every line. */
+export function parseAnyLine(line: Buffer): Line {
+  const text = line.toString('utf8');
   const value = parsedJson(text);
   if (value === undefined) throw new LineFault('a line that is no JSON');
   if (!Buffer.from(value.text).equals(line)) {

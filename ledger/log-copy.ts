@@ -6,7 +6,6 @@ import { type CommittedBatch, DurableLog, settled } from './durable-log.ts';
 import type { Entry } from './entry.ts';
 import type { HandoverFrom } from './handover.ts';
 import { LineFault } from './line.ts';
-import { leafHash } from './merkle.ts';
 import { type CutTail, emptySegment } from './recovery.ts';
 import { type Scan, scanLog } from './scan.ts';
 import type { LogStorage } from './storage.ts';
@@ -146,7 +145,7 @@ function pushAll(chain: Chain, bytes: Buffer): { entries: Entry[]; leaves: Uint8
       const parsed = chain.push(line);
       if (parsed.kind === 'entry') {
         entries.push(parsed.entry);
-        leaves.push(leafHash(line));
+        leaves.push(chain.leaf);
       }
     } catch (error) {
       throw error instanceof LineFault ? bad(error.message) : error;

@@ -101,10 +101,11 @@ export class Log extends DurableLog {
    * no log, `SF_FOLDER` where `key` is not the one that signs this log.
    */
   static async open(options: OpenLogOptions): Promise<Log> {
-    const { storage, key, onProgress } = options;
+    const { storage, key, onProgress, onBatch } = options;
     const scan = await scanLog(storage, {
       signatures: 'recent',
       ...(onProgress && { onProgress }),
+      ...(onBatch && { onBatch }),
     });
     if (scan.last === null) {
       throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);

@@ -8,22 +8,38 @@ const HASH_BYTES = 32;
 /** Sizes stay below 2^53, so a frontier has at most this many hashes. */
 const FRONTIER_HASHES_MAX = 53;
 
+// Digests are made in hex and turned into bytes where bytes are asked for: a buffer made by `hash` costs four times as
+// much as the hash of a node. The space that is hashed is the same every time; nothing waits between filling and hashing.
+let leafSpace = Buffer.alloc(4096);
+const nodeSpace = Buffer.alloc(1 + 2 * HASH_BYTES);
+nodeSpace[0] = 0x01;
+
 /** SHA-256(0x00 ‖ line). `line` is the line's bytes without newline; text counts as UTF-8. */
 export function leafHash(line: Uint8Array | string): Buffer {
+  return Buffer.from(leafHex(line), 'hex');
+}
+
+/** `leafHash` in hex. */
+export function leafHex(line: Uint8Array | string): string {
   const bytes = typeof line === 'string' ? Buffer.from(line) : line;
-  const prefixed = Buffer.allocUnsafe(bytes.length + 1);
-  prefixed[0] = 0x00;
-  prefixed.set(bytes, 1);
-  return hash('sha256', prefixed, 'buffer');
+  const length = bytes.length + 1;
+  if (length > leafSpace.length) leafSpace = Buffer.alloc(2 * length);
+  leafSpace.set(bytes, 1);
+  return hash('sha256', leafSpace.subarray(0, length), 'hex');
 }
 
 /** SHA-256(0x01 ‖ left ‖ right). */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
-  const prefixed = Buffer.allocUnsafe(1 + 2 * HASH_BYTES);
-  prefixed[0] = 0x01;
-  prefixed.set(left, 1);
-  prefixed.set(right, 1 + HASH_BYTES);
-  return hash('sha256', prefixed, 'buffer');
+  nodeSpace.set(left, 1);
+  nodeSpace.set(right, 1 + HASH_BYTES);
+  return Buffer.from(hash('sha256', nodeSpace, 'hex'), 'hex');
+}
+
+/** `nodeHash` of two hashes in hex, in hex. */
+function nodeHex(left: string, right: string): string {
+  nodeSpace.write(left, 1, 'hex');
+  nodeSpace.write(right, 1 + HASH_BYTES, 'hex');
+  return hash('sha256', nodeSpace, 'hex');
 }
 
 /** The part of the tree that every later root is made from, in a form that JSON carries. */
@@ -39,17 +55,19 @@ export interface FrontierState {
  */
 export class Frontier {
   #size = 0;
-  #hashes: Buffer[] = [];
+  /** In hex. */
+  #hashes: string[] = [];
 
   get size(): number {
     return this.#size;
   }
 
-  append(leaf: Uint8Array): void {
-    let carried = Buffer.from(leaf);
+  /** Takes the next leaf's hash, as bytes or in hex. */
+  append(leaf: Uint8Array | string): void {
+    let carried = typeof leaf === 'string' ? leaf : Buffer.from(leaf).toString('hex');
     // Every trailing one bit of the size is a finished subtree that the new leaf completes into a larger one.
     for (let rest = this.#size; rest % 2 === 1; rest = Math.floor(rest / 2)) {
-      carried = nodeHash(this.#hashes.pop()!, carried) as Buffer<ArrayBuffer>;
+      carried = nodeHex(this.#hashes.pop()!, carried);
     }
     this.#hashes.push(carried);
     this.#size += 1;
@@ -57,10 +75,15 @@ export class Frontier {
 
   /** Merkle tree hash of the leaves so far; of none, the hash of nothing. */
   root(): Buffer {
+    return Buffer.from(this.rootHex(), 'hex');
+  }
+
+  /** `root` in hex. */
+  rootHex(): string {
     const last = this.#hashes.at(-1);
-    if (last === undefined) return hash('sha256', Buffer.alloc(0), 'buffer');
-    let root: Buffer = last;
-    for (let at = this.#hashes.length - 2; at >= 0; at -= 1) root = nodeHash(this.#hashes[at]!, root);
+    if (last === undefined) return hash('sha256', Buffer.alloc(0), 'hex');
+    let root = last;
+    for (let at = this.#hashes.length - 2; at >= 0; at -= 1) root = nodeHex(this.#hashes[at]!, root);
     return root;
   }
 
@@ -72,7 +95,7 @@ export class Frontier {
   }
 
   toJSON(): FrontierState {
-    return { size: this.#size, hashes: this.#hashes.map((hash) => hash.toString('hex')) };
+    return { size: this.#size, hashes: [...this.#hashes] };
   }
 
   /** Throws a RangeError where the hashes cannot belong to a tree of that size. */
@@ -86,7 +109,7 @@ export class Frontier {
     }
     const frontier = new Frontier();
     frontier.#size = state.size;
-    frontier.#hashes = state.hashes.map((hash) => Buffer.from(hash, 'hex'));
+    frontier.#hashes = [...state.hashes];
     return frontier;
   }
 }

@@ -1,6 +1,8 @@
 import { batchBytesMax, entryLineBytesMax } from '../protocol/limits.ts';
 import { Chain, type ChainState, checkSignature } from './chain.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
+import type { Entry } from './entry.ts';
 import { LineFault } from './line.ts';
 import { lineRuns } from './lines.ts';
 import { Offsets } from './offsets.ts';
@@ -49,6 +51,12 @@ export interface ScanOptions {
   /** Called after each chunk. */
   onProgress?: (progress: ScanProgress) => void;
   signal?: AbortSignal | undefined;
+  /**
+   * Called with the entries of each batch in order once its root is right, so that whoever replays them reads the log
+   * once. Entries of a torn tail never come. What was made of them counts only when the scan resolves: the signatures
+   * come last.
+   */
+  onBatch?: (entries: Entry[], checkpoint: Checkpoint) => void;
 }
 
 /**
@@ -72,7 +80,8 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
       await file.close();
     }
   }
-  if (options.signatures === 'recent') for (const each of unchecked) check(storage, each);
+  if (options.signatures === 'recent')
+    for (const each of unchecked.slice(-recentSignatures)) check(storage, each);
   return scan;
 }
 
@@ -101,6 +110,7 @@ async function scanSegment(
   if (segment !== chain.next) throw damaged(0, chain.next, `a segment that begins with entry ${segment}`);
 
   let end = 0;
+  let pending: Entry[] = [];
   let fault: { offset: number; index: number; why: string } | null = null;
   // What is appended while this reads is not looked at: it belongs to a batch under way.
   const size = await file.size();
@@ -112,12 +122,15 @@ async function scanSegment(
       try {
         const parsed = chain.push(line);
         if (parsed.kind === 'entry') {
+          if (options.onBatch !== undefined) pending.push(parsed.entry);
           // No batch is longer, so no checkpoint will come that may cover this.
           if (offset - end > tailBytesMax.batch) throw new LineFault('no checkpoint for longer than a batch');
         } else {
           scan.offsets.add({ index: batch, segment, offset: end });
           unchecked.push({ state: chain.settled, segment, offset });
-          if (unchecked.length > recentSignatures) unchecked.shift();
+          if (unchecked.length >= 2 * recentSignatures) unchecked.splice(0, recentSignatures);
+          options.onBatch?.(pending, chain.settled.checkpoint!);
+          pending = [];
           end = offset + line.length + 1;
         }
       } catch (error) {

@@ -52,6 +52,10 @@ export function knownEntry(entry: Entry): KnownEntry | null {
   });
 }
 
+/** The same of an entry that a log gave out: its body has passed its schema already. */
+export const parsedEntry = (entry: Entry): KnownEntry | null =>
+  isEventType(entry.type) ? (entry as KnownEntry) : null;
+
 /** Applies one entry; `entry` must be the next. Mutates `state`. Null: of an unknown type, only counted. */
 export function applyEntry(
   state: MeshState,

@@ -1,0 +1,391 @@
+import type { z } from 'zod';
+
+/**
+ * Readers of canonical JSON, made from zod schemas: one pass over the bytes decides spelling and schema together and
+ * makes the value. A reader takes only what it is sure of: plain ASCII in the one spelling `JSON.stringify` gives, with
+ * every key of the schema in the schema's order. Anything else it leaves (`NOT_READ`) to whoever parses and checks in the
+ * ordinary way, so that it never refuses a text and never takes one that would be refused.
+ */
+
+/** What a reader gives where it leaves the text to others. */
+export const NOT_READ = Symbol('not read');
+
+/** Bytes and how far they are read. */
+export interface Cursor {
+  bytes: Buffer;
+  at: number;
+}
+
+/** Reads one value at the cursor and moves it behind the value; after `NOT_READ` the cursor is anywhere. */
+export type Reader = (cursor: Cursor) => unknown;
+
+/** A schema this cannot make a reader of; whoever adds such a schema reads it in the ordinary way. */
+class UnknownSchema extends Error {}
+
+// zod publishes its definitions for libraries like this; these are the parts that are used here.
+interface Definition {
+  type: string;
+  checks?: { _zod: { def: Check } }[];
+  format?: string;
+  check?: string;
+  values?: unknown[];
+  entries?: Record<string, string>;
+  shape?: Record<string, Schema>;
+  innerType?: Schema;
+  element?: Schema;
+  options?: Schema[];
+  keyType?: Schema;
+  valueType?: Schema;
+}
+interface Check {
+  check: string;
+  format?: string;
+  pattern?: RegExp;
+  minimum?: number;
+  maximum?: number;
+  length?: number;
+  value?: number;
+  inclusive?: boolean;
+  fn?: (value: unknown) => unknown;
+}
+type Schema = z.core.$ZodType & { safeParse(value: unknown): { success: boolean; data?: unknown } };
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const MINUS = 0x2d;
+const POINT = 0x2e;
+const ZERO = 0x30;
+const CLOSE_BRACKET = 0x5d;
+const CLOSE_BRACE = 0x7d;
+/** Integers of so many digits are exact. */
+const EXACT_DIGITS = 15;
+
+/** The reader of a schema; null where the schema has a part that it cannot read. */
+export function readerOf(schema: z.ZodType): Reader | null {
+  try {
+    return compile(schema as unknown as Schema);
+  } catch (error) {
+    if (error instanceof UnknownSchema) return null;
+    throw error;
+  }
+}
+
+/** True, and the cursor behind them, where these bytes come next. */
+export function skip(cursor: Cursor, expected: Uint8Array): boolean {
+  const { bytes, at } = cursor;
+  for (let n = 0; n < expected.length; n += 1) if (bytes[at + n] !== expected[n]) return false;
+  cursor.at = at + expected.length;
+  return true;
+}
+
+/** A whole number from 0 in decimal digits; -1 where there is none, or one too long to be sure of. */
+export function readCount(cursor: Cursor): number {
+  const { bytes, at } = cursor;
+  let end = at;
+  let value = 0;
+  for (let digit = bytes[end]! - ZERO; digit >= 0 && digit <= 9; digit = bytes[end]! - ZERO) {
+    value = value * 10 + digit;
+    end += 1;
+  }
+  cursor.at = end;
+  if (end === at || end - at > EXACT_DIGITS || (bytes[at] === ZERO && end > at + 1)) return -1;
+  return value;
+}
+
+function compile(schema: Schema): Reader {
+  const def = schema._zod.def as unknown as Definition;
+  const inner = (): Reader => compile(def.innerType!);
+  switch (def.type) {
+    case 'object':
+      return objectReader(def);
+    case 'string':
+      return stringReader(schema, def);
+    case 'number':
+      return numberReader(def);
+    case 'boolean':
+      return constantReader([true, false]);
+    case 'literal':
+      return constantReader(def.values!);
+    case 'enum':
+      return constantReader(Object.values(def.entries!));
+    case 'nullable':
+      return nullableReader(inner());
+    case 'default':
+    case 'prefault':
+      // A value that stands there is what the schema within makes of it.
+      return inner();
+    case 'array':
+      return arrayReader(def);
+    case 'record':
+      return recordReader(schema, def);
+    case 'union':
+      return unionReader(def.options!.map(compile));
+    default:
+      throw new UnknownSchema(def.type);
+  }
+}
+
+/**
+ * Written out as a function of its own, so that every field has its own place in the code and all objects of a schema one
+ * shape: four times as fast as a loop over fields. Nothing but the keys of our schemas goes into the text.
+ */
+function objectReader(def: Definition): Reader {
+  if (def.checks?.length) throw new UnknownSchema('an object with checks');
+  const names: Uint8Array[] = [];
+  const reads: Reader[] = [];
+  const steps: string[] = [];
+  const literal: string[] = [];
+  const shape = Object.entries(def.shape!);
+  const optional = shape.map(([, schema]) => schema._zod.def.type === 'optional');
+  const fixed = !optional.includes(true);
+  if (optional[0]) throw new UnknownSchema('an object that begins with an optional key');
+  for (const [at, [key, schema]] of shape.entries()) {
+    const named = JSON.stringify(key);
+    names.push(Buffer.from(`${at === 0 ? '{' : ','}${named}:`));
+    reads.push(compile(optional[at] ? (schema._zod.def as unknown as Definition).innerType! : schema));
+    const value = `const v${at} = reads[${at}](cursor); if (v${at} === NOT_READ) return NOT_READ;`;
+    const store = fixed ? '' : `found[${named}] = v${at};`;
+    steps.push(
+      optional[at]
+        ? `at = cursor.at; if (skip(cursor, names[${at}])) { ${value} ${store} } else cursor.at = at;`
+        : `if (!skip(cursor, names[${at}])) return NOT_READ; ${value} ${store}`,
+    );
+    literal.push(`${named}: v${at}`);
+  }
+  const body = `
+    ${names.map((_, at) => `const n${at} = names[${at}], r${at} = reads[${at}];`).join('\n')}
+    return (cursor) => {
+      let at = 0;
+      ${fixed ? '' : 'const found = {};'}
+      ${steps
+        .join('\n')
+        .replace(/names\[(\d+)\]/g, 'n$1')
+        .replace(/reads\[(\d+)\]/g, 'r$1')}
+      if (cursor.bytes[cursor.at] !== ${CLOSE_BRACE}) return NOT_READ;
+      cursor.at += 1;
+      return ${fixed ? `{ ${literal.join(', ')} }` : 'found'};
+    };`;
+  return new Function('names', 'reads', 'skip', 'NOT_READ', body)(names, reads, skip, NOT_READ) as Reader;
+}
+
+function nullableReader(read: Reader): Reader {
+  const word = Buffer.from('null');
+  return (cursor) => {
+    if (cursor.bytes[cursor.at] !== word[0]) return read(cursor);
+    return skip(cursor, word) ? null : NOT_READ;
+  };
+}
+
+/** One of several values that JSON spells in one way each. */
+function constantReader(values: readonly unknown[]): Reader {
+  const spelled = values.map((value) => ({ value, bytes: Buffer.from(JSON.stringify(value)) }));
+  return (cursor) => {
+    for (const { value, bytes } of spelled) if (skip(cursor, bytes)) return value;
+    return NOT_READ;
+  };
+}
+
+function unionReader(options: readonly Reader[]): Reader {
+  return (cursor) => {
+    const begin = cursor.at;
+    for (const read of options) {
+      cursor.at = begin;
+      const value = read(cursor);
+      if (value !== NOT_READ) return value;
+    }
+    return NOT_READ;
+  };
+}
+
+function arrayReader(def: Definition): Reader {
+  const { minimum, maximum, others } = lengthsOf(def.checks);
+  if (others.length > 0) throw new UnknownSchema('an array with other checks');
+  const read = compile(def.element!);
+  return (cursor) => {
+    const { bytes } = cursor;
+    if (bytes[cursor.at] !== 0x5b) return NOT_READ;
+    cursor.at += 1;
+    const found: unknown[] = [];
+    if (bytes[cursor.at] === CLOSE_BRACKET) cursor.at += 1;
+    else {
+      for (;;) {
+        const value = read(cursor);
+        if (value === NOT_READ) return NOT_READ;
+        found.push(value);
+        const byte = bytes[cursor.at];
+        cursor.at += 1;
+        if (byte === CLOSE_BRACKET) break;
+        if (byte !== COMMA || found.length > maximum) return NOT_READ;
+      }
+    }
+    return found.length >= minimum && found.length <= maximum ? found : NOT_READ;
+  };
+}
+
+/** Keys that an object keeps in another order than they came in, or not as its own, are left to others. */
+function recordReader(schema: Schema, def: Definition): Reader {
+  const fits = predicateOf(schema, checksOf(def));
+  const readKey = compile(def.keyType!);
+  const readValue = compile(def.valueType!);
+  return (cursor) => {
+    const { bytes } = cursor;
+    if (bytes[cursor.at] !== 0x7b) return NOT_READ;
+    cursor.at += 1;
+    const found: Record<string, unknown> = {};
+    if (bytes[cursor.at] === CLOSE_BRACE) cursor.at += 1;
+    else {
+      for (;;) {
+        const key = readKey(cursor);
+        if (typeof key !== 'string' || /^[0-9]|^__proto__$/.test(key) || Object.hasOwn(found, key))
+          return NOT_READ;
+        if (bytes[cursor.at] !== 0x3a) return NOT_READ;
+        cursor.at += 1;
+        const value = readValue(cursor);
+        if (value === NOT_READ) return NOT_READ;
+        found[key] = value;
+        const byte = bytes[cursor.at];
+        cursor.at += 1;
+        if (byte === CLOSE_BRACE) break;
+        if (byte !== COMMA) return NOT_READ;
+      }
+    }
+    return fits === null || fits(found) ? found : NOT_READ;
+  };
+}
+
+function numberReader(def: Definition): Reader {
+  const checks = checksOf(def);
+  const whole = checks.some(({ check, format }) => check === 'number_format' && format === 'safeint');
+  let least = Number.NEGATIVE_INFINITY;
+  let most = Number.POSITIVE_INFINITY;
+  for (const { check, format, value, inclusive } of checks) {
+    if (check === 'greater_than' && inclusive) least = Math.max(least, value!);
+    else if (check === 'less_than' && inclusive) most = Math.min(most, value!);
+    else if (check !== 'number_format' || format !== 'safeint') throw new UnknownSchema(check);
+  }
+  return (cursor) => {
+    const { bytes } = cursor;
+    const begin = cursor.at;
+    const negative = bytes[begin] === MINUS;
+    if (negative) cursor.at += 1;
+    const count = readCount(cursor);
+    if (count === -1) return NOT_READ;
+    let value = negative ? -count : count;
+    if (bytes[cursor.at] === POINT && !whole) {
+      cursor.at += 1;
+      while (bytes[cursor.at]! >= ZERO && bytes[cursor.at]! <= 0x39) cursor.at += 1;
+      const text = bytes.toString('latin1', begin, cursor.at);
+      value = Number(text);
+      if (String(value) !== text) return NOT_READ;
+    }
+    return Object.is(value, -0) || value < least || value > most ? NOT_READ : value;
+  };
+}
+
+function stringReader(schema: Schema, def: Definition): Reader {
+  const { minimum, maximum, others } = lengthsOf(checksOf(def));
+  const [only, ...more] = others;
+  const run = only?.pattern !== undefined && more.length === 0 ? runOf(only.pattern) : null;
+  if (run !== null) return runReader(run, minimum, maximum);
+  const fits = predicateOf(schema, others);
+  return (cursor) => {
+    const { bytes } = cursor;
+    if (bytes[cursor.at] !== QUOTE) return NOT_READ;
+    const begin = cursor.at + 1;
+    let end = begin;
+    for (let byte = bytes[end]!; byte !== QUOTE; byte = bytes[end]!) {
+      // Also past the end of the bytes, where nothing compares.
+      if (!(byte >= 0x20 && byte < 0x7f) || byte === BACKSLASH) return NOT_READ;
+      end += 1;
+    }
+    if (end - begin < minimum || end - begin > maximum) return NOT_READ;
+    cursor.at = end + 1;
+    const text = bytes.toString('latin1', begin, end);
+    return fits === null || fits(text) ? text : NOT_READ;
+  };
+}
+
+/** A string of some characters only, after a fixed beginning. */
+interface Run {
+  prefix: Uint8Array;
+  /** 1 for each of the characters, by its code. */
+  member: Uint8Array;
+  /** How many of them there may be. */
+  lengths: { least: number; most: number }[];
+}
+
+function runReader({ prefix, member, lengths }: Run, minimum: number, maximum: number): Reader {
+  return (cursor) => {
+    const { bytes } = cursor;
+    if (bytes[cursor.at] !== QUOTE) return NOT_READ;
+    cursor.at += 1;
+    const begin = cursor.at;
+    if (!skip(cursor, prefix)) return NOT_READ;
+    let end = cursor.at;
+    while (member[bytes[end]!] === 1) end += 1;
+    if (bytes[end] !== QUOTE) return NOT_READ;
+    const length = end - cursor.at;
+    if (!lengths.some(({ least, most }) => length >= least && length <= most)) return NOT_READ;
+    if (end - begin < minimum || end - begin > maximum) return NOT_READ;
+    cursor.at = end + 1;
+    return bytes.toString('latin1', begin, end);
+  };
+}
+
+const RUN = /^([A-Za-z0-9]*)(\[[A-Za-z0-9._-]+\])\{(\d+)(?:,(\d+))?\}$/;
+
+/** `^PREFIX[characters]{n,m}$`, also as a choice of lengths in one group; null for any other pattern. */
+function runOf(pattern: RegExp): Run | null {
+  const whole = /^\^(?:\(([^()]*)\)|([^()|]*))\$$/.exec(pattern.source);
+  if (whole === null || pattern.flags !== '') return null;
+  const parts = (whole[1] ?? whole[2]!).split('|').map((part) => RUN.exec(part));
+  const [first] = parts;
+  if (!first || parts.some((part) => part === null || part[1] !== first[1] || part[2] !== first[2]))
+    return null;
+  const one = new RegExp(`^${first[2]}$`);
+  const member = Uint8Array.from({ length: 256 }, (_, code) =>
+    code < 0x7f && one.test(String.fromCharCode(code)) ? 1 : 0,
+  );
+  const lengths = parts.map((part) => ({ least: Number(part![3]), most: Number(part![4] ?? part![3]) }));
+  return { prefix: Buffer.from(first[1]!), member, lengths };
+}
+
+/** Whether a value passes these checks; null where there are none. What is not a plain pattern or function the schema decides. */
+function predicateOf<T>(schema: Schema, checks: readonly Check[]): ((value: T) => boolean) | null {
+  if (checks.length === 0) return null;
+  const plain = checks.map(({ check, format, pattern, fn }) => {
+    if (check === 'custom' && fn !== undefined) return (value: T) => Boolean(fn(value));
+    const regex = check === 'string_format' && format === 'regex' && !/[gy]/.test(pattern!.flags);
+    return regex ? (value: T) => pattern!.test(value as string) : null;
+  });
+  if (plain.includes(null)) return (value) => schema.safeParse(value).success;
+  const [only, ...more] = plain as ((value: T) => boolean)[];
+  return more.length === 0 ? only! : (value) => only!(value) && more.every((fits) => fits(value));
+}
+
+/** The schema's own check, where its format is one, and those added to it. */
+function checksOf(def: Definition): Check[] {
+  const added = (def.checks ?? []).map((check) => check._zod.def);
+  return def.check === undefined ? added : [def as Check, ...added];
+}
+
+function lengthsOf(checks: (Check | { _zod: { def: Check } })[] = []): {
+  minimum: number;
+  maximum: number;
+  others: Check[];
+} {
+  let minimum = 0;
+  let maximum = Number.POSITIVE_INFINITY;
+  const others: Check[] = [];
+  for (const each of checks) {
+    const check = '_zod' in each ? each._zod.def : each;
+    if (check.check === 'min_length') minimum = Math.max(minimum, check.minimum!);
+    else if (check.check === 'max_length') maximum = Math.min(maximum, check.maximum!);
+    else if (check.check === 'length_equals') {
+      minimum = Math.max(minimum, check.length!);
+      maximum = Math.min(maximum, check.length!);
+    } else others.push(check);
+  }
+  return { minimum, maximum, others };
+}

@@ -1,0 +1,351 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { makeCheckpoint } from '../../ledger/checkpoint.ts';
+import { readEntryLine, readTypes } from '../../ledger/entry-line.ts';
+import { EVENT_BODIES, type LogEvent } from '../../ledger/events.ts';
+import {
+  formatCheckpoint,
+  type Line,
+  LineFault,
+  makeEntry,
+  parseAnyLine,
+  readCheckpointLine,
+} from '../../ledger/line.ts';
+import { publicKeyToBase64 } from '../../protocol/keys.ts';
+import { type TaskSpecInput, taskSpec } from '../../protocol/task.ts';
+import { taskLife } from '../../scripts/bench/task-life.ts';
+import { FOUNDER, GENESIS, KEY, long, OTHER_KEY, started, taskId } from './kit.ts';
+
+const HEX = 'ab'.repeat(32);
+const COMMIT = 'c0'.repeat(20);
+const by = { kind: 'founder' } as const;
+const task = { task: taskId(7), attempt: 3, correlation: 'c-7' };
+const log = { blob: HEX, bytes: 12, sha256: HEX };
+
+const submitted = (spec: TaskSpecInput): LogEvent => ({
+  type: 'task.submitted',
+  body: {
+    task: taskId(7),
+    correlation: 'c',
+    spec: taskSpec.parse(spec),
+    bundle: { commit: COMMIT, bundle: HEX, prerequisites: [COMMIT, HEX] },
+    rerunOf: taskId(6),
+    by: { kind: 'peer', peer: FOUNDER },
+  },
+});
+
+/** At least one of each type there is. */
+const EVENTS: LogEvent[] = [
+  ...taskLife(1),
+  ...taskLife(4),
+  started(5),
+  long(3, 40),
+  { type: 'mesh.created', body: GENESIS },
+  { type: 'mesh.created', body: { ...GENESIS, parent: { mesh: HEX, checkpoint: 'a "note"\n' } } },
+  {
+    type: 'epoch.handover',
+    body: {
+      founder: FOUNDER,
+      logKey: publicKeyToBase64(OTHER_KEY.publicKey),
+      authority: 'recovery',
+      size: 9,
+      root: HEX,
+      signature: Buffer.alloc(64, 9).toString('base64'),
+    },
+  },
+  { type: 'mesh.paused', body: { by: { kind: 'local', user: 'olga', claimed: true } } },
+  { type: 'mesh.resumed', body: { by } },
+  {
+    type: 'invite.created',
+    body: {
+      invite: HEX,
+      expiresAt: 1e12,
+      uses: 1,
+      roles: ['worker', 'viewer'],
+      labels: { arch: 'x64', zone: '' },
+      owner: null,
+      policy: 'idle,hours=18:00-08:00',
+      replaces: FOUNDER,
+      by,
+    },
+  },
+  {
+    type: 'invite.created',
+    body: { invite: HEX, expiresAt: 0, uses: 3, roles: [], labels: {}, owner: 'olga k', by },
+  },
+  {
+    type: 'member.admitted',
+    body: {
+      peer: FOUNDER,
+      name: 'machine-1',
+      owner: 'olga',
+      roles: ['worker'],
+      labels: { a: '1' },
+      via: { kind: 'invite', invite: HEX },
+      by,
+    },
+  },
+  { type: 'member.eligibility', body: { peer: FOUNDER, eligible: false, by } },
+  { type: 'member.renamed', body: { peer: FOUNDER, name: 'other.name', by } },
+  { type: 'member.rejected', body: { peer: FOUNDER, name: 'x', by } },
+  { type: 'member.revoked', body: { peer: FOUNDER, reason: 'sold', by } },
+  { type: 'member.left', body: { peer: FOUNDER, by } },
+  { type: 'secret.set', body: { name: 'NPM_TOKEN', by } },
+  { type: 'secret.removed', body: { name: 'NPM_TOKEN', by } },
+  submitted({ kind: 'command', argv: ['true'] }),
+  submitted({
+    kind: 'command',
+    argv: ['make', '', 'a b'],
+    checks: ['make check'],
+    checkFiles: ['test/**'],
+    env: { CI: '1', LANG: 'C.UTF-8' },
+    secrets: ['NPM_TOKEN'],
+    artifacts: ['out/x.tar'],
+    labels: { arch: 'arm64' },
+    model: 'qwen2.5-coder:7b',
+    tools: { node: '>=20 <25', python3: '*' },
+    on: 'machine-1',
+    retries: 2,
+  }),
+  {
+    type: 'attempt.ended',
+    body: {
+      ...task,
+      fault: 'machine',
+      reason: 'lost',
+      detail: null,
+      exitCode: -9,
+      receipt: HEX,
+      envelope: HEX,
+      log,
+    },
+  },
+  {
+    type: 'task.evidence',
+    body: { ...task, epoch: 1, member: FOUNDER, receipt: null, envelope: HEX, why: 'too late' },
+  },
+  { type: 'task.cancelled', body: { task: taskId(7), correlation: 'c', by } },
+  { type: 'task.applied', body: { task: taskId(7), commit: COMMIT, by } },
+];
+const LINES = EVENTS.map(
+  (event, n) => makeEntry({ index: n, epoch: 1, time: 1_700_000_000_000 + n }, event).line,
+);
+
+function slowly(line: Buffer): Line | null {
+  try {
+    return parseAnyLine(line);
+  } catch (error) {
+    assert.instance(error, LineFault);
+    return null;
+  }
+}
+
+/** Fails where the short way takes a line that the long way refuses, or makes something else of it. True: it was taken. */
+function agree(line: Buffer | string): boolean {
+  const bytes = Buffer.from(line);
+  const read = readEntryLine(bytes);
+  if (read === null) return false;
+  const parsed = slowly(bytes);
+  assert.ok(parsed?.kind === 'entry', `taken, though it is refused: ${bytes}`);
+  // In bytes, so that the order of keys counts; and as values, so that what JSON leaves out counts, too.
+  assert.is(JSON.stringify(read), JSON.stringify(parsed.entry));
+  assert.equal(read, parsed.entry);
+  return true;
+}
+
+test('every type of event is read in one pass, and its entry is what parsing and checking makes of the line', () => {
+  assert.equal(readTypes().sort(), Object.keys(EVENT_BODIES).sort());
+  assert.equal([...new Set(EVENTS.map(({ type }) => type))].sort(), readTypes().sort());
+  for (const [n, line] of LINES.entries()) {
+    const plain = /^[\x20-\x7e]*$/.test(line) && !line.includes('\\');
+    assert.is(agree(line), plain, EVENTS[n]!.type);
+  }
+});
+
+/** Spellings, and beginnings and ends of them, that a reader of JSON may stumble over. */
+const BITS = [
+  ...'"\\{}[]:,-+.eE 0159aZ_\t\n\u0000\u007fé',
+  ...['-0', '1e3', '1E2', '1.0', '0.5', '00', '.5', '1e400', '9007199254740991', '9007199254740992'],
+  ...['1234567890123456', 'null', 'true', 'false', '\\u0061', '\\n', '\\ud800', '\ud83d\ude00', '[]', '{}'],
+  ...['"__proto__":1,', '"1":1,', '"task":null,', '"by":{"kind":"founder"},', '[[[[', '"constructor":{}'],
+  ...['"1":"x",', ',"1":"x"', '"__proto__":"x",', '"arch":"x64",', ',"zone":"x"'],
+];
+
+test('lines spoiled anywhere, in any way, are never taken where parsing and checking refuses them', () => {
+  let taken = 0;
+  const line = fc.constantFrom(...LINES);
+  const edit = fc.record({
+    at: fc.double({ min: 0, max: 1, noNaN: true }),
+    cut: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 4 })),
+    put: fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...BITS) }, fc.string({ maxLength: 3 })),
+  });
+  fc.assert(
+    fc.property(line, fc.array(edit, { minLength: 1, maxLength: 2 }), (text, edits) => {
+      let spoiled = text;
+      for (const { at, cut, put } of edits) {
+        const place = Math.floor(at * spoiled.length);
+        spoiled = spoiled.slice(0, place) + put + spoiled.slice(place + cut);
+      }
+      if (agree(spoiled)) taken += 1;
+    }),
+    { numRuns: 20_000 },
+  );
+  assert.ok(taken > 100, `${taken} spoiled lines were still lines`);
+});
+
+/** Every line with each thing put at each place of it that the pattern finds, in place of what was found. */
+function everywhere(pattern: RegExp, put: (found: string) => string[]): void {
+  for (const line of LINES) {
+    for (const { index, 0: found } of line.matchAll(pattern)) {
+      for (const other of put(found)) agree(line.slice(0, index) + other + line.slice(index + found.length));
+    }
+  }
+}
+
+test('a number is read in its one spelling only', () => {
+  const spelled = [
+    '-0',
+    '00',
+    '01',
+    '-1',
+    '1e3',
+    '1E3',
+    '1.0',
+    '0.50',
+    '0.5',
+    '1.',
+    '-.5',
+    '12345678901234567',
+    '1_0',
+  ];
+  everywhere(/(?<=:)-?[0-9][0-9.]*/g, (found) => [...spelled, `0${found}`, `${found}.0`, `${found}e0`]);
+});
+
+test('keys that come twice, that objects sort or that they do not own are left to parsing', () => {
+  const pairs = ['arch', 'LANG', 'CI', 'node', '7', '0', '__proto__', 'constructor', 'task'].map(
+    (key) => `"${key}":"1"`,
+  );
+  everywhere(/\{(?=")/g, () => pairs.map((pair) => `{${pair},`));
+  everywhere(/(?<=")\}/g, () => pairs.map((pair) => `,${pair}}`));
+});
+
+test('bytes spoiled anywhere, too', () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...LINES), fc.nat(), fc.nat(255), (text, at, byte) => {
+      const bytes = Buffer.from(text);
+      bytes[at % bytes.length] = byte;
+      agree(bytes);
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
+/** Values to put where another was. */
+const VALUES: unknown[] = [
+  ...[null, true, false, 0, -0, 1, -1, 0.5, 1.5, 1e21, 1e-7, 2 ** 53 - 1, 2 ** 53, 20, 21, 65_536, 65_537],
+  ...[
+    '',
+    'a',
+    'A',
+    ' ',
+    '"',
+    '\\',
+    '\n',
+    'é',
+    '\ud800',
+    '\u007f',
+    '../x',
+    '/x',
+    '12D3KooWa',
+    FOUNDER,
+    HEX,
+    COMMIT,
+  ],
+  ...['a'.repeat(12), 'a'.repeat(63), 'a'.repeat(64), 'a'.repeat(65), 'a'.repeat(2049), 'x'.repeat(8193)],
+  ...[
+    [],
+    ['a'],
+    Array(65).fill('a'),
+    {},
+    { a: '1' },
+    { 1: '1' },
+    JSON.parse('{"__proto__":"a"}'),
+    { kind: 'founder' },
+  ],
+  Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`a${n}`, ''])),
+  Array.from({ length: 257 }, () => 'a'),
+];
+
+test('bodies changed in their values, keys and order are read as their schemas have it, or left', () => {
+  let taken = 0;
+  fc.assert(
+    fc.property(
+      fc.nat(EVENTS.length - 1),
+      fc.nat(),
+      fc.constantFrom(...VALUES),
+      fc.constantFrom('set', 'delete', 'add', 'last'),
+      (n, where, value, how) => {
+        const entry = JSON.parse(LINES[n]!) as { body: object };
+        const holders: Record<string, unknown>[] = [];
+        const walk = (part: unknown): void => {
+          if (typeof part !== 'object' || part === null) return;
+          holders.push(part as Record<string, unknown>);
+          for (const inner of Object.values(part)) walk(inner);
+        };
+        walk(entry.body);
+        const holder = holders[where % holders.length]!;
+        const keys = Object.keys(holder);
+        const key = keys[(where >> 8) % Math.max(1, keys.length)] ?? 'key';
+        const old = holder[key];
+        if (how === 'set') holder[key] = value;
+        else if (how === 'add') holder[Array.isArray(holder) ? keys.length : `more${where % 3}`] = value;
+        else if (Array.isArray(holder)) holder.pop();
+        else {
+          delete holder[key];
+          if (how === 'last') holder[key] = old;
+        }
+        if (agree(JSON.stringify(entry))) taken += 1;
+      },
+    ),
+    { numRuns: 20_000 },
+  );
+  assert.ok(taken > 100, `${taken} changed bodies were still of their form`);
+});
+
+test('a line cut short anywhere, or with bytes behind it, is not read', () => {
+  for (const line of LINES) {
+    const bytes = Buffer.from(line);
+    for (let end = 0; end < bytes.length; end += 1) assert.is(readEntryLine(bytes.subarray(0, end)), null);
+    assert.is(readEntryLine(Buffer.from(`${line}}`)), null);
+  }
+});
+
+test('bytes behind a line in the same memory are not looked at', () => {
+  const line = LINES.find((text) => text.includes('attempt.started'))!;
+  const memory = Buffer.from(`${line}${line}`);
+  for (let end = 0; end < line.length; end += 1) {
+    assert.is(readEntryLine(memory.subarray(0, end)), null, `${end} of ${line.length} bytes`);
+  }
+  assert.is.not(readEntryLine(memory.subarray(0, line.length)), null);
+});
+
+test('the checkpoint that is expected is read as parsing reads it; any other text, name, size or root is not', () => {
+  const said = { origin: HEX, size: 12_345, root: 'cd'.repeat(32) };
+  const line = formatCheckpoint(makeCheckpoint(said, KEY));
+  const read = readCheckpointLine(Buffer.from(line), said);
+  assert.equal({ kind: 'checkpoint', checkpoint: read }, parseAnyLine(Buffer.from(line)));
+  for (const other of [{ origin: 'cd'.repeat(32) }, { size: 12_346 }, { root: 'ab'.repeat(32) }]) {
+    assert.is(readCheckpointLine(Buffer.from(line), { ...said, ...other }), null);
+  }
+  fc.assert(
+    fc.property(fc.nat(line.length), fc.nat(2), fc.constantFrom(...BITS, '=', '/', '—'), (at, cut, put) => {
+      const bytes = Buffer.from(line.slice(0, at) + put + line.slice(at + cut));
+      const checkpoint = readCheckpointLine(bytes, said);
+      if (checkpoint !== null) assert.equal(slowly(bytes), { kind: 'checkpoint', checkpoint });
+    }),
+    { numRuns: 5000 },
+  );
+});
+
+test.run();
