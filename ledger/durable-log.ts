@@ -1,4 +1,4 @@
-import type { SuperfleetError } from '../protocol/errors.ts';
+import { SuperfleetError } from '../protocol/errors.ts';
 import { type Leadership, signerAt } from '../protocol/handover.ts';
 import { publicKeyToBase64 } from '../protocol/keys.ts';
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
@@ -12,6 +12,7 @@ import {
   readCheckpoint,
   readEntries,
   readLeaves,
+  readLine,
   readRaw,
 } from './reader.ts';
 import { type CutTail, settle } from './recovery.ts';
@@ -122,6 +123,13 @@ export abstract class DurableLog {
   /** RFC 6962 leaf hashes of durable entries from `from` to before `to`. */
   leaves(from = 0, to = this.size): AsyncGenerator<Uint8Array> {
     return readLeaves(this.storage, this.#offsets, from, Math.min(to, this.size));
+  }
+
+  /** The line of a durable entry, as it stands in the log, without its newline. `SF_NOT_FOUND` where there is none. */
+  async line(index: number): Promise<string> {
+    const line = index < this.size ? await readLine(this.storage, this.#offsets, index) : null;
+    if (line !== null) return line;
+    throw new SuperfleetError('SF_NOT_FOUND', `the log has no entry ${index}`);
   }
 
   /** Durable batches as they were committed, from the one that begins at `from` (a size of `checkpointAt`, or 0). */

@@ -81,6 +81,14 @@ export async function* readLeaves(
   }
 }
 
+/** The line of a durable entry as it stands in its segment, without its newline; null where it is not there. */
+export async function readLine(storage: LogStorage, offsets: Offsets, index: number): Promise<string | null> {
+  for await (const { parsed, line } of readLines(storage, offsets, index)) {
+    if (parsed.kind === 'entry' && parsed.entry.index === index) return line.toString('utf8');
+  }
+  return null;
+}
+
 const CHECKPOINT_BEGINS = Buffer.from('{"checkpoint"');
 
 /**

@@ -35,6 +35,8 @@ export interface FolderPaths {
   damagedLog: string;
   /** What can be rebuilt from the log. */
   index: string;
+  /** Hashes of the log's tree, for proofs; made again where they are missing. */
+  tiles: string;
   blobs: string;
   /** Sockets; nothing in it outlives the process. */
   run: string;
@@ -79,6 +81,7 @@ export function folderPaths(root: string): FolderPaths {
     repairedLog: join(root, 'log.repaired'),
     damagedLog: join(root, 'log.damaged'),
     index: join(root, 'index'),
+    tiles: join(root, 'tiles'),
     blobs: join(root, 'blobs'),
     run,
     apiSocket: join(run, 'api.sock'),

@@ -115,7 +115,8 @@ function notShown({ verification: about, receipt }: ReceiptFacts): string[] {
   ];
 }
 
-function summary({ receipt, verification: about, executor, verifier }: ReceiptFacts): string {
+/** What happened, in half a sentence. */
+export function summary({ receipt, verification: about, executor, verifier }: ReceiptFacts): string {
   const ran = receipt.outcome === 'succeeded' ? 'ran' : `ran and failed (${receipt.reason})`;
   const first = `${executor.name} ${ran} task ${receipt.task}`;
   if (about === null || verifier === null) return `${first}; nobody else has verified it`;
@@ -132,7 +133,7 @@ const colour = (exitCode: number | null): string =>
     : exitCode === null
       ? 'red (no exit code)'
       : `red (exit code ${exitCode})`;
-const clipped = (text: string): string =>
+export const clipped = (text: string): string =>
   text.length <= clippedMax
     ? text
     : `${text.slice(0, clippedMax)}… (${text.length - clippedMax} characters more)`;

@@ -51,6 +51,12 @@ export const tailQuery = z.strictObject({
   from: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   follow: z.enum(['0', '1']).default('0'),
 });
+const place = z.coerce.number().int().max(Number.MAX_SAFE_INTEGER);
+/** Of an entry by its index, or that the log grew since it had so many entries. */
+export const proofQuery = z.union([
+  z.strictObject({ index: place.min(0) }),
+  z.strictObject({ since: place.min(1) }),
+]);
 export const followQuery = z.strictObject({ follow: z.enum(['0', '1']).default('0') });
 
 export const taskParam = taskId;

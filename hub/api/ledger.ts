@@ -1,7 +1,7 @@
 import type { Hono } from 'hono';
-import { type ApiEnv, parsed } from '../../node/api/http.ts';
+import { type ApiEnv, fileResponse, inTime, parsed } from '../../node/api/http.ts';
 import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
-import { tailQuery } from './bodies.ts';
+import { proofQuery, tailQuery } from './bodies.ts';
 import type { HubPort, LedgerProgress } from './port.ts';
 import { need } from './rights.ts';
 
@@ -22,6 +22,12 @@ export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Fol
   app.get('/v1/ledger/export', (context) => {
     need(port, context, 'read');
     return streamBytes(context, followers, (signal) => port.ledger.export(signal));
+  });
+  /** That the log only grew says nothing of what is in it: whoever may see the mesh may have that. */
+  app.get('/v1/ledger/proof', async (context) => {
+    const query = parsed(proofQuery, context.req.query());
+    need(port, context, 'since' in query ? 'view' : 'read');
+    return fileResponse(await inTime(port.ledger.prove(query)));
   });
 }
 

@@ -77,6 +77,11 @@ export interface HubPort {
     tail(from: number, options: { follow: boolean; signal: AbortSignal }): AsyncIterable<Entry>;
     /** The log's bytes as they stand in its segments, checkpoint lines included. */
     export(signal: AbortSignal): AsyncIterable<Uint8Array>;
+    /**
+     * A proof file: of an entry, of the newest entry that names a task's receipt (`SF_CONFLICT` while there is none and the
+     * task has not ended), or that the log grew out of its first `since` entries.
+     */
+    prove(of: { task: string } | { index: number } | { since: number }): Promise<Uint8Array>;
   };
   /** The task now and on each change; ends after the state is terminal. */
   watch(task: string, signal: AbortSignal): AsyncIterable<TaskDetail>;

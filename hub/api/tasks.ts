@@ -1,5 +1,5 @@
 import type { Context, Hono } from 'hono';
-import { type ApiEnv, bodyOf, inTime, jsonBody, parsed } from '../../node/api/http.ts';
+import { type ApiEnv, bodyOf, fileResponse, inTime, jsonBody, parsed } from '../../node/api/http.ts';
 import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { blobBytesMax } from '../../protocol/limits.ts';
@@ -83,8 +83,11 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   });
   app.get('/v1/tasks/:task/receipt', async (context) => {
     const id = await visible(context);
-    const bytes = await inTime(port.receiptFile(id));
-    return new Response(new Uint8Array(bytes), { headers: { 'content-type': 'application/json' } });
+    return fileResponse(await inTime(port.receiptFile(id)));
+  });
+  app.get('/v1/tasks/:task/proof', async (context) => {
+    const id = await visible(context);
+    return fileResponse(await inTime(port.ledger.prove({ task: id })));
   });
 
   app.post('/v1/repositories/known', async (context) => {

@@ -3,6 +3,7 @@ import { addCompletionGrammar, type CompletionCommand } from '../../node/cli/com
 import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
+import { addProofGrammar, type ProofCommand } from '../../node/cli/proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
 import { usageError } from '../../node/cli/usage-errors.ts';
@@ -53,6 +54,7 @@ export type HubCommand =
   | ServiceCommand
   | DoctorCommand
   | CompletionCommand
+  | ProofCommand
   | TaskCommand;
 
 const CLOSING: Closing = {
@@ -89,6 +91,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addTaskGrammar(grammar, 'mesh-hub');
   addLedgerGrammar(grammar);
   addRecoveryGrammar<HubCommand>(grammar);
+  addProofGrammar(grammar, 'mesh-hub');
   addSecretGrammar(grammar);
   addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;

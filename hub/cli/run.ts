@@ -123,6 +123,10 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     }
     case 'ledger repair':
       return (await import('./recovery.ts')).runRecovery(command, session);
+    case 'ledger prove':
+      return (await import('../../node/cli/proof.ts')).prove(command, session);
+    case 'proof verify':
+      return (await import('../../node/cli/proof.ts')).verifyProof(command, session);
     case 'secret set':
       return (await import('./secret.ts')).setSecret(command.name, session);
     case 'secret list':

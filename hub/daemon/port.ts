@@ -4,6 +4,7 @@ import type { Entry } from '../../ledger/entry.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { IndexStore } from '../../ledger/index-store.ts';
 import type { Log } from '../../ledger/log.ts';
+import type { LogProofs } from '../../ledger/proofs.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { hasArchived } from '../../ledger/state/task-set.ts';
@@ -33,6 +34,7 @@ import { allowed, needRight } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 import type { FounderDriver } from './founder.ts';
 import { taskLog } from './logs.ts';
+import { proofFile } from './prove.ts';
 import type { Notary } from './roster.ts';
 import type { SecretStore } from './secrets.ts';
 import { TaskWatch } from './watch.ts';
@@ -46,6 +48,7 @@ export interface PortParts {
   index: IndexStore;
   /** Tasks that have left the state. */
   archive: TaskArchive;
+  proofs: LogProofs;
   blobs: BlobStore;
   host: Host;
   join: JoinServer;
@@ -220,6 +223,7 @@ export class FounderPort implements HubPort {
       verify: verifyLog,
       tail: (from, { follow, signal }) => (follow ? log.tail(from, signal) : log.entries(from)),
       export: (signal) => log.export(signal),
+      prove: (of) => proofFile({ ...this.#parts, receiptFile: (task) => this.receiptFile(task) }, of),
     };
   }
 

@@ -1,3 +1,5 @@
+import { LogProofs } from '../../ledger/proofs.ts';
+import { FileTileStore } from '../../ledger/tile-store-file.ts';
 import type { MemberPort } from '../../node/api/port.ts';
 import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
@@ -15,7 +17,7 @@ import { serveJoins } from '../../node/network/join-server.ts';
 import { type Access, Registry } from '../../node/network/registry.ts';
 import { LogSource } from '../../node/replica/source.ts';
 import { parseDuration } from '../../protocol/duration.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { createHubApp } from '../api/app.ts';
 import { approveBody } from '../api/bodies.ts';
 import type { Decide, StartHub, StartHubOptions } from '../cli/options.ts';
@@ -56,6 +58,11 @@ async function runHub(
 
   const ledger = await openLedger(machine, logKey, lifetime);
   const { storage, log, index, archive, state, genesisLine } = ledger;
+  const proofs = new LogProofs(log, {
+    store: new FileTileStore(paths.tiles),
+    onWarning: (message, error) => logger.warn(`${message}: ${asSuperfleetError(error).message}`),
+  });
+  lifetime.onStop(() => proofs.close());
   const secrets = await SecretStore.open(secretsFile(paths.root));
   await secrets.retain(state.secrets);
   const times = {
@@ -195,6 +202,7 @@ async function runHub(
     verifyLog: (progress, signal) => verifyLogFiles(storage, log.size, progress, signal),
     index,
     archive,
+    proofs,
     blobs,
     host,
     join,

@@ -107,6 +107,10 @@ export function parsed<T extends z.ZodType>(schema: T, value: unknown): z.output
   );
 }
 
+/** A file of JSON with one spelling, byte for byte. */
+export const fileResponse = (bytes: Uint8Array): Response =>
+  new Response(new Uint8Array(bytes), { headers: { 'content-type': 'application/json' } });
+
 /** The whole body, never more than `bytesMax`. */
 export async function boundedBody(context: Context, bytesMax: number): Promise<Uint8Array> {
   return collectBytes(bodyOf(context), bytesMax, () => {

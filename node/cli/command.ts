@@ -2,6 +2,7 @@ import { addCompletionGrammar, type CompletionCommand } from './completion-gramm
 import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
 import { Grammar, type Parsed } from './parse.ts';
+import { addProofGrammar, type ProofCommand } from './proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
 import { usageError } from './usage-errors.ts';
@@ -53,6 +54,7 @@ export type NodeCommand =
   | DoctorCommand
   | ServiceCommand
   | CompletionCommand
+  | ProofCommand
   | TaskCommand;
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -122,7 +124,7 @@ function readKeeping(options: Record<string, unknown>): { start: boolean; servic
 export function nodeGrammar(version: string): Grammar<NodeCommand> {
   const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', CLOSING, {
     bin: 'mesh-hub',
-    words: ['init', 'invite', 'demo', 'node', 'ledger', 'secret'],
+    words: ['init', 'invite', 'demo', 'node', 'secret'],
     where: 'on the machine of the founder',
   });
   const founderOption = () =>
@@ -231,6 +233,8 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   addServiceGrammar(grammar, 'mesh-node');
   addModelsGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
+  grammar.group('ledger', 'proofs from the log of the mesh');
+  addProofGrammar(grammar, 'mesh-node');
   addCompletionGrammar(grammar, 'mesh-node');
   return grammar;
 }

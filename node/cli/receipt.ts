@@ -1,10 +1,9 @@
-import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { receiptFileBytesMax } from '../../protocol/bundle.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
 import type { ReceiptVerdict } from '../../protocol/receipt-verdict.ts';
 import { verifyReceiptFile } from '../../protocol/verify-receipt.ts';
 import type { RepositoryMatch } from '../audit/match.ts';
+import { readBounded } from './bounded-file.ts';
 import type { Session } from './session.ts';
 import type { TaskCommand } from './task-grammar.ts';
 
@@ -25,12 +24,12 @@ export async function verifyReceipt(command: Verify, session: Session): Promise<
   const { file, mesh, repo, commit } = command;
   const checked: Checked[] = [];
   if (repo === null) {
-    const bytes = await readBounded(resolve(terminal.cwd, file ?? ''));
+    const bytes = await read(resolve(terminal.cwd, file ?? ''));
     checked.push({ verdict: verifyReceiptFile(bytes, { mesh }), match: null });
   } else {
     const { checkAgainst, receiptsOf } = await import('../audit/audit.ts');
     const place = { path: resolve(terminal.cwd, repo), env: terminal.env, signal: terminal.signal };
-    const files = file === null ? null : [await readBounded(resolve(terminal.cwd, file))];
+    const files = file === null ? null : [await read(resolve(terminal.cwd, file))];
     // Of a note the receipt is on that very commit; of a file a person may ask about any.
     const asked = file === null ? (commit ?? 'HEAD') : commit;
     for (const bytes of files ?? (await receiptsOf(place, asked ?? 'HEAD'))) {
@@ -73,32 +72,10 @@ function withoutSentences({ sentences: _sentences, why: _why, ...facts }: Reposi
   return facts;
 }
 
-async function readBounded(path: string): Promise<Uint8Array> {
-  const file = await open(path, 'r').catch((cause: NodeJS.ErrnoException) => {
-    throw new SuperfleetError('SF_NOT_FOUND', `the receipt file cannot be read: ${path}`, {
-      expected: 'a file written by "receipt show"',
-      got: cause.code ?? cause.message,
-      hint: 'mesh-hub receipt show ID --output FILE writes one',
-      cause,
-    });
+const read = (path: string): Promise<Uint8Array> =>
+  readBounded(path, {
+    what: 'the receipt file',
+    bytesMax: receiptFileBytesMax,
+    expected: 'a file written by "receipt show"',
+    hint: 'mesh-hub receipt show ID --output FILE writes one',
   });
-  try {
-    // One byte more than can be right, so that a file too large is told from one cut off.
-    const buffer = Buffer.alloc(receiptFileBytesMax + 1);
-    let length = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, null);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    return buffer.subarray(0, length);
-  } catch (cause) {
-    throw new SuperfleetError('SF_NOT_FOUND', `the receipt file cannot be read: ${path}`, {
-      expected: 'a file written by "receipt show"',
-      got: String(cause),
-      cause,
-    });
-  } finally {
-    await file.close();
-  }
-}

@@ -93,6 +93,10 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
       return EXIT.ok;
     case 'leave':
       return leave(session);
+    case 'ledger prove':
+      return (await import('./proof.ts')).prove(command, session);
+    case 'proof verify':
+      return (await import('./proof.ts')).verifyProof(command, session);
     case 'models list':
     case 'models add':
     case 'models remove':
