@@ -124,7 +124,14 @@ function readKeeping(options: Record<string, unknown>): { start: boolean; servic
 export function nodeGrammar(version: string): Grammar<NodeCommand> {
   const grammar = new Grammar<NodeCommand>('mesh-node', version, 'Gives this machine to a mesh.', CLOSING, {
     bin: 'mesh-hub',
-    words: ['init', 'invite', 'demo', 'node', 'secret'],
+    words: [
+      'init',
+      'invite',
+      'demo',
+      'node',
+      'secret',
+      ...['verify', 'tail', 'export', 'repair'].map((verb) => `ledger ${verb}`),
+    ],
     where: 'on the machine of the founder',
   });
   const founderOption = () =>

@@ -37,7 +37,7 @@ export interface LeafOptions<C> {
   read: (typed: Typed) => C;
 }
 
-/** First words that the other program knows, and where that one is typed. */
+/** Commands that the other program knows, groups named with theirs, and where that one is typed. */
 export interface Neighbour {
   bin: string;
   words: readonly string[];
@@ -157,11 +157,11 @@ export class Grammar<C> {
   /** A command of the other program; null: neither knows it. */
   #elsewhere(command: Command): SuperfleetError | null {
     const { bin, where, words } = this.#neighbour;
-    const word = command.args[0] ?? '';
-    if (command !== this.#program || !words.includes(word)) return null;
-    const name = this.#program.name();
+    const [name, ...groups] = pathOf(command).split(' ');
+    const word = [...groups, command.args[0] ?? ''].join(' ');
+    if (!words.includes(word)) return null;
     return usageError(`${name} has no command ${word}: it is one of ${bin}`, {
-      expected: `one of ${this.#program.commands.map((child) => child.name()).join(', ')}`,
+      expected: `one of ${command.commands.map((child) => child.name()).join(', ')}`,
       got: word,
       hint: `${bin} ${word}, ${where}`,
     });

@@ -328,6 +328,8 @@ test('a member that asks through its link has the rights of its roles and no mor
   assert.is((await ask('POST', '/v1/tasks', { spec: SPEC })).status, 201);
   assert.equal(hub.asked.at(-1)?.by, by, 'the header does not say who it is');
   assert.is((await ask('POST', '/v1/mesh/pause', {})).status, 403);
+  assert.is((await ask('GET', '/v1/ledger/proof?since=1')).status, 200, 'growth says nothing of the entries');
+  assert.is((await ask('GET', '/v1/ledger/proof?index=1')).status, 403);
   hub.peerRights = ['view', 'submit', 'operate'];
   assert.is((await ask('PUT', '/v1/secrets/X', {})).status, 403, 'values never come from a peer');
   assert.is((await ask('POST', '/v1/process/stop', {})).status, 403);
@@ -355,6 +357,25 @@ test('the log is verified with progress, tailed and exported', () =>
     assert.is((await next).value?.type, 'task.submitted');
     await tail.return(undefined);
     assert.is((await raw(hub, 'GET', '/v1/ledger/export')).body, 'line one\nline two\n');
+  }));
+
+test('a proof is of an entry, of a task or of growth, and nothing else', () =>
+  withHub(async (hub) => {
+    const proof = async (path: string): Promise<string> => (await raw(hub, 'GET', path)).body;
+    assert.is(await proof('/v1/ledger/proof?index=0'), '{"proof of":{"index":0}}\n');
+    assert.is(await proof('/v1/ledger/proof?since=2'), '{"proof of":{"since":2}}\n');
+    const id = hub.fleet.submit();
+    assert.is(await proof(`/v1/tasks/${id}/proof`), `{"proof of":{"task":"${id}"}}\n`);
+    for (const query of [
+      '',
+      '?index=-1',
+      '?since=0',
+      '?index=1.5',
+      '?index=1&since=2',
+      '?index=9007199254740992',
+    ]) {
+      assert.match(await proof(`/v1/ledger/proof${query}`), /SF_USAGE/, query);
+    }
   }));
 
 test('a damaged log is told in the last line, with its code', () =>

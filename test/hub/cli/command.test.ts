@@ -64,6 +64,10 @@ test('every command of the contract is understood', () => {
     ['ledger verify', 'ledger verify'],
     ['ledger tail --from 0 -f', 'ledger tail'],
     ['ledger export --output f', 'ledger export'],
+    ['ledger prove abcdefghijkl --output f', 'ledger prove'],
+    ['ledger prove 0', 'ledger prove'],
+    ['ledger prove --since f', 'ledger prove'],
+    ['proof verify f --since g', 'proof verify'],
     ['ledger repair --from f --accept-loss', 'ledger repair'],
     ['secret set TOKEN', 'secret set'],
     ['secret list', 'secret list'],
@@ -218,6 +222,14 @@ test('a command of the other program is named with where it is typed; none of th
   }
   for (const word of firsts(node).filter((name) => !firsts(hub).includes(name))) {
     assert.match(refusal(word, 'x').hint ?? '', `mesh-node ${word}, on `);
+  }
+  const verbs = (shape: typeof hub) =>
+    shape.children.find(({ name }) => name === 'ledger')!.children.map(({ name }) => name);
+  const only = verbs(hub).filter((verb) => !verbs(node).includes(verb));
+  assert.ok(only.includes('verify'));
+  for (const verb of only) {
+    const error = refusalOf(() => parseNode(['ledger', verb], '9.9.9'));
+    assert.is(error.hint, `mesh-hub ledger ${verb}, on the machine of the founder`);
   }
   assert.not.match(refusal('nonsense').hint ?? '', 'mesh-node');
 });
