@@ -309,9 +309,8 @@ test('a secret the founder does not have makes the task wait, and why says so; c
   ]);
   for (;;) {
     const { items } = await mesh.client.get<{ items: Task[] }>('/v1/tasks?state=queued');
-    const found = items.find(
-      ({ spec }) => (spec?.secrets as string[] | undefined)?.includes('API_KEY') ?? true,
-    );
+    const queued = await Promise.all(items.map(({ id }) => mesh.client.get<Task>(`/v1/tasks/${id}`)));
+    const found = queued.find(({ spec }) => (spec.secrets as string[]).includes('API_KEY'));
     if (found === undefined) {
       await delay(20);
       continue;
