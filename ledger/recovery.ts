@@ -1,5 +1,5 @@
 import { SuperfleetError } from '../protocol/errors.ts';
-import type { Scan } from './scan.ts';
+import { type Scan, tailBytesMax } from './scan.ts';
 import type { LogStorage, SegmentFile } from './storage.ts';
 
 const COPY_BYTES = 1024 * 1024;
@@ -23,8 +23,9 @@ export async function emptySegment(storage: LogStorage): Promise<number | null> 
 }
 
 /**
- * Cuts the torn tail, a copy kept, and makes durable what recovery will speak of. The last batch may be in memory only,
- * and where its sync failed the system takes it for written: a sync alone would do nothing. So it is written once more.
+ * Cuts the torn tail, a copy kept, and makes durable what recovery will speak of. What was written last may be in memory
+ * only, and where its sync failed the system takes it for written: a sync alone would do nothing. So as much as one write
+ * can be is written once more.
  */
 export async function settle(storage: LogStorage, scan: Scan): Promise<CutTail | null> {
   const last = scan.last!;
@@ -32,20 +33,13 @@ export async function settle(storage: LogStorage, scan: Scan): Promise<CutTail |
   try {
     const copy = scan.tornBytes > 0 ? await storage.keepCut(last, scan.end) : null;
     if (copy !== null) await file.truncate(scan.end);
-    await rewrite(file, lastBatch(scan), scan.end);
+    await rewrite(file, Math.max(0, scan.end - tailBytesMax.piece), scan.end);
     await file.sync();
     await storage.syncDirectory();
     return copy === null ? null : { bytes: scan.tornBytes, copy };
   } finally {
     await file.close();
   }
-}
-
-/** A place in the last segment at or a little before the beginning of its last batch. */
-function lastBatch({ chain, offsets, last }: Scan): number {
-  const size = chain.settled.checkpoint?.size ?? 0;
-  const begin = size === 0 ? undefined : offsets.before(size - 1);
-  return begin?.segment === last ? begin.offset : 0;
 }
 
 /** Puts the same bytes where they stand already. */

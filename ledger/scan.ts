@@ -10,7 +10,7 @@ import type { LogStorage, SegmentFile } from './storage.ts';
 import { tailFault } from './tail.ts';
 
 /** A torn write is at most this long: of the founder one batch, of a replica as many as come in one piece. */
-const tailBytesMax = { batch: batchBytesMax + entryLineBytesMax, piece: 2 * batchBytesMax };
+export const tailBytesMax = { batch: batchBytesMax + entryLineBytesMax, piece: 2 * batchBytesMax };
 
 /** Signatures that `recent` checks: about a quarter of a second. */
 const recentSignatures = 2048;
