@@ -50,6 +50,8 @@ export abstract class DurableLog {
   readonly genesis: EventBody<'mesh.created'>;
   /** What recovery cut off; null where the log ended cleanly. */
   readonly cut: CutTail | null;
+  /** What opening read and checked: all of the log, or what follows the snapshot that it began at. */
+  readonly opened: Readonly<{ entries: number; bytes: number }>;
   protected readonly storage: LogStorage;
   protected readonly writer: SegmentWriter;
   readonly #offsets: Offsets;
@@ -66,6 +68,7 @@ export abstract class DurableLog {
     this.meshId = settled.meshId!;
     this.genesis = settled.genesis!;
     this.cut = cut;
+    this.opened = { entries: settled.checkpoint!.size - scan.from, bytes: scan.bytes };
     this.storage = storage;
     this.writer = new SegmentWriter(storage, { segment: scan.last, end: scan.end }, segmentBytes);
     this.#offsets = scan.offsets;

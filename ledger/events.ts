@@ -52,6 +52,21 @@ export const EVENT_BODIES = {
   }),
   /** The founder's last entry, or the first of a promoted one: alone in its batch, whose checkpoint the same key signs. */
   'epoch.handover': handoverBody,
+  /**
+   * The state at an earlier checkpoint, as a file beside the log holds it. Changes nothing: whoever replays from that file,
+   * or comes past that checkpoint, can compare.
+   */
+  'log.snapshot': z.strictObject({
+    /** Entries under the checkpoint, and its root. */
+    size: count.min(1),
+    root: sha256Hex,
+    /** RFC 6962 roots of the perfect subtrees of a tree of that size, largest first. */
+    frontier: z.array(sha256Hex).min(1).max(53),
+    /** SHA-256 of the canonical JSON (RFC 8785) of each reducer's state. */
+    reducers: z
+      .array(z.strictObject({ name: z.string().max(64), version: count, digest: sha256Hex }))
+      .max(64),
+  }),
   'mesh.paused': z.strictObject({ by: actor }),
   'mesh.resumed': z.strictObject({ by: actor }),
 

@@ -1,11 +1,9 @@
-import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { Level } from 'level';
 import { z } from 'zod';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { count, meshId, sha256Hex, taskId } from '../protocol/ids.ts';
 import { TASK_STATES, type TaskState, TERMINAL_STATES } from '../protocol/task.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { DurableBatch, Log } from './log.ts';
 
@@ -24,13 +22,6 @@ export type IndexChange = { type: 'put'; key: string; value: string } | { type: 
 
 /** What the store asks of a log. */
 export type IndexedLog = Pick<Log, 'meshId' | 'size' | 'checkpointAt' | 'batches'>;
-
-/** A reducer's state as it was at some checkpoint. */
-export interface SavedState {
-  /** Entries that the state has seen: replay goes on from this index. */
-  size: number;
-  state: unknown;
-}
 
 /** What is kept of a task besides which entries are about it. */
 export interface IndexedTask {
@@ -59,13 +50,6 @@ const about = z.strictObject({
   ended: z.enum(TASK_STATES).nullable(),
 });
 type About = z.infer<typeof about>;
-const savedState = z.strictObject({
-  version: count,
-  size: count,
-  root: sha256Hex,
-  digest: sha256Hex,
-  state: z.string(),
-});
 
 const MARKER = 'built';
 const INDEX_DIGITS = 16;
@@ -73,7 +57,7 @@ const INDEX_DIGITS = 16;
 const keysMax = 10_000;
 
 /**
- * What can be rebuilt from the log and is kept to save the time: which entries are about a task, and replayed states.
+ * What can be rebuilt from the log and is kept to save the time: which entries are about a task.
  * It carries the checkpoint it was built to, and counts beside what it counts, because LevelDB can come back from a
  * flipped bit with keys missing and not say so. Losing it, whole or in part, loses nothing.
  */
@@ -91,8 +75,7 @@ export class IndexStore {
   }
 
   /**
-   * Takes up what was built before where it is of a beginning of this log, and starts anew where it is not. Saved states
-   * stay either way: each is proved when it is loaded.
+   * Takes up what was built before where it is of a beginning of this log, and starts anew where it is not.
    */
   static async open(db: IndexDatabase, log: IndexedLog): Promise<IndexStore> {
     const store = new IndexStore(db, log);
@@ -143,27 +126,11 @@ export class IndexStore {
     });
   }
 
-  /** Throws away what was built and reads the log again. Saved states are kept: they carry their own proof. */
+  /** Throws away what was built and reads the log again. */
   async rebuild(): Promise<void> {
     await this.#catchingUp;
     await this.#forget();
     await this.catchUp();
-  }
-
-  /** Keeps a reducer's state, which must be what replaying exactly the entries under `checkpoint` gives. */
-  async saveState(reducer: string, version: number, checkpoint: Checkpoint, state: unknown): Promise<void> {
-    const text = JSON.stringify(state);
-    const { size, root } = checkpoint;
-    const value: z.infer<typeof savedState> = { version, size, root, digest: digest(text), state: text };
-    await this.#db.put(`state!${reducer}`, JSON.stringify(value));
-  }
-
-  /** The state kept for this version of a reducer; null where there is none that is whole and of this log. */
-  async loadState(reducer: string, version: number): Promise<SavedState | null> {
-    const found = parsed(savedState, await this.#db.get(`state!${reducer}`));
-    if (found === null || found.version !== version || digest(found.state) !== found.digest) return null;
-    const known = await this.#log.checkpointAt(found.size);
-    return known?.root === found.root ? { size: found.size, state: JSON.parse(found.state) } : null;
   }
 
   /** What it was about to index is left to the next start. */
@@ -176,8 +143,8 @@ export class IndexStore {
   /** The marker goes first: a crash half way leaves an index that says it has nothing. */
   async #forget(): Promise<void> {
     await this.#db.batch([{ type: 'del', key: MARKER }]);
-    // `count!` is what the first format had.
-    for (const kind of ['about', 'count', 'number', 'task']) {
+    // `count!` and `state!` are what the first format had.
+    for (const kind of ['about', 'count', 'number', 'state', 'task']) {
       await this.#db.clear({ gte: `${kind}!`, lt: `${kind}"` });
     }
     this.#built = 0;
@@ -291,7 +258,6 @@ const taskKey = (task: string, index: number): string =>
   `task!${task}!${String(index).padStart(INDEX_DIGITS, '0')}`;
 const aboutKey = (task: string): string => `about!${task}`;
 const numberKey = (number: number): string => `number!${number}`;
-const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 function parsed<T>(schema: z.ZodType<T>, text: string | undefined): T | null {
   if (text === undefined) return null;

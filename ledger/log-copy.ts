@@ -7,7 +7,7 @@ import type { Entry } from './entry.ts';
 import type { HandoverFrom } from './handover.ts';
 import { LineFault } from './line.ts';
 import { type CutTail, emptySegment } from './recovery.ts';
-import { type Scan, scanLog } from './scan.ts';
+import { type Scan, type ScanOptions, type ScanStart, scanLog } from './scan.ts';
 import type { LogStorage } from './storage.ts';
 import { SegmentWriter } from './writer.ts';
 
@@ -15,6 +15,10 @@ export interface OpenCopyOptions {
   storage: LogStorage;
   /** Mesh id that the log must be of. */
   mesh: string;
+  /** Where reading begins: what a snapshot holds is neither read nor checked. @default all of it is */
+  from?: ScanStart | null;
+  /** As `ScanOptions.onBatch`: the entries as recovery reads them. */
+  onBatch?: NonNullable<ScanOptions['onBatch']>;
   /** @default `segmentBytes` */
   segmentBytes?: number;
 }
@@ -63,8 +67,13 @@ export class LogCopy extends DurableLog {
 
   /** Recovers a copy as `Log.open` recovers the founder's log, with the same errors. `SF_NOT_FOUND` where there is none. */
   static async open(options: OpenCopyOptions): Promise<LogCopy> {
-    const { storage, mesh } = options;
-    const scan = await scanLog(storage, { signatures: 'recent', writes: 'piece' });
+    const { storage, mesh, from = null, onBatch } = options;
+    const scan = await scanLog(storage, {
+      from,
+      signatures: 'recent',
+      writes: 'piece',
+      ...(onBatch && { onBatch }),
+    });
     if (scan.last === null || scan.chain.settled.checkpoint === null) {
       throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);
     }

@@ -2,7 +2,7 @@ import type { SigningKey } from '../protocol/keys.ts';
 import { batchBytesMax, batchEntriesMax, entryLineBytesMax, segmentBytes } from '../protocol/limits.ts';
 import { checkpointBytesMax } from './checkpoint.ts';
 import type { EventBody } from './events.ts';
-import type { ScanOptions, ScanProgress } from './scan.ts';
+import type { ScanOptions, ScanProgress, ScanStart } from './scan.ts';
 import type { LogStorage } from './storage.ts';
 
 /** Bounds of one log; every log of a mesh may have others, the lines are the same. */
@@ -39,6 +39,8 @@ export interface OpenLogOptions {
   storage: LogStorage;
   /** Null: read only; nothing on the disk is changed, a torn tail is passed over. */
   key: SigningKey | null;
+  /** Where reading begins: what a snapshot holds is neither read nor checked. @default all of it is */
+  from?: ScanStart | null;
   onProgress?: (progress: ScanProgress) => void;
   /** As `ScanOptions.onBatch`: the entries as recovery reads them. */
   onBatch?: NonNullable<ScanOptions['onBatch']>;

@@ -96,13 +96,14 @@ export class Log extends DurableLog {
   }
 
   /**
-   * Recovers the log: reads and checks all of it in bounded memory, cuts a torn tail and keeps a copy of it
+   * Recovers the log: reads and checks all of it, or what follows `from`, in bounded memory, cuts a torn tail and keeps a copy of it
    * (promises 2 and 3). Throws `LogDamagedError` (`SF_LOG_DAMAGED`) at any other damage, `SF_NOT_FOUND` where there is
    * no log, `SF_FOLDER` where `key` is not the one that signs this log.
    */
   static async open(options: OpenLogOptions): Promise<Log> {
-    const { storage, key, onProgress, onBatch } = options;
+    const { storage, key, from = null, onProgress, onBatch } = options;
     const scan = await scanLog(storage, {
+      from,
       signatures: 'recent',
       ...(onProgress && { onProgress }),
       ...(onBatch && { onBatch }),

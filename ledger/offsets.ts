@@ -21,6 +21,24 @@ export class Offsets {
     this.#samplesMax = max;
   }
 
+  /** Places in rising order, as `some` gave them. */
+  static from(places: readonly Place[]): Offsets {
+    const offsets = new Offsets();
+    offsets.#samples = [...places];
+    return offsets;
+  }
+
+  /** First indexes of the segments that have places. */
+  get segments(): number[] {
+    return [...new Set(this.#samples.map(({ segment }) => segment))];
+  }
+
+  /** At most `max` of the places, evenly: the first is among them. */
+  some(max: number): Place[] {
+    const every = Math.max(1, Math.ceil(this.#samples.length / max));
+    return this.#samples.filter((_, at) => at % every === 0);
+  }
+
   /** Notes a place; places come in rising order. The first of a segment is always kept. */
   add(place: Place): void {
     const last = this.#samples.at(-1);

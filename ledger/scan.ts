@@ -6,7 +6,7 @@ import type { Entry } from './entry.ts';
 import { LineFault } from './line.ts';
 import { lineRuns } from './lines.ts';
 import { Offsets } from './offsets.ts';
-import type { LogStorage, SegmentFile } from './storage.ts';
+import type { LinePlace, LogStorage, SegmentFile } from './storage.ts';
 import { tailFault } from './tail.ts';
 
 /** A torn write is at most this long: of the founder one batch, of a replica as many as come in one piece. */
@@ -32,6 +32,10 @@ export interface Scan {
   end: number;
   /** Bytes after it, left by a write that a crash cut short. */
   tornBytes: number;
+  /** Index of the first entry that was read. */
+  from: number;
+  /** Bytes up to there from where the scan began. */
+  bytes: number;
 }
 
 /** How far a scan has come. */
@@ -40,7 +44,19 @@ export interface ScanProgress {
   bytes: number;
 }
 
+/** Where a scan may begin: right after a checkpoint that is known to hold. */
+export interface ScanStart {
+  /** The log up to that checkpoint. */
+  chain: ChainState;
+  /** Of the line after it. */
+  place: LinePlace;
+  /** Where entries before it lie. */
+  offsets: Offsets;
+}
+
 export interface ScanOptions {
+  /** What is before is neither read nor checked. @default the beginning of the log */
+  from?: ScanStart | null;
   /**
    * `all`: every checkpoint's signature. `recent`: the newest of them and the last of each segment, so that a start does
    * not wait for all; the entries under the others are under those too.
@@ -65,17 +81,22 @@ export interface ScanOptions {
  */
 export async function scanLog(storage: LogStorage, options: ScanOptions): Promise<Scan> {
   const segments = await storage.list();
-  const chain = new Chain(options.signatures === 'all' ? 'all' : 'deferred');
-  const scan: Scan = { chain, offsets: new Offsets(), last: segments.at(-1) ?? null, end: 0, tornBytes: 0 };
+  const { from = null } = options;
+  const chain = new Chain(options.signatures === 'all' ? 'all' : 'deferred', from?.chain);
+  const offsets = from?.offsets ?? new Offsets();
+  const last = segments.at(-1) ?? null;
+  const begun = { from: chain.next, end: 0, tornBytes: 0, bytes: 0 };
+  const scan: Scan = { chain, offsets, last, ...begun };
   const unchecked: Unchecked[] = [];
-  let bytesBefore = 0;
   for (const segment of segments) {
+    if (from !== null && segment < from.place.segment) continue;
+    const begin = segment === from?.place.segment ? from.place.offset : 0;
     const report = (bytes: number): void =>
-      options.onProgress?.({ entries: scan.chain.next, bytes: bytesBefore + bytes });
+      options.onProgress?.({ entries: scan.chain.next, bytes: scan.bytes + bytes - begin });
     const file = await storage.open(segment, 'read');
     try {
-      await scanSegment(storage, segment, file, scan, unchecked, options, report);
-      bytesBefore += scan.end;
+      await scanSegment(storage, segment, begin, file, scan, unchecked, options, report);
+      scan.bytes += scan.end - begin;
     } finally {
       await file.close();
     }
@@ -97,6 +118,7 @@ function check(storage: LogStorage, { state, segment, offset }: Unchecked): void
 async function scanSegment(
   storage: LogStorage,
   segment: number,
+  begin: number,
   file: SegmentFile,
   scan: Scan,
   unchecked: Unchecked[],
@@ -107,14 +129,15 @@ async function scanSegment(
   const writes = options.writes ?? 'batch';
   const damaged = (offset: number, index: number, why: string, cause?: unknown): LogDamagedError =>
     new LogDamagedError({ segment: storage.describe(segment), offset, index }, why, cause);
-  if (segment !== chain.next) throw damaged(0, chain.next, `a segment that begins with entry ${segment}`);
+  if (begin === 0 && segment !== chain.next)
+    throw damaged(0, chain.next, `a segment that begins with entry ${segment}`);
 
-  let end = 0;
+  let end = begin;
   let pending: Entry[] = [];
   let fault: { offset: number; index: number; why: string } | null = null;
   // What is appended while this reads is not looked at: it belongs to a batch under way.
   const size = await file.size();
-  for await (const { lines, rest } of lineRuns(file, 0, size)) {
+  for await (const { lines, rest } of lineRuns(file, begin, size)) {
     options.signal?.throwIfAborted();
     for (const { line, offset } of lines) {
       const index = chain.next;
@@ -144,7 +167,7 @@ async function scanSegment(
     if (fault !== null) break;
   }
   // Before what follows is judged: a tail hangs on the checkpoint before it.
-  if (end > 0) check(storage, unchecked.at(-1)!);
+  if (end > begin) check(storage, unchecked.at(-1)!);
   scan.end = end;
   if (segment !== scan.last) {
     fault ??=

@@ -30,6 +30,13 @@ export interface SegmentFile {
   close(): Promise<void>;
 }
 
+/** Where a line of the log begins. */
+export interface LinePlace {
+  /** First index of its segment. */
+  segment: number;
+  offset: number;
+}
+
 /** Segments are named by their first index: `0000000000000000.jsonl`. */
 export const segmentName = (first: number): string => `${String(first).padStart(16, '0')}.jsonl`;
 

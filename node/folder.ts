@@ -37,6 +37,8 @@ export interface FolderPaths {
   index: string;
   /** Hashes of the log's tree, for proofs; made again where they are missing. */
   tiles: string;
+  /** States of the mesh at some checkpoints of the log. */
+  snapshots: string;
   blobs: string;
   /** Sockets; nothing in it outlives the process. */
   run: string;
@@ -82,6 +84,7 @@ export function folderPaths(root: string): FolderPaths {
     damagedLog: join(root, 'log.damaged'),
     index: join(root, 'index'),
     tiles: join(root, 'tiles'),
+    snapshots: join(root, 'snapshots'),
     blobs: join(root, 'blobs'),
     run,
     apiSocket: join(run, 'api.sock'),
@@ -109,6 +112,7 @@ export async function openFolder(root: string, options: OpenFolderOptions = {}):
       for (const folder of [
         paths.log,
         paths.index,
+        paths.snapshots,
         paths.blobs,
         paths.run,
         paths.attempts,

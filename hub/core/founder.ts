@@ -120,6 +120,9 @@ export class FounderCore {
       case 'recalled':
         this.#recalled(input);
         break;
+      case 'snapshotted':
+        ctx.append({ type: 'log.snapshot', body: input.snapshot });
+        break;
       case 'durable': {
         const { index, checkpoint, root } = input;
         if (index >= (ctx.durable?.index ?? -1)) ctx.durable = { index, checkpoint, root };

@@ -73,6 +73,8 @@ export type FounderInput =
   | { type: 'roster'; version: number; blob: string }
   /** What a `recall` asked for, or why it could not be read. */
   | { type: 'recalled'; purpose: RecallPurpose; found: Recalled; error: ErrorObject | null }
+  /** A snapshot of the log is on the disk, synced. */
+  | { type: 'snapshotted'; snapshot: EventBody<'log.snapshot'> }
   /** The log is synced to this index; its newest checkpoint and root go to members and into `status`. */
   | { type: 'durable'; index: number; checkpoint: string; root: string }
   /** Entries that each replica which follows the log now holds synced. */

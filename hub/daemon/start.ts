@@ -1,3 +1,4 @@
+import type { EventBody } from '../../ledger/events.ts';
 import { LogProofs } from '../../ledger/proofs.ts';
 import { FileTileStore } from '../../ledger/tile-store-file.ts';
 import type { MemberPort } from '../../node/api/port.ts';
@@ -29,6 +30,7 @@ import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
 import { Notary } from './roster.ts';
 import { SecretStore, secretsFile, secretsFolder } from './secrets.ts';
+import { Snapshots } from './snapshots.ts';
 import { verifyLogFiles } from './verify-log.ts';
 
 /** `mesh-hub start`: the founder and its own member, in one process. */
@@ -100,6 +102,9 @@ async function runHub(
   lifetime.onStop(() => driver.stop());
   lifetime.onStop(() => ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping')));
   driver.step({ type: 'secrets', values: secrets.values });
+  const made = (snapshot: EventBody<'log.snapshot'>): void => driver.step({ type: 'snapshotted', snapshot });
+  const snapshots = new Snapshots({ log, paths, logger, made });
+  lifetime.onStop(() => snapshots.stop());
 
   let sessions: FounderSessions | null = null;
   lifetime.onStop(() => sessions?.stop());

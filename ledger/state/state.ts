@@ -1,6 +1,7 @@
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Entry, KnownEntry } from '../entry.ts';
 import { EVENT_BODIES, isEventType } from '../events.ts';
+import { upgraded } from '../upgrade.ts';
 import { StateError } from './errors.ts';
 import { type Invites, invitesReducer } from './invites.ts';
 import { type Members, membersReducer } from './members.ts';
@@ -40,8 +41,9 @@ export type SavedState = Record<string, { version: number; state: unknown }>;
 export const initialState = (bounds: StateBounds = defaultBounds): MeshState =>
   Object.fromEntries(NAMES.map((name) => [name, REDUCERS[name].initial(bounds)])) as unknown as MeshState;
 
-/** The entry with its body parsed, or null for a type this program does not know. Throws `SF_LOG_DAMAGED`. */
-export function knownEntry(entry: Entry): KnownEntry | null {
+/** The entry in the newest form of its type, its body parsed, or null for a type this program does not know. Throws `SF_LOG_DAMAGED`. */
+export function knownEntry(logged: Entry): KnownEntry | null {
+  const entry = upgraded(logged);
   if (!isEventType(entry.type)) return null;
   const body = EVENT_BODIES[entry.type].safeParse(entry.body);
   if (body.success) return { ...entry, type: entry.type, body: body.data } as KnownEntry;
@@ -54,7 +56,7 @@ export function knownEntry(entry: Entry): KnownEntry | null {
 
 /** The same of an entry that a log gave out: its body has passed its schema already. */
 export const parsedEntry = (entry: Entry): KnownEntry | null =>
-  isEventType(entry.type) ? (entry as KnownEntry) : null;
+  isEventType(entry.type) ? (entry as KnownEntry) : knownEntry(entry);
 
 /** Applies one entry; `entry` must be the next. Mutates `state`. Null: of an unknown type, only counted. */
 export function applyEntry(

@@ -1,11 +1,11 @@
-import { MemoryLevel } from 'memory-level';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LogEvent } from '../../ledger/events.ts';
-import { IndexStore } from '../../ledger/index-store.ts';
 import { Log } from '../../ledger/log.ts';
-import { keepState, replayLog } from '../../ledger/replay.ts';
-import { saveState } from '../../ledger/state/state.ts';
+import { restart } from '../../ledger/restart.ts';
+import { stateParts } from '../../ledger/snapshot.ts';
+import { makeSnapshot } from '../../ledger/snapshot-make.ts';
+import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import { verifyLog } from '../../ledger/verify.ts';
 import { Random } from '../sim/random.ts';
@@ -33,15 +33,14 @@ for (const { name, says } of CLOCKS) {
     const storage = new MemoryStorage();
     const written = simulatedLog(3);
     let log = await Log.create({ storage, genesis: GENESIS, key: KEY, time: START });
-    const db = new MemoryLevel<string, string>();
+    const store = new MemorySnapshotStore();
     const half = Math.floor(written.length / 2);
     for (const [n, { type, body, time, epoch }] of written.entries()) {
       if (n === 0) continue;
       await log.append([{ type, body } as LogEvent], says(time, n, random), epoch).durable;
       if (n !== half) continue;
       // A start in the middle, by a machine whose clock is what it is: it looks at none.
-      const index = await IndexStore.open(db, log);
-      assert.is(await keepState(log, index, (await replayLog(log, index)).state), true);
+      await makeSnapshot({ storage, store, mesh: log.meshId, size: log.size });
       await log.close();
       const before = log.checkpoint;
       log = await Log.open({ storage, key: KEY });
@@ -54,11 +53,14 @@ for (const { name, says } of CLOCKS) {
     }
     const report = await verifyLog(storage);
     assert.equal([report.size, report.root], [log.size, log.checkpoint.root]);
-    const kept = await replayLog(log, await IndexStore.open(db, log));
-    assert.is(kept.kept, half + 1);
-    const all = await replayLog(log, await IndexStore.open(new MemoryLevel<string, string>(), log));
-    assert.is(all.kept, 0);
-    assert.is(JSON.stringify(saveState(kept.state)), JSON.stringify(saveState(all.state)));
+    await log.close();
+    const start = (snapshots: MemorySnapshotStore): ReturnType<typeof restart<Log>> =>
+      restart(storage, snapshots, (at) => Log.open({ storage, key: null, ...at }));
+    const begun = await start(store);
+    assert.is(begun.spared, half + 1);
+    const all = await start(new MemorySnapshotStore());
+    assert.is(all.spared, 0);
+    assert.equal(stateParts(begun.state), stateParts(all.state));
   });
 }
 

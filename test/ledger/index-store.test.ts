@@ -93,13 +93,11 @@ for (const { name, make } of backends) {
     const early = storage.crash('process');
     await log.append([started(1)], TIME, 1).durable;
     const store = await IndexStore.open(db, log);
-    await store.saveState('tasks', 1, log.checkpoint, { n: 1 });
     await store.catchUp();
     // A folder put back from a backup: the log is shorter than what was indexed.
     const restored = await Log.open({ storage: early, key: KEY });
     const shorter = await IndexStore.open(db, restored);
     assert.is(shorter.built, 0);
-    assert.is(await shorter.loadState('tasks', 1), null);
     await shorter.catchUp();
     // The same size with another history.
     await restored.append([started(3)], TIME, 1).durable;
@@ -145,33 +143,13 @@ for (const { name, make } of backends) {
     const { size, root } = log.checkpoint;
     await db.put('built', JSON.stringify({ format: 1, mesh: log.meshId, size, root }));
     await db.put(`count!${taskId(1)}`, '20');
+    await db.put('state!mesh', 'a state');
     const store = await IndexStore.open(db, log);
     assert.is(store.built, 0);
     assert.equal(await store.history(taskId(1)), expected);
     assert.equal(await db.keys({ gte: 'count!', lte: 'count"' }).all(), []);
+    assert.equal(await db.keys({ gte: 'state!', lte: 'state"' }).all(), []);
   });
-
-  on(
-    'a saved state comes back with the size it was made at, for its version only (promise 9)',
-    async (db) => {
-      const { log } = await filled();
-      const store = await IndexStore.open(db, log);
-      const { checkpoint } = log;
-      await store.saveState('tasks', 2, checkpoint, { open: ['a'], n: 0.5 });
-      await log.append([started(1)], TIME, 1).durable;
-      assert.equal(await store.loadState('tasks', 2), {
-        size: checkpoint.size,
-        state: { open: ['a'], n: 0.5 },
-      });
-      assert.is(await store.loadState('tasks', 3), null);
-      assert.is(await store.loadState('members', 2), null);
-      const text = (await db.get('state!tasks'))!;
-      await db.put('state!tasks', text.replace('0.5', '0.6'));
-      assert.is(await store.loadState('tasks', 2), null);
-      await store.rebuild();
-      assert.equal(await store.history(taskId(2)).then((found) => found.length), 20);
-    },
-  );
 
   on('one that is closed while it indexes leaves the rest to the next start', async (db) => {
     const { log, expected } = await filled();

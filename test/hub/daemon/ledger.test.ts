@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -7,10 +7,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Ledger, openLedger } from '../../../hub/daemon/ledger.ts';
 import { Log } from '../../../ledger/log.ts';
-import { saveState } from '../../../ledger/state/state.ts';
+import { stateParts } from '../../../ledger/snapshot.ts';
+import { snapshotName } from '../../../ledger/snapshot-store.ts';
+import { makeSnapshotInThread } from '../../../ledger/snapshot-thread.ts';
+import type { MeshState } from '../../../ledger/state/state.ts';
 import { FileStorage } from '../../../ledger/storage-file.ts';
 import { GENESIS, KEY } from '../../ledger/kit.ts';
 
+const inWords = (state: MeshState): string => JSON.stringify(stateParts(state));
 const TIME = 1_700_000_000_000;
 
 /** The founder's log as its process opens it: what it logged, and how it ends. */
@@ -20,7 +24,7 @@ async function opened(
   const said: Record<string, unknown>[] = [];
   const logger = pino({ level: 'debug' }, { write: (line: string) => void said.push(JSON.parse(line)) });
   const stops: (() => unknown)[] = [];
-  const paths = { log: join(root, 'log'), index: join(root, 'index') };
+  const paths = { log: join(root, 'log'), index: join(root, 'index'), snapshots: join(root, 'snapshots') };
   const ledger = await openLedger({ folder: { paths }, logger }, KEY, {
     onStop: (stop) => stops.unshift(stop),
   });
@@ -33,7 +37,7 @@ async function opened(
 const replayed = (said: Record<string, unknown>[]): unknown =>
   said.find((line) => 'replayed' in line)!.replayed;
 
-test('an orderly stop spares the next start the replay, and a lost index costs no more than that', async () => {
+test('a start takes the state from the newest snapshot, and a lost index or snapshot costs no more than the reading', async () => {
   const root = await mkdtemp(join(tmpdir(), 'superfleet-ledger-'));
   try {
     await (
@@ -46,23 +50,32 @@ test('an orderly stop spares the next start the replay, and a lost index costs n
     ).close();
     const first = await opened(root);
     assert.is(replayed(first.said), 1);
-    // As the core does: the state goes first, the log follows.
     for (let n = 1; n <= 5; n += 1) {
-      first.log.append([{ type: 'mesh.paused', body: { by: { kind: 'founder' } } }], TIME + n, 1);
-      Object.assign(first.state.mesh, { paused: true, size: n + 1, time: TIME + n });
+      await first.log.append([{ type: 'mesh.paused', body: { by: { kind: 'founder' } } }], TIME + n, 1)
+        .durable;
     }
+    const order = {
+      log: join(root, 'log'),
+      snapshots: join(root, 'snapshots'),
+      mesh: first.log.meshId,
+      size: 6,
+    };
+    const body = await makeSnapshotInThread(order, new AbortController().signal);
+    await first.log.append([{ type: 'log.snapshot', body }], TIME + 6, 1).durable;
     await first.stop();
 
     const second = await opened(root);
-    assert.is(replayed(second.said), 0);
-    assert.is(second.state.mesh.paused, true);
-    const whole = JSON.stringify(saveState(second.state));
+    assert.is(replayed(second.said), 1);
+    assert.equal([second.state.mesh.paused, second.state.mesh.size], [true, 7]);
+    const whole = inWords(second.state);
     await second.stop();
 
     await rm(join(root, 'index'), { recursive: true });
+    await writeFile(join(root, 'snapshots', snapshotName(6)), 'garbage\n');
     const third = await opened(root);
-    assert.is(replayed(third.said), 6);
-    assert.is(JSON.stringify(saveState(third.state)), whole);
+    assert.is(replayed(third.said), 7);
+    assert.is(inWords(third.state), whole);
+    assert.ok(third.said.some(({ msg }) => String(msg).startsWith('a snapshot was not used')));
     await third.stop();
   } finally {
     await rm(root, { recursive: true });

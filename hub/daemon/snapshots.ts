@@ -1,0 +1,105 @@
+import type { Logger } from 'pino';
+import type { EventBody } from '../../ledger/events.ts';
+import type { CommittedBatch, Log } from '../../ledger/log.ts';
+import { makeSnapshotInThread } from '../../ledger/snapshot-thread.ts';
+import type { FolderPaths } from '../../node/folder.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+
+/** A snapshot is made when the log has grown by this since the newest: what a start replays is no more than that. */
+const snapshotEntries = 50_000;
+const snapshotBytes = 64 * 1024 * 1024;
+/** An orderly stop makes one where this spares the next start something and can be done within `stopMs`. */
+const stopEntries = { min: 1_000, max: 20_000 };
+const stopMs = 1_000;
+
+export interface SnapshotsOptions {
+  log: Log;
+  paths: Pick<FolderPaths, 'log' | 'snapshots'>;
+  logger: Logger;
+  /** One is on the disk, and the log may say so. */
+  made(snapshot: EventBody<'log.snapshot'>): void;
+  /** @default `makeSnapshotInThread` */
+  make?: typeof makeSnapshotInThread;
+}
+
+/**
+ * Makes snapshots of a log while it grows, one at a time, in a thread of their own. One that fails is a warning, and the
+ * next is tried when the log has grown as much again: without any, a start reads more of the log.
+ */
+export class Snapshots {
+  readonly #options: SnapshotsOptions;
+  readonly #make: typeof makeSnapshotInThread;
+  readonly #ending = new AbortController();
+  readonly #unsubscribe: () => void;
+  /** Since the newest snapshot, or the last that was tried. */
+  #since: { entries: number; bytes: number };
+  #making: Promise<void> | null = null;
+
+  constructor(options: SnapshotsOptions) {
+    const { log, make = makeSnapshotInThread } = options;
+    this.#options = options;
+    this.#make = make;
+    this.#since = { entries: log.opened.entries, bytes: log.opened.bytes };
+    this.#unsubscribe = log.subscribe((batch) => this.#grown(batch));
+    this.#makeWhereDue();
+  }
+
+  /** Makes the last one where that is cheap; what is not done after a second is left. Never rejects. */
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    const { entries } = this.#since;
+    const cheap = entries >= stopEntries.min && entries <= stopEntries.max;
+    if (this.#options.log.failure === null && cheap) this.#begin();
+    if (this.#making === null) return;
+    const late = setTimeout(() => this.#abort(), stopMs);
+    await this.#making;
+    clearTimeout(late);
+  }
+
+  #grown({ entries, bytes }: CommittedBatch): void {
+    this.#since.entries += entries.length;
+    this.#since.bytes += bytes.length;
+    this.#makeWhereDue();
+  }
+
+  #makeWhereDue(): void {
+    const { entries, bytes } = this.#since;
+    if (entries >= snapshotEntries || bytes >= snapshotBytes) this.#begin();
+  }
+
+  #begin(): void {
+    this.#making ??= this.#makeOne().finally(() => {
+      this.#making = null;
+    });
+  }
+
+  async #makeOne(): Promise<void> {
+    const { log, paths, logger, made } = this.#options;
+    const { size, root } = log.checkpoint;
+    const began = performance.now();
+    this.#since = { entries: 0, bytes: 0 };
+    try {
+      const order = { log: paths.log, snapshots: paths.snapshots, mesh: log.meshId, size };
+      const snapshot = await this.#make(order, this.#ending.signal);
+      if (snapshot.size !== size || snapshot.root !== root) {
+        throw new SuperfleetError('SF_INTERNAL', 'the snapshot is of another checkpoint', {
+          expected: `size ${size}, root ${root}`,
+          got: `size ${snapshot.size}, root ${snapshot.root}`,
+        });
+      }
+      logger.debug({ size, ms: Math.round(performance.now() - began) }, 'a snapshot of the log was made');
+      made(snapshot);
+    } catch (error) {
+      if (this.#ending.signal.aborted) return;
+      const { code, message } = asSuperfleetError(error);
+      logger.warn(
+        { code, size },
+        `no snapshot was made, so the next start reads more of the log: ${message}`,
+      );
+    }
+  }
+
+  #abort(): void {
+    this.#ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
+  }
+}
