@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MeshObject, StatusObject } from '../../node/api/objects.ts';
-import { cell, meshText, type Paint, wrapped } from '../../node/cli/render.ts';
+import { cell, lagWords, meshText, type Paint, wrapped } from '../../node/cli/render.ts';
 import { paintOf, type Session } from '../../node/cli/session.ts';
 import { EXIT } from '../../protocol/errors.ts';
 
@@ -75,11 +75,16 @@ export function cockpitText(mesh: StatusObject, paint: Paint, columns: number, n
     );
   }
   if (mesh.risks.length > 0) write.head('at risk', 'yellow');
-  for (const risk of mesh.risks) write.item(cell(risk));
+  for (const risk of mesh.risks) {
+    const [, what, command = null] = /^(.*: )(mesh-(?:hub|node) .*)$/.exec(risk) ?? [null, risk];
+    write.item(cell(what.trimEnd()), command === null ? null : cell(command));
+  }
   write.head(
     `machines  ${mesh.nodes.online} of ${mesh.nodes.total} online, ${mesh.slots.used} of ${mesh.slots.total} slots used`,
   );
   machineLines(mesh, write);
+  // A founder that runs may be older than the program that asks it.
+  replicaLines(mesh.replicas ?? [], write);
   write.head(`queue  ${mesh.queue.queued} queued, ${mesh.queue.running} running`);
   for (const [kind, count] of Object.entries(mesh.waits)) write.item(`${count} ${WAITS[kind] ?? cell(kind)}`);
   for (const { id, role, member, phase, since } of mesh.tasks) {
@@ -107,6 +112,13 @@ function machineLines({ machines, nodes }: StatusObject, write: Page): void {
   }
   const more = nodes.total - machines.filter(({ code }) => code === null).length;
   if (more > 0) write.item(`and ${more} more: mesh-hub node list`);
+}
+
+function replicaLines(replicas: StatusObject['replicas'], write: Page): void {
+  if (replicas.length === 0) return;
+  const following = replicas.filter(({ lag }) => lag !== null).length;
+  write.head(`replicas  ${following} of ${replicas.length} follow the log`);
+  for (const { name, lag } of replicas) write.item(`${cell(name)}  ${lagWords(lag)}`);
 }
 
 function colourOf(state: string): 'green' | 'yellow' | 'dim' {

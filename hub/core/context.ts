@@ -147,6 +147,8 @@ export class FounderContext {
   settledAt: number;
   /** Entries that each replica which follows the log holds synced. */
   replicas: ReadonlyMap<string, number> = new Map();
+  /** Of these, the ones that are far behind: since when (monotonic). */
+  readonly behindSince = new Map<string, number>();
   clock: Clock;
   /** When this process began (monotonic). */
   startedAt = 0;

@@ -14,6 +14,7 @@ import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
 import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
+import { watchLag } from './replicas.ts';
 import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
@@ -126,10 +127,12 @@ export class FounderCore {
       case 'durable': {
         const { index, checkpoint, root } = input;
         if (index >= (ctx.durable?.index ?? -1)) ctx.durable = { index, checkpoint, root };
+        watchLag(ctx);
         break;
       }
       case 'replicas':
         ctx.replicas = input.held;
+        watchLag(ctx);
         break;
       case 'tick':
         expire(ctx);

@@ -3,6 +3,7 @@ import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { Overview } from '../../node/api/objects.ts';
 import type { FounderContext } from './context.ts';
 import { clashWarning, clockWarning } from './identity.ts';
+import { replicaLines, replicaRisks } from './replicas.ts';
 import { mayRead } from './rights.ts';
 import { nodeObject } from './views.ts';
 import { activeMembers, doingOf, type Wait, waitOf } from './why.ts';
@@ -25,6 +26,7 @@ export function overviewOf(ctx: FounderContext, by: Actor): Overview {
   const active = activeMembers(ctx);
   return {
     machines: machines(ctx, active),
+    replicas: replicaLines(ctx, active).slice(0, machinesShownMax),
     waits: waits(ctx),
     tasks: running(ctx, by),
     ...lately(ctx, by),
@@ -115,11 +117,8 @@ function needs(ctx: FounderContext, active: MemberRecord[]): Pick<Overview, 'nee
 
 /** What can be lost or cannot be had as things stand; also among the warnings. */
 export function risks(ctx: FounderContext, active: MemberRecord[]): string[] {
-  const said: string[] = [];
+  const said = replicaRisks(ctx, active);
   const founder = ctx.state.mesh.founder;
-  if (!active.some((member) => member.roles.includes('replica') && member.peer !== founder)) {
-    said.push('no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder');
-  }
   const workers = active.filter((member) => member.roles.includes('worker'));
   const able = workers.some(({ peer }) => {
     const live = ctx.live.get(peer);

@@ -11,6 +11,7 @@ import type {
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { labelsOf, unavailable } from './fit.ts';
+import { lagOf } from './replicas.ts';
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -122,14 +123,6 @@ export function nodeObject(ctx: FounderContext, member: MemberRecord): NodeObjec
     work: member.standing === 'active' ? (unavailable(member, live) ?? 'takes tasks') : null,
     lag: lagOf(ctx, member),
   };
-}
-
-/** Entries that a replica's copy is behind what is durable here; null: it keeps none, or follows nobody now. */
-function lagOf(ctx: FounderContext, { peer, roles }: MemberRecord): number | null {
-  if (!roles.includes('replica')) return null;
-  if (peer === ctx.state.mesh.founder) return 0;
-  const held = ctx.replicas.get(peer);
-  return held === undefined ? null : Math.max(0, (ctx.durable?.index ?? -1) + 1 - held);
 }
 
 /** Members, and those revoked; who left or was refused is in the log only. */

@@ -24,6 +24,8 @@ export interface MeshObject {
 export interface Overview {
   /** Members, and before them those that wait to be let in, with their code. `work`: whether it takes tasks, or why not. */
   machines: (Pick<NodeObject, 'id' | 'name' | 'state' | 'code' | 'slots'> & { work: string | null })[];
+  /** Members that keep a copy of the log, without the founder. */
+  replicas: ReplicaLine[];
   /** Queued tasks by what they wait for: kinds as in `task why`. */
   waits: Record<string, number>;
   /** Attempts under way. */
@@ -36,6 +38,13 @@ export interface Overview {
   needs: { what: string; command: string | null }[];
   /** What may be lost as things stand. */
   risks: string[];
+}
+
+/** A member that keeps a copy of the log. `lag`: entries it has not synced yet; null: it does not follow now. */
+export interface ReplicaLine {
+  id: string;
+  name: string;
+  lag: number | null;
 }
 
 export type StatusObject = MeshObject & Overview;

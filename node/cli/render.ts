@@ -131,8 +131,14 @@ export function nodeText(node: NodeObject, paint: Paint): string {
     ['models', node.models.join(' ')],
     ['tools', map(node.tools)],
     ['limits', map(node.limits as unknown as Record<string, string> | null)],
-    ['lag', node.lag === null ? null : `${node.lag} entries`],
+    ['lag', node.roles.includes('replica') ? lagWords(node.lag) : null],
   ]).replace(/^(state +)(\S+)/m, (_, name: string, state: string) => name + paint(state, stateColour(state)));
+}
+
+/** How far a replica is behind its source, in words. */
+export function lagWords(lag: number | null): string {
+  if (lag === null) return 'does not follow';
+  return lag === 0 ? 'in step' : `${lag} ${lag === 1 ? 'entry' : 'entries'} behind`;
 }
 
 export function tasksText(tasks: TaskObject[], paint: Paint): string {

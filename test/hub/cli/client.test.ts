@@ -76,7 +76,7 @@ test('status, nodes and invite: text for a person, one JSON document with --json
     assert.match(status.out, /^ {2}m1 +online +0\/2$/m);
     assert.match(
       status.out,
-      /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder$/m,
+      /^at risk\n {2}no replica yet: [\s\S]*? keeps a copy of the log:\n {4}mesh-hub invite --role worker --role replica$/m,
     );
     const { mesh, nodes, queue } = (await hub.run(['status', '--json'])).json();
     assert.is(mesh, 'ab'.repeat(32));
@@ -420,10 +420,12 @@ test('a founder of the release before is asked by this program: its status has n
   using box = new Sandbox();
   const dir = join(box.path, 'data');
   mkdirSync(dir);
-  const { machines, waits, tasks, failures, proposals, needs, risks, ...old } = JSON.parse(
+  const { machines, replicas, waits, tasks, failures, proposals, needs, risks, ...old } = JSON.parse(
     await withStatus(),
   ) as StatusObject;
-  assert.ok([machines, waits, tasks, failures, proposals, needs, risks].every((one) => one !== undefined));
+  assert.ok(
+    [machines, replicas, waits, tasks, failures, proposals, needs, risks].every((one) => one !== undefined),
+  );
   const app = new Hono<ApiEnv>();
   app.get('/v1/status', (context) => context.json({ ...old, warnings: ['no replica'] }));
   app.get('/v1/tasks/:task/why', (context) =>

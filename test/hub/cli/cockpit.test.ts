@@ -56,7 +56,14 @@ const FULL: StatusObject = {
     },
     { what: '2 tasks wait for the secret TOKEN', command: 'mesh-hub secret set TOKEN' },
   ],
-  risks: ['no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder'],
+  replicas: [
+    { id: peerOf('attic'), name: 'attic', lag: 0 },
+    { id: peerOf('cellar'), name: 'cellar', lag: null },
+  ],
+  risks: [
+    'no replica yet: if this disk dies, the mesh is lost; let a machine in that keeps a copy of the log: ' +
+      'mesh-hub invite --role worker --role replica',
+  ],
 };
 
 function machine(name: string, state: StatusObject['machines'][number]['state'], more: object) {
@@ -71,7 +78,7 @@ test('status at 80 columns: what needs a person, what is at risk, machines, queu
     /^ {4}mesh-hub node approve 482-190-337$/m,
     /^ {2}2 tasks wait for the secret TOKEN: mesh-hub secret set TOKEN$/m,
     /mesh-hub task diff defghijklmno$/m,
-    /^at risk\n {2}no replica yet: if this disk dies, the mesh is lost; keep a copy of its folder$/m,
+    /^at risk\n {2}no replica yet: [\s\S]*? keeps a copy of the log:\n {4}mesh-hub invite --role worker --role replica$/m,
     /^machines {2}2 of 4 online, 2 of 5 slots used$/m,
     /^ {2}laptop-3 +pending +code 482-190-337$/m,
     /^ {2}founder +online +0\/2$/m,

@@ -1,0 +1,62 @@
+import type { MemberRecord } from '../../ledger/state/members.ts';
+import type { ReplicaLine } from '../../node/api/objects.ts';
+import type { FounderContext } from './context.ts';
+
+/** A replica that lacks more entries than this is far behind: that is more than the work of minutes. */
+export const farBehindEntries = 1_000;
+/** One that stays so for this long is warned of; catching up with a long log takes less. */
+export const farBehindMs = 60_000;
+
+/** Entries that the founder's disk holds. */
+const durableSize = (ctx: FounderContext): number => (ctx.durable?.index ?? -1) + 1;
+
+const keepsLog = (ctx: FounderContext, { peer, roles, standing }: MemberRecord): boolean =>
+  standing === 'active' && roles.includes('replica') && peer !== ctx.state.mesh.founder;
+
+/** Entries that a member's copy is behind what is durable here; null: it keeps none, or follows nobody now. */
+export function lagOf(ctx: FounderContext, member: MemberRecord): number | null {
+  if (member.roles.includes('replica') && member.peer === ctx.state.mesh.founder) return 0;
+  const held = keepsLog(ctx, member) ? ctx.replicas.get(member.peer) : undefined;
+  return held === undefined ? null : Math.max(0, durableSize(ctx) - held);
+}
+
+/** Remembers since when each replica is far behind. Call it whenever the log or a replica has grown. */
+export function watchLag(ctx: FounderContext): void {
+  for (const peer of ctx.behindSince.keys()) if (!ctx.replicas.has(peer)) ctx.behindSince.delete(peer);
+  for (const [peer, held] of ctx.replicas) {
+    if (durableSize(ctx) - held <= farBehindEntries) ctx.behindSince.delete(peer);
+    else if (!ctx.behindSince.has(peer)) ctx.behindSince.set(peer, ctx.now);
+  }
+}
+
+/** Every replica but the founder itself, and how far each has come. */
+export const replicaLines = (ctx: FounderContext, active: readonly MemberRecord[]): ReplicaLine[] =>
+  active
+    .filter((member) => keepsLog(ctx, member))
+    .map((member) => ({ id: member.peer, name: member.name, lag: lagOf(ctx, member) }));
+
+/** What may be lost with the founder's disk; also among the warnings. */
+export function replicaRisks(ctx: FounderContext, active: readonly MemberRecord[]): string[] {
+  const replicas = replicaLines(ctx, active);
+  if (replicas.length === 0) {
+    return [
+      'no replica yet: if this disk dies, the mesh is lost; let a machine in that keeps a copy of the log: ' +
+        'mesh-hub invite --role worker --role replica',
+    ];
+  }
+  if (replicas.every(({ lag }) => lag === null)) {
+    const names = replicas.map(({ name }) => name).join(', ');
+    return [
+      `no replica follows the log now (${names}): what is new is on this disk alone; ` +
+        'start one of them, there: mesh-node start --detach',
+    ];
+  }
+  return replicas.flatMap(({ id, name, lag }) => {
+    const since = ctx.behindSince.get(id);
+    if (lag === null || since === undefined || ctx.now - since < farBehindMs) return [];
+    const minutes = Math.floor((ctx.now - since) / 60_000);
+    return [
+      `the replica ${name} is ${lag} entries behind, for ${minutes} min: is its disk or its network slow?`,
+    ];
+  });
+}

@@ -1,0 +1,66 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { farBehindEntries, farBehindMs } from '../../../hub/core/replicas.ts';
+import type { NodeObject, StatusObject } from '../../../node/api/objects.ts';
+import { Fleet } from './fleet.ts';
+
+const status = (fleet: Fleet): StatusObject => fleet.ask<StatusObject>({ op: 'status' });
+const warnings = (fleet: Fleet): string => status(fleet).warnings.join('\n');
+
+test('a mesh without a replica says what to type; the founder itself is none', () => {
+  const fleet = new Fleet();
+  fleet.join('ada');
+  assert.match(warnings(fleet), /no replica yet: .*: mesh-hub invite --role worker --role replica$/m);
+  assert.equal(status(fleet).replicas, []);
+});
+
+test('each replica is shown with what it lacks, and where none follows that is said at once', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { roles: ['worker', 'replica'] });
+  const bob = fleet.join('bob', { roles: ['replica'] });
+  const shown = () => status(fleet).replicas.map(({ name, lag }) => [name, lag]);
+  assert.equal(shown(), [
+    ['ada', null],
+    ['bob', null],
+  ]);
+  assert.match(warnings(fleet), /no replica follows the log now \(ada, bob\)/);
+
+  const size = fleet.entries.length;
+  fleet.founder({ type: 'durable', index: size - 1, checkpoint: '', root: '00'.repeat(32) });
+  fleet.founder({ type: 'replicas', held: new Map([[bob.peer, size - 2]]) });
+  assert.equal(shown(), [
+    ['ada', null],
+    ['bob', 2],
+  ]);
+  assert.not.match(warnings(fleet), /replica/);
+  assert.is(fleet.ask<NodeObject>({ op: 'node.get', member: 'bob' }).lag, 2);
+  fleet.founder({ type: 'replicas', held: new Map([[ada.peer, size]]) });
+  assert.equal(shown(), [
+    ['ada', 0],
+    ['bob', null],
+  ]);
+});
+
+test('a replica that stays far behind is warned of, one that catches up is not', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { roles: ['replica'] });
+  const holds = (size: number): void =>
+    fleet.founder({ type: 'replicas', held: new Map([[ada.peer, size]]) });
+  const durable = (size: number): void =>
+    fleet.founder({ type: 'durable', index: size - 1, checkpoint: '', root: '00'.repeat(32) });
+  durable(10 * farBehindEntries);
+  holds(0);
+  assert.not.match(warnings(fleet), /behind/);
+  fleet.now += farBehindMs - 1;
+  holds(farBehindEntries);
+  assert.not.match(warnings(fleet), /behind/, 'not yet for long');
+  fleet.now += 1;
+  assert.match(warnings(fleet), /the replica ada is 9000 entries behind, for 1 min/);
+  holds(9 * farBehindEntries);
+  assert.not.match(warnings(fleet), /behind/, 'it has nearly caught up');
+  durable(10 * farBehindEntries + 1);
+  fleet.now += farBehindMs;
+  assert.match(warnings(fleet), /the replica ada is 1001 entries behind/, 'the log left it behind again');
+});
+
+test.run();
