@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
+import { Client } from '../../node/api/client.ts';
 import { greeter, isRoot } from '../net/mesh.ts';
 import { type Machine, Story } from './story.ts';
 
@@ -37,6 +38,20 @@ class Clock {
     then.setUTCDate(then.getUTCDate() + ((8 - then.getUTCDay()) % 7) + 7);
     then.setUTCHours(hours, minutes, seconds, 0);
     writeFileSync(this.#file, `+${Math.round((then.getTime() - Date.now()) / 1000)}s\n`);
+  }
+}
+
+/** Asks a hub until the states of its tasks are as wished. */
+async function all(hub: Machine, wished: (states: string[]) => boolean, within = 60_000): Promise<void> {
+  const client = new Client({ dir: join(hub.home, 'mesh'), startHint: 'mesh-hub start' });
+  const deadline = performance.now() + within;
+  for (;;) {
+    const { items } = await client.get<{ items: { state: string }[] }>('/v1/tasks');
+    const states = items.map(({ state }) => state);
+    if (wished(states)) return;
+    if (performance.now() > deadline)
+      throw new Error(`after ${within} ms the tasks are ${states.join(', ')}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
@@ -107,17 +122,12 @@ if (!isRoot || faketime === undefined) {
         runs.push(run.out);
         story.scrub(run.out, `TASK-${name}`);
       }
-      await office!.does(
-        `until [ "$(mesh-hub task list --json | grep -o '"state":"running"' | wc -l)" = ${DESKTOPS} ]; do :; done`,
-      );
+      await all(office!, (states) => states.length === DESKTOPS && states.every((is) => is === 'running'));
       await office!.types('mesh-hub status', { sees: [/running/] });
 
       story.says('Nine o’clock. Nobody stops anything; the machines do, within seconds.');
       clock.set(8, 59, 58);
-      await office!.does(
-        `until mesh-hub task list --json | grep -q '"state":"queued"' && ! mesh-hub task list --json | grep -q '"state":"running"'; do :; done`,
-        { within: 15_000 },
-      );
+      await all(office!, (states) => states.includes('queued') && !states.includes('running'), 15_000);
       await first.types('mesh-node status', { sees: [/outside 17:00-09:00/] });
       await office!.types(`mesh-hub task why ${runs[0]}`, { sees: [/17:00-09:00/] });
       await office!.types(`mesh-hub task describe ${runs[0]}`, { sees: [/queued/], not: [/failed/] });
