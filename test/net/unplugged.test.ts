@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +34,7 @@ test.before(async () => {
   mkdirSync(stick);
   mkdirSync(tools);
   for (const name of readdirSync('/usr/bin')) {
-    if (!/^(node|npm|npx|corepack)/.test(name)) execFileSync('ln', ['-s', `/usr/bin/${name}`, tools]);
+    if (!/^(node|npm|npx|corepack)/.test(name)) symlinkSync(`/usr/bin/${name}`, join(tools, name));
   }
   const built = await promisify(execFile)(
     'node_modules/node/bin/node',
