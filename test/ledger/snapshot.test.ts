@@ -4,9 +4,8 @@ import type { EventBody, LogEvent } from '../../ledger/events.ts';
 import { Log } from '../../ledger/log.ts';
 import { type Restarted, restart } from '../../ledger/restart.ts';
 import { stateParts } from '../../ledger/snapshot.ts';
-import { findSnapshot } from '../../ledger/snapshot-find.ts';
 import { makeSnapshot } from '../../ledger/snapshot-make.ts';
-import { MemorySnapshotStore, pruneSnapshots, snapshotSize } from '../../ledger/snapshot-store.ts';
+import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
 import { initialState, type MeshState, replay } from '../../ledger/state/state.ts';
 import { segmentName } from '../../ledger/storage.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
@@ -247,20 +246,6 @@ test('no snapshot is made of what is no checkpoint, of another mesh or of a dama
   storage.put(name, spoiled);
   await refused(storage, log.meshId, log.size);
   assert.equal(await store.list(), []);
-});
-
-test('two snapshots are kept, and none of a longer log', async () => {
-  const store = new MemorySnapshotStore();
-  for (const size of [10, 20, 30, 40]) await store.write(size, Buffer.of(1));
-  await pruneSnapshots(store, 30);
-  assert.equal(await store.list(), [20, 30]);
-  assert.is(snapshotSize('0000000000000030.snapshot'), 30);
-  for (const name of ['part', '30.snapshot', '0000000000000030.snapshot~'])
-    assert.is(snapshotSize(name), null);
-  assert.equal(await findSnapshot(new MemoryStorage(), new MemorySnapshotStore()), {
-    found: null,
-    passedOver: [],
-  });
 });
 
 test.run();
