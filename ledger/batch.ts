@@ -1,7 +1,43 @@
+import { SuperfleetError } from '../protocol/errors.ts';
+import type { Chain } from './chain.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { formatCheckpoint } from './line.ts';
+import type { CommittedBatch } from './durable-log.ts';
+import type { Entry } from './entry.ts';
+import { formatCheckpoint, LineFault } from './line.ts';
+
+const NEWLINE = 0x0a;
 
 /** Lines of one batch and its checkpoint, as they are written. */
 export function batchOf(lines: readonly string[], checkpoint: Checkpoint): Buffer {
   return Buffer.from(`${lines.join('\n')}\n${formatCheckpoint(checkpoint)}\n`);
+}
+
+/**
+ * Pushes every line of one or more whole batches that came from elsewhere; the answer stands for all of them. Throws
+ * `SF_NOT_PROVED` where one does not follow the chain, which is then of no use any more.
+ */
+export function takeBatches(chain: Chain, bytes: Buffer): CommittedBatch {
+  const entries: Entry[] = [];
+  const leaves: Uint8Array[] = [];
+  const bad = (why: string): SuperfleetError =>
+    new SuperfleetError('SF_NOT_PROVED', `batches do not follow this log at entry ${chain.next}: ${why}`);
+  let begin = 0;
+  for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, begin)) {
+    const line = bytes.subarray(begin, end);
+    try {
+      const parsed = chain.push(line);
+      if (parsed.kind === 'entry') {
+        entries.push(parsed.entry);
+        leaves.push(chain.leaf);
+      }
+    } catch (error) {
+      throw error instanceof LineFault ? bad(error.message) : error;
+    }
+    begin = end + 1;
+  }
+  if (begin < bytes.length || chain.pending > 0 || entries.length === 0) {
+    throw bad('the bytes are no whole batches');
+  }
+  const checkpoint = chain.settled.checkpoint!;
+  return { first: entries[0]!.index, last: checkpoint.size - 1, checkpoint, entries, leaves, bytes };
 }

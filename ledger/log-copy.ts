@@ -1,11 +1,10 @@
 import { SuperfleetError } from '../protocol/errors.ts';
 import { batchBytesMax, segmentBytes } from '../protocol/limits.ts';
+import { takeBatches } from './batch.ts';
 import { Chain } from './chain.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { type CommittedBatch, DurableLog, settled } from './durable-log.ts';
-import type { Entry } from './entry.ts';
+import { DurableLog, settled } from './durable-log.ts';
 import type { HandoverFrom } from './handover.ts';
-import { LineFault } from './line.ts';
 import { type CutTail, emptySegment } from './recovery.ts';
 import { type Scan, type ScanOptions, type ScanStart, scanLog } from './scan.ts';
 import type { LogStorage } from './storage.ts';
@@ -23,7 +22,6 @@ export interface OpenCopyOptions {
   segmentBytes?: number;
 }
 
-const NEWLINE = 0x0a;
 /** What recovery takes for one write of a copy. */
 export const pieceBytesMax = 2 * batchBytesMax;
 
@@ -47,7 +45,7 @@ export class LogCopy extends DurableLog {
   static async create(options: OpenCopyOptions, bytes: Buffer): Promise<LogCopy> {
     const { storage, mesh } = options;
     const chain = new Chain('all');
-    pushAll(chain, bytes);
+    takeBatches(chain, bytes);
     if (chain.settled.meshId !== mesh) {
       throw new SuperfleetError('SF_NOT_PROVED', 'the log is of another mesh', {
         expected: mesh,
@@ -118,16 +116,7 @@ export class LogCopy extends DurableLog {
       });
     }
     const chain = this.#chain.fromSettled();
-    const { entries, leaves } = pushAll(chain, bytes);
-    const checkpoint = chain.settled.checkpoint!;
-    const batch: CommittedBatch = {
-      first: entries[0]!.index,
-      last: checkpoint.size - 1,
-      checkpoint,
-      entries,
-      leaves,
-      bytes,
-    };
+    const batch = takeBatches(chain, bytes);
     try {
       await this.write(batch, chain.settled.leadership!);
     } catch (error) {
@@ -137,32 +126,6 @@ export class LogCopy extends DurableLog {
     }
     this.#chain = chain;
     this.announce(batch);
-    return checkpoint;
+    return batch.checkpoint;
   }
-}
-
-/** Pushes every line; the bytes must be whole batches. */
-function pushAll(chain: Chain, bytes: Buffer): { entries: Entry[]; leaves: Uint8Array[] } {
-  const entries: Entry[] = [];
-  const leaves: Uint8Array[] = [];
-  let begin = 0;
-  const bad = (why: string): SuperfleetError =>
-    new SuperfleetError('SF_NOT_PROVED', `batches do not follow this log at entry ${chain.next}: ${why}`);
-  for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, begin)) {
-    const line = bytes.subarray(begin, end);
-    try {
-      const parsed = chain.push(line);
-      if (parsed.kind === 'entry') {
-        entries.push(parsed.entry);
-        leaves.push(chain.leaf);
-      }
-    } catch (error) {
-      throw error instanceof LineFault ? bad(error.message) : error;
-    }
-    begin = end + 1;
-  }
-  if (begin < bytes.length || chain.pending > 0 || entries.length === 0) {
-    throw bad('the bytes are no whole batches');
-  }
-  return { entries, leaves };
 }

@@ -2,7 +2,8 @@ import { SuperfleetError } from '../protocol/errors.ts';
 import { followHandover } from '../protocol/handover.ts';
 import { publicKeyToBase64, type SigningKey } from '../protocol/keys.ts';
 import { segmentBytes } from '../protocol/limits.ts';
-import { batchOf } from './batch.ts';
+import { batchOf, takeBatches } from './batch.ts';
+import { Chain } from './chain.ts';
 import { type Checkpoint, makeCheckpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
 import { type CommittedBatch, type DurableBatch, DurableLog, settled } from './durable-log.ts';
@@ -45,7 +46,7 @@ interface Waiting {
 export class Log extends DurableLog {
   readonly #key: SigningKey | null;
   readonly #limits: LogLimits;
-  readonly #frontier: Frontier;
+  #frontier: Frontier;
   #time: number;
   #next: number;
   #waiting: Waiting[] = [];
@@ -53,6 +54,8 @@ export class Log extends DurableLog {
   #writing: Promise<void> | null = null;
   /** The log belongs to another founder from here on. */
   #handedOver = false;
+  /** What was recovered, until this process appends: entries that were lost here may come from a replica until then. */
+  #recovered: Chain | null;
 
   private constructor(scan: Scan, cut: CutTail | null, options: OpenLogOptions) {
     const limits = checkedLimits(options.limits);
@@ -63,6 +66,7 @@ export class Log extends DurableLog {
     this.#frontier = settled.frontier.clone();
     this.#time = settled.time;
     this.#next = settled.frontier.size;
+    this.#recovered = new Chain('all', settled);
   }
 
   /**
@@ -180,6 +184,7 @@ export class Log extends DurableLog {
         hint: 'wait for the appends before, then try again',
       });
     }
+    this.#recovered = null;
     this.#next += lines.length;
     this.#time = head.time;
     const { promise, resolve, reject } = Promise.withResolvers<Checkpoint>();
@@ -189,6 +194,33 @@ export class Log extends DurableLog {
     this.#waitingBytes += bytes;
     this.#writing ??= this.#writeAll();
     return { first, last: this.#next - 1, durable: promise };
+  }
+
+  /**
+   * Takes back entries that this log once acknowledged and lost: whole batches that follow its last checkpoint, each root
+   * and signature right, synced when it resolves. Only before anything is appended, one call after the other. Rejects with
+   * `SF_NOT_PROVED`, and takes nothing, where they do not follow.
+   */
+  async take(bytes: Buffer): Promise<Checkpoint> {
+    this.#mayAppend();
+    if (this.#recovered === null) {
+      throw new SuperfleetError('SF_CONFLICT', 'this log has grown since it was opened');
+    }
+    const chain = this.#recovered.fromSettled();
+    const batch = takeBatches(chain, bytes);
+    try {
+      await this.write(batch, chain.settled.leadership!);
+    } catch (error) {
+      const failure = await this.fail(error);
+      this.announceFailure(failure);
+      throw failure;
+    }
+    this.#recovered = chain;
+    this.#frontier = chain.settled.frontier.clone();
+    this.#time = chain.settled.time;
+    this.#next = this.#frontier.size;
+    this.announce(batch);
+    return batch.checkpoint;
   }
 
   /**

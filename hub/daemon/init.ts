@@ -7,6 +7,7 @@ import { FileStorage } from '../../ledger/storage-file.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
 import { readConfig } from '../../node/config.ts';
 import { readOrMakeKey } from '../../node/daemon/identity.ts';
+import { markFolder } from '../../node/daemon/instance-mark.ts';
 import { defaultName, defaultOwner, openMachine } from '../../node/daemon/machine.ts';
 import { folderPaths } from '../../node/folder.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
@@ -77,7 +78,7 @@ async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<
     user,
     logLevel: 'error',
     logFormat: 'text',
-    beside: [secretsFolder(dir)],
+    beside: [secretsFolder(dir), markFolder(dir)],
   });
   try {
     const name = options.name ?? defaultName();

@@ -1,19 +1,23 @@
 import type { EventBody } from '../../ledger/events.ts';
+import type { Log } from '../../ledger/log.ts';
 import { LogProofs } from '../../ledger/proofs.ts';
 import { FileTileStore } from '../../ledger/tile-store-file.ts';
+import { type Equivocation, equivocationError, testimonyOf } from '../../ledger/witness.ts';
 import type { MemberPort } from '../../node/api/port.ts';
 import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { defaultPort } from '../../node/config.ts';
 import { systemClock } from '../../node/daemon/clock.ts';
 import { readKey } from '../../node/daemon/identity.ts';
+import { InstanceMark, markFolder, type Standing } from '../../node/daemon/instance-mark.ts';
 import { type Machine, openMachine } from '../../node/daemon/machine.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
+import { keepProof, keptProof, proofFile } from '../../node/daemon/proof-file.ts';
 import { living, openHost, workLine } from '../../node/daemon/start.ts';
 import { serveRequests } from '../../node/network/api-server.ts';
 import { serveBlobs } from '../../node/network/blob-server.ts';
-import { acceptSessions, type FounderSessions } from '../../node/network/founder-sessions.ts';
+import { acceptSessions } from '../../node/network/founder-sessions.ts';
 import { serveJoins } from '../../node/network/join-server.ts';
 import { type Access, Registry } from '../../node/network/registry.ts';
 import { LogSource } from '../../node/replica/source.ts';
@@ -25,6 +29,7 @@ import type { Decide, StartHub, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver, recallFrom } from './founder.ts';
+import { FounderGuard } from './guard.ts';
 import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
@@ -36,7 +41,7 @@ import { verifyLogFiles } from './verify-log.ts';
 /** `mesh-hub start`: the founder and its own member, in one process. */
 export const startHub: StartHub = async (options: StartHubOptions): Promise<Running> => {
   const { dir, doorkeeper } = options;
-  const beside = [secretsFolder(dir)];
+  const beside = [secretsFolder(dir), markFolder(dir)];
   const aroundLog = (write: () => void): void => (doorkeeper === null ? write() : doorkeeper.around(write));
   const machine = await openMachine({ ...options, create: false, beside, aroundLog });
   return living(machine, (lifetime) => runHub(machine, options, lifetime));
@@ -58,6 +63,10 @@ async function runHub(
     });
   }
 
+  const mark = new InstanceMark(paths.root);
+  // After the log is closed: what stands there then is what a clean stop left.
+  let opened: Log | null = null;
+  lifetime.onStop(() => (opened === null ? undefined : stopped(mark, opened, lifetime)));
   const ledger = await openLedger(machine, logKey, lifetime);
   const { storage, log, index, archive, state, genesisLine } = ledger;
   const proofs = new LogProofs(log, {
@@ -65,6 +74,49 @@ async function runHub(
     onWarning: (message, error) => logger.warn(`${message}: ${asSuperfleetError(error).message}`),
   });
   lifetime.onStop(() => proofs.close());
+  opened = log;
+  const host = await openHost(machine, options.port, defaultPort);
+  lifetime.onStop(() => host.stop());
+  const access: Access = {
+    isFounder: (peer) => peer === host.peer,
+    isMember: (peer) => state.members.byPeer.get(peer)?.standing === 'active',
+    isRevoked: (peer) => state.members.byPeer.get(peer)?.standing === 'revoked',
+  };
+  const registry = new Registry(host, access, {}, (error, peer, protocol) =>
+    logger.debug({ code: error.code, peer, protocol }, error.message),
+  );
+  lifetime.onStop(() => registry.stop());
+  const ending = new AbortController();
+  const kept = async (equivocation: Equivocation): Promise<string> => keepProof(paths.root, equivocation);
+  const frozen = await keptProof(paths.root);
+  if (frozen !== null) throw equivocationError(frozen, proofFile(paths.root));
+  const guard = new FounderGuard({
+    log,
+    state,
+    self: host.peer,
+    marked: await mark.read(standingOf(log)),
+    host,
+    logger,
+    keepProof: kept,
+    signal: ending.signal,
+  });
+  lifetime.onStop(() => guard.close());
+  const sessions = await acceptSessions({
+    registry,
+    mesh: log.meshId,
+    onSession: guard.attach,
+    // The core tells a restart from a second machine with the same identity.
+    keepOlder: true,
+  });
+  lifetime.onStop(() => sessions.stop());
+  await guard.sure();
+  await mark.running(standingOf(log)).catch((cause: unknown) => {
+    logger.warn(
+      { cause: String(cause) },
+      'the mark of this founder cannot be kept: each start will ask the members',
+    );
+  });
+
   const secrets = await SecretStore.open(secretsFile(paths.root));
   await secrets.retain(state.secrets);
   const times = {
@@ -73,20 +125,7 @@ async function runHub(
     graceMs: parseDuration(config.grace),
   };
   const core = new FounderCore({ mesh: log.meshId, state, config: times }, systemClock());
-
-  const host = await openHost(machine, options.port, defaultPort);
-  lifetime.onStop(() => host.stop());
-  const access: Access = {
-    isFounder: (peer) => peer === host.peer,
-    isMember: (peer) => core.state.members.byPeer.get(peer)?.standing === 'active',
-    isRevoked: (peer) => core.state.members.byPeer.get(peer)?.standing === 'revoked',
-  };
-  const registry = new Registry(host, access, {}, (error, peer, protocol) =>
-    logger.debug({ code: error.code, peer, protocol }, error.message),
-  );
-  lifetime.onStop(() => registry.stop());
   const notary = new Notary(genesisLine, () => core.state, logKey);
-  const ending = new AbortController();
 
   const driver = new FounderDriver({
     core,
@@ -105,9 +144,15 @@ async function runHub(
   const made = (snapshot: EventBody<'log.snapshot'>): void => driver.step({ type: 'snapshotted', snapshot });
   const snapshots = new Snapshots({ log, paths, logger, made });
   lifetime.onStop(() => snapshots.stop());
+  /** A member that saw another history, or more of this one, ends the founder: nothing more is signed (promises 5 and 7). */
+  const heed = async (checkpoint: string | null, peer: string): Promise<void> => {
+    if (checkpoint === null) return;
+    const testimony = await testimonyOf(log, checkpoint);
+    if (testimony.kind === 'fork') {
+      lifetime.end(equivocationError(testimony.equivocation, await kept(testimony.equivocation)));
+    } else if (testimony.kind === 'ahead') lifetime.end(behindError(log, testimony.checkpoint.size, peer));
+  };
 
-  let sessions: FounderSessions | null = null;
-  lifetime.onStop(() => sessions?.stop());
   const me = core.state.members.byPeer.get(host.peer);
   const member = await MemberService.start({
     machine,
@@ -132,15 +177,14 @@ async function runHub(
     takeRoster: async () => core.state.mesh.size,
     refused: (code, message) => logger.error({ code }, message),
   });
+  // Sessions say goodbye while the driver still hears them.
+  lifetime.onStop(() => sessions.stop());
   // Attempts stop before the sessions do, so that the log still hears of them.
   lifetime.onStop(() => member.stop());
 
-  sessions = await acceptSessions({
-    registry,
-    mesh: log.meshId,
-    onSession: (session, hello) => driver.attach(session, hello),
-    // The core tells a restart from a second machine with the same identity.
-    keepOlder: true,
+  guard.open((session, hello) => {
+    void heed(hello.checkpoint, session.peer);
+    return driver.attach(session, hello);
   });
   await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
   const source = await LogSource.serve({
@@ -236,3 +280,17 @@ async function runHub(
     ...workLine(member),
   };
 }
+
+const standingOf = ({ meshId, checkpoint: { size, root } }: Log): Standing => ({ mesh: meshId, size, root });
+
+/** The mark of an orderly stop; whoever failed leaves none, so that the next start asks. */
+async function stopped(mark: InstanceMark, log: Log, lifetime: Lifetime): Promise<void> {
+  if (lifetime.failure === null && log.failure === null) await mark.stopped(standingOf(log)).catch(() => {});
+}
+
+const behindError = (log: Log, size: number, peer: string): SuperfleetError =>
+  new SuperfleetError('SF_BEHIND', `${peer} has seen ${size} entries, and this log holds ${log.size}`, {
+    expected: 'a log that holds whatever was acknowledged',
+    got: 'an older state of it',
+    hint: 'start the founder again: it then takes what it lacks from a replica; see docs/recovery.md',
+  });

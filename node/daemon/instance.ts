@@ -21,7 +21,7 @@ export function thisInstance(dir: string): Instance {
 }
 
 /** The running system; where there is no boot id (not Linux) its host name has to do. */
-function systemMark(): string {
+export function systemMark(): string {
   try {
     return readFileSync(BOOT_ID, 'utf8').trim();
   } catch {

@@ -22,9 +22,9 @@ const EMPTY_ROOT = createHash('sha256').digest('hex');
 
 /** Where a replica keeps what it follows: nothing yet, or a copy. */
 export interface CopyHolder {
-  readonly copy: LogCopy | null;
+  readonly copy: Pick<LogCopy, 'size' | 'checkpoint' | 'take'> | null;
   /** Begins the copy with the first batches of the log. */
-  begin(bytes: Buffer): Promise<LogCopy>;
+  begin(bytes: Buffer): Promise<unknown>;
 }
 
 export interface FollowOptions {

@@ -1,0 +1,94 @@
+import { statSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { count, meshId, sha256Hex } from '../../protocol/ids.ts';
+import { writeFileAtomic } from '../atomic-file.ts';
+import { systemMark } from './instance.ts';
+
+/** Where the mark of a data folder lies: beside it, so that neither a copy of the folder nor a backup has it. */
+export const markFolder = (dir: string): string => `${dir}.instance`;
+
+const mark = z.strictObject({
+  format: z.literal(1),
+  mesh: meshId,
+  /** Device and inode of the data folder. */
+  place: z.string().max(64),
+  /** Entries when it was written; there are no fewer now. */
+  size: count,
+  /** Set by an orderly stop: the root then, and the system that ran. */
+  clean: z.strictObject({ root: sha256Hex, system: z.string().max(256) }).nullable(),
+});
+
+/**
+ * What the mark says of the folder: `sure`, the last founder here stopped in order with exactly this log, and the machine
+ * ran on; `unsure`, it is the same folder, and who ran there was cut off; `strange`, it may be a copy or an older state.
+ */
+export type Marked = { kind: 'sure' } | { kind: 'unsure' } | { kind: 'strange'; why: string };
+
+/** Where a log stands: mesh, size and root. */
+export interface Standing {
+  mesh: string;
+  size: number;
+  root: string;
+}
+
+/**
+ * The instance mark of a founder's data folder: kept outside it, so that a restored or copied folder is told from the one
+ * that ran here (design §3). Losing it loses nothing: the founder then asks its members before it goes on.
+ */
+export class InstanceMark {
+  readonly #dir: string;
+  readonly #path: string;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+    this.#path = join(markFolder(dir), 'mark.json');
+  }
+
+  async read({ mesh, size, root }: Standing): Promise<Marked> {
+    const found = await readMark(this.#path);
+    if (found === null)
+      return { kind: 'strange', why: 'no founder ran in this folder on this machine before' };
+    if (found.mesh !== mesh) return { kind: 'strange', why: 'another mesh ran in this folder before' };
+    if (found.place !== placeOf(this.#dir)) {
+      return { kind: 'strange', why: 'this is another folder than the one that ran here before' };
+    }
+    if (found.size > size) {
+      return { kind: 'strange', why: `its log held ${found.size} entries and holds ${size} now` };
+    }
+    const { clean } = found;
+    const sure =
+      clean !== null && found.size === size && clean.root === root && clean.system === systemMark();
+    return { kind: sure ? 'sure' : 'unsure' };
+  }
+
+  /** A founder runs here from now on. */
+  running(at: Standing): Promise<void> {
+    return this.#write(at, null);
+  }
+
+  /** It has stopped in order. */
+  stopped(at: Standing): Promise<void> {
+    return this.#write(at, { root: at.root, system: systemMark() });
+  }
+
+  async #write({ mesh, size }: Standing, clean: z.infer<typeof mark>['clean']): Promise<void> {
+    await mkdir(markFolder(this.#dir), { recursive: true, mode: 0o700 });
+    const text = JSON.stringify({ format: 1, mesh, place: placeOf(this.#dir), size, clean });
+    await writeFileAtomic(this.#path, `${text}\n`);
+  }
+}
+
+function placeOf(dir: string): string {
+  const { dev, ino } = statSync(dir);
+  return `${dev}:${ino}`;
+}
+
+async function readMark(path: string): Promise<z.infer<typeof mark> | null> {
+  try {
+    return mark.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch {
+    return null;
+  }
+}
