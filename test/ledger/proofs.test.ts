@@ -126,16 +126,18 @@ test('appends never wait for tiles: what comes while a store hangs is let go and
   const { log, read } = counting(await newLog(new MemoryStorage()));
   const proofs = new LogProofs(log, { store: new Hanging(), onWarning: strict });
   await fill(log, 300);
+  // The tiles hang at the first one they make.
+  while (read() < 256) await new Promise((resolve) => setImmediate(resolve));
   const events = Array.from({ length: 1000 }, () => ({
     type: 'mesh.paused' as const,
     body: { by: { kind: 'founder' as const } },
   }));
   for (let batch = 0; batch < 20; batch += 1) await log.append(events, 1_760_000_000_000, 1).durable;
   assert.is(log.size, 20_301);
-  assert.ok(proofs.size < 1000, 'the tiles hang');
+  assert.is(proofs.size, 0);
   release.resolve();
   await provesAll(log, proofs, 1777);
-  assert.ok(read() > 4_000, 'what was let go came from the log');
+  assert.ok(read() > 16_000, `what was let go came from the log: ${read()}`);
   await proofs.close();
   await log.close();
 });

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { makeCheckpoint } from '../../ledger/checkpoint.ts';
 import { cosign } from '../../ledger/cosignature.ts';
 import { Log } from '../../ledger/log.ts';
+import { Frontier, leafHash } from '../../ledger/merkle.ts';
 import {
   encodeProofFile,
   keptCheckpoint,
@@ -15,7 +16,9 @@ import { LogProofs } from '../../ledger/proofs.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import { MemoryTileStore } from '../../ledger/tile-store.ts';
 import { verifyProofFile } from '../../ledger/verify-proof.ts';
-import { fileOf, genesis, keyOf, keys, mesh } from '../protocol/samples.ts';
+import { buildReceipt } from '../../protocol/receipt.ts';
+import { signStatement } from '../../protocol/statement.ts';
+import { fileOf, genesis, keyOf, keys, mesh, receipt } from '../protocol/samples.ts';
 import { started } from './kit.ts';
 import { entryProof, fill, finish, growthProof, sampleLog, TIME } from './proof-kit.ts';
 
@@ -170,6 +173,18 @@ test('a proof holds only for the entry, the receipt and the lines that it says',
   refused({ receipt: unverified }, /another verification/);
   refused({ receipt: { ...parts.receipt!, receipt: parts.receipt!.verification! } }, /receipt/);
   refused({ receipt: { ...parts.receipt!, handovers: ['x'] } }, /other lines of the log/);
+  const another = signStatement(buildReceipt({ ...receipt, commit: 'd'.repeat(40) }), keys.executor);
+  refused({ receipt: { ...unverified, receipt: another } }, /names another receipt/);
+});
+
+test('an entry that does not name its own place proves nothing, whoever signed the root over it (promise 4)', () => {
+  const line = parts.entry.replace(/^\{"index":\d+/, '{"index":7');
+  const frontier = new Frontier();
+  for (const leaf of [genesis, line]) frontier.append(leafHash(leaf));
+  const said = { origin: mesh, size: 2, root: frontier.root().toString('hex') };
+  const checkpoint = makeCheckpoint(said, keys.log).text;
+  const path = [leafHash(genesis).toString('base64')];
+  refused({ entry: line, index: 1, path, checkpoint }, /names entry 1 and carries entry 7/);
 });
 
 test('a checkpoint of another key, of another log or of two minds proves nothing', () => {
