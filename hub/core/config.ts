@@ -69,10 +69,6 @@ export const collectRetryMs = 1_000;
 export const logWordsBytesMax = 1024 * 1024;
 /** Late results whose envelopes are being stored at one time; past it they are settled and not kept. */
 export const lateResultsMax = 1_024;
-/** Tasks of one page of a list that are read from the log because they have left the state. */
-export const recalledTasksMax = 256;
-/** Tasks looked at in the log's index for one page; about a third of a second. The page may be short and have a `next`. */
-export const lookedUpMax = 4_096;
 /** Bytes of one assignment: it goes in one frame. */
 export const assignmentBytesMax = 240 * 1024;
 /** Bundles of one assignment (session message). */

@@ -2,6 +2,7 @@ import type { LogEvent } from '../../ledger/events.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { StatusObject } from '../../node/api/objects.ts';
 import type { Clock } from '../../node/core/types.ts';
+import { taskView } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { mayFetch } from './blob-access.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
@@ -20,7 +21,7 @@ import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
 import * as tasks from './tasks.ts';
 import type { FounderEffect, FounderInput, Operation, Recalled } from './types.ts';
-import { meshObject, nodeObjects, taskView } from './views.ts';
+import { meshObject, nodeObjects } from './views.ts';
 import { why } from './why.ts';
 
 export interface FounderOptions {
@@ -208,7 +209,7 @@ function perform(
     case 'task.applied':
       return tasks.applied(ctx, by, operation);
     case 'task.get':
-      return taskView(ctx, readable(ctx, by, operation.task));
+      return taskView(ctx.state, readable(ctx, by, operation.task));
     case 'task.list':
       return queries.listTasks(ctx, by, operation, looked);
     case 'task.why':

@@ -1,12 +1,12 @@
 import type { Actor, EventBody } from '../../ledger/events.ts';
 import { type MemberRecord, resolveMember } from '../../ledger/state/members.ts';
 import type { NodeObject } from '../../node/api/objects.ts';
+import { findMember, formerMember } from '../../node/views/mesh.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { invitesMax, membersMax } from '../../protocol/limits.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { endLease, settle } from './lifecycle.ts';
-import { findMember, formerMember } from './queries.ts';
 import { replacing, requireReplaceable } from './replace.ts';
 import type { Operation } from './types.ts';
 import { meshObject, nodeObject } from './views.ts';
@@ -76,7 +76,7 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
   ctx.append({ type: 'member.admitted', body });
   if (name !== operation.name) ctx.tellName(peer);
   changed(ctx, []);
-  return nodeObject(ctx, findMember(ctx, peer));
+  return nodeObject(ctx, findMember(ctx.state.members, peer));
 }
 
 /** Expiry is judged here, by the founder's wall clock: the one decision that rests on one (design §5). */
@@ -214,7 +214,7 @@ const changed = (ctx: FounderContext, removed: string[]): void => {
 function requireMember(ctx: FounderContext, nameOrPeer: string) {
   const member = resolveMember(ctx.state.members, nameOrPeer);
   if (member !== null) return member;
-  const former = ctx.state.members.byPeer.get(nameOrPeer) ?? formerMember(ctx, nameOrPeer);
+  const former = ctx.state.members.byPeer.get(nameOrPeer) ?? formerMember(ctx.state.members, nameOrPeer);
   if (former !== null && former.standing !== 'rejected') {
     throw new SuperfleetError('SF_CONFLICT', `${former.name} is no member any more`, {
       expected: 'a member',

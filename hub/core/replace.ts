@@ -1,8 +1,8 @@
 import type { EventBody } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import { findMember } from '../../node/views/mesh.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderContext, LiveMember } from './context.ts';
-import { findMember } from './queries.ts';
 
 /** The invite with which one machine takes the place of this member: once, as what that one is. */
 export function replacing(
@@ -10,7 +10,7 @@ export function replacing(
   invite: EventBody<'invite.created'>,
   nameOrPeer: string,
 ): EventBody<'invite.created'> {
-  const { peer, roles, labels, owner, policy } = findMember(ctx, nameOrPeer);
+  const { peer, roles, labels, owner, policy } = findMember(ctx.state.members, nameOrPeer);
   if (peer === ctx.state.mesh.founder) {
     throw new SuperfleetError('SF_CONFLICT', 'the founder cannot be replaced by an invite', {
       expected: 'another machine than the founder',

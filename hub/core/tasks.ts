@@ -2,6 +2,7 @@ import type { Actor, EventBody } from '../../ledger/events.ts';
 import { assertEvent } from '../../ledger/line.ts';
 import { resolveMember } from '../../ledger/state/members.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
+import { type TaskAnswer, taskView } from '../../node/views/task.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { newTaskId } from '../../protocol/ids.ts';
 import type { RepositoryBundle } from '../../protocol/task.ts';
@@ -11,7 +12,6 @@ import type { FounderContext } from './context.ts';
 import { settle } from './lifecycle.ts';
 import { allowed, requireOwnWork, requireReadable } from './rights.ts';
 import type { Operation } from './types.ts';
-import { type TaskAnswer, taskView } from './views.ts';
 
 type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
 
@@ -67,7 +67,7 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
   ctx.append(event);
   ctx.times.set(task, { queuedAt: ctx.now, firstAssignedAt: null, runMs: null });
   settle(ctx, ctx.task(task));
-  return taskView(ctx, ctx.task(task));
+  return taskView(ctx.state, ctx.task(task));
 }
 
 /** Whoever may send a task to a machine of theirs could read there any secret it names: they are the operator's to use. */
@@ -128,7 +128,7 @@ export function stop(ctx: FounderContext, by: Actor, { task: id }: Of<'task.stop
   }
   ctx.append({ type: 'task.cancelled', body: { task: id, correlation: task.correlation, by } });
   settle(ctx, task);
-  return taskView(ctx, task);
+  return taskView(ctx.state, task);
 }
 
 /** A person took the result into a branch of their own. */
@@ -148,5 +148,5 @@ export function applied(
   ctx.append({ type: 'task.applied', body: { task: id, commit, by } });
   // One that has left the state is changed by no entry: what was recalled of it is shown as the log has it now.
   if (!ctx.state.tasks.byId.has(id)) task.applied = { commit, by, at: ctx.state.mesh.time };
-  return taskView(ctx, task);
+  return taskView(ctx.state, task);
 }

@@ -1,0 +1,89 @@
+import type { MeshState } from '../../ledger/state/state.ts';
+import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
+import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
+import type { Party, TaskDetail, TaskObject } from '../api/objects.ts';
+
+/** What a task's names and bundles are looked up in. */
+type Known = Pick<MeshState, 'members' | 'repositories'>;
+
+/** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
+export interface TaskAnswer extends TaskDetail {
+  /** Blobs of the signed receipt and verification. */
+  envelope: string | null;
+  verification: { digest: string; envelope: string; passed: boolean; detail: string | null } | null;
+  rerunOf: string | null;
+  applied: TaskRecord['applied'];
+  /** The newest attempts, both roles, oldest first. */
+  history: AttemptRecord[];
+}
+
+const party = (state: Known, peer: string | null): Party | null =>
+  peer === null ? null : { id: peer, name: state.members.byPeer.get(peer)?.name ?? null };
+
+/** The contract's fields. Null is what is not known or does not apply. */
+export function taskObject(state: Known, task: TaskRecord): TaskObject {
+  const { accepted, verification, converged, spec } = task;
+  const open = task.attempts.findLast((attempt) => attempt.end === null);
+  const running = open?.role === 'execute' ? open.member : null;
+  const verifying = open?.role === 'verify' ? open.member : null;
+  const ended = TERMINAL_STATES.has(task.state);
+  const last = ended ? task.lastEnd : null;
+  const commit = accepted?.commit ?? null;
+  return {
+    id: task.id,
+    kind: spec.kind,
+    state: task.state,
+    reason: converged?.reason ?? null,
+    verified: converged?.verified ?? task.state === 'verified',
+    confidence: converged?.confidence ?? confidenceSoFar(task),
+    executor: party(state, accepted?.member ?? running ?? last?.member ?? null),
+    verifier: party(state, verification?.member ?? verifying),
+    sameOwner: verification?.sameOwner ?? null,
+    attempts: task.executions,
+    base: spec.repository?.base ?? null,
+    branch: commit === null ? null : `mesh/${task.id}`,
+    commit,
+    exitCode: accepted?.exitCode ?? last?.exitCode ?? null,
+    receipt: accepted?.receipt ?? last?.receipt ?? null,
+    submitter: task.by,
+    correlation: task.correlation,
+    submittedAt: task.submittedAt,
+    finishedAt: task.finishedAt,
+  };
+}
+
+/** A result nobody else has looked at is a proposal; without a result there is nothing to be confident of. */
+function confidenceSoFar(task: TaskRecord): number | null {
+  if (task.accepted === null) return null;
+  if (task.state === 'verified') return CONFIDENCE.verified;
+  return task.spec.checks.length === 0 ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
+}
+
+export function taskView(state: Known, task: TaskRecord): TaskAnswer {
+  const { accepted, verification, converged, lastEnd } = task;
+  const failed = accepted === null ? lastEnd : null;
+  return {
+    ...taskObject(state, task),
+    detail: converged?.detail ?? lastEnd?.detail ?? null,
+    spec: task.spec,
+    bundle: accepted?.bundle ?? null,
+    baseBundle: (task.spec.repository && state.repositories.get(task.spec.repository.base)) ?? null,
+    log: accepted?.log ?? failed?.log ?? null,
+    artifacts: accepted?.artifacts ?? [],
+    checksChanged: accepted?.checksChanged ?? [],
+    envelope: accepted?.envelope ?? failed?.envelope ?? null,
+    verification:
+      verification === null
+        ? null
+        : {
+            digest: verification.verification,
+            envelope: verification.envelope,
+            passed: verification.passed,
+            detail: verification.detail,
+          },
+    rerunOf: task.rerunOf,
+    applied: task.applied,
+    // A copy: the answer waits for the disk while the record goes on.
+    history: task.attempts.map((attempt) => ({ ...attempt })),
+  };
+}
