@@ -2,7 +2,7 @@ import type { DurableLog } from './durable-log.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
 import type { ScanOptions, ScanStart } from './scan.ts';
-import { differing, type Snapshot, stateParts } from './snapshot.ts';
+import { differing, type Snapshot, stateDigests } from './snapshot.ts';
 import { announcedSize } from './snapshot-announced.ts';
 import { findSnapshot, type PassedOver } from './snapshot-find.ts';
 import type { SnapshotStore } from './snapshot-store.ts';
@@ -77,7 +77,7 @@ class Replay {
     for (const entry of entries) {
       applyEntry(this.state, entry, parsedEntry(entry));
       const { size } = this.state.mesh;
-      if (size === this.#compareAt) this.#states.set(size, stateParts(this.state));
+      if (size === this.#compareAt) this.#states.set(size, stateDigests(this.state));
       if (entry.type !== 'log.snapshot') continue;
       const said = entry.body as EventBody<'log.snapshot'>;
       if (this.#states.has(said.size)) this.#said.set(said.size, said);

@@ -32,8 +32,8 @@ export async function makeSnapshot(options: MakeSnapshotOptions): Promise<EventB
   const { found } = await findSnapshot(storage, store, { mesh, sizeMax: size, bounds });
   const follower = new Follower(storage, found, initialState(bounds));
   await follower.follow(size);
-  const { bytes, body } = encodeSnapshot(follower.settled(mesh, size));
-  await store.write(size, bytes);
+  const { body, file } = encodeSnapshot(follower.settled(mesh, size));
+  await store.write(size, file);
   await pruneSnapshots(store, size);
   return body;
 }

@@ -29,12 +29,12 @@ export class FileSnapshotStore implements SnapshotStore {
     return readFile(this.describe(size));
   }
 
-  async write(size: number, bytes: Uint8Array): Promise<void> {
+  async write(size: number, pieces: Iterable<string>): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     const part = join(this.#folder, PART);
     try {
       await withFile(await open(part, 'w', 0o600), async (file) => {
-        await file.writeFile(bytes);
+        for (const piece of pieces) await file.writeFile(piece);
         await file.sync();
       });
       await rename(part, this.describe(size));

@@ -7,8 +7,8 @@ export interface SnapshotStore {
   list(): Promise<number[]>;
   /** Rejects with `ENOENT` where there is none. */
   read(size: number): Promise<Buffer>;
-  /** Keeps one, in place of what was there. When it resolves the bytes outlast a loss of power; after a crash there are all of them or none. */
-  write(size: number, bytes: Uint8Array): Promise<void>;
+  /** Keeps one, given in pieces, in place of what was there. When it resolves the bytes outlast a loss of power; after a crash there are all of them or none. */
+  write(size: number, file: Iterable<string>): Promise<void>;
   /** Takes one away; none is there is as good. */
   remove(size: number): Promise<void>;
   /** Name of a snapshot for a person: its path. */
@@ -51,8 +51,8 @@ export class MemorySnapshotStore implements SnapshotStore {
     return Buffer.from(bytes);
   }
 
-  async write(size: number, bytes: Uint8Array): Promise<void> {
-    this.files.set(size, Buffer.from(bytes));
+  async write(size: number, file: Iterable<string>): Promise<void> {
+    this.files.set(size, Buffer.from([...file].join('')));
   }
 
   async remove(size: number): Promise<void> {

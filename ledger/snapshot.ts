@@ -1,9 +1,9 @@
-import { hash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { z } from 'zod';
 import { meshIdOfLine } from '../protocol/genesis.ts';
 import { leadershipOf, signerAt } from '../protocol/handover.ts';
 import { count, sha256Hex } from '../protocol/ids.ts';
-import { canonicalJson } from './canonical-json.ts';
+import { canonicalPieces } from './canonical-json.ts';
 import { type ChainState, checkSignature } from './chain.ts';
 import { checkpointBytesMax, parseCheckpoint } from './checkpoint.ts';
 import type { EventBody } from './events.ts';
@@ -39,6 +39,9 @@ const placesMax = 4096;
 /** Lines of a file beside the reducers': the header and the digest of all that stands before it. */
 const otherLines = 2;
 const NEWLINE = 0x0a;
+/** What a reducer saves is an object of lists of records. */
+const recordDepth = 2;
+const pieceCharacters = 256 * 1024;
 
 const header = z.strictObject({
   snapshot: z.literal(1),
@@ -58,24 +61,27 @@ const header = z.strictObject({
 });
 const trailer = z.strictObject({ digest: sha256Hex });
 
-/** Each reducer's part of a state: the canonical JSON of what it saves, and the digest of that. */
-export function stateParts(
-  state: MeshState,
-): (EventBody<'log.snapshot'>['reducers'][number] & { text: string })[] {
-  return Object.entries(saveState(state)).map(([name, { version, state: part }]) => {
-    const text = canonicalJson(part);
-    return { name, version, digest: hash('sha256', text), text };
+type Parts = EventBody<'log.snapshot'>['reducers'];
+
+/** Name and version of each reducer, and the digest of the canonical JSON of its part of a state. */
+export function stateDigests(state: MeshState): Parts {
+  return savedParts(state).map(({ name, version, saved }) => {
+    const digest = createHash('sha256');
+    for (const piece of pieces(saved)) digest.update(piece);
+    return { name, version, digest: digest.digest('hex') };
   });
 }
 
-/** The bytes of a snapshot's file. The state must be that of exactly the entries under the checkpoint. */
+/**
+ * What the log is to say of a snapshot, and its file in pieces, to be taken once. The state must be that of exactly the
+ * entries under the checkpoint.
+ */
 export function encodeSnapshot({ chain, genesisLine, place, offsets, state }: Made): {
-  bytes: Buffer;
   body: EventBody<'log.snapshot'>;
+  file: Iterable<string>;
 } {
-  const parts = stateParts(state);
+  const reducers = stateDigests(state);
   const { size, root } = chain.checkpoint!;
-  const reducers = parts.map(({ name, version, digest }) => ({ name, version, digest }));
   const body = { size, root, frontier: chain.frontier.toJSON().hashes, reducers };
   const head: z.input<typeof header> = {
     snapshot: 1,
@@ -89,9 +95,39 @@ export function encodeSnapshot({ chain, genesisLine, place, offsets, state }: Ma
     places: offsets.some(placesMax).map(({ index, segment, offset }) => [index, segment, offset]),
     reducers,
   };
-  const lines = [JSON.stringify(head), ...parts.map(({ text }) => text)];
-  const before = Buffer.concat(lines.map((line) => Buffer.from(`${line}\n`)));
-  return { bytes: Buffer.concat([before, Buffer.from(trailerOf(before))]), body };
+  return { body, file: fileOf(JSON.stringify(head), state) };
+}
+
+function* fileOf(head: string, state: MeshState): Generator<string> {
+  const digest = createHash('sha256');
+  for (const text of linesIn(head, state)) {
+    digest.update(text);
+    yield text;
+  }
+  yield trailerOf(digest.digest('hex'));
+}
+
+function* linesIn(head: string, state: MeshState): Generator<string> {
+  yield `${head}\n`;
+  for (const { saved } of savedParts(state)) {
+    yield* pieces(saved);
+    yield '\n';
+  }
+}
+
+const savedParts = (state: MeshState): { name: string; version: number; saved: unknown }[] =>
+  Object.entries(saveState(state)).map(([name, { version, state: saved }]) => ({ name, version, saved }));
+
+/** One record of one reducer is never long: what is gathered of them is. */
+function* pieces(saved: unknown): Generator<string> {
+  let held = '';
+  for (const piece of canonicalPieces(saved, recordDepth)) {
+    held += piece;
+    if (held.length < pieceCharacters) continue;
+    yield held;
+    held = '';
+  }
+  yield held;
 }
 
 /**
@@ -103,7 +139,8 @@ export function decodeSnapshot(bytes: Buffer, bounds: StateBounds = defaultBound
   const last = others.pop();
   if (first === undefined || last === undefined) throw new SnapshotFault('it is no snapshot');
   const before = bytes.subarray(0, bytes.length - last.length - 1);
-  if (`${last}\n` !== trailerOf(before)) throw new SnapshotFault('its bytes are not those that were written');
+  if (`${last}\n` !== trailerOf(hash('sha256', before)))
+    throw new SnapshotFault('its bytes are not those that were written');
   const head = attempt(() => header.parse(JSON.parse(first.toString())));
   if (others.length !== head.reducers.length) {
     throw new SnapshotFault(`it has ${others.length + otherLines} lines`);
@@ -134,11 +171,8 @@ export function decodeSnapshot(bytes: Buffer, bounds: StateBounds = defaultBound
 }
 
 /** Names of the reducers whose states differ. Those of other versions say nothing of each other. */
-export function differing(
-  some: EventBody<'log.snapshot'>['reducers'],
-  others: EventBody<'log.snapshot'>['reducers'],
-): string[] {
-  const differs = ({ name, version, digest }: (typeof some)[number]): boolean =>
+export function differing(some: Parts, others: Parts): string[] {
+  const differs = ({ name, version, digest }: Parts[number]): boolean =>
     others.some((other) => other.name === name && other.version === version && other.digest !== digest);
   return some.filter(differs).map(({ name }) => name);
 }
@@ -173,8 +207,8 @@ function chainOf(head: z.infer<typeof header>): ChainState {
   });
 }
 
-const trailerOf = (before: Uint8Array): string => {
-  const line: z.input<typeof trailer> = { digest: hash('sha256', before) };
+const trailerOf = (digest: string): string => {
+  const line: z.input<typeof trailer> = { digest };
   return `${JSON.stringify(line)}\n`;
 };
 

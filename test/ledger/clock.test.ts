@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { LogEvent } from '../../ledger/events.ts';
 import { Log } from '../../ledger/log.ts';
 import { restart } from '../../ledger/restart.ts';
-import { stateParts } from '../../ledger/snapshot.ts';
+import { stateDigests } from '../../ledger/snapshot.ts';
 import { makeSnapshot } from '../../ledger/snapshot-make.ts';
 import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
@@ -60,7 +60,7 @@ for (const { name, says } of CLOCKS) {
     assert.is(begun.spared, half + 1);
     const all = await start(new MemorySnapshotStore());
     assert.is(all.spared, 0);
-    assert.equal(stateParts(begun.state), stateParts(all.state));
+    assert.equal(stateDigests(begun.state), stateDigests(all.state));
   });
 }
 

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Log } from '../../ledger/log.ts';
 import { restart } from '../../ledger/restart.ts';
-import { stateParts } from '../../ledger/snapshot.ts';
+import { stateDigests } from '../../ledger/snapshot.ts';
 import { makeSnapshot } from '../../ledger/snapshot-make.ts';
 import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
 import { CRASH_KINDS, MemoryStorage } from '../../ledger/storage-memory.ts';
@@ -28,9 +28,9 @@ class SteppedStore extends MemorySnapshotStore {
     this.#step = step;
   }
 
-  override async write(size: number, bytes: Uint8Array): Promise<void> {
+  override async write(size: number, file: Iterable<string>): Promise<void> {
     await this.#step('part');
-    await super.write(size, bytes);
+    await super.write(size, file);
     await this.#step('renamed');
   }
 
@@ -100,7 +100,7 @@ test('a crash at any step of a snapshot leaves a start that finds what a reading
         assert.is(begun.spared, newest, `${begun.passedOver.map(({ why }) => why)}`);
         const all = await start(after.crash('process'), new MemorySnapshotStore());
         assert.equal([all.spared, all.contradictions], [0, []]);
-        assert.equal(stateParts(begun.state), stateParts(all.state));
+        assert.equal(stateDigests(begun.state), stateDigests(all.state));
         const last = await lastAnnounced(begun.log);
         if (begun.log.cut !== null) seen.torn += 1;
         if (newest === 0) seen.none += 1;

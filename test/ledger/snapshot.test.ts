@@ -1,12 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { EventBody, LogEvent } from '../../ledger/events.ts';
 import { Log } from '../../ledger/log.ts';
 import { type Restarted, restart } from '../../ledger/restart.ts';
-import { stateParts } from '../../ledger/snapshot.ts';
 import { makeSnapshot } from '../../ledger/snapshot-make.ts';
 import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
-import { initialState, type MeshState, replay } from '../../ledger/state/state.ts';
+import { initialState, type MeshState, replay, saveState } from '../../ledger/state/state.ts';
 import { segmentName } from '../../ledger/storage.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import { simulatedLog } from '../sim/run.ts';
@@ -17,10 +17,7 @@ const bounds = { endedTasks: 3 };
 const SEGMENT_BYTES = 3_000;
 
 /** A state as one text: every reducer's part in its canonical form. */
-const inWords = (state: MeshState): string =>
-  stateParts(state)
-    .map(({ text }) => text)
-    .join('\n');
+const inWords = (state: MeshState): string => canonicalJson(saveState(state));
 
 /** A log of what a simulated mesh wrote, in batches of some entries, and the sizes at which they ended. */
 async function logOf(

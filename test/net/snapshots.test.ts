@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Log } from '../../ledger/log.ts';
 import { restart } from '../../ledger/restart.ts';
-import { stateParts } from '../../ledger/snapshot.ts';
+import { stateDigests } from '../../ledger/snapshot.ts';
 import { MemorySnapshotStore, snapshotSize } from '../../ledger/snapshot-store.ts';
 import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
@@ -35,7 +35,7 @@ async function assertOneState(): Promise<number> {
   const all = await start(new MemorySnapshotStore());
   assert.equal([all.spared, all.contradictions], [0, []]);
   assert.equal([begun.passedOver, begun.contradictions], [[], []]);
-  assert.equal(stateParts(begun.state), stateParts(all.state));
+  assert.equal(stateDigests(begun.state), stateDigests(all.state));
   assert.is(begun.log.checkpoint.root, all.log.checkpoint.root);
   await Promise.all([begun.log.close(), all.log.close()]);
   return begun.spared;

@@ -7,14 +7,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Ledger, openLedger } from '../../../hub/daemon/ledger.ts';
 import { Log } from '../../../ledger/log.ts';
-import { stateParts } from '../../../ledger/snapshot.ts';
+import { stateDigests } from '../../../ledger/snapshot.ts';
 import { snapshotName } from '../../../ledger/snapshot-store.ts';
 import { makeSnapshotInThread } from '../../../ledger/snapshot-thread.ts';
 import type { MeshState } from '../../../ledger/state/state.ts';
 import { FileStorage } from '../../../ledger/storage-file.ts';
 import { GENESIS, KEY } from '../../ledger/kit.ts';
 
-const inWords = (state: MeshState): string => JSON.stringify(stateParts(state));
+const inWords = (state: MeshState): string => JSON.stringify(stateDigests(state));
 const TIME = 1_700_000_000_000;
 
 /** The founder's log as its process opens it: what it logged, and how it ends. */
