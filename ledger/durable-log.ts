@@ -207,6 +207,13 @@ export abstract class DurableLog {
     }
   }
 
+  /** What the log stands on does not hold: it is stopped for good, and nothing more is appended. */
+  halt(failure: SuperfleetError): void {
+    if (this.#failure !== null) return;
+    this.#failure = failure;
+    this.announceFailure(failure);
+  }
+
   /** Lets go of the files. Whoever adds entries finishes first. */
   async close(): Promise<void> {
     this.#closed = true;

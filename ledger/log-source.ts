@@ -16,7 +16,7 @@ export interface LogPoint {
 }
 
 /** A log of the same mesh somewhere else: an export, another data folder, a replica. */
-export interface LogSource {
+export interface CopySource {
   /** For a person. */
   readonly name: string;
   /**
@@ -32,12 +32,12 @@ const NEWLINE = 0x0a;
 const PIECE_BYTES = 1024 * 1024;
 
 /** The bytes of an export: entry and checkpoint lines, the last one a checkpoint. `read` is called once for each use. */
-export function exportSource(name: string, read: () => AsyncIterable<Uint8Array>): LogSource {
+export function exportSource(name: string, read: () => AsyncIterable<Uint8Array>): CopySource {
   return { name, batches: (from) => verifiedBatches(name, read(), from) };
 }
 
 /** The segments of another log, which may be in use; a torn tail of it is passed over. */
-export function storageSource(storage: LogStorage): LogSource {
+export function storageSource(storage: LogStorage): CopySource {
   const name = storage.describe(0);
   return {
     name,

@@ -263,6 +263,12 @@ export class Log extends DurableLog {
     await super.close();
   }
 
+  override halt(failure: SuperfleetError): void {
+    super.halt(failure);
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(this.failure!);
+    this.#waitingBytes = 0;
+  }
+
   #mayAppend(): void {
     if (this.failure !== null) throw this.failure;
     if (this.#handedOver) throw fenced(this.leadership);

@@ -7,7 +7,7 @@ import type { LogDamagedError } from './damage.ts';
 import { parseLine } from './line.ts';
 import { lineRuns } from './lines.ts';
 import { LogCopy } from './log-copy.ts';
-import { forked, type LogSource } from './log-source.ts';
+import { type CopySource, forked } from './log-source.ts';
 import { scanLog } from './scan.ts';
 import { readSound, type Sound } from './sound.ts';
 import type { LogStorage } from './storage.ts';
@@ -52,7 +52,7 @@ interface Proved {
  */
 export async function repairFrom(
   storage: LogStorage,
-  source: LogSource,
+  source: CopySource,
   options: RepairOptions,
 ): Promise<RepairReport | null> {
   const sound = await readSound(storage);
@@ -103,7 +103,7 @@ const isTorn = (storage: LogStorage): Promise<boolean> =>
 async function build(
   storage: LogStorage,
   { state, end }: Sound,
-  source: LogSource,
+  source: CopySource,
   { into, segmentBytes }: RepairOptions,
 ): Promise<LogCopy | null> {
   const limits = segmentBytes === undefined ? {} : { segmentBytes };
@@ -166,7 +166,7 @@ async function compare(
   storage: LogStorage,
   sound: Sound,
   copy: LogCopy,
-  source: LogSource,
+  source: CopySource,
   { logKey }: RepairOptions,
 ): Promise<Checkpoint> {
   const keys = [...logKeys(copy.leadership), copy.leadership.genesis.recoveryKey].map(publicKeyToBase64);

@@ -5,6 +5,7 @@ import { SuperfleetError } from '../protocol/errors.ts';
 import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
 import { elasticSlotsMax, graceMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../protocol/limits.ts';
 import { knownPolicy } from '../protocol/policy-schema.ts';
+import { parseSize } from '../protocol/size.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
@@ -37,6 +38,8 @@ const between = (min: number, max: number) =>
 /** Shorter, and a moment's load on the founder's machine would look like the loss of all members. */
 const leaseMsMin = 2_000;
 const leaseMsMax = 10 * 60_000;
+
+const scrubBytesMax = 1024 ** 3;
 
 /** `config.json` of a data folder. Every field may be left out; an unknown one is an error. */
 const schema = z.strictObject({
@@ -79,6 +82,17 @@ const schema = z.strictObject({
   lease: between(leaseMsMin, leaseMsMax).default(formatDuration(leaseMs)),
   /** Hub: a member whose connection closed has so long to come back before its attempts are lost. @default "2s" */
   grace: between(0, leaseMsMax).default(formatDuration(graceMs)),
+  /** Hub: bytes a second at which the log is read anew in the background, once a day; `0B`: never. @default "4MiB" */
+  scrub: z
+    .string()
+    .refine((text) => {
+      try {
+        return parseSize(text) <= scrubBytesMax;
+      } catch {
+        return false;
+      }
+    }, 'bytes a second from 0B to 1GiB, such as 4MiB')
+    .default('4MiB'),
   /** Least level of the program's log on stderr. @default "info" */
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });

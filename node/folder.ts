@@ -33,6 +33,8 @@ export interface FolderPaths {
   repairingLog: string;
   repairedLog: string;
   damagedLog: string;
+  /** When the running founder last read its whole log anew. */
+  scrubbed: string;
   /** What can be rebuilt from the log. */
   index: string;
   /** Hashes of the log's tree, for proofs; made again where they are missing. */
@@ -82,6 +84,7 @@ export function folderPaths(root: string): FolderPaths {
     repairingLog: join(root, 'log.repairing'),
     repairedLog: join(root, 'log.repaired'),
     damagedLog: join(root, 'log.damaged'),
+    scrubbed: join(root, 'scrubbed.json'),
     index: join(root, 'index'),
     tiles: join(root, 'tiles'),
     snapshots: join(root, 'snapshots'),

@@ -10,7 +10,11 @@ export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Fol
   /** Lines `{"progress": …}`, the last one `{"report": …}`. */
   app.post('/v1/ledger/verify', (context) => {
     need(port, context, 'read');
-    return streamLines(context, followers, (signal) => verifyLines(port, signal));
+    return streamLines(context, followers, (signal) => reportLines(port.ledger.verify, signal));
+  });
+  app.post('/v1/ledger/scrub', (context) => {
+    need(port, context, 'operate');
+    return streamLines(context, followers, (signal) => reportLines(port.ledger.scrub, signal));
   });
   app.get('/v1/ledger/entries', (context) => {
     need(port, context, 'read');
@@ -32,19 +36,17 @@ export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Fol
 }
 
 /** Only the newest progress is kept between two lines: a slow reader makes no queue. */
-async function* verifyLines(port: HubPort, signal: AbortSignal): AsyncIterable<unknown> {
+async function* reportLines(pass: HubPort['ledger']['verify'], signal: AbortSignal): AsyncIterable<unknown> {
   let latest: LedgerProgress | null = null;
   let wake: () => void = () => {};
   let settled = false;
-  const report = port.ledger
-    .verify((at) => {
-      latest = at;
-      wake();
-    }, signal)
-    .finally(() => {
-      settled = true;
-      wake();
-    });
+  const report = pass((at) => {
+    latest = at;
+    wake();
+  }, signal).finally(() => {
+    settled = true;
+    wake();
+  });
   report.catch(() => {});
   while (!settled) {
     const progress = latest;

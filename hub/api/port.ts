@@ -73,6 +73,8 @@ export interface HubPort {
   history(task: string): Promise<Entry[]>;
   ledger: {
     verify(progress: (at: LedgerProgress) => void, signal: AbortSignal): Promise<LedgerReport>;
+    /** The same of what is durable, and where it finds damage the founder stops. */
+    scrub(progress: (at: LedgerProgress) => void, signal: AbortSignal): Promise<LedgerReport>;
     /** Durable entries from this index on; with `follow` it waits for more until the signal. */
     tail(from: number, options: { follow: boolean; signal: AbortSignal }): AsyncIterable<Entry>;
     /** The log's bytes as they stand in its segments, checkpoint lines included. */

@@ -1,5 +1,6 @@
 import type { MeshObject } from '../../node/api/objects.ts';
 import type { ProcessOptions, Running } from '../../node/cli/options.ts';
+import type { LedgerAccess } from './ledger.ts';
 
 export interface InitOptions {
   /** The data folder, absolute; made if absent, `SF_EXISTS` where it holds a mesh already. */
@@ -80,3 +81,25 @@ export interface RepairedObject {
 }
 /** Null: there was nothing to repair. */
 export type RepairLedger = (options: RepairLedgerOptions) => Promise<RepairedObject | null>;
+
+/** The log of a folder in which no founder runs; null where there is none. */
+export type OpenStoppedLog = (dir: string) => Promise<LedgerAccess | null>;
+
+export interface ImportLedgerOptions {
+  dir: string;
+  user: string | null;
+  /** Absolute: the file of an export, or another data folder. */
+  file: string;
+  /** Mesh id that it must be of; null: whatever it is of. */
+  mesh: string | null;
+}
+/** The log that `ledger import` made. */
+export interface ImportedObject {
+  mesh: string;
+  name: string;
+  size: number;
+  root: string;
+  epoch: number;
+  dir: string;
+}
+export type ImportLedger = (options: ImportLedgerOptions) => Promise<ImportedObject>;

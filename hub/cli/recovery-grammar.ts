@@ -3,18 +3,22 @@ import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 
 /** What brings a log or a whole data folder back, or somewhere else. */
-export type RecoveryCommand = {
-  verb: 'ledger repair';
-  from: string;
-  acceptLoss: boolean;
-  user: string | null;
-};
+export type RecoveryCommand =
+  | { verb: 'ledger repair'; from: string; acceptLoss: boolean; user: string | null }
+  | { verb: 'ledger scrub' }
+  | { verb: 'ledger import'; file: string; mesh: string | null; user: string | null };
 
 const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 
 /** Adds the commands to the grammar of `mesh-hub`, which has the group `ledger`. */
 export function addRecoveryGrammar<C>(grammar: Grammar<C | RecoveryCommand>): void {
   const user = v.option('--user <name>', 'account to drop to when run as root', v.text('--user'));
+  grammar.leaf('ledger', {
+    usage: 'scrub',
+    summary: 'have the running founder read its whole log anew; where it is damaged the founder stops',
+    examples: ['mesh-hub ledger scrub'],
+    read: () => ({ verb: 'ledger scrub' }),
+  });
   grammar.leaf('ledger', {
     usage: 'repair',
     summary: 'mend a damaged log from an export or another copy, with the founder stopped',
@@ -31,6 +35,21 @@ export function addRecoveryGrammar<C>(grammar: Grammar<C | RecoveryCommand>): vo
       verb: 'ledger repair',
       from: needed(options.from, 'ledger repair', '--from FILE'),
       acceptLoss: options.acceptLoss === true,
+      user: or(options.user),
+    }),
+  });
+  grammar.leaf('ledger', {
+    usage: 'import <file>',
+    summary: 'make a new data folder that holds the log of an export, all of it verified',
+    about:
+      'Makes a new data folder (--dir) whose log is that of an export. It can be verified, read and exported there; ' +
+      'without the keys of its founder it cannot be started as one.',
+    options: [v.option('--mesh <id>', 'the mesh that it must be of', v.mesh), user],
+    examples: ['mesh-hub ledger import mesh.jsonl --dir copy'],
+    read: ({ operands, options }) => ({
+      verb: 'ledger import',
+      file: v.text('the file')(operands[0] ?? ''),
+      mesh: or(options.mesh),
       user: or(options.user),
     }),
   });

@@ -1,22 +1,17 @@
 import { resolve } from 'node:path';
-import type { Entry } from '../../ledger/entry.ts';
 import type { InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { COMPLETE } from '../../node/cli/completion-grammar.ts';
 import { helpColumns } from '../../node/cli/help.ts';
 import { runMain } from '../../node/cli/main.ts';
-import { cell, entryText, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
+import { cell, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
 import { logFormatOf, type Session, sessionOf, show } from '../../node/cli/session.ts';
 import type { Terminal } from '../../node/cli/terminal.ts';
 import { programVersion } from '../../node/cli/version.ts';
 import { EXIT } from '../../protocol/errors.ts';
-import type { LedgerProgress, LedgerReport } from '../api/port.ts';
 import { type HubCommand, hubGrammar, parseHub } from './command.ts';
 import type { InitHub, StartHub } from './options.ts';
 
 // What a command alone needs is loaded when it runs: most of the time a small command takes is loading.
-
-/** Entries that `ledger tail` shows where no index is named. */
-const tailEntries = 20;
 
 /** `mesh-hub ARGS…`: answers the exit code. */
 export async function hubMain(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -112,15 +107,11 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       return EXIT.ok;
     }
     case 'ledger verify':
-      return verifyLedger(session);
     case 'ledger tail':
-      return tailLedger(command, session);
-    case 'ledger export': {
-      const { writeOutput } = await import('../../node/cli/output.ts');
-      const bytes = session.client().bytes('/v1/ledger/export', session.terminal.signal);
-      await writeOutput(session, bytes, command.output);
-      return EXIT.ok;
-    }
+    case 'ledger export':
+    case 'ledger scrub':
+      return (await import('./ledger.ts')).runLedger(command, session);
+    case 'ledger import':
     case 'ledger repair':
       return (await import('./recovery.ts')).runRecovery(command, session);
     case 'ledger prove':
@@ -197,45 +188,5 @@ async function invite(command: Extract<HubCommand, { verb: 'invite' }>, session:
   if (replace !== null) {
     session.voice.note(`the machine that is ${cell(replace)} now is shut out for good when that one joins`);
   }
-  return EXIT.ok;
-}
-
-async function verifyLedger(session: Session): Promise<number> {
-  const { voice, terminal } = session;
-  type Line = { progress?: LedgerProgress; report?: LedgerReport };
-  const what = 'checking the log';
-  const meter = voice.meter(what);
-  try {
-    for await (const line of session.client().lines<Line>('POST', '/v1/ledger/verify', terminal.signal)) {
-      const { progress, report } = line;
-      if (progress !== undefined)
-        meter?.update({ what, done: progress.checked, total: progress.size, unit: 'entries' });
-      if (report === undefined) continue;
-      meter?.end();
-      show(session, report, ({ size, root, checkpoints, segments, mesh }) => {
-        return `the log of mesh ${mesh} holds: ${size} entries in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}`;
-      });
-    }
-  } finally {
-    meter?.end();
-  }
-  return EXIT.ok;
-}
-
-async function tailLedger(
-  command: Extract<HubCommand, { verb: 'ledger tail' }>,
-  session: Session,
-): Promise<number> {
-  const { voice, terminal } = session;
-  const client = session.client();
-  const from = command.from ?? Math.max(0, (await client.get<MeshObject>('/v1/status')).size - tailEntries);
-  const path = `/v1/ledger/entries?from=${from}&follow=${command.follow ? 1 : 0}`;
-  const items: Entry[] = [];
-  for await (const entry of client.lines<Entry>('GET', path, terminal.signal)) {
-    if (!voice.json) voice.out(entryText(entry));
-    else if (command.follow) voice.document(entry);
-    else items.push(entry);
-  }
-  if (voice.json && !command.follow) voice.document({ items, next: null });
   return EXIT.ok;
 }

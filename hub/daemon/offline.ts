@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, type Stats, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exportSource, type LogSource, storageSource } from '../../ledger/log-source.ts';
+import { type CopySource, exportSource, storageSource } from '../../ledger/log-source.ts';
 import { HeldStorage } from '../../ledger/storage-held.ts';
 import { type Folder, handOverFolder, openFolder } from '../../node/folder.ts';
 import { dropPrivileges, resolveAccount } from '../../node/privileges.ts';
@@ -35,7 +35,7 @@ export async function openOffline({ dir, create, user, beside = [] }: OfflineOpt
 
 /** A log that a person names: the file of an export, a folder of segments, or a data folder. */
 export interface OpenedSource {
-  source: LogSource;
+  source: CopySource;
   close(): Promise<void>;
 }
 

@@ -45,6 +45,7 @@ export interface PortParts {
   log: Log;
   /** Verifies the whole log anew from its files. */
   verifyLog(progress: (at: LedgerProgress) => void, signal: AbortSignal): Promise<LedgerReport>;
+  scrubLog(progress: (at: LedgerProgress) => void, signal: AbortSignal): Promise<LedgerReport>;
   index: IndexStore;
   /** Tasks that have left the state. */
   archive: TaskArchive;
@@ -218,9 +219,10 @@ export class FounderPort implements HubPort {
   }
 
   get ledger(): HubPort['ledger'] {
-    const { log, verifyLog } = this.#parts;
+    const { log, verifyLog, scrubLog } = this.#parts;
     return {
       verify: verifyLog,
+      scrub: scrubLog,
       tail: (from, { follow, signal }) => (follow ? log.tail(from, signal) : log.entries(from)),
       export: (signal) => log.export(signal),
       prove: (of) => proofFile({ ...this.#parts, receiptFile: (task) => this.receiptFile(task) }, of),

@@ -15,6 +15,7 @@ import { MemberService } from '../../node/daemon/member-service.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
 import { keepProof, keptProof, proofFile } from '../../node/daemon/proof-file.ts';
 import { living, openHost, workLine } from '../../node/daemon/start.ts';
+import type { FolderPaths } from '../../node/folder.ts';
 import { serveRequests } from '../../node/network/api-server.ts';
 import { serveBlobs } from '../../node/network/blob-server.ts';
 import { acceptSessions } from '../../node/network/founder-sessions.ts';
@@ -23,6 +24,7 @@ import { type Access, Registry } from '../../node/network/registry.ts';
 import { LogSource } from '../../node/replica/source.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { parseSize } from '../../protocol/size.ts';
 import { createHubApp } from '../api/app.ts';
 import { approveBody } from '../api/bodies.ts';
 import type { Decide, StartHub, StartHubOptions } from '../cli/options.ts';
@@ -34,6 +36,7 @@ import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
 import { Notary } from './roster.ts';
+import { Scrubber } from './scrub.ts';
 import { SecretStore, secretsFile, secretsFolder } from './secrets.ts';
 import { Snapshots } from './snapshots.ts';
 import { verifyLogFiles } from './verify-log.ts';
@@ -55,6 +58,7 @@ async function runHub(
   const { blobs, folder, logger, config } = machine;
   const { paths } = folder;
   const logKey = await readKey(paths.logKey);
+  if (config.kind === 'hub' && logKey === null) throw withoutKey(paths);
   if (config.kind !== 'hub' || logKey === null) {
     throw new SuperfleetError('SF_CONFLICT', 'this data folder is not a founder’s', {
       expected: 'a data folder that was made by `mesh-hub init`',
@@ -244,11 +248,16 @@ async function runHub(
     removeModels: (url) => member.models.remove(url),
     stop: () => lifetime.end(),
   };
+  const bytesPerSecond = parseSize(config.scrub);
+  const scrubber = new Scrubber({ storage, log, file: paths.scrubbed, bytesPerSecond, logger });
+  lifetime.onStop(() => scrubber.stop());
+  lifetime.onStop(log.onFailure((error) => lifetime.end(error)));
   const port = new FounderPort({
     driver,
     state: () => core.state,
     log,
     verifyLog: (progress, signal) => verifyLogFiles(storage, log.size, progress, signal),
+    scrubLog: (progress, signal) => scrubber.now(progress, signal),
     index,
     archive,
     proofs,
@@ -270,6 +279,7 @@ async function runHub(
   const api = await serveApi(createHubApp({ port, member: ownMember }), paths.root);
   lifetime.onStop(() => api.close());
   lifetime.onStop(() => options.doorkeeper?.close());
+  scrubber.start();
   return {
     event: 'ready',
     mesh: log.meshId,
@@ -293,4 +303,12 @@ const behindError = (log: Log, size: number, peer: string): SuperfleetError =>
     expected: 'a log that holds whatever was acknowledged',
     got: 'an older state of it',
     hint: 'start the founder again: it then takes what it lacks from a replica; see docs/recovery.md',
+  });
+
+/** The folder of an imported log, or one whose key was lost. */
+const withoutKey = ({ root, logKey, identityKey }: FolderPaths): SuperfleetError =>
+  new SuperfleetError('SF_REFUSED', `${root} holds a log, but not the key that signs it`, {
+    expected: logKey,
+    got: 'no such file',
+    hint: `put ${logKey} and ${identityKey} of its founder there; where they are lost, lead the mesh from here by its recovery key: mesh-hub promote. The log can be read as it is: mesh-hub ledger verify`,
   });

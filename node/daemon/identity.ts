@@ -12,8 +12,13 @@ export async function readKey(path: string): Promise<SigningKey | null> {
   try {
     text = (await readFile(path, 'utf8')).trim();
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return null;
+    throw new SuperfleetError('SF_FOLDER', `${path} cannot be read`, {
+      got: code ?? null,
+      hint: 'give the file to the user whose data folder it is in: chown',
+      cause,
+    });
   }
   const seed = Buffer.from(text, 'base64');
   if (seed.length === KEY_BYTES && seed.toString('base64') === text) return signingKeyFromSeed(seed);

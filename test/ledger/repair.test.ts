@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Log } from '../../ledger/log.ts';
-import { exportSource, type LogSource, storageSource } from '../../ledger/log-source.ts';
+import { type CopySource, exportSource, storageSource } from '../../ledger/log-source.ts';
 import { type RepairReport, repairFrom } from '../../ledger/repair.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import { signingKeyFromSeed } from '../../protocol/keys.ts';
@@ -41,11 +41,11 @@ async function* inPieces(bytes: Buffer, size = 1000): AsyncGenerator<Uint8Array>
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-const exportOf = (bytes: Buffer): LogSource => exportSource('mesh.jsonl', () => inPieces(bytes));
+const exportOf = (bytes: Buffer): CopySource => exportSource('mesh.jsonl', () => inPieces(bytes));
 
 async function repaired(
   files: Bytes[],
-  source: LogSource,
+  source: CopySource,
   options: { acceptLoss?: boolean; logKey?: Uint8Array | null } = {},
 ): Promise<{ report: RepairReport | null; result: Buffer }> {
   const into = new MemoryStorage();

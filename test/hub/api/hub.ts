@@ -142,6 +142,7 @@ export class TestHub implements HubPort {
       progress({ checked: 1, size: 2 });
       return { mesh: 'ab'.repeat(32), size: 2, root: hex('root'), checkpoints: 1, segments: 1 };
     },
+    scrub: (progress, signal) => this.ledger.verify(progress, signal),
     tail: (from, options) => this.#tail(from, options),
     prove: async (of) => Buffer.from(`${JSON.stringify({ 'proof of': of })}\n`),
     export: () => Readable.from([Buffer.from('line one\n'), Buffer.from('line two\n')]),

@@ -68,6 +68,8 @@ test('every command of the contract is understood', () => {
     ['ledger prove 0', 'ledger prove'],
     ['ledger prove --since f', 'ledger prove'],
     ['proof verify f --since g', 'proof verify'],
+    ['ledger scrub', 'ledger scrub'],
+    [`ledger import f --mesh ${'a'.repeat(64)}`, 'ledger import'],
     ['ledger repair --from f --accept-loss', 'ledger repair'],
     ['secret set TOKEN', 'secret set'],
     ['secret list', 'secret list'],

@@ -1,0 +1,105 @@
+import type { Entry } from '../../ledger/entry.ts';
+import type { MeshObject } from '../../node/api/objects.ts';
+import { entryText } from '../../node/cli/render.ts';
+import { type Session, show } from '../../node/cli/session.ts';
+import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import type { LedgerProgress, LedgerReport } from '../api/port.ts';
+import type { HubCommand } from './command.ts';
+import type { OpenStoppedLog } from './options.ts';
+
+export type LedgerCommand = Extract<
+  HubCommand,
+  { verb: 'ledger verify' | 'ledger tail' | 'ledger export' | 'ledger scrub' }
+>;
+
+/** Entries that `ledger tail` shows where no index is named. */
+const tailEntries = 20;
+
+type Step = { progress?: LedgerProgress; report?: LedgerReport };
+
+/** A log as the commands read it: over the founder's socket, or from the files where no founder runs. */
+export interface LedgerAccess {
+  verify(signal: AbortSignal): AsyncIterable<Step>;
+  size(): Promise<number>;
+  entries(from: number, follow: boolean, signal: AbortSignal): AsyncIterable<Entry>;
+  export(signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+export async function runLedger(command: LedgerCommand, session: Session): Promise<number> {
+  const { signal } = session.terminal;
+  switch (command.verb) {
+    case 'ledger verify':
+      return check(session, 'checking the log', (await accessOf(session)).verify(signal));
+    case 'ledger scrub':
+      return check(
+        session,
+        'reading the log anew',
+        session.client().lines<Step>('POST', '/v1/ledger/scrub', signal),
+      );
+    case 'ledger tail':
+      return tail(command, session, await accessOf(session, command.follow));
+    case 'ledger export': {
+      const { writeOutput } = await import('../../node/cli/output.ts');
+      await writeOutput(session, (await accessOf(session)).export(signal), command.output);
+      return EXIT.ok;
+    }
+  }
+}
+
+/** The founder where one answers; else, unless it is to be followed, the log of the folder, which is only read. */
+async function accessOf(session: Session, follow = false): Promise<LedgerAccess> {
+  const client = session.client();
+  try {
+    await client.get('/v1/process');
+  } catch (thrown) {
+    const gone = thrown instanceof SuperfleetError && thrown.code === 'SF_UNREACHABLE';
+    if (!gone || follow) throw thrown;
+    const { openStoppedLog } = (await import('../daemon/stopped-log.ts')) as {
+      openStoppedLog: OpenStoppedLog;
+    };
+    const stopped = await openStoppedLog(session.dir);
+    if (stopped === null) throw thrown;
+    return stopped;
+  }
+  return {
+    verify: (signal) => client.lines<Step>('POST', '/v1/ledger/verify', signal),
+    size: async () => (await client.get<MeshObject>('/v1/status')).size,
+    entries: (from, followed, signal) =>
+      client.lines<Entry>('GET', `/v1/ledger/entries?from=${from}&follow=${followed ? 1 : 0}`, signal),
+    export: (signal) => client.bytes('/v1/ledger/export', signal),
+  };
+}
+
+async function check(session: Session, what: string, steps: AsyncIterable<Step>): Promise<number> {
+  const meter = session.voice.meter(what);
+  try {
+    for await (const { progress, report } of steps) {
+      if (progress !== undefined)
+        meter?.update({ what, done: progress.checked, total: progress.size, unit: 'entries' });
+      if (report === undefined) continue;
+      meter?.end();
+      show(session, report, ({ size, root, checkpoints, segments, mesh }) => {
+        return `the log of mesh ${mesh} holds: ${size} entries in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}`;
+      });
+    }
+  } finally {
+    meter?.end();
+  }
+  return EXIT.ok;
+}
+
+async function tail(
+  command: Extract<LedgerCommand, { verb: 'ledger tail' }>,
+  { voice, terminal }: Session,
+  access: LedgerAccess,
+): Promise<number> {
+  const from = command.from ?? Math.max(0, (await access.size()) - tailEntries);
+  const items: Entry[] = [];
+  for await (const entry of access.entries(from, command.follow, terminal.signal)) {
+    if (!voice.json) voice.out(entryText(entry));
+    else if (command.follow) voice.document(entry);
+    else items.push(entry);
+  }
+  if (voice.json && !command.follow) voice.document({ items, next: null });
+  return EXIT.ok;
+}
