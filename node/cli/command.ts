@@ -130,7 +130,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'demo',
       'node',
       'secret',
-      ...['verify', 'tail', 'export', 'repair'].map((verb) => `ledger ${verb}`),
+      ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),
     ],
     where: 'on the machine of the founder',
   });

@@ -1,6 +1,6 @@
 // limit: 180 s
 import { once } from 'node:events';
-import { open, readFile, rm, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -18,7 +18,7 @@ const segment = join(mesh.dir('hub'), 'log', '0000000000000000.jsonl');
 const errorOf = (text: string) =>
   (JSON.parse(text.trim().split('\n').at(-1)!) as { error: Record<string, string> }).error;
 
-/** Changes one byte in place and back, as a disk would: the founder has the file open. */
+/** Changes one bit in place, as a disk would: the founder has the file open. */
 async function flip(at: number): Promise<void> {
   const file = await open(segment, 'r+');
   const byte = Buffer.alloc(1);
@@ -64,7 +64,7 @@ test('in the background a founder finds a byte that flips while it runs, and sto
   await rm(join(mesh.dir('hub'), 'scrubbed.json'));
 
   const founder = await mesh.startFounder();
-  const { size: bytes } = await (await open(segment, 'r')).stat();
+  const { size: bytes } = await stat(segment);
   await flip(bytes - 5000);
   const whole = await readFile(segment);
   const code = await founder.ended();
