@@ -10,7 +10,7 @@ import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
 import { type Line, LineFault, mayBeCheckpoint, parseLine, readCheckpointLine } from './line.ts';
-import { Frontier, leafHex } from './merkle.ts';
+import { type Digest, digestToHex, Frontier, leafDigest } from './merkle.ts';
 
 /** What is known of a log up to some entry. Everything later is checked against it. */
 export interface ChainState {
@@ -37,8 +37,8 @@ export class Chain {
   readonly #signatures: 'all' | 'deferred';
   #state: ChainState;
   #rooted = { size: -1, root: '' };
-  /** Of the entry that came last, in hex. */
-  #leaf = '';
+  /** Of the entry that came last. */
+  #leaf: Digest = '';
   /** The state as of the last checkpoint: where a torn tail is cut. */
   #settled: ChainState;
 
@@ -66,7 +66,7 @@ export class Chain {
 
   /** RFC 6962 leaf hash of the entry that was taken last. */
   get leaf(): Buffer {
-    return Buffer.from(this.#leaf, 'hex');
+    return Buffer.from(this.#leaf, 'latin1');
   }
 
   /** Takes one line, given without newline. Throws `LineFault`, and stays as it was, where the line cannot follow. */
@@ -112,10 +112,10 @@ export class Chain {
     if (handedOver || (handsOver && this.pending > 0)) {
       throw new LineFault('a handover that shares its batch');
     }
-    const leaf = leafHex(line);
+    const leaf = leafDigest(line);
     if (isGenesis) {
       state.genesis = entry.body as EventBody<'mesh.created'>;
-      state.meshId = leaf;
+      state.meshId = digestToHex(leaf);
       state.leadership = proved(() => leadershipOf(Buffer.from(line).toString()));
     }
     if (handsOver) state.leadership = this.#handedOver(entry, Buffer.from(line).toString());
@@ -156,7 +156,11 @@ export class Chain {
 }
 
 /** Throws `LineFault` where the checkpoint of this state is not signed by the key that had to sign it. */
-export function checkSignature({ meshId, signedBy, checkpoint }: ChainState): void {
+export function checkSignature({
+  meshId,
+  signedBy,
+  checkpoint,
+}: Pick<ChainState, 'meshId' | 'signedBy' | 'checkpoint'>): void {
   const publicKey = publicKeyToBase64(signedBy!);
   proved(() => verifyCheckpoint(checkpoint!.text, { origin: meshId!, publicKey }));
 }

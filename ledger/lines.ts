@@ -21,13 +21,17 @@ export async function* lineRuns(
   from: number,
   to = Number.MAX_SAFE_INTEGER,
 ): AsyncGenerator<LineRun> {
-  let held: Buffer = Buffer.alloc(0);
+  // One space for all runs: what a run leaves over is moved to the front, and the next chunk is read behind it. It may be
+  // as long as a line, or the chunk that showed that there is no line.
+  const space = Buffer.allocUnsafeSlow(entryLineBytesMax + CHUNK_BYTES);
+  let held: Buffer = space.subarray(0, 0);
   let heldAt = from;
   for (;;) {
-    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, to - heldAt - held.length));
-    const read = chunk.length === 0 ? 0 : await file.read(chunk, heldAt + held.length);
-    const bytes =
-      held.length === 0 ? chunk.subarray(0, read) : Buffer.concat([held, chunk.subarray(0, read)]);
+    const kept = held.length;
+    space.copyWithin(0, held.byteOffset, held.byteOffset + kept);
+    const chunk = space.subarray(kept, kept + Math.min(CHUNK_BYTES, to - heldAt - kept));
+    const read = chunk.length === 0 ? 0 : await file.read(chunk, heldAt + kept);
+    const bytes = space.subarray(0, kept + read);
     const lines: LineRun['lines'] = [];
     let begin = 0;
     for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, begin)) {

@@ -8,38 +8,43 @@ const HASH_BYTES = 32;
 /** Sizes stay below 2^53, so a frontier has at most this many hashes. */
 const FRONTIER_HASHES_MAX = 53;
 
-// Digests are made in hex and turned into bytes where bytes are asked for: a buffer made by `hash` costs four times as
-// much as the hash of a node. The space that is hashed is the same every time; nothing waits between filling and hashing.
+// Digests are made as text of one character a byte: a buffer made by `hash` costs four times as much as the hash of a
+// node. The space that is hashed is the same every time; nothing waits between filling and hashing.
 let leafSpace = Buffer.alloc(4096);
 const nodeSpace = Buffer.alloc(1 + 2 * HASH_BYTES);
 nodeSpace[0] = 0x01;
 
 /** SHA-256(0x00 ‖ line). `line` is the line's bytes without newline; text counts as UTF-8. */
 export function leafHash(line: Uint8Array | string): Buffer {
-  return Buffer.from(leafHex(line), 'hex');
+  return Buffer.from(leafDigest(line), 'latin1');
 }
 
-/** `leafHash` in hex. */
-export function leafHex(line: Uint8Array | string): string {
+/** A hash as text of one character a byte, `latin1` to buffers. */
+export type Digest = string;
+
+export const digestToHex = (digest: Digest): string => Buffer.from(digest, 'latin1').toString('hex');
+
+/** `leafHash` as a digest. */
+export function leafDigest(line: Uint8Array | string): Digest {
   const bytes = typeof line === 'string' ? Buffer.from(line) : line;
   const length = bytes.length + 1;
   if (length > leafSpace.length) leafSpace = Buffer.alloc(2 * length);
   leafSpace.set(bytes, 1);
-  return hash('sha256', leafSpace.subarray(0, length), 'hex');
+  return hash('sha256', leafSpace.subarray(0, length), 'binary');
 }
 
 /** SHA-256(0x01 ‖ left ‖ right). */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
   nodeSpace.set(left, 1);
   nodeSpace.set(right, 1 + HASH_BYTES);
-  return Buffer.from(hash('sha256', nodeSpace, 'hex'), 'hex');
+  return Buffer.from(hash('sha256', nodeSpace, 'binary'), 'latin1');
 }
 
-/** `nodeHash` of two hashes in hex, in hex. */
-function nodeHex(left: string, right: string): string {
-  nodeSpace.write(left, 1, 'hex');
-  nodeSpace.write(right, 1 + HASH_BYTES, 'hex');
-  return hash('sha256', nodeSpace, 'hex');
+/** `nodeHash` of two digests, as a digest. */
+function nodeDigest(left: Digest, right: Digest): Digest {
+  nodeSpace.write(left, 1, 'latin1');
+  nodeSpace.write(right, 1 + HASH_BYTES, 'latin1');
+  return hash('sha256', nodeSpace, 'binary');
 }
 
 /** The part of the tree that every later root is made from, in a form that JSON carries. */
@@ -55,19 +60,17 @@ export interface FrontierState {
  */
 export class Frontier {
   #size = 0;
-  /** In hex. */
-  #hashes: string[] = [];
+  #hashes: Digest[] = [];
 
   get size(): number {
     return this.#size;
   }
 
-  /** Takes the next leaf's hash, as bytes or in hex. */
-  append(leaf: Uint8Array | string): void {
-    let carried = typeof leaf === 'string' ? leaf : Buffer.from(leaf).toString('hex');
+  append(leaf: Uint8Array | Digest): void {
+    let carried = typeof leaf === 'string' ? leaf : Buffer.from(leaf).toString('latin1');
     // Every trailing one bit of the size is a finished subtree that the new leaf completes into a larger one.
     for (let rest = this.#size; rest % 2 === 1; rest = Math.floor(rest / 2)) {
-      carried = nodeHex(this.#hashes.pop()!, carried);
+      carried = nodeDigest(this.#hashes.pop()!, carried);
     }
     this.#hashes.push(carried);
     this.#size += 1;
@@ -75,15 +78,19 @@ export class Frontier {
 
   /** Merkle tree hash of the leaves so far; of none, the hash of nothing. */
   root(): Buffer {
-    return Buffer.from(this.rootHex(), 'hex');
+    return Buffer.from(this.#root(), 'latin1');
   }
 
   /** `root` in hex. */
   rootHex(): string {
+    return digestToHex(this.#root());
+  }
+
+  #root(): Digest {
     const last = this.#hashes.at(-1);
-    if (last === undefined) return hash('sha256', Buffer.alloc(0), 'hex');
+    if (last === undefined) return hash('sha256', Buffer.alloc(0), 'binary');
     let root = last;
-    for (let at = this.#hashes.length - 2; at >= 0; at -= 1) root = nodeHex(this.#hashes[at]!, root);
+    for (let at = this.#hashes.length - 2; at >= 0; at -= 1) root = nodeDigest(this.#hashes[at]!, root);
     return root;
   }
 
@@ -95,7 +102,7 @@ export class Frontier {
   }
 
   toJSON(): FrontierState {
-    return { size: this.#size, hashes: [...this.#hashes] };
+    return { size: this.#size, hashes: this.#hashes.map(digestToHex) };
   }
 
   /** Throws a RangeError where the hashes cannot belong to a tree of that size. */
@@ -109,7 +116,7 @@ export class Frontier {
     }
     const frontier = new Frontier();
     frontier.#size = state.size;
-    frontier.#hashes = [...state.hashes];
+    frontier.#hashes = state.hashes.map((hash) => Buffer.from(hash, 'hex').toString('latin1'));
     return frontier;
   }
 }

@@ -17,7 +17,7 @@ const recentSignatures = 2048;
 
 /** A checkpoint whose signature is still to be checked, and where it lies. */
 interface Unchecked {
-  state: ChainState;
+  signed: Parameters<typeof checkSignature>[0];
   segment: number;
   offset: number;
 }
@@ -106,11 +106,11 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
   return scan;
 }
 
-function check(storage: LogStorage, { state, segment, offset }: Unchecked): void {
+function check(storage: LogStorage, { signed, segment, offset }: Unchecked): void {
   try {
-    checkSignature(state);
+    checkSignature(signed);
   } catch (error) {
-    const place = { segment: storage.describe(segment), offset, index: state.frontier.size };
+    const place = { segment: storage.describe(segment), offset, index: signed.checkpoint!.size };
     throw new LogDamagedError(place, (error as Error).message, error);
   }
 }
@@ -150,9 +150,10 @@ async function scanSegment(
           if (offset - end > tailBytesMax.batch) throw new LineFault('no checkpoint for longer than a batch');
         } else {
           scan.offsets.add({ index: batch, segment, offset: end });
-          unchecked.push({ state: chain.settled, segment, offset });
+          const { meshId, signedBy, checkpoint } = chain.settled;
+          unchecked.push({ signed: { meshId, signedBy, checkpoint }, segment, offset });
           if (unchecked.length >= 2 * recentSignatures) unchecked.splice(0, recentSignatures);
-          options.onBatch?.(pending, chain.settled.checkpoint!);
+          options.onBatch?.(pending, checkpoint!);
           pending = [];
           end = offset + line.length + 1;
         }

@@ -15,11 +15,17 @@ export const MEMBER_PEERS: readonly string[] = Array.from({ length: MEMBERS }, (
   peerIdFromPublicKey(hash('sha256', `member ${n}`, 'buffer')),
 );
 
-const spec: TaskSpec = taskSpec.parse({
+const SPEC: TaskSpec = taskSpec.parse({
   kind: 'command',
-  argv: ['npm', 'run', 'codemod', '--', '--package', 'packages/server'],
-  checks: ['npm ci --ignore-scripts', 'npm test -- --reporter=dot packages/server'],
-  checkFiles: ['packages/server/test/**'],
+  argv: ['npm', 'run', 'codemod', '--', '--from', 'callbacks', '--to', 'promises'],
+  checks: [
+    'npm ci --ignore-scripts --no-audit --no-fund',
+    'npm run lint -- --max-warnings=0',
+    'npm test -- --reporter=dot packages/server',
+  ],
+  checkFiles: ['packages/server/test/**', 'test/fixtures/**'],
+  env: { CI: '1', NODE_ENV: 'test' },
+  artifacts: ['reports/*.xml'],
   labels: { arch: 'x64' },
   tools: { node: '>=22', git: '*' },
   repository: {
@@ -65,7 +71,8 @@ export function taskLife(n: number): LogEvent[] {
       body: {
         task,
         correlation,
-        spec,
+        // Each task works on another part of the repository.
+        spec: { ...SPEC, argv: [...SPEC.argv, `packages/server/src/part-${n}`] },
         bundle: null,
         rerunOf: null,
         by: { kind: 'local', user: 'olga', claimed: true },
@@ -83,7 +90,7 @@ export function taskLife(n: number): LogEvent[] {
         envelope: hex(`envelope ${n}`),
         bundle: blob('bundle', 4000 + (n % 9001)),
         log: blob('log', 20_000 + (n % 70_001)),
-        artifacts: n % 4 === 0 ? [report] : [],
+        artifacts: n % 4 !== 0 ? [report] : [],
         checksChanged: [],
       },
     },

@@ -1,10 +1,13 @@
 // alone: it measures
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../net/mesh.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
+const logFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith('superfleet-bench-log-'));
 const bench = (args: string[], env: NodeJS.ProcessEnv = {}) =>
   run([process.execPath, 'scripts/bench.ts', ...args], { cwd: ROOT, env });
 
@@ -27,6 +30,23 @@ test('a figure is printed as the outside contract says, and nothing else on stdo
     assert.is(one.ratio, null);
   }
   assert.ok((figures[0]?.ours as number) > 0);
+});
+
+test('replay reads the whole log it wrote, and leaves no folder behind', async () => {
+  const small = { BENCH_REPLAY_ENTRIES: '3000', BENCH_REPLAY_RUNS: '1' };
+  const before = logFolders();
+  const { code, stdout, stderr } = await bench(['replay', '--json'], small);
+  assert.is(code, 0, stderr);
+  const figures = JSON.parse(stdout) as Record<string, unknown>[];
+  assert.equal(
+    figures.map(({ figure, unit, runs }) => ({ figure, unit, runs })),
+    [
+      { figure: 'replay.cpu', unit: 's', runs: 1 },
+      { figure: 'replay.memory', unit: 'MB', runs: 1 },
+    ],
+  );
+  assert.match(stderr, /3000 entries in \d+ batches/);
+  assert.equal(logFolders(), before);
 });
 
 test('without --json the figures are a table', async () => {

@@ -54,6 +54,15 @@ const EVENTS: LogEvent[] = [
       signature: Buffer.alloc(64, 9).toString('base64'),
     },
   },
+  {
+    type: 'log.snapshot',
+    body: {
+      size: 8,
+      root: HEX,
+      frontier: [HEX],
+      reducers: [{ name: 'tasks', version: 3, digest: HEX }],
+    },
+  },
   { type: 'mesh.paused', body: { by: { kind: 'local', user: 'olga', claimed: true } } },
   { type: 'mesh.resumed', body: { by } },
   {
