@@ -41,7 +41,7 @@ function entrySentences(entry: Entry, { receipt }: ProofFacts): string[] {
             : named === null
               ? 'It names no verification: the one in the file is good, but this entry does not show that it was logged.'
               : `It names the verification ${named}, which is in the file.`,
-          '`receipt verify` tells what the receipt itself says and does not prove.',
+          'What the receipt itself says and does not prove is told by `receipt verify` of its own file.',
         ]),
   ];
 }
@@ -64,8 +64,9 @@ function what({ entry, receipt, since, size, meshName }: ProofFacts): string {
   if (since !== null) {
     return `the log of mesh ${meshName} at ${size} entries begins with the ${since.size} of the checkpoint you kept`;
   }
-  const place = `entry ${entry?.index} of mesh ${meshName} is ${entry?.type}`;
-  return receipt === null ? place : `${place} and names the receipt that ${summary(receipt)}`;
+  const place = `entry ${entry?.index} of mesh ${meshName}`;
+  if (receipt === null) return `${place} is ${entry?.type}`;
+  return `${summary(receipt)}; ${place} (${entry?.type}) names this receipt`;
 }
 
 /** Unix ms for a person; what lies beyond all dates is shown as it is. */

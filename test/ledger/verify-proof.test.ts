@@ -58,7 +58,7 @@ test('a proof file shows that the entry, and the receipt it names, are under the
   const verdict = verifyProofFile(withReceipt, { mesh, since: null });
   assert.is(
     verdict.sentences.at(-1),
-    `proved: entry ${at.converged} of mesh lab is task.converged and names the receipt that laptop ran task abcdefghijkl, and desktop verified it`,
+    `proved: laptop ran task abcdefghijkl, and desktop verified it; entry ${at.converged} of mesh lab (task.converged) names this receipt`,
   );
   assert.is(verdict.facts?.size, sample.log.size);
   assert.is(verdict.facts?.root, sample.log.checkpoint.root);
