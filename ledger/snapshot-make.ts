@@ -63,7 +63,7 @@ class Follower {
     const segments = new Set(await this.#storage.list());
     while (chain.next < size && segments.has(this.#place.segment)) {
       await this.#followSegment(size);
-      if (chain.next >= size) return;
+      if (chain.next >= size || !segments.has(chain.next)) return;
       if (chain.pending > 0 || chain.next === this.#place.segment) throw this.#damaged('no checkpoint');
       this.#place = { segment: chain.next, offset: 0 };
     }

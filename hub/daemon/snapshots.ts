@@ -18,8 +18,8 @@ export interface SnapshotsOptions {
   logger: Logger;
   /** One is on the disk, and the log may say so. */
   made(snapshot: EventBody<'log.snapshot'>): void;
-  /** @default `makeSnapshotInThread` */
-  make?: typeof makeSnapshotInThread;
+  /** How much the log grows between two of them. @default `snapshotEntries`, `snapshotBytes` */
+  every?: { entries: number; bytes: number };
 }
 
 /**
@@ -28,7 +28,7 @@ export interface SnapshotsOptions {
  */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
-  readonly #make: typeof makeSnapshotInThread;
+  readonly #every: { entries: number; bytes: number };
   readonly #ending = new AbortController();
   readonly #unsubscribe: () => void;
   /** Since the newest snapshot, or the last that was tried. */
@@ -36,9 +36,9 @@ export class Snapshots {
   #making: Promise<void> | null = null;
 
   constructor(options: SnapshotsOptions) {
-    const { log, make = makeSnapshotInThread } = options;
+    const { log, every = { entries: snapshotEntries, bytes: snapshotBytes } } = options;
     this.#options = options;
-    this.#make = make;
+    this.#every = every;
     this.#since = { entries: log.opened.entries, bytes: log.opened.bytes };
     this.#unsubscribe = log.subscribe((batch) => this.#grown(batch));
     this.#makeWhereDue();
@@ -64,7 +64,7 @@ export class Snapshots {
 
   #makeWhereDue(): void {
     const { entries, bytes } = this.#since;
-    if (entries >= snapshotEntries || bytes >= snapshotBytes) this.#begin();
+    if (entries >= this.#every.entries || bytes >= this.#every.bytes) this.#begin();
   }
 
   #begin(): void {
@@ -80,7 +80,7 @@ export class Snapshots {
     this.#since = { entries: 0, bytes: 0 };
     try {
       const order = { log: paths.log, snapshots: paths.snapshots, mesh: log.meshId, size };
-      const snapshot = await this.#make(order, this.#ending.signal);
+      const snapshot = await makeSnapshotInThread(order, this.#ending.signal);
       if (snapshot.size !== size || snapshot.root !== root) {
         throw new SuperfleetError('SF_INTERNAL', 'the snapshot is of another checkpoint', {
           expected: `size ${size}, root ${root}`,

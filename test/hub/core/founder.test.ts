@@ -22,4 +22,23 @@ test('a task goes to a member, its result is fetched and verified by another, an
   assert.equal(executor.core.attempts, []);
 });
 
+test('a snapshot that was made is said in the log, and nothing else follows from it', () => {
+  const fleet = new Fleet();
+  const id = fleet.submit();
+  const { size } = fleet.core.state.mesh;
+  const hex = 'a'.repeat(64);
+  const snapshot = {
+    size: 2,
+    root: hex,
+    frontier: [hex],
+    reducers: [{ name: 'mesh', version: 2, digest: hex }],
+  };
+  const [append, ...others] = fleet.core.step({ type: 'snapshotted', snapshot }, fleet.clock());
+  assert.is(append?.type, 'append');
+  if (append?.type === 'append') assert.equal(append.events, [{ type: 'log.snapshot', body: snapshot }]);
+  assert.equal(others, []);
+  assert.is(fleet.core.state.mesh.size, size + 1, 'it is counted');
+  assert.is(fleet.task(id).state, 'queued');
+});
+
 test.run();
