@@ -59,12 +59,36 @@ export function signedBy(
 
 /**
  * Whether two checkpoints prove an equivocation by themselves, to somebody who holds no log: both signed by the key of one
- * epoch, for one size, with different roots.
+ * epoch (`within`: of this one), for one size, with different roots.
  */
-export function provesEquivocation(leadership: Leadership, [one, other]: readonly [string, string]): boolean {
+export function provesEquivocation(
+  leadership: Leadership,
+  [one, other]: readonly [string, string],
+  within?: number,
+): boolean {
   const [a, b] = [signedBy(leadership, one), signedBy(leadership, other)];
   if (a === null || b === null || a.epoch !== b.epoch) return false;
+  if (within !== undefined && a.epoch !== within) return false;
   return a.checkpoint.size === b.checkpoint.size && a.checkpoint.root !== b.checkpoint.root;
+}
+
+/**
+ * What a member does with a checkpoint it is shown, given the newest it holds: keeps it where it is of a later epoch or
+ * further in the same one, passes it over where it is not or where no key of the mesh signed it. `conflict`: the two are
+ * proof of an equivocation.
+ */
+export function weighCheckpoint(
+  leadership: Leadership,
+  held: string | null,
+  shown: string,
+): 'keep' | 'pass' | 'conflict' {
+  const next = signedBy(leadership, shown);
+  if (next === null) return 'pass';
+  const known = held === null ? null : signedBy(leadership, held);
+  if (known === null || next.epoch > known.epoch) return 'keep';
+  if (next.epoch < known.epoch || next.checkpoint.size < known.checkpoint.size) return 'pass';
+  if (next.checkpoint.size > known.checkpoint.size) return 'keep';
+  return next.checkpoint.root === known.checkpoint.root ? 'pass' : 'conflict';
 }
 
 /** What people are told of an equivocation. */

@@ -32,6 +32,8 @@ const logWord = z.discriminatedUnion('type', [
   z.object({ type: z.literal('head'), mesh: meshId }),
   /** `size` and `root` are what the follower holds; 0 and the hash of nothing: it holds nothing. */
   z.object({ type: z.literal('follow'), mesh: meshId, ...position }),
+  /** Two checkpoints that prove an equivocation; nothing is answered. */
+  z.object({ type: z.literal('conflict'), mesh: meshId, checkpoints: z.tuple([checkpoint, checkpoint]) }),
   /** What came until here is synced on the follower's disk. */
   z.object({ type: z.literal('ack'), ...position }),
   z.object({ type: z.literal('grant'), bytes: count.min(1).max(logCreditBytes) }),
@@ -46,6 +48,8 @@ const logWord = z.discriminatedUnion('type', [
     handovers: z.array(text(entryLineBytesMax)).max(handoversMax),
     /** It holds the log itself, and can be followed. */
     holds: z.boolean(),
+    /** Two checkpoints that prove an equivocation, where it has frozen the log. @default none */
+    conflict: z.tuple([checkpoint, checkpoint]).optional(),
   }),
   /** A piece: so many bytes come as data, batches from entry `first` to size `size`. */
   z.object({ type: z.literal('batches'), first: count, size: count.min(1), bytes: count.min(1) }),
@@ -74,7 +78,7 @@ export function openLogFrame(frame: Uint8Array): { type: 'data'; bytes: Uint8Arr
     }
   }
   throw new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log that is not of the form agreed', {
-    expected: 'bytes, head, follow, ack, grant, tip, batches or fault',
+    expected: 'bytes, head, follow, conflict, ack, grant, tip, batches or fault',
     got: `${frame.byteLength} bytes that begin with ${frame[0] ?? 'nothing'}`,
   });
 }

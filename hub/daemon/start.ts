@@ -2,7 +2,12 @@ import type { EventBody } from '../../ledger/events.ts';
 import type { Log } from '../../ledger/log.ts';
 import { LogProofs } from '../../ledger/proofs.ts';
 import { FileTileStore } from '../../ledger/tile-store-file.ts';
-import { type Equivocation, equivocationError, testimonyOf } from '../../ledger/witness.ts';
+import {
+  type Equivocation,
+  equivocationError,
+  provesEquivocation,
+  testimonyOf,
+} from '../../ledger/witness.ts';
 import type { MemberPort } from '../../node/api/port.ts';
 import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
@@ -24,6 +29,7 @@ import { type Access, Registry } from '../../node/network/registry.ts';
 import { LogSource } from '../../node/replica/source.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { leadershipOf } from '../../protocol/handover.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { createHubApp } from '../api/app.ts';
 import { approveBody } from '../api/bodies.ts';
@@ -196,6 +202,12 @@ async function runHub(
     mesh: log.meshId,
     log: () => log,
     seen: () => ({ checkpoint: log.checkpoint.text, handovers: core.state.mesh.handovers }),
+    onConflict: (checkpoints) => {
+      const leadership = leadershipOf(genesisLine, core.state.mesh.handovers);
+      if (!provesEquivocation(leadership, checkpoints, leadership.epoch)) return;
+      const equivocation = { mesh: log.meshId, checkpoints };
+      void kept(equivocation).then((path) => lifetime.end(equivocationError(equivocation, path)));
+    },
     mayFollow: (peer) => {
       const member = core.state.members.byPeer.get(peer);
       return member?.standing === 'active' && member.roles.includes('replica');

@@ -58,6 +58,7 @@ export class MemberCore {
   #rosterVersion: number;
   #name: string | null;
   readonly #instance: Instance | null;
+  readonly #weigh: NonNullable<MemberRestored['weigh']>;
   #session: number | null = null;
   #welcomed = false;
   /** The offer has changed since the hello, and no welcome has come yet. */
@@ -80,6 +81,7 @@ export class MemberCore {
     this.#rosterVersion = restored.rosterVersion;
     this.#name = restored.name ?? null;
     this.#instance = restored.instance ?? null;
+    this.#weigh = restored.weigh ?? larger;
     this.#heardAt = clock.now;
     for (const result of restored.ready) {
       this.#attempts.set(leaseKey(result), {
@@ -299,7 +301,12 @@ export class MemberCore {
   }
 
   #keepCheckpoint(checkpoint: string | null): void {
-    if (checkpoint === null || checkpointSize(checkpoint) <= checkpointSize(this.#checkpoint)) return;
+    if (checkpoint === null || checkpoint === this.#checkpoint) return;
+    const weighed = this.#weigh(this.#checkpoint, checkpoint);
+    if (weighed === 'conflict') {
+      this.#effects.push({ type: 'conflict', checkpoints: [this.#checkpoint!, checkpoint] });
+    }
+    if (weighed !== 'keep') return;
     this.#checkpoint = checkpoint;
     this.#effects.push({ type: 'keepCheckpoint', checkpoint });
   }
@@ -471,3 +478,6 @@ export class MemberCore {
 }
 
 const leaseOf = ({ task, attempt, epoch }: Lease): Lease => ({ task, attempt, epoch });
+
+const larger = (held: string | null, shown: string): 'keep' | 'pass' =>
+  checkpointSize(shown) > checkpointSize(held) ? 'keep' : 'pass';

@@ -71,6 +71,8 @@ export type MemberEffect =
   | { type: 'fetchRoster'; version: number; blob: string }
   /** The newest checkpoint this member saw: keep it on disk, it is given back as `MemberRestored.checkpoint`. */
   | { type: 'keepCheckpoint'; checkpoint: string }
+  /** The founder has signed two roots for one size: these checkpoints are proof, and nothing more is taken from it. */
+  | { type: 'conflict'; checkpoints: [string, string] }
   /** The mesh knows this machine by another name than it said. */
   | { type: 'renamed'; name: string }
   /** Close this session (it was answered by a newer one, or by goodbye). */
@@ -91,6 +93,8 @@ export interface MemberRestored {
   rosterVersion: number;
   /** The name it knows itself by. @default it does not say */
   name?: string;
+  /** What is done with a checkpoint that is shown, given the newest held. @default the larger size is kept */
+  weigh?(held: string | null, shown: string): 'keep' | 'pass' | 'conflict';
   /** Which process this is. @default it does not say */
   instance?: Instance;
 }

@@ -37,6 +37,10 @@ export interface MemberServiceOptions {
   fetch(blobs: BlobId[], signal: AbortSignal): Promise<void>;
   takeRoster(blob: BlobId): Promise<number>;
   refused(code: string, message: string): void;
+  /** What is done with a checkpoint that is shown, given the newest held. @default the larger size is kept */
+  weigh?(held: string | null, shown: string): 'keep' | 'pass' | 'conflict';
+  /** The founder has signed two histories. @default nothing is done */
+  conflict?(checkpoints: [string, string]): void;
   /** Entries that its copy of the log is behind. @default null: it keeps none */
   lag?(): number | null;
 }
@@ -93,6 +97,7 @@ export class MemberService {
         });
       },
       refused: options.refused,
+      ...(options.conflict === undefined ? {} : { conflict: options.conflict }),
       ...(options.clock === undefined ? {} : { clock: options.clock }),
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
     });
@@ -120,6 +125,7 @@ export class MemberService {
         rosterVersion: options.rosterVersion,
         name: me.name,
         instance: thisInstance(machine.folder.paths.root),
+        ...(options.weigh === undefined ? {} : { weigh: options.weigh }),
       },
       clock(),
     );

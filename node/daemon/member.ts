@@ -35,6 +35,8 @@ export interface MemberDriverOptions {
   /** The newest checkpoint of the log this member ever saw, for its disk (promises 2 and 5). */
   keepCheckpoint(checkpoint: string): void;
   /** The mesh knows this machine by another name than it said. */
+  /** The founder has signed two histories. @default nothing is done */
+  conflict?(checkpoints: [string, string]): void;
   renamed(name: string): void;
   /** The founder refused this machine for good. */
   refused(code: string, message: string): void;
@@ -163,6 +165,9 @@ export class MemberDriver {
         return;
       case 'keepCheckpoint':
         this.#options.keepCheckpoint(effect.checkpoint);
+        return;
+      case 'conflict':
+        this.#options.conflict?.(effect.checkpoints);
         return;
       case 'renamed':
         this.#options.renamed(effect.name);

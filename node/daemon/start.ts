@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { weighCheckpoint } from '../../ledger/witness.ts';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { rosterBytesMax } from '../../protocol/roster.ts';
@@ -131,6 +132,10 @@ export async function runMember(
       if (!leaving) lifetime.end(refusal(code, message));
     },
     lag: () => kept?.replica?.status.behind ?? null,
+    weigh: (held, shown) => weighCheckpoint(membership.leadership, held, shown),
+    conflict: (checkpoints) => {
+      if (kept !== null) void kept.frozen.take(checkpoints, kept.neighbours);
+    },
   });
   kept = await keepLog({
     host,
@@ -144,6 +149,7 @@ export async function runMember(
       logger.warn({ founder: membership.founder }, 'the mesh has another founder');
       link?.again();
     },
+    onFreeze: () => link?.again(),
   });
   // Attempts stop before the link does, so that the founder still hears of them.
   lifetime.onStop(() => service.stop());
@@ -162,6 +168,7 @@ export async function runMember(
   link = startLink({
     host,
     founder: () => membership.founder,
+    barred: () => kept?.frozen.error ?? null,
     addresses,
     attach: (session) => {
       heard = true;
@@ -205,7 +212,13 @@ export async function runMember(
   });
 
   const port: MemberPort = {
-    status: async () => service.status(),
+    status: async () => {
+      const frozen = kept?.frozen.error ?? null;
+      return {
+        ...service.status(),
+        ...(frozen === null ? {} : { work: `takes nothing from the founder: ${frozen.message}` }),
+      };
+    },
     pause: (ms) => service.pause(ms),
     resume: () => service.resume(),
     models: () => service.models.list(),

@@ -20,6 +20,8 @@ export interface LinkOptions {
   founder(): string;
   /** Addresses to try, best first; asked again at every attempt. What mDNS says of the founder is tried besides. */
   addresses(): readonly string[];
+  /** Why the founder is not to be dialled now; asked at every attempt. @default nothing bars it */
+  barred?(): SuperfleetError | null;
   /** As of `openSession`: called for every new session. */
   attach(session: Session<MemberMessage>): SessionHandlers<FounderMessage>;
   onState?(state: LinkState): void;
@@ -73,6 +75,8 @@ export function startLink(options: LinkOptions): Link {
     let welcomed = false;
     news = false;
     try {
+      const barred = options.barred?.() ?? null;
+      if (barred !== null) throw barred;
       const addresses = [...new Set([...announced, ...options.addresses()])].slice(0, ADDRESSES_MAX);
       const connection = await options.host.dial(options.founder(), addresses, stopping.signal);
       const session = await openSession(

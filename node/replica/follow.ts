@@ -51,6 +51,18 @@ export async function askTip(connection: Connection, mesh: string, signal: Abort
   }
 }
 
+/** Shows a peer two checkpoints that no one history has; it checks them itself. */
+export async function tellConflict(
+  connection: Connection,
+  mesh: string,
+  [one, other]: readonly [string, string],
+  signal: AbortSignal,
+): Promise<void> {
+  const channel = await openChannel(connection, signal);
+  await channel.write(logWords({ type: 'conflict', mesh, checkpoints: [one, other] }), signal);
+  await channel.close();
+}
+
 /**
  * Follows the log of whoever this connection leads to until it breaks or the signal aborts; always rejects, with why. Each
  * piece is verified and synced before it is acknowledged (promise 6), and only then are its bytes granted again: what is

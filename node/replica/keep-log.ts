@@ -1,11 +1,13 @@
 import type { Logger } from 'pino';
 import { FileStorage } from '../../ledger/storage-file.ts';
+import type { SuperfleetError } from '../../protocol/errors.ts';
 import type { Membership } from '../daemon/membership.ts';
 import type { Lifetime } from '../daemon/process.ts';
 import type { FolderPaths } from '../folder.ts';
 import type { Host } from '../network/host.ts';
 import { Neighbours } from '../network/neighbours.ts';
 import type { Registry } from '../network/registry.ts';
+import { Frozen } from './frozen.ts';
 import { Replica } from './replica.ts';
 import { LogSource } from './source.ts';
 
@@ -13,18 +15,21 @@ export interface KeepLogOptions {
   host: Host;
   registry: Registry;
   membership: Membership;
-  paths: Pick<FolderPaths, 'log'>;
+  paths: Pick<FolderPaths, 'root' | 'log'>;
   logger: Logger;
   lifetime: Pick<Lifetime, 'onStop'>;
   /** Newest checkpoint this machine has seen. */
   checkpoint(): string | null;
   /** The mesh changed hands: the founder is another one from here on. */
   onHandover(): void;
+  /** Two histories are signed: nothing more is taken from the founder. */
+  onFreeze(error: SuperfleetError): void;
 }
 
 /** What a member keeps of the log: a replica's copy, or only what it has seen. */
 export interface KeptLog {
   neighbours: Neighbours;
+  frozen: Frozen;
   /** Null: this machine is no replica. */
   replica: Replica | null;
 }
@@ -38,11 +43,19 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
   const neighbours = new Neighbours(host, (peer) => membership.isMember(peer));
   lifetime.onStop(() => neighbours.close());
   const { mesh } = membership.genesis;
+  const frozen = await Frozen.load({
+    root: paths.root,
+    membership,
+    host,
+    logger,
+    onFreeze: (error) => options.onFreeze(error),
+  });
   const takeHandovers = async (lines: readonly string[]): Promise<void> => {
-    if (lines.length === 0) return;
-    if (await membership.takeHandovers(lines, neighbours)) options.onHandover();
+    if (lines.length === 0 || !(await membership.takeHandovers(lines, neighbours))) return;
+    await frozen.thaw();
+    options.onHandover();
   };
-  const replica = membership.certificate.roles.includes('replica')
+  const replica: Replica | null = membership.certificate.roles.includes('replica')
     ? await Replica.open({
         host,
         mesh,
@@ -50,7 +63,14 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
         neighbours,
         founder: () => ({ peer: membership.founder, addresses: membership.addresses }),
         replicas: () => membership.replicas(),
-        onTip: (_peer, tip) => takeHandovers(tip.handovers),
+        onTip: async (_peer, { handovers, at, conflict }) => {
+          await takeHandovers(handovers);
+          if (conflict !== undefined) await frozen.take(conflict, neighbours);
+          const own = replica?.copy?.checkpoint;
+          // At the size of ours it has signed something: the same, or proof against itself.
+          if (own !== undefined && at !== null) await frozen.take([own.text, at], neighbours);
+          if (frozen.error !== null) throw frozen.error;
+        },
         onHandover: (lines) => {
           takeHandovers(lines).catch((cause: unknown) => {
             logger.error({ cause: String(cause) }, 'the change of founder could not be kept');
@@ -71,9 +91,13 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
       checkpoint: options.checkpoint(),
       handovers: membership.leadership.handovers.map(({ line }) => line),
     }),
+    conflict: () => frozen.proof?.checkpoints ?? null,
+    onConflict: (checkpoints) => void frozen.take(checkpoints, neighbours),
     mayFollow: (peer) => membership.isFounder(peer) || membership.replicas().includes(peer),
   });
   lifetime.onStop(() => source.stop());
+  frozen.start(neighbours);
+  lifetime.onStop(() => frozen.close());
   replica?.start();
-  return { neighbours, replica };
+  return { neighbours, frozen, replica };
 }

@@ -19,6 +19,8 @@ import { RecentBatches } from './recent.ts';
 /** A request comes, and a frame is taken, within this. */
 const REQUEST_MS = 10_000;
 const WRITE_MS = 60_000;
+/** Two checkpoints, and words around them. */
+const requestBytesMax = 12 * 1024;
 
 /** How far a follower has come. */
 export interface Follower {
@@ -35,6 +37,10 @@ export interface LogSourceOptions {
   log(): DurableLog | null;
   /** Newest checkpoint this machine has seen, and the lines of the handovers it knows of. */
   seen(): { checkpoint: string | null; handovers: readonly string[] };
+  /** The proof by which this machine has frozen the log; null: it has not. @default null */
+  conflict?(): readonly [string, string] | null;
+  /** A peer shows what it says is proof of an equivocation. */
+  onConflict?(checkpoints: [string, string]): void;
   /** Who may follow the log; any member may ask for its head. */
   mayFollow(peer: string): boolean;
   /** A follower came, synced more, or went. */
@@ -65,7 +71,7 @@ export class LogSource {
       maxInboundStreams: 4,
       handler: (stream, connection) =>
         source.#serve(
-          new FrameChannel(stream, { frameBytesMax: 4096, unreadBytesMax: 64 * 1024 }),
+          new FrameChannel(stream, { frameBytesMax: requestBytesMax, unreadBytesMax: 64 * 1024 }),
           connection.remotePeer.toString(),
         ),
     });
@@ -90,7 +96,11 @@ export class LogSource {
 
   async #serve(channel: FrameChannel, peer: string): Promise<void> {
     const request = openLogFrame(await channel.expect(AbortSignal.timeout(REQUEST_MS)));
-    if (request.type !== 'head' && request.type !== 'follow') throw outOfTurn('head or follow');
+    if (request.type === 'conflict') {
+      if (request.mesh === this.#options.mesh) this.#options.onConflict?.(request.checkpoints);
+      return;
+    }
+    if (request.type !== 'head' && request.type !== 'follow') throw outOfTurn('head, follow or conflict');
     const refusal = this.#refusal(request, peer);
     if (refusal !== null) {
       const { code, message, hint } = refusal.toJSON();
@@ -122,6 +132,7 @@ export class LogSource {
   async #tip(size: number | null): Promise<LogTip> {
     const log = this.#options.log();
     const { checkpoint, handovers } = this.#options.seen();
+    const conflict = this.#options.conflict?.() ?? null;
     const at = size === null || log === null ? null : await log.checkpointAt(size);
     return {
       type: 'tip',
@@ -129,6 +140,7 @@ export class LogSource {
       at: at?.text ?? null,
       handovers: [...handovers],
       holds: log !== null,
+      ...(conflict === null ? {} : { conflict: [...conflict] as [string, string] }),
     };
   }
 

@@ -166,6 +166,8 @@ export class MemberHost {
       case 'fetchRoster':
       case 'renamed':
         break;
+      case 'conflict':
+        throw new Error(`two histories were signed: ${effect.checkpoints.join(' and ')}`);
       default:
         effect satisfies never;
     }
