@@ -103,3 +103,39 @@ export interface ImportedObject {
   dir: string;
 }
 export type ImportLedger = (options: ImportLedgerOptions) => Promise<ImportedObject>;
+
+export interface BackUpOptions {
+  dir: string;
+  /** Absolute; a name that is free. */
+  file: string;
+  /** Entries that the running founder holds to be durable; null: none runs. */
+  size: number | null;
+  withSecrets: boolean;
+  withoutBlobs: boolean;
+}
+/** What `backup` wrote. */
+export interface BackupObject {
+  file: string;
+  mesh: string;
+  size: number;
+  root: string;
+  bytes: number;
+  /** How many; null where they were left out. */
+  blobs: number | null;
+  secrets: boolean;
+}
+export type BackUp = (options: BackUpOptions) => Promise<BackupObject>;
+/** What `restore` unpacked. */
+export interface RestoredObject {
+  dir: string;
+  mesh: string;
+  size: number;
+  root: string;
+  blobs: number;
+  secrets: boolean;
+}
+export type Restore = (options: {
+  dir: string;
+  user: string | null;
+  file: string;
+}) => Promise<RestoredObject>;

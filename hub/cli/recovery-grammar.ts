@@ -6,6 +6,8 @@ import * as v from '../../node/cli/values.ts';
 export type RecoveryCommand =
   | { verb: 'ledger repair'; from: string; acceptLoss: boolean; user: string | null }
   | { verb: 'ledger scrub' }
+  | { verb: 'backup'; file: string; withSecrets: boolean; withoutBlobs: boolean }
+  | { verb: 'restore'; file: string; user: string | null }
   | { verb: 'ledger import'; file: string; mesh: string | null; user: string | null };
 
 const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
@@ -13,6 +15,35 @@ const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 /** Adds the commands to the grammar of `mesh-hub`, which has the group `ledger`. */
 export function addRecoveryGrammar<C>(grammar: Grammar<C | RecoveryCommand>): void {
   const user = v.option('--user <name>', 'account to drop to when run as root', v.text('--user'));
+  grammar.leaf(null, {
+    usage: 'backup <file>',
+    summary: 'write config, keys, log and blobs to one file, also while the founder runs',
+    about:
+      'Writes config, keys, log and the blobs it names to one tar file, mode 0600, and verifies it. The founder may run ' +
+      'meanwhile. Whoever has the file can be this founder.',
+    options: [
+      v.option('--with-secrets', 'the values of secrets, too'),
+      v.option('--without-blobs', 'leave out bundles, logs and artifacts of tasks'),
+    ],
+    examples: ['mesh-hub backup home.tar'],
+    read: ({ operands, options }) => ({
+      verb: 'backup',
+      file: v.text('the file')(operands[0] ?? ''),
+      withSecrets: options.withSecrets === true,
+      withoutBlobs: options.withoutBlobs === true,
+    }),
+  });
+  grammar.leaf(null, {
+    usage: 'restore <file>',
+    summary: 'make a data folder of a backup, all of it verified',
+    options: [user],
+    examples: ['mesh-hub restore home.tar'],
+    read: ({ operands, options }) => ({
+      verb: 'restore',
+      file: v.text('the file')(operands[0] ?? ''),
+      user: or(options.user),
+    }),
+  });
   grammar.leaf('ledger', {
     usage: 'scrub',
     summary: 'have the running founder read its whole log anew; where it is damaged the founder stops',

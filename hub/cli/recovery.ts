@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
+import type { MeshObject } from '../../node/api/objects.ts';
 import { cell } from '../../node/cli/render.ts';
 import { type Session, show } from '../../node/cli/session.ts';
-import { EXIT } from '../../protocol/errors.ts';
-import type { ImportLedger, RepairLedger } from './options.ts';
+import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
+import type { BackUp, ImportLedger, RepairLedger, Restore } from './options.ts';
 import type { RecoveryCommand } from './recovery-grammar.ts';
 
 /** Runs what brings a log or a data folder back. */
@@ -10,7 +11,16 @@ export async function runRecovery(
   command: Exclude<RecoveryCommand, { verb: 'ledger scrub' }>,
   session: Session,
 ): Promise<number> {
-  return command.verb === 'ledger repair' ? repair(command, session) : importLog(command, session);
+  switch (command.verb) {
+    case 'ledger repair':
+      return repair(command, session);
+    case 'ledger import':
+      return importLog(command, session);
+    case 'backup':
+      return backup(command, session);
+    case 'restore':
+      return restoreFolder(command, session);
+  }
 }
 
 async function repair(
@@ -49,5 +59,48 @@ async function importLog(
   if (mesh === null) {
     voice.note('warning: nothing here says that this is the mesh you mean: compare its id with one you know');
   }
+  return EXIT.ok;
+}
+
+async function backup(
+  { file, withSecrets, withoutBlobs }: Extract<RecoveryCommand, { verb: 'backup' }>,
+  session: Session,
+): Promise<number> {
+  const { dir, terminal, voice } = session;
+  const { backUp } = (await import('../daemon/backup.ts')) as { backUp: BackUp };
+  const size = await session
+    .client()
+    .get<MeshObject>('/v1/status')
+    .then(
+      (mesh) => mesh.size,
+      (thrown: unknown) => {
+        if (thrown instanceof SuperfleetError && thrown.code === 'SF_UNREACHABLE') return null;
+        throw thrown;
+      },
+    );
+  const path = resolve(terminal.cwd, file);
+  const made = await backUp({ dir, file: path, size, withSecrets, withoutBlobs });
+  show(session, made, ({ size: entries, blobs, mesh, root }) =>
+    [
+      `${cell(path)} holds mesh ${mesh}: ${entries} entries, ${blobs === null ? 'no blobs' : `${blobs} blobs`}, its keys`,
+      `root ${root}`,
+    ].join('\n'),
+  );
+  voice.note('whoever has this file can be this founder: keep it where only you can read it');
+  if (!made.secrets) voice.note('the values of secrets are not in it');
+  return EXIT.ok;
+}
+
+async function restoreFolder(
+  { file, user }: Extract<RecoveryCommand, { verb: 'restore' }>,
+  session: Session,
+): Promise<number> {
+  const { dir, terminal, voice } = session;
+  const { restore } = (await import('../daemon/restore.ts')) as { restore: Restore };
+  const made = await restore({ dir, user, file: resolve(terminal.cwd, file) });
+  show(session, made, ({ mesh, size, root }) =>
+    [`${cell(dir)} is mesh ${mesh} at ${size} entries`, `root ${root}`].join('\n'),
+  );
+  voice.note(`next: ${session.typed} start --detach; the old founder must never run again beside it`);
   return EXIT.ok;
 }

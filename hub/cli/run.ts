@@ -111,6 +111,8 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'ledger export':
     case 'ledger scrub':
       return (await import('./ledger.ts')).runLedger(command, session);
+    case 'backup':
+    case 'restore':
     case 'ledger import':
     case 'ledger repair':
       return (await import('./recovery.ts')).runRecovery(command, session);

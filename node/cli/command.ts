@@ -128,6 +128,8 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'init',
       'invite',
       'demo',
+      'backup',
+      'restore',
       'node',
       'secret',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),

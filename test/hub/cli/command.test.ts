@@ -69,6 +69,8 @@ test('every command of the contract is understood', () => {
     ['ledger prove --since f', 'ledger prove'],
     ['proof verify f --since g', 'proof verify'],
     ['ledger scrub', 'ledger scrub'],
+    ['backup f.tar --with-secrets --without-blobs', 'backup'],
+    ['restore f.tar --dir d', 'restore'],
     [`ledger import f --mesh ${'a'.repeat(64)}`, 'ledger import'],
     ['ledger repair --from f --accept-loss', 'ledger repair'],
     ['secret set TOKEN', 'secret set'],

@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+import { constants, createWriteStream, existsSync } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { finished } from 'node:stream/promises';
+import { pack } from 'tar-stream';
+import { lineRuns } from '../../ledger/lines.ts';
+import { scanLog } from '../../ledger/scan.ts';
+import { readSound, type Sound } from '../../ledger/sound.ts';
+import { segmentName } from '../../ledger/storage.ts';
+import { FileStorage } from '../../ledger/storage-file.ts';
+import { fileFailure, syncFolder } from '../../node/atomic-file.ts';
+import { folderPaths } from '../../node/folder.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { BackUp } from '../cli/options.ts';
+import { type BackupList, LIST, verifyBackup } from './backup-file.ts';
+import { secretsFile } from './secrets.ts';
+
+/** A file of the backup, and how many of its bytes. */
+interface Part {
+  name: string;
+  path: string;
+  bytes: number | null;
+}
+
+/**
+ * `mesh-hub backup`: one archive of a founder's folder, also while it runs. The log goes in up to a checkpoint that is
+ * durable (`size`; null: no founder runs), then the blobs it names, which were synced before it named them. Read back and
+ * verified before it has its name.
+ */
+export const backUp: BackUp = async ({ dir, file, size, withSecrets, withoutBlobs }) => {
+  const paths = folderPaths(dir);
+  if (!existsSync(paths.logKey)) {
+    throw new SuperfleetError('SF_CONFLICT', `${dir} is not a founder’s data folder`, {
+      expected: 'a folder that was made by `mesh-hub init`',
+      got: `no ${paths.logKey}`,
+      hint: 'a log without its key is kept by `mesh-hub ledger export`',
+    });
+  }
+  const storage = new FileStorage(paths.log);
+  const sound = await readSound(storage, size === null ? {} : { upTo: size });
+  // Refuses what is damaged; a torn tail is no part of the log.
+  if (sound.damage !== null && (size === null || sound.state.frontier.size < size)) {
+    if (size !== null) throw sound.damage;
+    await scanLog(storage, { signatures: 'all' });
+  }
+  const { state, end } = sound;
+  const blobs = withoutBlobs ? [] : await namedBlobs(storage, sound, join(paths.blobs, 'blobs'));
+  const segments = (await storage.list()).filter((first) => first <= end!.segment);
+  const secrets = withSecrets && existsSync(secretsFile(dir));
+  const parts: Part[] = [
+    { name: 'config.json', path: paths.config, bytes: null },
+    { name: 'identity.key', path: paths.identityKey, bytes: null },
+    { name: 'log.key', path: paths.logKey, bytes: null },
+    ...(secrets ? [{ name: 'secrets.json', path: secretsFile(dir), bytes: null }] : []),
+    ...segments.map((first) => ({
+      name: `log/${segmentName(first)}`,
+      path: storage.describe(first),
+      bytes: first === end!.segment ? end!.offset : null,
+    })),
+    ...blobs.map((blob) => ({ name: `blobs/${blob}`, path: join(paths.blobs, 'blobs', blob), bytes: null })),
+  ];
+  const checkpoint = state.checkpoint!;
+  const said = {
+    format: 1 as const,
+    mesh: state.meshId!,
+    size: checkpoint.size,
+    root: checkpoint.root,
+    time: Date.now(),
+    blobs: !withoutBlobs,
+    secrets,
+  };
+  const { bytes } = await write(file, said, parts);
+  const { mesh, size: entries, root } = said;
+  return { file, mesh, size: entries, root, bytes, blobs: withoutBlobs ? null : blobs.length, secrets };
+};
+
+async function write(
+  path: string,
+  said: Omit<BackupList, 'files'>,
+  parts: readonly Part[],
+): Promise<{ bytes: number }> {
+  const part = `${path}.${process.pid}.part`;
+  const free = await open(path, 'wx', 0o600).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'EEXIST') throw fileFailure(cause, path);
+    throw new SuperfleetError('SF_EXISTS', `${path} is there already`, {
+      expected: 'a name that is free',
+      got: path,
+      hint: 'remove it, or name another file',
+    });
+  });
+  await free.close();
+  try {
+    const archive = pack();
+    const out = createWriteStream(part, { flags: 'wx', mode: 0o600 });
+    const written = finished(archive.pipe(out));
+    // Told where it is awaited.
+    written.catch((error: Error) => archive.destroy(error));
+    const files: BackupList['files'] = [];
+    for (const each of parts) files.push(await add(archive, each));
+    const text = JSON.stringify({ ...said, files });
+    archive.entry({ name: LIST, mode: 0o600 }, text);
+    archive.finalize();
+    await written;
+    const file = await open(part, 'r+');
+    try {
+      await file.sync();
+      await verifyBackup(file, path);
+      const { size } = await file.stat();
+      await rename(part, path);
+      await syncFolder(dirname(path));
+      return { bytes: size };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    await Promise.all([rm(part, { force: true }), rm(path, { force: true })]);
+    throw error instanceof SuperfleetError ? error : fileFailure(error, path);
+  }
+}
+
+async function add(
+  archive: ReturnType<typeof pack>,
+  { name, path, bytes }: Part,
+): Promise<BackupList['files'][number]> {
+  const file = await openFile(path);
+  try {
+    const length = bytes ?? (await file.stat()).size;
+    const hash = createHash('sha256');
+    const { promise: done, resolve, reject } = Promise.withResolvers<void>();
+    done.catch(() => {});
+    const sink = archive.entry({ name, size: length, mode: 0o600 }, (error) =>
+      error ? reject(error) : resolve(),
+    );
+    if (length > 0) {
+      for await (const chunk of file.createReadStream({ start: 0, end: length - 1, autoClose: false })) {
+        hash.update(chunk as Buffer);
+        if (sink.write(chunk)) continue;
+        // A sink that is torn down, because the disk is full, drains no more.
+        await Promise.race([done, new Promise<void>((drained) => sink.once('drain', () => drained()))]);
+      }
+    }
+    sink.end(null);
+    await done;
+    return { name, bytes: length, sha256: hash.digest('hex') };
+  } finally {
+    await file.close();
+  }
+}
+
+/** A file of the folder and nothing else: run as root, a link planted there would let others' files out. */
+async function openFile(path: string): Promise<FileHandle> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  if ((await file.stat()).isFile()) return file;
+  await file.close();
+  throw new SuperfleetError('SF_FOLDER', `${path} is no file`, { expected: 'a file', got: 'something else' });
+}
+
+const DIGEST = /"([0-9a-f]{64})"/g;
+
+/** Blobs of the store that an entry names, in order of their ids. */
+async function namedBlobs(storage: FileStorage, { end }: Sound, folder: string): Promise<string[]> {
+  const there = new Set(await readdir(folder).catch(() => []));
+  const named = new Set<string>();
+  for (const segment of (await storage.list()).filter((first) => first <= end!.segment)) {
+    const file = await storage.open(segment, 'read');
+    try {
+      const to = segment === end!.segment ? end!.offset : await file.size();
+      for await (const { lines } of lineRuns(file, 0, to)) {
+        for (const { line } of lines) {
+          for (const [, id] of line.toString('latin1').matchAll(DIGEST)) if (there.has(id!)) named.add(id!);
+        }
+      }
+    } finally {
+      await file.close();
+    }
+  }
+  return [...named].sort();
+}
