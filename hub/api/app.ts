@@ -2,7 +2,7 @@ import type { Context, Hono } from 'hono';
 import { addMemberRoutes, createBaseApp, localOnly } from '../../node/api/app.ts';
 import { type ApiEnv, boundedBody, inTime, jsonBody, parsed } from '../../node/api/http.ts';
 import type { NodeObject, StatusObject } from '../../node/api/objects.ts';
-import type { MemberPort } from '../../node/api/port.ts';
+import type { OwnerPort } from '../../node/api/port.ts';
 import { Followers } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
@@ -16,7 +16,7 @@ import { addTaskRoutes } from './tasks.ts';
 export interface HubAppOptions {
   port: HubPort;
   /** The founder's own member, for the owner's verbs on the founder's machine. */
-  member?: Omit<MemberPort, 'forward'>;
+  member?: OwnerPort;
   /** Bound on open followers. @default followersMax */
   followersMax?: number;
 }
@@ -27,19 +27,7 @@ export interface HubAppOptions {
  */
 export function createHubApp({ port, member, followersMax }: HubAppOptions): Hono<ApiEnv> {
   const app = createBaseApp(() => port.stop());
-  if (member !== undefined) {
-    addMemberRoutes(app, {
-      status: () => member.status(),
-      pause: (ms) => member.pause(ms),
-      resume: () => member.resume(),
-      leave: () => member.leave(),
-      models: () => member.models(),
-      addModels: (url) => member.addModels(url),
-      removeModels: (url) => member.removeModels(url),
-      stop: () => member.stop(),
-      forward: () => Promise.reject(new SuperfleetError('SF_INTERNAL', 'a founder forwards nothing')),
-    });
-  }
+  if (member !== undefined) addMemberRoutes(app, member);
   const followers = new Followers(followersMax);
   addMeshRoutes(app, port);
   addNodeRoutes(app, port);

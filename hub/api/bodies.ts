@@ -1,8 +1,11 @@
 import { z } from 'zod';
-import { commitId, labels, memberName, ownerName, roles, sha256Hex, taskId } from '../../protocol/ids.ts';
-import { inviteMs, pageItemsMax } from '../../protocol/limits.ts';
+import { nodeParam } from '../../node/api/params.ts';
+import { commitId, labels, memberName, ownerName, roles, sha256Hex } from '../../protocol/ids.ts';
+import { inviteMs } from '../../protocol/limits.ts';
 import { knownPolicy } from '../../protocol/policy-schema.ts';
-import { repositoryBundle, TASK_STATES, taskSpec } from '../../protocol/task.ts';
+import { repositoryBundle, taskSpec } from '../../protocol/task.ts';
+
+export { listQuery, nodeParam, taskParam } from '../../node/api/params.ts';
 
 /** Bodies and queries of `/v1`; unknown fields are refused. */
 
@@ -10,9 +13,6 @@ import { repositoryBundle, TASK_STATES, taskSpec } from '../../protocol/task.ts'
 const inviteMsMax = 366 * 86_400_000;
 /** Commits a submitter may ask about at once. */
 export const knownCommitsMax = 256;
-
-/** A name or a peer id. */
-export const nodeParam = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node is named by its name or peer id');
 
 export const submitBody = z.strictObject({
   spec: taskSpec,
@@ -37,16 +37,6 @@ export const approveBody = z.strictObject({
 export const renameBody = z.strictObject({ name: memberName });
 export const revokeBody = z.strictObject({ reason: z.string().max(512).nullable().default(null) });
 
-export const listQuery = z.strictObject({
-  state: z
-    .string()
-    .transform((text) => text.split(','))
-    .pipe(z.array(z.enum(TASK_STATES)).max(TASK_STATES.length))
-    .nullable()
-    .default(null),
-  cursor: z.string().max(256).nullable().default(null),
-  limit: z.coerce.number().int().min(1).max(pageItemsMax).default(100),
-});
 export const tailQuery = z.strictObject({
   from: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   follow: z.enum(['0', '1']).default('0'),
@@ -59,7 +49,6 @@ export const proofQuery = z.union([
 ]);
 export const followQuery = z.strictObject({ follow: z.enum(['0', '1']).default('0') });
 
-export const taskParam = taskId;
 export const blobParam = sha256Hex;
 export const codeParam = z
   .string()

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { MeshObject, StatusObject } from '../../node/api/objects.ts';
-import { cell, lagWords, meshText, type Paint, wrapped } from '../../node/cli/render.ts';
+import type { LoggedMesh, MeshObject, StatusObject } from '../../node/api/objects.ts';
+import { age, cell, lagWords, meshText, type Paint, wrapped } from '../../node/cli/render.ts';
 import { paintOf, type Session } from '../../node/cli/session.ts';
 import { EXIT } from '../../protocol/errors.ts';
 
@@ -28,7 +28,7 @@ export async function status(session: Session, watch: boolean): Promise<number> 
   const screen = watch && !voice.json && stdout.isTTY === true && terminal.env.TERM !== 'dumb';
   let last = '';
   while (!watch || !terminal.signal.aborted) {
-    const now = await client.get<StatusObject | MeshObject>('/v1/status');
+    const now = await client.get<StatusObject | MeshObject | LoggedMesh>('/v1/status');
     const paint = paintOf(session);
     // The program may be newer than the founder that runs.
     const text =
@@ -124,14 +124,6 @@ function replicaLines(replicas: StatusObject['replicas'], write: Page): void {
 function colourOf(state: string): 'green' | 'yellow' | 'dim' {
   if (state === 'online') return 'green';
   return state === 'offline' ? 'dim' : 'yellow';
-}
-
-/** A span in its largest unit: `8s`, `3m`, `2h`, `5d`. A clock that was set back makes none negative. */
-function age(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 100) return `${seconds}s`;
-  if (seconds < 100 * 60) return `${Math.round(seconds / 60)}m`;
-  return seconds < 48 * 3600 ? `${Math.round(seconds / 3600)}h` : `${Math.round(seconds / 86_400)}d`;
 }
 
 /** Lines as they fit: sentences are broken at their spaces, rows are cut. */

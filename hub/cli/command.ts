@@ -81,7 +81,7 @@ const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 export function hubGrammar(version: string): Grammar<HubCommand> {
   const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING, {
     bin: 'mesh-node',
-    words: ['join', 'leave', 'models'],
+    words: ['join', 'leave', 'mesh', 'models'],
     where: 'on a machine that works for the mesh',
   });
   addMeshGrammar(grammar);

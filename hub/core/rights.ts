@@ -11,7 +11,7 @@ import type { Operation } from './types.ts';
 export type Right = 'view' | 'submit' | 'read' | 'operate';
 
 const GIVEN_BY: Record<Right, readonly Role[]> = {
-  view: ['viewer', 'submitter', 'operator'],
+  view: ['viewer', 'replica', 'submitter', 'operator'],
   submit: ['submitter', 'operator'],
   read: ['viewer', 'replica', 'operator'],
   operate: ['operator'],

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { TaskArchive } from '../../ledger/archive.ts';
 import { IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
+import { keepIndexed } from '../../ledger/keep-indexed.ts';
 import { Log } from '../../ledger/log.ts';
 import { restart } from '../../ledger/restart.ts';
 import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
@@ -11,9 +12,6 @@ import type { Folder } from '../../node/folder.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { meshIdOfLine } from '../../protocol/genesis.ts';
 import type { SigningKey } from '../../protocol/keys.ts';
-
-/** The index is brought up to date when the log has grown by so many entries: whoever asks it does not wait for more. */
-const INDEX_AFTER = 4_096;
 
 /** What the founder holds of its log while it runs. */
 export interface Ledger {
@@ -55,24 +53,13 @@ export async function openLedger(
   }
   const index = await IndexStore.open(database, log);
   const archive = new TaskArchive(log, index);
-  keepIndexed(log, index, logger);
+  keepIndexed(log, index, (error) => logger.debug(`the log was not indexed: ${String(error)}`));
   lifetime.onStop(async () => {
     await log.close();
     await index.close();
   });
   logger.debug({ entries: log.size, replayed: log.size - spared }, 'the log is open');
   return { storage, log, index, archive, state, genesisLine: await genesisLineOf(log) };
-}
-
-/** Indexes what is durable, now and as the log grows, beside whatever else goes on. */
-function keepIndexed(log: Log, index: IndexStore, logger: Logger): void {
-  const catchUp = (): void => {
-    if (log.size - index.built < INDEX_AFTER) return;
-    // Whoever asks the index next tries it again.
-    index.catchUp().catch((error: unknown) => logger.debug(`the log was not indexed: ${String(error)}`));
-  };
-  log.subscribe(catchUp);
-  catchUp();
 }
 
 async function genesisLineOf(log: Log): Promise<string> {

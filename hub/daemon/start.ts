@@ -8,7 +8,7 @@ import {
   provesEquivocation,
   testimonyOf,
 } from '../../ledger/witness.ts';
-import type { MemberPort } from '../../node/api/port.ts';
+import type { OwnerPort } from '../../node/api/port.ts';
 import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { defaultPort } from '../../node/config.ts';
@@ -245,8 +245,8 @@ async function runHub(
     },
   });
 
-  const ownMember: Omit<MemberPort, 'forward'> = {
-    status: async () => member.status(),
+  const ownMember: OwnerPort = {
+    status: async () => ({ ...member.status(), replica: null }),
     pause: (ms) => member.pause(ms),
     resume: () => member.resume(),
     leave: () =>

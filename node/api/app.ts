@@ -1,8 +1,9 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type ApiEnv, errorResponse, guard, inTime, jsonBody, parsed } from './http.ts';
-import type { MemberPort } from './port.ts';
+import type { MemberPort, OwnerPort } from './port.ts';
+import { createReadOnlyApp } from './read-only.ts';
 
 /** How long a stop of all attempts, or the founder's word on a leave, may take. */
 const actMs = 5 * 60_000;
@@ -42,7 +43,7 @@ export function localOnly(kind: string): void {
 }
 
 /** The owner's verbs: what this machine does, whoever the founder is. */
-export function addMemberRoutes(app: Hono<ApiEnv>, port: MemberPort): void {
+export function addMemberRoutes(app: Hono<ApiEnv>, port: OwnerPort): void {
   app.use('/v1/node/*', async (context, next) => {
     localOnly(context.get('by').kind);
     await next();
@@ -75,10 +76,25 @@ export function addMemberRoutes(app: Hono<ApiEnv>, port: MemberPort): void {
   });
 }
 
-/** A member's own `/v1`: its owner's verbs here, everything else handed on to the founder. */
+/**
+ * A member's own `/v1`: its owner's verbs here, everything else handed on to the founder. Where that cannot be reached, a
+ * replica answers what only reads from its copy.
+ */
 export function createMemberApp(port: MemberPort): Hono<ApiEnv> {
   const app = createBaseApp(() => port.stop());
   addMemberRoutes(app, port);
-  app.all('/v1/*', (context) => port.forward(context.req.raw));
+  app.all('/v1/*', async (context) => {
+    try {
+      return await port.forward(context.req.raw);
+    } catch (thrown) {
+      const unanswered = asSuperfleetError(thrown);
+      const copy = context.req.method === 'GET' && AWAY.has(unanswered.code) ? port.copy() : null;
+      if (copy === null) throw thrown;
+      return createReadOnlyApp(copy).fetch(context.req.raw, { unanswered });
+    }
+  });
   return app;
 }
+
+/** What it is called when the founder does not answer. */
+const AWAY: ReadonlySet<string> = new Set(['SF_UNREACHABLE', 'SF_TIMEOUT']);

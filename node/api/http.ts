@@ -13,9 +13,9 @@ export const answerMs = 60_000;
 /** What still comes of a body that is refused is thrown away for so long: a large blob over a local socket. */
 const restMs = 10_000;
 
-/** What travels beside a request: who asks, where something other than the socket's user does. */
+/** What travels beside a request: who asks, where something other than the socket's user does; why the founder did not answer it. */
 export interface ApiEnv {
-  Bindings: { by?: Actor };
+  Bindings: { by?: Actor; unanswered?: SuperfleetError };
   Variables: { by: Actor; correlation: string | null };
 }
 

@@ -47,6 +47,28 @@ export interface ReplicaLine {
   lag: number | null;
 }
 
+/**
+ * What an answer is of that did not come from a founder at work: a replica's copy while the founder cannot be reached, or
+ * the log of a founder that may not go on yet.
+ */
+export interface AsOf {
+  size: number;
+  root: string;
+  /** Of the newest entry, by the founder's clock, Unix ms. */
+  time: number;
+  /** Entries that are known to exist and are not here; null: nothing is known of others. */
+  behind: number | null;
+  /** Why the founder does not answer, in words. */
+  why: string;
+}
+
+/** The mesh as a log alone tells of it. */
+export type LoggedMesh = Omit<MeshObject, 'nodes' | 'slots'> & {
+  nodes: { online: number | null; total: number };
+  slots: { used: number | null; total: number | null };
+  asOf: AsOf;
+};
+
 export type StatusObject = MeshObject & Overview;
 
 /** `expiresAt` is Unix ms on the founder's clock. */
@@ -90,6 +112,26 @@ export interface NodeObject {
   /** Whether it takes tasks now, and why (not), in words. */
   work: string | null;
   lag: number | null;
+}
+
+/** A node as a log alone tells of it. */
+export type LoggedNode = Omit<NodeObject, 'state' | 'slots' | 'models' | 'tools'> & {
+  state: NodeState | null;
+  slots: { used: number | null; total: number | null };
+  models: string[] | null;
+  tools: Record<string, string> | null;
+};
+
+/** `mesh-node status`. `replica`: the copy of the log that this machine keeps; null: it keeps none. */
+export type OwnNodeObject = NodeObject & { replica: CopyObject | null };
+
+/** A replica's copy. `root` is null while there is none; `follows` is null while nobody can be followed. */
+export interface CopyObject {
+  size: number;
+  root: string | null;
+  follows: Party | null;
+  /** Entries that are known to exist and are not here; null: nothing is known of others. */
+  behind: number | null;
 }
 
 /** `mesh-node models list`. */

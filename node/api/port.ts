@@ -1,8 +1,9 @@
-import type { ModelServerObject, NodeObject } from './objects.ts';
+import type { ModelServerObject, OwnNodeObject } from './objects.ts';
+import type { ReadOnlyPort } from './read-only.ts';
 
-/** What a member's own API needs of the member process. Every promise settles after the act, not at its start. */
-export interface MemberPort {
-  status(): Promise<NodeObject>;
+/** What an owner may ask of the machine. Every promise settles after the act, not at its start. */
+export interface OwnerPort {
+  status(): Promise<OwnNodeObject>;
   /** The owner's stop (promise 15): resolves when nothing of a task runs any more. `null`: until `resume`. */
   pause(ms: number | null): Promise<void>;
   resume(): Promise<void>;
@@ -16,6 +17,12 @@ export interface MemberPort {
   removeModels(url: string): Promise<void>;
   /** Begins an orderly stop of the process; returns at once. */
   stop(): void;
+}
+
+/** What a member's own API needs of the member process. */
+export interface MemberPort extends OwnerPort {
+  /** What answers in the founder's place where it can; null: this machine keeps no copy of the log. */
+  copy(): ReadOnlyPort | null;
   /**
    * Hands a `/v1` request on to the founder in this member's name, body and answer streamed. Throws
    * `SF_UNREACHABLE` while there is no session, `SF_REFUSED` where the membership has no such right.

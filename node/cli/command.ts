@@ -45,6 +45,9 @@ export type NodeCommand =
     } & StartWishes)
   | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status' }
+  | { verb: 'mesh' }
+  | { verb: 'node list' }
+  | { verb: 'node describe'; node: string }
   | { verb: 'leave' }
   | { verb: 'pause'; ms: number | null }
   | { verb: 'resume' }
@@ -130,7 +133,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'demo',
       'backup',
       'restore',
-      'node',
+      ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
       'secret',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),
     ],
@@ -218,6 +221,12 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     read: () => ({ verb: 'status' }),
   });
   grammar.leaf(null, {
+    usage: 'mesh',
+    summary: 'the mesh this machine is in; a replica answers from its copy where the founder does not',
+    examples: ['mesh-node mesh'],
+    read: () => ({ verb: 'mesh' }),
+  });
+  grammar.leaf(null, {
     usage: 'pause [duration]',
     summary: 'stop all tasks here now and take none; without a duration until "resume"',
     examples: ['mesh-node pause 2h'],
@@ -240,12 +249,32 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   });
   addDoctorGrammar(grammar, 'mesh-node');
   addServiceGrammar(grammar, 'mesh-node');
+  addMachinesGrammar(grammar);
   addModelsGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
   grammar.group('ledger', 'proofs from the log of the mesh');
   addProofGrammar(grammar, 'mesh-node');
   addCompletionGrammar(grammar, 'mesh-node');
   return grammar;
+}
+
+function addMachinesGrammar(grammar: Grammar<NodeCommand>): void {
+  grammar.group('node', 'the machines of the mesh, to be looked at');
+  grammar.leaf('node', {
+    usage: 'list',
+    summary: 'all machines of the mesh',
+    examples: ['mesh-node node list'],
+    read: () => ({ verb: 'node list' }),
+  });
+  grammar.leaf('node', {
+    usage: 'describe <node>',
+    summary: 'one machine: what it offers and what it does',
+    examples: ['mesh-node node describe laptop-3'],
+    read: ({ operands }) => ({
+      verb: 'node describe',
+      node: v.nodeName('the node')(operands[0] ?? ''),
+    }),
+  });
 }
 
 function addModelsGrammar(grammar: Grammar<NodeCommand>): void {

@@ -1,6 +1,15 @@
 import type { Entry } from '../../ledger/entry.ts';
 import { escapeLine } from '../../protocol/escape.ts';
-import type { MeshObject, NodeObject, Party, TaskObject } from '../api/objects.ts';
+import type {
+  AsOf,
+  CopyObject,
+  LoggedMesh,
+  LoggedNode,
+  MeshObject,
+  NodeObject,
+  Party,
+  TaskObject,
+} from '../api/objects.ts';
 
 /** Objects as text for a person. Whatever came from elsewhere is made visible first; absent values are `-`. */
 
@@ -82,15 +91,18 @@ function stateColour(state: string): 'green' | 'red' | 'yellow' | 'dim' {
   return 'yellow';
 }
 
-export function meshText(mesh: MeshObject, paint: Paint): string {
+export function meshText(mesh: MeshObject | LoggedMesh, paint: Paint): string {
   const lines = fields([
     ['mesh', mesh.mesh],
     ['name', mesh.name],
     ['founder', mesh.founder],
     ['epoch', mesh.epoch],
     ['log', `${mesh.size} entries, root ${mesh.root}`],
-    ['nodes', `${mesh.nodes.online} of ${mesh.nodes.total} online`],
-    ['slots', `${mesh.slots.used} of ${mesh.slots.total} used`],
+    [
+      'nodes',
+      mesh.nodes.online === null ? mesh.nodes.total : `${mesh.nodes.online} of ${mesh.nodes.total} online`,
+    ],
+    ['slots', slotsText(mesh.slots)],
     ['queue', `${mesh.queue.queued} queued, ${mesh.queue.running} running`],
   ]);
   const paused = mesh.paused ? [paint('paused: nothing runs until "mesh-hub resume"', 'yellow')] : [];
@@ -98,14 +110,17 @@ export function meshText(mesh: MeshObject, paint: Paint): string {
   return [lines, ...paused, ...warnings].join('\n');
 }
 
-export function nodesText(nodes: NodeObject[], paint: Paint): string {
+const slotsText = ({ used, total }: LoggedMesh['slots']): string | null =>
+  total === null ? null : `${used} of ${total} used`;
+
+export function nodesText(nodes: (NodeObject | LoggedNode)[], paint: Paint): string {
   const rows = nodes.map((node) => [
     cell(node.name),
-    paint(cell(node.state), stateColour(node.state)),
+    paint(cell(node.state), stateColour(node.state ?? '')),
     cell(node.owner),
     cell(node.roles.join(',')),
-    `${node.slots.used}/${node.slots.total}`,
-    cell(brief(node.models)),
+    node.slots.total === null ? '-' : `${node.slots.used}/${node.slots.total}`,
+    cell(brief(node.models ?? [])),
     node.code === null ? map(node.labels) : `code ${cell(node.code)}`,
     cell(node.id),
   ]);
@@ -116,7 +131,10 @@ export function nodesText(nodes: NodeObject[], paint: Paint): string {
 const brief = (names: readonly string[]): string =>
   names.length <= 2 ? names.join(' ') : `${names.slice(0, 2).join(' ')} +${names.length - 2}`;
 
-export function nodeText(node: NodeObject, paint: Paint): string {
+export function nodeText(
+  node: (NodeObject | LoggedNode) & { replica?: CopyObject | null },
+  paint: Paint,
+): string {
   return fields([
     ['id', node.id],
     ['name', node.name],
@@ -124,15 +142,35 @@ export function nodeText(node: NodeObject, paint: Paint): string {
     ...(node.code === null ? [] : ([['code', node.code]] as [string, unknown][])),
     ['owner', node.owner],
     ['roles', node.roles.join(' ')],
-    ['slots', `${node.slots.used} of ${node.slots.total} used`],
+    ['slots', slotsText(node.slots)],
     ['policy', node.policy ?? null],
     ['work', node.work ?? null],
     ['labels', map(node.labels)],
-    ['models', node.models.join(' ')],
+    ['models', (node.models ?? []).join(' ')],
     ['tools', map(node.tools)],
     ['limits', map(node.limits as unknown as Record<string, string> | null)],
     ['lag', node.roles.includes('replica') ? lagWords(node.lag) : null],
+    ...(node.replica == null ? [] : [['copy', copyText(node.replica)] as [string, unknown]]),
   ]).replace(/^(state +)(\S+)/m, (_, name: string, state: string) => name + paint(state, stateColour(state)));
+}
+
+const copyText = ({ size, follows, behind }: CopyObject): string => {
+  const source = follows === null ? 'follows nobody now' : `follows ${follows.name ?? follows.id}`;
+  return `${size} entries of the log, ${source}${behind === null ? '' : `, ${lagWords(behind)}`}`;
+};
+
+/** What an answer is of that did not come from a founder at work. `now`: Unix ms. */
+export function asOfText({ size, time, behind, why }: AsOf, now: number): string {
+  const known = behind === null || behind === 0 ? '' : `; ${behind} more are known to exist`;
+  return cell(`${why}; as of entry ${size - 1}, ${age(now - time)} ago${known}`);
+}
+
+/** A span in its largest unit: `8s`, `3m`, `2h`, `5d`. A clock that was set back makes none negative. */
+export function age(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 100) return `${seconds}s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)}m`;
+  return seconds < 48 * 3600 ? `${Math.round(seconds / 3600)}h` : `${Math.round(seconds / 86_400)}d`;
 }
 
 /** How far a replica is behind its source, in words. */

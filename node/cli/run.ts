@@ -1,13 +1,13 @@
 import { EXIT } from '../../protocol/errors.ts';
 import { escapeText } from '../../protocol/escape.ts';
 import { actMs } from '../api/client.ts';
-import type { NodeObject, PendingLine } from '../api/objects.ts';
+import type { LoggedMesh, MeshObject, NodeObject, Page, PendingLine } from '../api/objects.ts';
 import { type NodeCommand, nodeGrammar, parseNode } from './command.ts';
 import { COMPLETE } from './completion-grammar.ts';
 import { helpColumns } from './help.ts';
 import { runMain } from './main.ts';
 import type { Enrol, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
-import { nodeText } from './render.ts';
+import { meshText, nodesText, nodeText } from './render.ts';
 import { logFormatOf, type Session, sessionOf, show } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { programVersion } from './version.ts';
@@ -82,6 +82,17 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
       return (await import('./lifecycle.ts')).stopProcess(session, command.timeoutMs);
     case 'status':
       show(session, await session.client().get<NodeObject>('/v1/node'), nodeText);
+      return EXIT.ok;
+    case 'mesh':
+      show(session, await session.client().get<MeshObject | LoggedMesh>('/v1/status'), meshText);
+      return EXIT.ok;
+    case 'node list':
+      show(session, await session.client().get<Page<NodeObject>>('/v1/nodes'), ({ items }, paint) =>
+        nodesText(items, paint),
+      );
+      return EXIT.ok;
+    case 'node describe':
+      show(session, await session.client().get<NodeObject>(`/v1/nodes/${command.node}`), nodeText);
       return EXIT.ok;
     case 'pause': {
       const body = { ms: command.ms };

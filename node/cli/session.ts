@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { Client } from '../api/client.ts';
+import type { AsOf } from '../api/objects.ts';
 import { dataFolder } from './folder.ts';
 import type { GlobalFlags } from './parse.ts';
-import { painter, shellWord } from './render.ts';
+import { asOfText, painter, shellWord } from './render.ts';
 import { type Terminal, Voice } from './terminal.ts';
 
 /** One command under way: where it speaks, where the data folder is, and how to reach the process there. */
@@ -54,8 +55,13 @@ export function show<T>(
   value: T,
   text: (value: T, paint: ReturnType<typeof painter>) => string,
 ): void {
-  if (session.voice.json) session.voice.document(value);
-  else session.voice.out(text(value, paintOf(session)));
+  if (session.voice.json) {
+    session.voice.document(value);
+    return;
+  }
+  session.voice.out(text(value, paintOf(session)));
+  const { asOf } = (value ?? {}) as { asOf?: AsOf };
+  if (asOf !== undefined) session.voice.note(asOfText(asOf, Date.now()));
 }
 
 /** How the program's log is written: as asked for, else for a person where one reads it. */

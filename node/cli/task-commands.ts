@@ -4,7 +4,7 @@ import type { Entry } from '../../ledger/entry.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
 import type { TaskSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
-import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
+import type { AsOf, Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import type { Arrival } from '../submit/arrival.ts';
 import type { Repository } from '../submit/repository.ts';
 import { Fetching } from './fetching.ts';
@@ -62,7 +62,8 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
     case 'task apply':
       return apply(command, session, client);
     case 'task get': {
-      const task = await client.get<TaskDetail>(path);
+      const task = await client.get<TaskDetail & { asOf?: AsOf }>(path);
+      if (task.asOf !== undefined) return getFromCopy(session, task);
       if (!isTerminal(task.state)) {
         throw new SuperfleetError('SF_CONFLICT', `task ${task.id} has not ended`, {
           expected: 'a task that has ended',
@@ -122,6 +123,17 @@ async function runTask(
   using arrival = new Arrival(repository, { client, env: terminal.env, signal: terminal.signal });
   // Awaited here: on return the arrival is disposed of.
   return await finish(command, session, client, made, { repository, arrival });
+}
+
+/** What a replica's copy tells of a task; its branch and artifacts are with the founder. */
+function getFromCopy(session: Session, task: TaskDetail): number {
+  show(session, task, taskText);
+  if (task.bundle === null && task.artifacts.length === 0) return EXIT.ok;
+  throw new SuperfleetError('SF_UNREACHABLE', `what task ${task.id} gave lies with the founder`, {
+    expected: 'a founder that answers',
+    got: 'a copy of the log, which has no branches and no artifacts',
+    hint: `when it answers again: ${session.typed} task get ${task.id}`,
+  });
 }
 
 /** The repository a task was sent from, and its result on the way there. */

@@ -216,9 +216,11 @@ export async function runMember(
       const frozen = kept?.frozen.error ?? null;
       return {
         ...service.status(),
+        replica: kept?.reader?.object ?? null,
         ...(frozen === null ? {} : { work: `takes nothing from the founder: ${frozen.message}` }),
       };
     },
+    copy: () => kept?.reader?.port ?? null,
     pause: (ms) => service.pause(ms),
     resume: () => service.resume(),
     models: () => service.models.list(),

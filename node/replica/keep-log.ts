@@ -8,6 +8,7 @@ import type { Host } from '../network/host.ts';
 import { Neighbours } from '../network/neighbours.ts';
 import type { Registry } from '../network/registry.ts';
 import { Frozen } from './frozen.ts';
+import { CopyReader } from './read-copy.ts';
 import { Replica } from './replica.ts';
 import { LogSource } from './source.ts';
 
@@ -15,7 +16,7 @@ export interface KeepLogOptions {
   host: Host;
   registry: Registry;
   membership: Membership;
-  paths: Pick<FolderPaths, 'root' | 'log'>;
+  paths: Pick<FolderPaths, 'root' | 'log' | 'index'>;
   logger: Logger;
   lifetime: Pick<Lifetime, 'onStop'>;
   /** Newest checkpoint this machine has seen. */
@@ -32,6 +33,8 @@ export interface KeptLog {
   frozen: Frozen;
   /** Null: this machine is no replica. */
   replica: Replica | null;
+  /** Answers from the copy. */
+  reader: CopyReader | null;
 }
 
 /**
@@ -82,6 +85,18 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
         },
       })
     : null;
+  const reader =
+    replica === null
+      ? null
+      : await CopyReader.open({
+          mesh,
+          replica,
+          indexPath: paths.index,
+          checkpoint: options.checkpoint,
+          why: () => frozen.error?.message ?? 'founder not reachable',
+          logger,
+          lifetime,
+        });
   lifetime.onStop(() => replica?.stop());
   const source = await LogSource.serve({
     registry,
@@ -99,5 +114,5 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
   frozen.start(neighbours);
   lifetime.onStop(() => frozen.close());
   replica?.start();
-  return { neighbours, frozen, replica };
+  return { neighbours, frozen, replica, reader };
 }

@@ -16,7 +16,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createBaseApp, createMemberApp } from '../../../node/api/app.ts';
 import { Client } from '../../../node/api/client.ts';
-import type { NodeObject } from '../../../node/api/objects.ts';
+import type { NodeObject, OwnNodeObject } from '../../../node/api/objects.ts';
 import type { MemberPort } from '../../../node/api/port.ts';
 import { serveApi } from '../../../node/api/server.ts';
 import {
@@ -153,7 +153,8 @@ test('a member answers its owner itself and hands everything else on to the foun
   inFolder(async (dir) => {
     const calls: unknown[] = [];
     const port: MemberPort = {
-      status: async () => ({ name: 'm1' }) as NodeObject,
+      status: async () => ({ name: 'm1' }) as OwnNodeObject,
+      copy: () => null,
       pause: async (ms) => void calls.push(['pause', ms]),
       resume: async () => void calls.push(['resume']),
       leave: async () => void calls.push(['leave']),

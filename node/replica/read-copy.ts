@@ -1,0 +1,99 @@
+import type { Logger } from 'pino';
+import { TaskArchive } from '../../ledger/archive.ts';
+import { parseCheckpoint } from '../../ledger/checkpoint.ts';
+import type { DurableLog } from '../../ledger/durable-log.ts';
+import type { Entry } from '../../ledger/entry.ts';
+import { IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
+import { keepIndexed } from '../../ledger/keep-indexed.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
+import type { CopyObject } from '../api/objects.ts';
+import type { ReadOnlyPort } from '../api/read-only.ts';
+import type { Lifetime } from '../daemon/process.ts';
+import type { Replica } from './replica.ts';
+
+/** Entries about one task that are shown; a task has a few dozen. */
+const historyMax = 1_000;
+
+export interface CopyReaderOptions {
+  mesh: string;
+  replica: Replica;
+  /** Folder of the index, which can be rebuilt. */
+  indexPath: string;
+  /** Newest checkpoint that this machine has seen. */
+  checkpoint(): string | null;
+  /** Why the founder does not answer, in words. */
+  why(): string;
+  logger: Logger;
+  lifetime: Pick<Lifetime, 'onStop'>;
+}
+
+/** A replica's copy and the index of it, for who asks this machine while the founder cannot be reached. */
+export class CopyReader {
+  readonly #options: CopyReaderOptions;
+  #begun: { log: DurableLog; index: IndexStore; archive: TaskArchive } | null = null;
+
+  private constructor(options: CopyReaderOptions) {
+    this.#options = options;
+  }
+
+  /** Indexes the copy as it grows. To be opened before the replica starts; ends with the lifetime, after the replica. */
+  static async open(options: CopyReaderOptions): Promise<CopyReader> {
+    const { indexPath, lifetime, logger, replica } = options;
+    const database = await openIndexDatabase(indexPath);
+    const reader = new CopyReader(options);
+    lifetime.onStop(() => reader.#begun?.index.close() ?? database.close());
+    const failed = (error: unknown): void => logger.debug(`the copy was not indexed: ${String(error)}`);
+    replica.onBegun((log) => {
+      IndexStore.open(database, log).then((index) => {
+        reader.#begun = { log, index, archive: new TaskArchive(log, index) };
+        keepIndexed(log, index, failed);
+      }, failed);
+    });
+    return reader;
+  }
+
+  /** What it can answer; null: there is no copy yet. */
+  get port(): ReadOnlyPort | null {
+    const begun = this.#begun;
+    if (begun === null) return null;
+    const { mesh, replica, why } = this.#options;
+    const { log, index, archive } = begun;
+    return {
+      mesh,
+      archive,
+      state: () => replica.state,
+      asOf: () => ({
+        size: log.size,
+        root: log.checkpoint.root,
+        time: replica.state.mesh.time,
+        behind: this.behind,
+        why: why(),
+      }),
+      history: async (task) => {
+        const entries: Entry[] = [];
+        for (const at of (await index.history(task)).slice(-historyMax)) {
+          entries.push(...(await log.read(at, 1)));
+        }
+        return entries;
+      },
+      refusal: () => new SuperfleetError('SF_UNREACHABLE', 'only the founder can answer this'),
+    };
+  }
+
+  /** What `mesh-node status` says of the copy. */
+  get object(): CopyObject {
+    const { size, root, source } = this.#options.replica.status;
+    const { byPeer } = this.#options.replica.state.members;
+    const follows = source === null ? null : { id: source, name: byPeer.get(source)?.name ?? null };
+    return { size, root, follows, behind: this.behind };
+  }
+
+  /** Entries that the copy is known to lack: of its source, and of any checkpoint this machine saw; null: none was seen. */
+  get behind(): number | null {
+    const { replica, checkpoint } = this.#options;
+    const seen = checkpoint();
+    const { behind, size } = replica.status;
+    if (seen === null) return behind;
+    return Math.max(behind ?? 0, parseCheckpoint(seen).size - size);
+  }
+}
