@@ -7,7 +7,8 @@ import * as assert from 'uvu/assert';
 import { run } from '../net/mesh.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const logFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith('superfleet-bench-log-'));
+const logFolders = () =>
+  readdirSync(tmpdir()).filter((name) => /^superfleet-bench-(log|snapshots)-/.test(name));
 const bench = (args: string[], env: NodeJS.ProcessEnv = {}) =>
   run([process.execPath, 'scripts/bench.ts', ...args], { cwd: ROOT, env });
 
@@ -43,6 +44,8 @@ test('replay reads the whole log it wrote, and leaves no folder behind', async (
     [
       { figure: 'replay.cpu', unit: 's', runs: 1 },
       { figure: 'replay.memory', unit: 'MB', runs: 1 },
+      { figure: 'replay.restart', unit: 'ms', runs: 1 },
+      { figure: 'replay.restart@0', unit: 'ms', runs: 1 },
     ],
   );
   assert.match(stderr, /3000 entries in \d+ batches/);

@@ -32,6 +32,7 @@ test('the tarball holds what was built and documented, and no source or test', (
   for (const wanted of [
     'dist/hub/cli.js',
     'dist/node/cli.js',
+    'dist/ledger/snapshot-worker.js',
     'README.md',
     'LICENSE',
     'CHANGELOG.md',
