@@ -35,7 +35,12 @@ const logWord = z.discriminatedUnion('type', [
   /** Two checkpoints that prove an equivocation; nothing is answered. */
   z.object({ type: z.literal('conflict'), mesh: meshId, checkpoints: z.tuple([checkpoint, checkpoint]) }),
   /** What came until here is synced on the follower's disk. */
-  z.object({ type: z.literal('ack'), ...position }),
+  z.object({
+    type: z.literal('ack'),
+    ...position,
+    /** The checkpoint of that size with the follower's cosignature (C2SP tlog-cosignature). @default none */
+    cosigned: checkpoint.optional(),
+  }),
   z.object({ type: z.literal('grant'), bytes: count.min(1).max(logCreditBytes) }),
   // ── answered ────────────────────────────────────────────────────────────────────────────────────────────────
   z.object({

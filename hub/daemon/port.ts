@@ -50,6 +50,8 @@ export interface PortParts {
   /** Tasks that have left the state. */
   archive: TaskArchive;
   proofs: LogProofs;
+  /** A checkpoint with the cosignatures of the replicas that have this one. */
+  cosigned(text: string): string;
   blobs: BlobStore;
   host: Host;
   join: JoinServer;

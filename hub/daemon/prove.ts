@@ -12,6 +12,8 @@ import type { HubPort } from '../api/port.ts';
 
 export interface ProveParts {
   proofs: LogProofs;
+  /** A checkpoint with the cosignatures of the replicas that have this one. */
+  cosigned(text: string): string;
   log: Pick<Log, 'read'>;
   index: Pick<IndexStore, 'history'>;
   /** Entry 0 as it stands in the log. */
@@ -32,7 +34,7 @@ export async function proofFile(
       format: CONSISTENCY_FORMAT,
       since: of.since,
       path: encodePath(path),
-      checkpoint: checkpoint.text,
+      checkpoint: parts.cosigned(checkpoint.text),
       genesis: genesisLine,
       handovers: handoversOf(leadership),
     });
@@ -46,7 +48,7 @@ export async function proofFile(
     index,
     entry: line,
     path: encodePath(path),
-    checkpoint: checkpoint.text,
+    checkpoint: parts.cosigned(checkpoint.text),
     genesis: genesisLine,
     // The receipt's are those its certificates are proved by: one set of lines speaks for the whole file.
     handovers: receipt?.handovers ?? handoversOf(leadership),

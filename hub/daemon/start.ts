@@ -273,6 +273,7 @@ async function runHub(
     index,
     archive,
     proofs,
+    cosigned: (text) => source.cosigned(text),
     blobs,
     host,
     join,

@@ -139,6 +139,7 @@ export async function runMember(
   });
   kept = await keepLog({
     host,
+    key: machine.key,
     registry,
     membership,
     paths: folder.paths,

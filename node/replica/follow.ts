@@ -33,6 +33,8 @@ export interface FollowOptions {
   signal: AbortSignal;
   /** Its answer, before anything of it is used; throws to follow no further. */
   onTip(tip: LogTip): Promise<void> | void;
+  /** The text of a checkpoint that was verified and synced, with the follower's cosignature. @default none is made */
+  cosign?(text: string): string;
   /** How far the source is, whenever that is heard. */
   onSource?(size: number): void;
 }
@@ -82,7 +84,9 @@ export async function followLog(connection: Connection, options: FollowOptions):
       if (holder.copy === null) await holder.begin(bytes);
       else await holder.copy.take(bytes);
       const { checkpoint } = holder.copy!;
-      await channel.write(logWords({ type: 'ack', size: checkpoint.size, root: checkpoint.root }), signal);
+      const { size, root, text } = checkpoint;
+      const cosigned = options.cosign === undefined ? {} : { cosigned: options.cosign(text) };
+      await channel.write(logWords({ type: 'ack', size, root, ...cosigned }), signal);
       await channel.write(logWords({ type: 'grant', bytes: bytes.length }), signal);
     }
   } catch (thrown) {

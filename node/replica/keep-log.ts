@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
+import { cosign } from '../../ledger/cosignature.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
+import type { SigningKey } from '../../protocol/keys.ts';
 import type { Membership } from '../daemon/membership.ts';
 import type { Lifetime } from '../daemon/process.ts';
 import type { FolderPaths } from '../folder.ts';
@@ -14,6 +16,8 @@ import { LogSource } from './source.ts';
 
 export interface KeepLogOptions {
   host: Host;
+  /** This machine's identity: a replica cosigns by it what it has verified and synced. */
+  key: SigningKey;
   registry: Registry;
   membership: Membership;
   paths: Pick<FolderPaths, 'root' | 'log' | 'index'>;
@@ -66,6 +70,8 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
         neighbours,
         founder: () => ({ peer: membership.founder, addresses: membership.addresses }),
         replicas: () => membership.replicas(),
+        cosign: (text) =>
+          cosign(text, { name: host.peer, key: options.key, time: Math.floor(Date.now() / 1000) }),
         onTip: async (_peer, { handovers, at, conflict }) => {
           await takeHandovers(handovers);
           if (conflict !== undefined) await frozen.take(conflict, neighbours);

@@ -24,6 +24,8 @@ export interface ReplicaOptions {
   replicas(): readonly string[];
   /** The handovers that a source knows of, before anything else of its answer is used; throws to leave it. */
   onTip?(peer: string, tip: LogTip): Promise<void> | void;
+  /** As of `followLog`. */
+  cosign?(text: string): string;
   /** The copy holds a handover: lines of all of them. */
   onHandover?(lines: string[]): void;
   /** What was caught up with, or why a source was left. */
@@ -176,6 +178,7 @@ export class Replica implements CopyHolder {
           this.#source = peer;
           onEvent?.({ peer, error: null });
         },
+        ...(this.#options.cosign === undefined ? {} : { cosign: this.#options.cosign }),
         onSource: (size) => {
           this.#sourceSize = size;
         },

@@ -1,6 +1,9 @@
+import { checkpointBytesMax, parseCheckpoint } from '../../ledger/checkpoint.ts';
+import { verifyCosignature } from '../../ledger/cosignature.ts';
 import type { DurableLog } from '../../ledger/durable-log.ts';
 import type { RawBatches } from '../../ledger/reader.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { publicKeyFromPeerId, publicKeyToBase64 } from '../../protocol/keys.ts';
 import {
   LOG_PROTOCOL,
   type LogTip,
@@ -56,6 +59,8 @@ export class LogSource {
   #recent: RecentBatches | null = null;
   /** The newest stream of each peer counts. */
   readonly #followers = new Map<string, { position: Follower; stream: number }>();
+  /** By peer: the newest checkpoint that it cosigned, and its line. */
+  readonly #cosignatures = new Map<string, { text: string; line: string }>();
   readonly #ending = new AbortController();
   #streams = 0;
 
@@ -89,6 +94,16 @@ export class LogSource {
     return sizes[replicas - 1] ?? 0;
   }
 
+  /** The checkpoint with the cosignature of every follower that has one of exactly this text. */
+  cosigned(text: string): string {
+    const lines = [...this.#cosignatures.values()].filter((cosignature) => cosignature.text === text);
+    let cosigned = text;
+    for (const { line } of lines) {
+      if (cosigned.length + line.length <= checkpointBytesMax) cosigned += line;
+    }
+    return cosigned;
+  }
+
   stop(): void {
     this.#ending.abort(new SuperfleetError('SF_UNREACHABLE', 'this machine is stopping'));
     this.#recent?.close();
@@ -107,8 +122,9 @@ export class LogSource {
       await this.#say(channel, { type: 'fault', code, message, hint });
       return;
     }
-    await this.#say(channel, await this.#tip(request.type === 'follow' ? request.size : null));
-    if (request.type === 'follow') await this.#pour(channel, peer, request);
+    const tip = await this.#tip(request.type === 'follow' ? request.size : null);
+    await this.#say(channel, tip);
+    if (request.type === 'follow') await this.#pour(channel, peer, request, tip);
   }
 
   #refusal(request: Extract<LogWord, { type: 'head' | 'follow' }>, peer: string): SuperfleetError | null {
@@ -149,6 +165,7 @@ export class LogSource {
     channel: FrameChannel,
     peer: string,
     from: Extract<LogWord, { type: 'follow' }>,
+    { at }: LogTip,
   ): Promise<void> {
     const log = this.#options.log()!;
     this.#recent ??= new RecentBatches(log);
@@ -157,7 +174,10 @@ export class LogSource {
     const signal = AbortSignal.any([this.#ending.signal, ending.signal]);
     const flow = { credit: logCreditBytes, wake: (): void => {} };
     signal.addEventListener('abort', () => flow.wake(), { once: true });
-    this.#followers.set(peer, { stream, position: { peer, size: from.size, root: from.root } });
+    // What it says it holds counts where it is this log's.
+    const known = at !== null && parseCheckpoint(at).root === from.root;
+    const position = { peer, size: known ? from.size : 0, root: known ? from.root : '' };
+    this.#followers.set(peer, { stream, position });
     this.#options.onFollowers?.(this.followers);
     const hearing = this.#hear(channel, peer, stream, flow, log).then(
       () => ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the follower went')),
@@ -233,12 +253,25 @@ export class LogSource {
       } else if (word.type === 'ack') {
         const held = this.#followers.get(peer);
         if (held?.stream !== stream) continue;
-        const { size, root } = word;
-        if (size < held.position.size || size > log.size) throw outOfTurn('a size it was sent');
+        const { size, root, cosigned } = word;
+        const forked = size === log.size && root !== log.checkpoint.root;
+        if (size < held.position.size || size > log.size || forked) throw outOfTurn('what it was sent');
         held.position = { peer, size, root };
+        if (cosigned !== undefined) this.#keepCosignature(peer, cosigned, log.checkpoint.text);
         this.#options.onFollowers?.(this.followers);
       } else throw outOfTurn('ack or grant');
     }
+  }
+
+  /** One of an older checkpoint is passed over: by the time it comes there is a newer one. */
+  #keepCosignature(peer: string, cosigned: string, text: string): void {
+    if (!cosigned.startsWith(text)) return;
+    try {
+      verifyCosignature(cosigned, { name: peer, publicKey: publicKeyToBase64(publicKeyFromPeerId(peer)) });
+    } catch (cause) {
+      throw new SuperfleetError('SF_NOT_PROVED', 'a follower’s cosignature does not hold', { cause });
+    }
+    this.#cosignatures.set(peer, { text, line: cosigned.slice(text.length) });
   }
 
   async #say(channel: FrameChannel, word: LogWord): Promise<void> {

@@ -1,4 +1,5 @@
 // limit: 120 s
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -52,6 +53,20 @@ test('replicas hold the whole log a moment after the founder, and the founder sa
     const report = await verifyLog(new FileStorage(join(fleet.dir(name), 'log')));
     assert.equal([report.size, report.root], [size, root], name);
   }
+});
+
+test('replicas cosign what they have verified and synced: a proof file carries their word', async () => {
+  const file = join(fleet.home, 'proof.json');
+  await fleet.untilAsked(async () => {
+    rmSync(file, { force: true });
+    const made = await fleet.hub(['ledger', 'prove', '0', '--output', file]);
+    assert.is(made.code, 0, made.stderr);
+    const { checkpoint } = JSON.parse(readFileSync(file, 'utf8')) as { checkpoint: string };
+    return checkpoint.split('\n').filter((line) => line.startsWith('— 12D3KooW')).length === 2;
+  }, 'two cosignatures of the newest checkpoint');
+  const verified = await fleet.hub(['proof', 'verify', file, '--mesh', (await mesh()).mesh]);
+  assert.is(verified.code, 0, verified.stderr);
+  assert.is(verified.stdout.match(/cosigned that at/g)?.length, 2, verified.stdout);
 });
 
 test('a replica that was killed goes on where its own copy ends', async () => {
