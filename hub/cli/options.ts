@@ -139,3 +139,23 @@ export type Restore = (options: {
   user: string | null;
   file: string;
 }) => Promise<RestoredObject>;
+
+export interface ForkOptions {
+  dir: string;
+  user: string | null;
+  /** Of the new mesh and its founder; null: the old one's. */
+  name: string | null;
+  /** Absolute; a name that is free. */
+  recoveryKeyFile: string;
+}
+/** The mesh that `fork` began. */
+export interface ForkedObject {
+  mesh: string;
+  name: string;
+  founder: string;
+  size: number;
+  root: string;
+  parent: { mesh: string; size: number; root: string };
+  recoveryKeyFile: string;
+}
+export type Fork = (options: ForkOptions) => Promise<ForkedObject>;

@@ -7,6 +7,7 @@ export type RecoveryCommand =
   | { verb: 'ledger repair'; from: string; acceptLoss: boolean; user: string | null }
   | { verb: 'ledger scrub' }
   | { verb: 'backup'; file: string; withSecrets: boolean; withoutBlobs: boolean }
+  | { verb: 'fork'; name: string | null; recoveryKey: string | null; user: string | null }
   | { verb: 'restore'; file: string; user: string | null }
   | { verb: 'ledger import'; file: string; mesh: string | null; user: string | null };
 
@@ -41,6 +42,25 @@ export function addRecoveryGrammar<C>(grammar: Grammar<C | RecoveryCommand>): vo
     read: ({ operands, options }) => ({
       verb: 'restore',
       file: v.text('the file')(operands[0] ?? ''),
+      user: or(options.user),
+    }),
+  });
+  grammar.leaf(null, {
+    usage: 'fork',
+    summary: 'make a mesh of its own of a copy of a data folder',
+    about:
+      'Makes a mesh of its own of a copy (--dir): new mesh id, keys and recovery key, begun at the checkpoint of the ' +
+      'copy, which its first entry names. Members and tasks stay with the old mesh.',
+    options: [
+      v.option('--name <name>', 'name of the new mesh (default: the old one’s)', v.nodeName('--name')),
+      v.option('--recovery-key <file>', 'where its recovery key is written', v.text('--recovery-key')),
+      user,
+    ],
+    examples: ['mesh-hub fork --dir copy --name lab'],
+    read: ({ options }) => ({
+      verb: 'fork',
+      name: or(options.name),
+      recoveryKey: or(options.recoveryKey),
       user: or(options.user),
     }),
   });

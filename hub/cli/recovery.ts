@@ -3,7 +3,7 @@ import type { MeshObject } from '../../node/api/objects.ts';
 import { cell } from '../../node/cli/render.ts';
 import { type Session, show } from '../../node/cli/session.ts';
 import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import type { BackUp, ImportLedger, RepairLedger, Restore } from './options.ts';
+import type { BackUp, Fork, ImportLedger, RepairLedger, Restore } from './options.ts';
 import type { RecoveryCommand } from './recovery-grammar.ts';
 
 /** Runs what brings a log or a data folder back. */
@@ -18,6 +18,8 @@ export async function runRecovery(
       return importLog(command, session);
     case 'backup':
       return backup(command, session);
+    case 'fork':
+      return forkFolder(command, session);
     case 'restore':
       return restoreFolder(command, session);
   }
@@ -102,5 +104,24 @@ async function restoreFolder(
     [`${cell(dir)} is mesh ${mesh} at ${size} entries`, `root ${root}`].join('\n'),
   );
   voice.note(`next: ${session.typed} start --detach; the old founder must never run again beside it`);
+  return EXIT.ok;
+}
+
+async function forkFolder(
+  { name, recoveryKey, user }: Extract<RecoveryCommand, { verb: 'fork' }>,
+  session: Session,
+): Promise<number> {
+  const { dir, terminal, voice } = session;
+  const { fork } = (await import('../daemon/fork.ts')) as { fork: Fork };
+  const recoveryKeyFile = resolve(terminal.cwd, recoveryKey ?? 'superfleet-recovery.key');
+  const made = await fork({ dir, user, name, recoveryKeyFile });
+  show(session, made, ({ mesh, name: called, parent }) =>
+    [
+      `${cell(dir)} is mesh ${mesh} (${cell(called)}) from now on`,
+      `forked from ${parent.mesh} at ${parent.size} entries, root ${parent.root}`,
+    ].join('\n'),
+  );
+  voice.note(`recovery key: ${recoveryKeyFile}`);
+  voice.note('whoever has it can take the mesh over: keep it off this machine, and keep it');
   return EXIT.ok;
 }

@@ -112,6 +112,7 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'ledger scrub':
       return (await import('./ledger.ts')).runLedger(command, session);
     case 'backup':
+    case 'fork':
     case 'restore':
     case 'ledger import':
     case 'ledger repair':

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { chown, open, rm } from 'node:fs/promises';
-import { Log } from '../../ledger/log.ts';
 import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
@@ -11,9 +10,10 @@ import { markFolder } from '../../node/daemon/instance-mark.ts';
 import { defaultName, defaultOwner, openMachine } from '../../node/daemon/machine.ts';
 import { folderPaths } from '../../node/folder.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import { newNonce, type RandomBytes, ROLES } from '../../protocol/ids.ts';
-import { newSigningKey, publicKeyToBase64 } from '../../protocol/keys.ts';
+import type { RandomBytes } from '../../protocol/ids.ts';
+import { newSigningKey, type SigningKey } from '../../protocol/keys.ts';
 import type { InitHub, InitOptions, InitResult } from '../cli/options.ts';
+import { beginLog } from './begin-log.ts';
 import { secretsFolder } from './secrets.ts';
 
 const random: RandomBytes = (length) => randomBytes(length);
@@ -25,10 +25,21 @@ const random: RandomBytes = (length) => randomBytes(length);
 export const initHub: InitHub = async (options: InitOptions): Promise<InitResult> => {
   const { dir, recoveryKeyFile } = options;
   await requireNoMesh(dir);
+  return withRecoveryKey(recoveryKeyFile, async (recovery) => ({
+    mesh: await makeMesh(options, recovery.publicKey),
+    recoveryKeyFile,
+  }));
+};
+
+/** Makes a mesh with a new recovery key, whose file is written before and taken away again where the making fails. */
+export async function withRecoveryKey<T>(
+  recoveryKeyFile: string,
+  make: (recovery: SigningKey) => Promise<T>,
+): Promise<T> {
   const recovery = newSigningKey(random);
   await writeRecoveryKey(recoveryKeyFile, Buffer.from(recovery.seed).toString('base64'));
   try {
-    return { mesh: await makeMesh(options, recovery.publicKey), recoveryKeyFile };
+    return await make(recovery);
   } catch (error) {
     // A key of a mesh that was never made would only mislead. Root may have been given up by now.
     const left = await rm(recoveryKeyFile, { force: true }).then(
@@ -45,7 +56,7 @@ export const initHub: InitHub = async (options: InitOptions): Promise<InitResult
       cause: error,
     });
   }
-};
+}
 
 /** A folder in which a mesh was begun and nothing of it was logged is as good as an empty one. */
 async function requireNoMesh(dir: string): Promise<void> {
@@ -84,31 +95,15 @@ async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<
     const name = options.name ?? defaultName();
     const { paths } = machine.folder;
     const logKey = await readOrMakeKey(paths.logKey);
-    const log = await Log.create({
-      storage: new FileStorage(paths.log),
-      genesis: {
-        format: 1,
-        name,
-        founder: machine.key.peer,
-        logKey: publicKeyToBase64(logKey.publicKey),
-        recoveryKey: publicKeyToBase64(recoveryKey),
-        parent: null,
-        nonce: newNonce(random),
-      },
-      key: logKey,
-      time: Date.now(),
-    });
-    const admitted = {
-      peer: machine.key.peer,
+    const log = await beginLog(new FileStorage(paths.log), {
       name,
       owner,
-      roles: [...ROLES],
-      labels: {},
-      via: { kind: 'genesis' as const },
-      by: { kind: 'founder' as const },
-    };
-    const { durable } = log.append([{ type: 'member.admitted', body: admitted }], Date.now(), 1);
-    const { size, root } = await durable;
+      founder: machine.key.peer,
+      logKey,
+      recoveryKey,
+      parent: null,
+    });
+    const { size, root } = log.checkpoint;
     await machine.configure({ kind: 'hub', name, owner, ...(port === null ? {} : { port }) });
     const state = initialState();
     for await (const entry of log.entries()) applyEntry(state, entry, knownEntry(entry));

@@ -133,6 +133,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'demo',
       'backup',
       'restore',
+      'fork',
       ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
       'secret',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),

@@ -71,6 +71,7 @@ test('every command of the contract is understood', () => {
     ['ledger scrub', 'ledger scrub'],
     ['backup f.tar --with-secrets --without-blobs', 'backup'],
     ['restore f.tar --dir d', 'restore'],
+    ['fork --dir d --name lab', 'fork'],
     [`ledger import f --mesh ${'a'.repeat(64)}`, 'ledger import'],
     ['ledger repair --from f --accept-loss', 'ledger repair'],
     ['secret set TOKEN', 'secret set'],
