@@ -28,6 +28,8 @@ export interface Selected {
 
 /** Entries read and passed over to spare another read. */
 const gapMax = 64;
+/** Entries about one task that are given; a task has a few dozen. */
+const historyMax = 1_000;
 /** Records found one by one that are remembered. */
 const recentMax = 256;
 
@@ -68,6 +70,16 @@ export class TaskArchive {
         if (states === null || (found.ended !== null && states.includes(found.ended))) ids.push(found.task);
       }
       return { tasks: await this.#load(ids), looked };
+    });
+  }
+
+  /** Entries about a task in their order, the newest where they are very many; none where it is unknown. */
+  history(id: string): Promise<Entry[]> {
+    return this.#inTurn(async () => {
+      const entries: Entry[] = [];
+      const indexes = (await this.#index.history(id)).slice(-historyMax);
+      for await (const entry of this.#entriesAt(indexes)) entries.push(entry);
+      return entries;
     });
   }
 

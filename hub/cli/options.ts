@@ -1,5 +1,6 @@
 import type { MeshObject } from '../../node/api/objects.ts';
 import type { ProcessOptions, Running } from '../../node/cli/options.ts';
+import type { SuperfleetError } from '../../protocol/errors.ts';
 import type { LedgerAccess } from './ledger.ts';
 
 export interface InitOptions {
@@ -51,6 +52,8 @@ export interface StartHubOptions extends ProcessOptions {
   doorkeeper: Doorkeeper | null;
   /** A restored or copied folder goes on without what its members may still hold (design §3). */
   acceptLoss: boolean;
+  /** It may not go on yet, and says why; its socket answers what its log tells. */
+  onWaiting(why: SuperfleetError): void;
 }
 
 export type InitHub = (options: InitOptions) => Promise<InitResult>;

@@ -32,7 +32,7 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'init':
       return init(command, session);
     case 'start': {
-      const { inBackground, inForeground } = await import('../../node/cli/lifecycle.ts');
+      const { inBackground, inForeground, sayWaiting } = await import('../../node/cli/lifecycle.ts');
       const { lookBeforeStart } = await import('../../node/cli/doctor.ts');
       await lookBeforeStart(session, command);
       if (command.detach) return inBackground(session, args);
@@ -42,7 +42,18 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       const doorkeeper = await doorkeeperOf(session);
       return inForeground(
         session,
-        () => startHub({ dir: session.dir, name, port, user, logLevel, logFormat, acceptLoss, doorkeeper }),
+        () =>
+          startHub({
+            dir: session.dir,
+            name,
+            port,
+            user,
+            logLevel,
+            logFormat,
+            acceptLoss,
+            doorkeeper,
+            onWaiting: (why) => sayWaiting(session, why),
+          }),
         () => doorkeeper?.open(),
       );
     }

@@ -28,6 +28,8 @@ export interface GuardOptions {
   /** Aborted when the process ends. */
   signal: AbortSignal;
   hearMs?: number;
+  /** It has to wait for longer than a moment, now for this; told once for each reason. */
+  onWaits?(reason: string): void;
 }
 
 type Attach = (session: Session<FounderMessage>, hello: MemberHello) => SessionHandlers<MemberMessage>;
@@ -53,6 +55,7 @@ export class FounderGuard {
   /** Somebody spoke since the last look. */
   #fresh = false;
   #waitsFor: string | null = null;
+  #lacks: number | null = null;
 
   constructor(options: GuardOptions) {
     this.#options = options;
@@ -61,6 +64,11 @@ export class FounderGuard {
   /** Why the founder does not work yet, for people; null: it is not known to have to wait. */
   get waitsFor(): string | null {
     return this.#waitsFor;
+  }
+
+  /** Entries that members have seen and this log does not hold; null: none that it knows of. */
+  get lacks(): number | null {
+    return this.#lacks;
   }
 
   /** A member said hello: held until the founder is sure, and heard at once. */
@@ -103,10 +111,13 @@ export class FounderGuard {
       const left = deadline - performance.now();
       if (this.#enough(left <= 0) && (await this.#judge()) === null) return;
       const reason = this.#reason(missing);
+      this.#lacks = missing === null ? null : missing - this.#options.log.size;
+      const before = this.#waitsFor;
       this.#waitsFor = left <= 0 ? reason : null;
+      if (left <= 0 && before !== reason) this.#options.onWaits?.(reason);
       if (left <= 0 && performance.now() >= remindAt) {
         remindAt = performance.now() + REMIND_MS;
-        this.#options.logger.warn({ hint: HINT }, reason);
+        this.#options.logger.warn({ hint: WAITS_HINT }, reason);
       }
       await this.#news(left > 0 ? left : REMIND_MS);
     }
@@ -231,6 +242,7 @@ export class FounderGuard {
   }
 }
 
-const HINT =
+/** What a person can do about it. */
+export const WAITS_HINT =
   'If this is a copy and the original still runs, use that one and stop this. Otherwise start the other machines of the mesh. ' +
   'If they are gone: mesh-hub start --accept-loss --recovery-key FILE opens a new epoch with what is here';

@@ -62,9 +62,6 @@ export interface PortParts {
   stop(): void;
 }
 
-/** Entries about one task that are shown; a task has a few dozen. */
-const HISTORY_MAX = 1000;
-
 /** `/v1`'s view of the founder's process: every act goes through the core, every read rests on what is durable. */
 export class FounderPort implements HubPort {
   readonly #parts: PortParts;
@@ -212,12 +209,8 @@ export class FounderPort implements HubPort {
   }
 
   async history(task: string): Promise<Entry[]> {
-    const { index, log } = this.#parts;
     await this.#task(task);
-    const indexes = (await index.history(task)).slice(-HISTORY_MAX);
-    const entries: Entry[] = [];
-    for (const at of indexes) entries.push(...(await log.read(at, 1)));
-    return entries;
+    return this.#parts.archive.history(task);
   }
 
   get ledger(): HubPort['ledger'] {

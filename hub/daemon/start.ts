@@ -9,7 +9,6 @@ import {
   testimonyOf,
 } from '../../ledger/witness.ts';
 import type { OwnerPort } from '../../node/api/port.ts';
-import { serveApi } from '../../node/api/server.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { defaultPort } from '../../node/config.ts';
 import { systemClock } from '../../node/daemon/clock.ts';
@@ -38,6 +37,7 @@ import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver, recallFrom } from './founder.ts';
 import { FounderGuard } from './guard.ts';
+import { createHeldApp, FounderSocket, heldError } from './held.ts';
 import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
@@ -84,7 +84,6 @@ async function runHub(
     onWarning: (message, error) => logger.warn(`${message}: ${asSuperfleetError(error).message}`),
   });
   lifetime.onStop(() => proofs.close());
-  opened = log;
   const host = await openHost(machine, options.port, defaultPort);
   lifetime.onStop(() => host.stop());
   const access: Access = {
@@ -109,7 +108,15 @@ async function runHub(
     logger,
     keepProof: kept,
     signal: ending.signal,
+    onWaits: () => {
+      void socket.serve(held);
+      options.onWaiting(heldError(guard));
+    },
   });
+  const socket = new FounderSocket(paths.root);
+  lifetime.onStop(() => socket.close());
+  const stopHeld = () => ending.abort(new SuperfleetError('SF_INTERRUPTED', 'the founder was stopped'));
+  const held = createHeldApp({ log, state, archive, guard, stop: stopHeld });
   lifetime.onStop(() => guard.close());
   const sessions = await acceptSessions({
     registry,
@@ -120,6 +127,8 @@ async function runHub(
   });
   lifetime.onStop(() => sessions.stop());
   await guard.sure();
+  // One that is stopped before leaves the mark as it is: the next start has to be as careful.
+  opened = log;
   await mark.running(standingOf(log)).catch((cause: unknown) => {
     logger.warn(
       { cause: String(cause) },
@@ -289,8 +298,8 @@ async function runHub(
     forMembers.fetch(request, { by: { kind: 'peer', peer } }),
   );
   lifetime.onStop(connectOwnMember(driver, member.driver, host.peer));
-  const api = await serveApi(createHubApp({ port, member: ownMember }), paths.root);
-  lifetime.onStop(() => api.close());
+  await socket.serve(createHubApp({ port, member: ownMember }));
+  lifetime.onStop(() => socket.close());
   lifetime.onStop(() => options.doorkeeper?.close());
   scrubber.start();
   return {

@@ -216,3 +216,11 @@ export interface PendingLine {
   founder: string | null;
   expiresAt: number | null;
 }
+
+/** `start` of a founder that may not go on yet: the error that every request but reads gets meanwhile. */
+export interface WaitingLine {
+  event: 'waiting';
+  code: string;
+  message: string;
+  hint: string | null;
+}

@@ -1,6 +1,5 @@
 import { Hono } from 'hono';
 import type { TaskArchive } from '../../ledger/archive.ts';
-import type { Entry } from '../../ledger/entry.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import { hasArchived } from '../../ledger/state/task-set.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -20,10 +19,8 @@ export interface ReadOnlyPort {
   state(): MeshState;
   /** Of what everything said here is. */
   asOf(): AsOf;
-  /** Tasks that have left the state. */
-  archive: Pick<TaskArchive, 'find' | 'select'>;
-  /** The entries about a task, in order. */
-  history(task: string): Promise<Entry[]>;
+  /** Tasks that have left the state, and what the log says of any. */
+  archive: Pick<TaskArchive, 'find' | 'select' | 'history'>;
   /** Why what this app does not answer is not answered. */
   refusal(): SuperfleetError;
 }
@@ -60,7 +57,7 @@ export function createReadOnlyApp(port: ReadOnlyPort): Hono<ApiEnv> {
   });
   app.get('/v1/tasks/:task/history', async (context) => {
     const { id } = await inTime(taskOf(port, parsed(taskParam, context.req.param('task'))));
-    return context.json(marked({ items: await inTime(port.history(id)), next: null }));
+    return context.json(marked({ items: await inTime(port.archive.history(id)), next: null }));
   });
   app.all('/v1/*', (context) => {
     throw context.env?.unanswered ?? port.refusal();

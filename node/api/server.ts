@@ -12,7 +12,7 @@ const headersMs = 10_000;
 const bodyMs = 30 * 60_000;
 
 /** Serves the app on the data folder's Unix socket. The caller holds the folder's lock. */
-export async function serveApi(app: Hono<ApiEnv>, dir: string): Promise<ApiSocket> {
+export async function serveApi(app: Pick<Hono<ApiEnv>, 'fetch'>, dir: string): Promise<ApiSocket> {
   const server = createAdaptorServer({ fetch: app.fetch, overrideGlobalObjects: false }) as Server;
   server.maxConnections = connectionsMax;
   server.headersTimeout = headersMs;

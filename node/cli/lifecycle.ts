@@ -13,7 +13,7 @@ import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, EXIT, isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
-import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
+import type { EnrolledLine, PendingLine, ReadyLine, WaitingLine } from '../api/objects.ts';
 import { detachedLogPath, lives, markOf, type ProcessMark, readMark } from '../api/socket.ts';
 import { saveCompiled } from './compile-cache.js';
 import type { Running } from './options.ts';
@@ -98,6 +98,11 @@ export function sayPending({ voice }: Session, line: PendingLine): void {
   voice.note(`  mesh-hub node approve ${cell(line.code)}`);
 }
 
+/** Not ready, and it may take long: for whoever started it in the background. Its log says it to people. */
+export function sayWaiting({ voice }: Session, why: SuperfleetError): void {
+  if (voice.json) voice.document({ event: 'waiting', ...why.toJSON() } satisfies WaitingLine);
+}
+
 /**
  * Runs the same command line in the background and waits until it is ready. Its log lies beside the data folder. Where it
  * ends instead, its error is this command's error. Ctrl-C meanwhile ends it again.
@@ -132,6 +137,11 @@ export async function inBackground(session: Session, args: readonly string[]): P
         if (voice.redraws) {
           voice.progress(() => `waiting for approval, ${elapsed(until - Date.now())} left`);
         }
+      }
+      if (said?.event === 'waiting' && !terminal.signal.aborted) {
+        child.stdout!.destroy();
+        child.unref();
+        throw waitsInBackground(said, child.pid, path);
       }
       // One that was told to end meanwhile may say so all the same.
       if (said?.event !== 'ready' || terminal.signal.aborted) continue;
@@ -187,10 +197,22 @@ function openLog(path: string): number {
   }
 }
 
-function eventOf(line: string): ReadyLine | PendingLine | null {
+const waitsInBackground = (
+  { code, message, hint }: WaitingLine,
+  pid: number | undefined,
+  path: string,
+): SuperfleetError =>
+  new SuperfleetError(isErrorCode(code) ? code : 'SF_UNREACHABLE', message, {
+    expected: 'a process that is ready',
+    got: `process ${pid}, which waits in the background and goes on by itself; its log: ${path}`,
+    hint,
+  });
+
+function eventOf(line: string): ReadyLine | PendingLine | WaitingLine | null {
   try {
     const value = JSON.parse(line) as { event?: unknown };
-    return value.event === 'ready' || value.event === 'pending' ? (value as ReadyLine | PendingLine) : null;
+    const known = value.event === 'ready' || value.event === 'pending' || value.event === 'waiting';
+    return known ? (value as ReadyLine | PendingLine | WaitingLine) : null;
   } catch {
     return null;
   }

@@ -2,7 +2,6 @@ import type { Logger } from 'pino';
 import { TaskArchive } from '../../ledger/archive.ts';
 import { parseCheckpoint } from '../../ledger/checkpoint.ts';
 import type { DurableLog } from '../../ledger/durable-log.ts';
-import type { Entry } from '../../ledger/entry.ts';
 import { IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
 import { keepIndexed } from '../../ledger/keep-indexed.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -10,9 +9,6 @@ import type { CopyObject } from '../api/objects.ts';
 import type { ReadOnlyPort } from '../api/read-only.ts';
 import type { Lifetime } from '../daemon/process.ts';
 import type { Replica } from './replica.ts';
-
-/** Entries about one task that are shown; a task has a few dozen. */
-const historyMax = 1_000;
 
 export interface CopyReaderOptions {
   mesh: string;
@@ -57,7 +53,7 @@ export class CopyReader {
     const begun = this.#begun;
     if (begun === null) return null;
     const { mesh, replica, why } = this.#options;
-    const { log, index, archive } = begun;
+    const { log, archive } = begun;
     return {
       mesh,
       archive,
@@ -69,13 +65,6 @@ export class CopyReader {
         behind: this.behind,
         why: why(),
       }),
-      history: async (task) => {
-        const entries: Entry[] = [];
-        for (const at of (await index.history(task)).slice(-historyMax)) {
-          entries.push(...(await log.read(at, 1)));
-        }
-        return entries;
-      },
       refusal: () => new SuperfleetError('SF_UNREACHABLE', 'only the founder can answer this'),
     };
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
-import type { MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import type { LoggedMesh, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { Fleet, freePort } from './fleet.ts';
 import { ok, run as start } from './mesh.ts';
 
@@ -56,7 +56,39 @@ test('a worker, no replica: a founder restored from a backup signs nothing, and 
   );
   assert.match(daemon.log, /--accept-loss --recovery-key FILE/);
   assert.not.ok(daemon.lines.some(({ event }) => event === 'ready'));
-  await daemon.end('SIGTERM');
+  // What its log tells it tells, with why it does not go on; nothing else.
+  const held = await fleet.json<LoggedMesh>(['status']);
+  assert.equal(
+    [held.asOf.behind, held.nodes, held.size],
+    [size - held.size, { online: null, total: 2 }, held.asOf.size],
+  );
+  assert.match(
+    held.warnings.join(),
+    /does not go on yet: members have seen \d+ entries and this log holds \d+/,
+  );
+  assert.match((await fleet.hub(['status'])).stdout, /^warning: the founder does not go on yet/m);
+  const listed = await fleet.json<Page<NodeObject>>(['node', 'list']);
+  assert.equal(
+    listed.items.map(({ name, state }) => [name, state]),
+    [
+      ['hub', null],
+      ['w', null],
+    ],
+  );
+  const refused = await fleet.hub(['pause', '--json']);
+  assert.is(refused.code, 5);
+  assert.match(refused.stderr, /SF_BEHIND.*does not go on yet/);
+  assert.is((await fleet.hub(['stop'])).code, 0);
+  await daemon.ended();
+  const detached = await fleet.hub(['start', '--detach', ...ARGS, '--json']);
+  // Which of the two reasons is known first depends on when the member looks again.
+  assert.ok(detached.code === 3 || detached.code === 5, detached.stderr);
+  assert.match(
+    detached.stderr,
+    /waits in the background/,
+    'a stop meanwhile makes no next start less careful',
+  );
+  assert.is((await fleet.hub(['stop'])).code, 0);
   // The right folder goes on at once.
   rmSync(dir, { recursive: true });
   renameSync(later, dir);
