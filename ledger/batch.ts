@@ -8,8 +8,19 @@ import { formatCheckpoint, LineFault } from './line.ts';
 const NEWLINE = 0x0a;
 
 /** Lines of one batch and its checkpoint, as they are written. */
-export function batchOf(lines: readonly string[], checkpoint: Checkpoint): Buffer {
-  return Buffer.from(`${lines.join('\n')}\n${formatCheckpoint(checkpoint)}\n`);
+export function batchOf(lines: readonly (string | Uint8Array)[], checkpoint: Checkpoint): Buffer {
+  const pieces = [...lines, formatCheckpoint(checkpoint)].map((line) =>
+    typeof line === 'string' ? Buffer.from(line) : line,
+  );
+  const length = pieces.reduce((sum, line) => sum + line.length + 1, 0);
+  const bytes = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const line of pieces) {
+    bytes.set(line, at);
+    at += line.length + 1;
+    bytes[at - 1] = NEWLINE;
+  }
+  return bytes;
 }
 
 /**

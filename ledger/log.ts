@@ -18,7 +18,7 @@ import {
   type LogLimits,
   type OpenLogOptions,
 } from './log-options.ts';
-import { type Frontier, leafHash } from './merkle.ts';
+import { type Frontier, leafHash, leafHex } from './merkle.ts';
 import { type CutTail, emptySegment } from './recovery.ts';
 import { type Scan, scanLog } from './scan.ts';
 import { diskFailure, SegmentWriter } from './writer.ts';
@@ -32,7 +32,8 @@ export interface Appended {
 }
 
 interface Waiting {
-  lines: string[];
+  /** Of its entries, without newlines. */
+  lines: Buffer[];
   entries: Entry[];
   bytes: number;
   resolve: (checkpoint: Checkpoint) => void;
@@ -169,8 +170,8 @@ export class Log extends DurableLog {
     const head = { epoch, time: Math.max(time, this.#time) };
     const first = this.#next;
     const made = events.map((event, at) => makeEntry({ index: first + at, ...head }, event));
-    const lines = made.map(({ line }) => line);
-    const bytes = lines.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0);
+    const lines = made.map((each) => each.bytes);
+    const bytes = lines.reduce((sum, line) => sum + line.length + 1, 0);
     if (bytes + checkpointLineBytesMax > batchBytesMax) {
       throw new SuperfleetError('SF_USAGE', `an append of ${bytes} bytes does not fit one batch`, {
         expected: `at most ${batchBytesMax - checkpointLineBytesMax} bytes`,
@@ -305,12 +306,15 @@ export class Log extends DurableLog {
   async #writeBatch(batch: Waiting[]): Promise<void> {
     const lines = batch.flatMap((waiting) => waiting.lines);
     const first = this.size;
-    const leaves = lines.map((line) => leafHash(line));
-    for (const leaf of leaves) this.#frontier.append(leaf);
+    const leaves = lines.map((line) => {
+      const leaf = leafHex(line);
+      this.#frontier.append(leaf);
+      return Buffer.from(leaf, 'hex');
+    });
     const said = {
       origin: this.meshId,
       size: this.#frontier.size,
-      root: this.#frontier.root().toString('hex'),
+      root: this.#frontier.rootHex(),
     };
     const checkpoint = makeCheckpoint(said, this.#key!);
     const bytes = batchOf(lines, checkpoint);

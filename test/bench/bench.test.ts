@@ -58,6 +58,23 @@ test('without --json the figures are a table', async () => {
   assert.match(stdout, /^figure +ours +peer +ratio +unit +runs\njoin\.rate +[\d.]+ +– +– +\/s +1\n/);
 });
 
+test('appends are measured against bare calls and hypercore', async () => {
+  const { code, stdout, stderr } = await bench(['append', '--json'], {
+    BENCH_APPEND_ENTRIES: '16',
+    BENCH_APPEND_RUNS: '1',
+  });
+  assert.is(code, 0, stderr);
+  const figures = JSON.parse(stdout) as { figure: string; ours: number; peer: number; ratio: number }[];
+  assert.equal(
+    figures.map(({ figure }) => figure),
+    ['append.single', 'append.stall', 'append.concurrent'],
+  );
+  for (const { figure, ours, peer, ratio } of figures) {
+    assert.ok(ours >= 0 && peer > 0, figure);
+    assert.is(ratio, ours / peer);
+  }
+});
+
 test('an unknown name and none at all are wrong usage, exit 2, with the names there are', async () => {
   for (const args of [['nothing'], [], ['--json'], ['join', 'nothing', '--json']]) {
     const { code, stdout, stderr } = await bench(args);

@@ -58,6 +58,10 @@ test('an invalid event is refused before it is a line', () => {
     );
   refused({ type: 'later.thing', body: {} }, /no event has the type later.thing/);
   refused({ type: 'attempt.started', body: { task: 'short' } }, /12 characters/);
+  const ended = long(1, 40);
+  // JSON would write null or a text for them, which the schema takes.
+  refused({ ...ended, body: { ...ended.body, exitCode: Number.NaN } }, /exitCode/);
+  refused({ ...ended, body: { ...ended.body, correlation: { toJSON: () => 'c1' } } }, /correlation/);
   refused({ ...started(1), body: { ...started(1).body, extra: 1 } }, /extra/);
   const huge = { index: 1, epoch: 1, time: 1, bytes: 2 ** 53 };
   refused({ type: 'invite.created', body: huge }, /not of its form/);
