@@ -18,7 +18,7 @@ import {
   type LogLimits,
   type OpenLogOptions,
 } from './log-options.ts';
-import { type Frontier, leafHash, leafHex } from './merkle.ts';
+import { type Frontier, leafDigest, leafHash } from './merkle.ts';
 import { type CutTail, emptySegment } from './recovery.ts';
 import { type Scan, scanLog } from './scan.ts';
 import { diskFailure, SegmentWriter } from './writer.ts';
@@ -307,9 +307,9 @@ export class Log extends DurableLog {
     const lines = batch.flatMap((waiting) => waiting.lines);
     const first = this.size;
     const leaves = lines.map((line) => {
-      const leaf = leafHex(line);
+      const leaf = leafDigest(line);
       this.#frontier.append(leaf);
-      return Buffer.from(leaf, 'hex');
+      return Buffer.from(leaf, 'latin1');
     });
     const said = {
       origin: this.meshId,

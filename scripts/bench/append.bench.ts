@@ -24,7 +24,7 @@ import { LIFE_ENTRIES, taskLife } from './task-life.ts';
 const ENTRIES = Number(process.env.BENCH_APPEND_ENTRIES ?? 200);
 const RUNS = Number(process.env.BENCH_APPEND_RUNS ?? 9);
 const AT_ONCE = 200;
-const ROUNDS = Math.ceil((ENTRIES * 25) / AT_ONCE);
+const ROUNDS = Math.ceil((ENTRIES * 100) / AT_ONCE);
 const EPOCH = 1;
 /** How often the delay of the event loop is looked at; the histogram counts it in. */
 const LOOK_MS = 1;
