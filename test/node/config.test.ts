@@ -44,6 +44,7 @@ test('every field has a default', () => {
     heartbeat: '5s',
     lease: '15s',
     grace: '2s',
+    scrub: '4MiB',
     logLevel: 'info',
   });
 });
