@@ -301,9 +301,48 @@ function stringReader(schema: Schema, def: Definition): Reader {
     }
     if (end - begin < minimum || end - begin > maximum) return NOT_READ;
     cursor.at = end + 1;
-    const text = bytes.toString('latin1', begin, end);
+    const text = textOf(bytes, begin, end);
     return fits === null || fits(text) ? text : NOT_READ;
   };
+}
+
+/** Texts that were read lately. Ids, digests and names come again and again, and are then one string in memory. */
+const textsKept: (string | undefined)[] = new Array(4096).fill(undefined);
+/** Longer ones are not looked for. */
+const textKeptCharactersMax = 64;
+
+/** The text of these bytes, one character a byte. */
+export function textOf(bytes: Buffer, begin: number, end: number): string {
+  const length = end - begin;
+  if (length === 0 || length > textKeptCharactersMax) return bytes.toString('latin1', begin, end);
+  const middle = begin + (length >> 1);
+  let place = length;
+  // Distinct enough for hex and base32; a wrong guess costs one comparison.
+  place = place * 31 + bytes[begin]!;
+  place = place * 31 + bytes[middle]!;
+  place = place * 31 + bytes[end - 1]!;
+  if (length > 8) {
+    place = place * 31 + bytes[begin + 2]!;
+    place = place * 31 + bytes[middle + 1]!;
+    place = place * 31 + bytes[end - 3]!;
+  }
+  place &= textsKept.length - 1;
+  const kept = textsKept[place];
+  if (kept !== undefined && isText(kept, bytes, begin, length)) return kept;
+  const text = bytes.toString('latin1', begin, end);
+  textsKept[place] = text;
+  return text;
+}
+
+function isText(text: string, bytes: Buffer, begin: number, length: number): boolean {
+  if (text.length !== length) return false;
+  for (let at = 0; at < length; at += 1) if (text.charCodeAt(at) !== bytes[begin + at]) return false;
+  return true;
+}
+
+interface Lengths {
+  least: number;
+  most: number;
 }
 
 /** A string of some characters only, after a fixed beginning. */
@@ -311,11 +350,12 @@ interface Run {
   prefix: Uint8Array;
   /** 1 for each of the characters, by its code. */
   member: Uint8Array;
-  /** How many of them there may be. */
-  lengths: { least: number; most: number }[];
+  /** How many of them there may be: one choice or two. */
+  lengths: [Lengths, Lengths?];
 }
 
 function runReader({ prefix, member, lengths }: Run, minimum: number, maximum: number): Reader {
+  const [{ least, most }, other] = lengths;
   return (cursor) => {
     const { bytes } = cursor;
     if (bytes[cursor.at] !== QUOTE) return NOT_READ;
@@ -326,10 +366,12 @@ function runReader({ prefix, member, lengths }: Run, minimum: number, maximum: n
     while (member[bytes[end]!] === 1) end += 1;
     if (bytes[end] !== QUOTE) return NOT_READ;
     const length = end - cursor.at;
-    if (!lengths.some(({ least, most }) => length >= least && length <= most)) return NOT_READ;
+    if (length < least || length > most) {
+      if (other === undefined || length < other.least || length > other.most) return NOT_READ;
+    }
     if (end - begin < minimum || end - begin > maximum) return NOT_READ;
     cursor.at = end + 1;
-    return bytes.toString('latin1', begin, end);
+    return textOf(bytes, begin, end);
   };
 }
 
@@ -343,11 +385,16 @@ function runOf(pattern: RegExp): Run | null {
   const [first] = parts;
   if (!first || parts.some((part) => part === null || part[1] !== first[1] || part[2] !== first[2]))
     return null;
+  if (parts.length > 2) return null;
   const one = new RegExp(`^${first[2]}$`);
   const member = Uint8Array.from({ length: 256 }, (_, code) =>
     code < 0x7f && one.test(String.fromCharCode(code)) ? 1 : 0,
   );
-  const lengths = parts.map((part) => ({ least: Number(part![3]), most: Number(part![4] ?? part![3]) }));
+  const [shorter, other] = parts.map((part) => ({
+    least: Number(part![3]),
+    most: Number(part![4] ?? part![3]),
+  }));
+  const lengths: Run['lengths'] = other === undefined ? [shorter!] : [shorter!, other];
   return { prefix: Buffer.from(first[1]!), member, lengths };
 }
 

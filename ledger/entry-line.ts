@@ -1,4 +1,4 @@
-import { type Cursor, NOT_READ, type Reader, readCount, readerOf, skip } from './canonical.ts';
+import { type Cursor, NOT_READ, type Reader, readCount, readerOf, skip, textOf } from './canonical.ts';
 import type { KnownEntry } from './entry.ts';
 import { EVENT_BODIES, type EventType } from './events.ts';
 
@@ -30,9 +30,9 @@ export function readEntryLine(line: Buffer): KnownEntry | null {
   if (!skip(cursor, TIME)) return null;
   const time = readCount(cursor);
   if (index < 0 || epoch < 1 || time < 0 || !skip(cursor, TYPE)) return null;
-  const end = line.indexOf(QUOTE, cursor.at);
-  if (end === -1) return null;
-  const known = READERS.get(line.toString('latin1', cursor.at, end));
+  let end = cursor.at;
+  while (end < line.length && line[end] !== QUOTE) end += 1;
+  const known = READERS.get(textOf(line, cursor.at, end));
   cursor.at = end;
   if (known === undefined || !skip(cursor, BODY)) return null;
   const { type } = known;

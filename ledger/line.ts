@@ -118,7 +118,8 @@ export function readCheckpointLine(
   line: Uint8Array,
   { origin, size, root }: { origin: string; size: number; root: string },
 ): Checkpoint | null {
-  const text = Buffer.from(line.buffer, line.byteOffset, line.length).toString('latin1');
+  const bytes = Buffer.isBuffer(line) ? line : Buffer.from(line.buffer, line.byteOffset, line.length);
+  const text = bytes.toString('latin1');
   const rootBase64 = Buffer.from(root, 'hex').toString('base64');
   // The bytes of the dash, as latin1 shows them.
   const begin = `${CHECKPOINT_BEGINS}${origin}\\n${size}\\n${rootBase64}\\n\\n\u00e2\u0080\u0094 ${origin} `;

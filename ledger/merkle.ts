@@ -10,7 +10,10 @@ const FRONTIER_HASHES_MAX = 53;
 
 // Digests are made as text of one character a byte: a buffer made by `hash` costs four times as much as the hash of a
 // node. The space that is hashed is the same every time; nothing waits between filling and hashing.
-let leafSpace = Buffer.alloc(4096);
+const leafSpace = Buffer.alloc(2048);
+/** By length: the space up to there. */
+const leafSpaces: (Buffer | undefined)[] = new Array(leafSpace.length + 1).fill(undefined);
+const LEAF_PREFIX = Buffer.of(0x00);
 const nodeSpace = Buffer.alloc(1 + 2 * HASH_BYTES);
 nodeSpace[0] = 0x01;
 
@@ -28,9 +31,10 @@ export const digestToHex = (digest: Digest): string => Buffer.from(digest, 'lati
 export function leafDigest(line: Uint8Array | string): Digest {
   const bytes = typeof line === 'string' ? Buffer.from(line) : line;
   const length = bytes.length + 1;
-  if (length > leafSpace.length) leafSpace = Buffer.alloc(2 * length);
+  if (length > leafSpace.length) return hash('sha256', Buffer.concat([LEAF_PREFIX, bytes]), 'binary');
   leafSpace.set(bytes, 1);
-  return hash('sha256', leafSpace.subarray(0, length), 'binary');
+  leafSpaces[length] ??= leafSpace.subarray(0, length);
+  return hash('sha256', leafSpaces[length], 'binary');
 }
 
 /** SHA-256(0x01 ‖ left ‖ right). */

@@ -1,6 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Entry } from '../../ledger/entry.ts';
 import type { LogEvent } from '../../ledger/events.ts';
+import { makeEntry } from '../../ledger/line.ts';
 import { type DurableBatch, Log } from '../../ledger/log.ts';
 import { leafHash } from '../../ledger/merkle.ts';
 import { segmentName } from '../../ledger/storage.ts';
@@ -384,6 +386,39 @@ test('a tail ends with the failure that stopped the log, and with its closing', 
   const ended = all(again.tail(0, never));
   await again.close();
   assert.is((await ended).length, 1);
+});
+
+test('recovery hands on the entries of every batch as it reads them, and none of a torn tail', async () => {
+  const storage = new MemoryStorage();
+  const first = await newLog(storage);
+  await first.append([started(1), started(2)], 1_700_000_000_001, 1).durable;
+  await first.append([long(3, 40)], 1_700_000_000_002, 1).durable;
+  await first.close();
+  const name = storage.names().at(-1)!;
+  const whole = storage.bytes(name)!;
+  const head = { index: first.size, epoch: 1, time: 1_700_000_000_003 };
+  const torn = `${makeEntry(head, started(4)).line}\n${makeEntry({ ...head, index: first.size + 1 }, started(5)).line.slice(0, 30)}`;
+  storage.put(name, Buffer.concat([whole, Buffer.from(torn)]));
+  const batches: { entries: Entry[]; size: number }[] = [];
+  const log = await Log.open({
+    storage,
+    key: KEY,
+    onBatch: (entries, { size }) => batches.push({ entries, size }),
+  });
+  assert.ok(log.cut !== null);
+  assert.equal(
+    batches.map(({ entries, size }) => [entries.length, size]),
+    [
+      [1, 1],
+      [2, 3],
+      [1, 4],
+    ],
+  );
+  assert.equal(
+    batches.flatMap(({ entries }) => entries),
+    await log.read(0, 10),
+  );
+  await log.close();
 });
 
 test.run();
