@@ -27,6 +27,8 @@ export interface FolderPaths {
   /** libp2p identity and log key: raw 32-byte seeds in base64, 0600. */
   identityKey: string;
   logKey: string;
+  /** A replica's: what signs the log from the day on which it is made the founder. */
+  nextLogKey: string;
   /** Segments of the log, and copies of what recovery cut. */
   log: string;
   /** A log under repair; the same when it is whole; and the name of the log that it took the place of, without its number. */
@@ -80,6 +82,7 @@ export function folderPaths(root: string): FolderPaths {
     pid: join(root, 'pid'),
     identityKey: join(root, 'identity.key'),
     logKey: join(root, 'log.key'),
+    nextLogKey: join(root, 'next.key'),
     log: join(root, 'log'),
     repairingLog: join(root, 'log.repairing'),
     repairedLog: join(root, 'log.repaired'),

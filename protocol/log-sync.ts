@@ -2,8 +2,8 @@ import { z } from 'zod';
 
 import { SuperfleetError } from './errors.ts';
 import { messageBytes } from './frame.ts';
-import { count, meshId, sha256Hex } from './ids.ts';
-import { entryLineBytesMax } from './limits.ts';
+import { count, meshId, secretName, sha256Hex } from './ids.ts';
+import { entryLineBytesMax, secretBytesMax } from './limits.ts';
 
 /**
  * `/superfleet/log/1.0.0`: a member asks another what it has seen of the log (`head`), or a replica follows the log from
@@ -25,15 +25,24 @@ const handoversMax = 64;
 
 const checkpoint = z.string().max(4096);
 const text = (max: number) => z.string().max(max);
+const addresses = z.array(text(256)).max(16);
+const publicKey = z.base64().length(44);
 const position = { size: count, root: sha256Hex };
 
 const logWord = z.discriminatedUnion('type', [
   // ── asked ───────────────────────────────────────────────────────────────────────────────────────────────────
   z.object({ type: z.literal('head'), mesh: meshId }),
-  /** `size` and `root` are what the follower holds; 0 and the hash of nothing: it holds nothing. */
-  z.object({ type: z.literal('follow'), mesh: meshId, ...position }),
+  /**
+   * `size` and `root` are what the follower holds; 0 and the hash of nothing: it holds nothing. `addresses`: where it
+   * listens, so that members find it if it is made the founder.
+   */
+  z.object({ type: z.literal('follow'), mesh: meshId, ...position, addresses: addresses.optional() }),
   /** Two checkpoints that prove an equivocation; nothing is answered. */
   z.object({ type: z.literal('conflict'), mesh: meshId, checkpoints: z.tuple([checkpoint, checkpoint]) }),
+  /** The new founder asks the one before for the mesh's secrets; answered by each, and then `secrets`. */
+  z.object({ type: z.literal('secrets.ask'), mesh: meshId }),
+  /** They are synced where the new founder keeps them: the old one forgets them. */
+  z.object({ type: z.literal('secrets.kept'), count }),
   /** What came until here is synced on the follower's disk. */
   z.object({
     type: z.literal('ack'),
@@ -55,7 +64,14 @@ const logWord = z.discriminatedUnion('type', [
     holds: z.boolean(),
     /** Two checkpoints that prove an equivocation, where it has frozen the log. @default none */
     conflict: z.tuple([checkpoint, checkpoint]).optional(),
+    /** A replica that may be made the founder: the public key that would sign the log, where it would be found. */
+    next: z.object({ logKey: publicKey, addresses }).optional(),
+    /** Blobs named in the log that it does not have yet, of those it can still get. */
+    missing: count.optional(),
   }),
+  /** `value` in base64. */
+  z.object({ type: z.literal('secret'), name: secretName, value: z.base64().max(2 * secretBytesMax) }),
+  z.object({ type: z.literal('secrets'), count }),
   /** A piece: so many bytes come as data, batches from entry `first` to size `size`. */
   z.object({ type: z.literal('batches'), first: count, size: count.min(1), bytes: count.min(1) }),
   z.object({ type: z.literal('fault'), code: text(64), message: text(2048), hint: text(2048).nullable() }),
@@ -83,7 +99,7 @@ export function openLogFrame(frame: Uint8Array): { type: 'data'; bytes: Uint8Arr
     }
   }
   throw new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log that is not of the form agreed', {
-    expected: 'bytes, head, follow, conflict, ack, grant, tip, batches or fault',
+    expected: 'bytes or a word of the protocol',
     got: `${frame.byteLength} bytes that begin with ${frame[0] ?? 'nothing'}`,
   });
 }

@@ -12,7 +12,7 @@ import {
   sha256Hex,
   taskId,
 } from './ids.ts';
-import { artifactsMax, envelopeBytesMax, secretBytesMax, toolsMax } from './limits.ts';
+import { artifactsMax, entryLineBytesMax, envelopeBytesMax, secretBytesMax, toolsMax } from './limits.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
 /**
@@ -21,7 +21,7 @@ import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './ta
  * version apart; fields a minor version adds are optional, and unknown ones are dropped, not refused.
  */
 export const SESSION_PROTOCOL = '/superfleet/session/1.0.0';
-export const SESSION_VERSION = { major: 1, minor: 1 } as const;
+export const SESSION_VERSION = { major: 1, minor: 2 } as const;
 
 /** Feature of a hello: the member takes assignments whose task names a model or tools. */
 export const REQUIREMENTS_FEATURE = 'requirements';
@@ -168,6 +168,10 @@ export type MemberMessage = z.infer<typeof memberMessage>;
 export type MemberHello = z.infer<typeof memberHello>;
 
 // ── founder → member ────────────────────────────────────────────────────────────────────────────────────────
+/** A machine, and the multiaddrs at which it says it listens. */
+const place = z.object({ peer: peerId, addresses: z.array(z.string().max(256)).max(16) });
+export type Place = z.infer<typeof place>;
+
 const welcome = z.object({
   type: z.literal('welcome'),
   version,
@@ -232,6 +236,14 @@ export const founderMessage = z.discriminatedUnion('type', [
   /** A newer signed roster can be fetched as a blob. */
   z.object({ type: z.literal('roster'), version: count, blob: blobId }),
   z.object({ type: z.literal('renamed'), name: memberName }),
+  /** Since 1.2: replicas that follow the log and where they listen, for the day on which the founder is lost. */
+  z.object({ type: z.literal('replicas'), replicas: z.array(place).max(16) }),
+  /** Since 1.2: the mesh was handed over. The lines prove it; `addresses` are the new founder's. */
+  z.object({
+    type: z.literal('handover'),
+    handovers: z.array(z.string().max(entryLineBytesMax)).max(64),
+    addresses: z.array(z.string().max(256)).max(16),
+  }),
   grant,
   goodbye,
 ]);
@@ -250,6 +262,7 @@ export const URGENT: ReadonlySet<(MemberMessage | FounderMessage)['type']> = new
   'resume',
   'stopped',
   'leave',
+  'handover',
   'grant',
   'goodbye',
 ]);

@@ -14,6 +14,7 @@ const inviteMsMax = 366 * 86_400_000;
 /** Commits a submitter may ask about at once. */
 export const knownCommitsMax = 256;
 
+export const handoverBody = z.strictObject({ node: nodeParam });
 export const submitBody = z.strictObject({
   spec: taskSpec,
   bundle: repositoryBundle.nullable().default(null),

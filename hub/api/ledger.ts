@@ -1,8 +1,8 @@
 import type { Hono } from 'hono';
-import { type ApiEnv, fileResponse, inTime, parsed } from '../../node/api/http.ts';
+import { type ApiEnv, fileResponse, inTime, jsonBody, parsed } from '../../node/api/http.ts';
 import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
-import { proofQuery, tailQuery } from './bodies.ts';
-import type { HubPort, LedgerProgress } from './port.ts';
+import { handoverBody, proofQuery, tailQuery } from './bodies.ts';
+import type { HandoverStep, HubPort } from './port.ts';
 import { need } from './rights.ts';
 
 /** The log: checked, followed and taken away. */
@@ -15,6 +15,14 @@ export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Fol
   app.post('/v1/ledger/scrub', (context) => {
     need(port, context, 'operate');
     return streamLines(context, followers, (signal) => reportLines(port.ledger.scrub, signal));
+  });
+  /** Lines `{"progress": …}`, the last one `{"report": …}`. */
+  app.post('/v1/handover', async (context) => {
+    need(port, context, 'operate');
+    const { node } = await jsonBody(context, handoverBody);
+    const pass = (progress: (step: HandoverStep) => void, signal: AbortSignal) =>
+      port.handOver(node, progress, signal);
+    return streamLines(context, followers, (signal) => reportLines(pass, signal));
   });
   app.get('/v1/ledger/entries', (context) => {
     need(port, context, 'read');
@@ -36,8 +44,11 @@ export function addLedgerRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Fol
 }
 
 /** Only the newest progress is kept between two lines: a slow reader makes no queue. */
-async function* reportLines(pass: HubPort['ledger']['verify'], signal: AbortSignal): AsyncIterable<unknown> {
-  let latest: LedgerProgress | null = null;
+async function* reportLines<P, R>(
+  pass: (progress: (at: P) => void, signal: AbortSignal) => Promise<R>,
+  signal: AbortSignal,
+): AsyncIterable<unknown> {
+  let latest: P | null = null;
   let wake: () => void = () => {};
   let settled = false;
   const report = pass((at) => {

@@ -44,6 +44,23 @@ export interface LedgerReport {
   segments: number;
 }
 
+/** How far a handover is. `blobs`: so many files are left to copy; `held`: the mesh stands still; `fenced`: it is done here. */
+export interface HandoverStep {
+  step: 'blobs' | 'held' | 'fenced';
+  left: number;
+}
+export interface HandoverReport {
+  mesh: string;
+  epoch: number;
+  founder: { id: string; name: string };
+  /** Entries of the log, the handover among them. */
+  size: number;
+  /** From the stop of dispatch to the last word here, ms. */
+  heldMs: number;
+  /** The new founder has said that it holds the handover. */
+  taken: boolean;
+}
+
 /** What `/v1` needs of the founder's process. The daemon implements it; tests answer it in memory. */
 export interface HubPort {
   /** One operation of the core; answers when what it rests on is durable. Throws `SuperfleetError`. */
@@ -87,6 +104,12 @@ export interface HubPort {
   };
   /** The task now and on each change; ends after the state is terminal. */
   watch(task: string, signal: AbortSignal): AsyncIterable<TaskDetail>;
+  /** Hands the mesh over to this replica. What fails before the log says so leaves everything as it was. */
+  handOver(
+    node: string,
+    progress: (step: HandoverStep) => void,
+    signal: AbortSignal,
+  ): Promise<HandoverReport>;
   /** Begins an orderly stop of the process; returns at once. */
   stop(): void;
 }

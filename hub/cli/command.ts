@@ -9,6 +9,7 @@ import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts
 import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
+import { addSuccessionGrammar, type SuccessionCommand } from './succession-grammar.ts';
 
 export type HubCommand =
   | {
@@ -36,6 +37,7 @@ export type HubCommand =
   | { verb: 'demo'; stop: boolean }
   | { verb: 'pause' }
   | { verb: 'resume' }
+  | SuccessionCommand
   | { verb: 'node list' }
   | { verb: 'node describe'; node: string }
   | { verb: 'node approve'; code: string; name: string | null; owner: string | null; roles: string[] | null }
@@ -92,6 +94,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addLedgerGrammar(grammar);
   addRecoveryGrammar<HubCommand>(grammar);
   addProofGrammar(grammar, 'mesh-hub');
+  addSuccessionGrammar<HubCommand>(grammar);
   addSecretGrammar(grammar);
   addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;

@@ -132,6 +132,8 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       return (await import('../../node/cli/proof.ts')).prove(command, session);
     case 'proof verify':
       return (await import('../../node/cli/proof.ts')).verifyProof(command, session);
+    case 'handover':
+      return (await import('./succession.ts')).runSuccession(command, session);
     case 'secret set':
       return (await import('./secret.ts')).setSecret(command.name, session);
     case 'secret list':

@@ -13,11 +13,15 @@ import type {
   Instance,
   Lease,
   MemberHello,
+  Place,
 } from '../../protocol/session.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
 import { RunQueue } from './queue.ts';
 import type { FounderEffect } from './types.ts';
+
+/** Replicas that members are told of, and addresses of each. */
+const PLACES_MAX = 16;
 
 /** A member as the founder hears it now. Rebuilt from hellos after a restart; nothing of it is logged. */
 export interface LiveMember {
@@ -26,6 +30,8 @@ export interface LiveMember {
   session: number | null;
   /** What it understands besides its version's messages, from the newest hello. */
   features: readonly string[];
+  /** Minor version of the session that it speaks. */
+  minor: number;
   /** From the newest hello; null until the first. */
   capacity: Capacity | null;
   /** Monotonic ms of its last word. */
@@ -149,6 +155,10 @@ export class FounderContext {
   replicas: ReadonlyMap<string, number> = new Map();
   /** Of these, the ones that are far behind: since when (monotonic). */
   readonly behindSince = new Map<string, number>();
+  /** Blobs of the log that this founder, which took over, does not have. */
+  lacking = 0;
+  /** Where they listen. */
+  places: readonly Place[] = [];
   clock: Clock;
   /** When this process began (monotonic). */
   startedAt = 0;
@@ -256,6 +266,19 @@ export class FounderContext {
     return member?.standing === 'active' ? member : null;
   }
 
+  /** The member learns where replicas are, so that it finds the founder that one of them may become. */
+  tellReplicas(peer: string): void {
+    if ((this.live.get(peer)?.minor ?? 0) < 2) return;
+    const others = this.places.filter((place) => place.peer !== peer).slice(0, PLACES_MAX);
+    this.send(peer, {
+      type: 'replicas',
+      replicas: others.map((place) => ({
+        peer: place.peer,
+        addresses: place.addresses.slice(0, PLACES_MAX),
+      })),
+    });
+  }
+
   /** The member learns its name: now, or with the next session. */
   tellName(peer: string): void {
     const name = this.member(peer)?.name;
@@ -271,6 +294,7 @@ export class FounderContext {
         peer,
         session: null,
         features: [],
+        minor: 0,
         capacity: null,
         heardAt: this.now,
         leasedAt: Number.NEGATIVE_INFINITY,

@@ -4,6 +4,7 @@ import type { StatusObject } from '../../node/api/objects.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { taskView } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import type { Place } from '../../protocol/session.ts';
 import { mayFetch } from './blob-access.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
@@ -134,6 +135,13 @@ export class FounderCore {
       case 'replicas':
         ctx.replicas = input.held;
         watchLag(ctx);
+        if (input.places !== undefined && !samePlaces(input.places, ctx.places)) {
+          ctx.places = input.places;
+          for (const { peer } of ctx.live.values()) ctx.tellReplicas(peer);
+        }
+        break;
+      case 'lacking':
+        ctx.lacking = input.blobs;
         break;
       case 'tick':
         expire(ctx);
@@ -277,7 +285,11 @@ const READS: ReadonlySet<Operation['op']> = new Set([
   'status',
 ]);
 
-const isRead = (input: FounderInput): boolean => {
+const samePlaces = (a: readonly Place[], b: readonly Place[]): boolean =>
+  JSON.stringify(a) === JSON.stringify(b);
+
+/** Whether nothing is decided by this input. */
+export const isRead = (input: FounderInput): boolean => {
   if (input.type === 'durable' || input.type === 'replicas') return true;
   if (input.type === 'request') return READS.has(input.operation.op);
   return (

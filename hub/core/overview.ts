@@ -119,6 +119,12 @@ function needs(ctx: FounderContext, active: MemberRecord[]): Pick<Overview, 'nee
 export function risks(ctx: FounderContext, active: MemberRecord[]): string[] {
   const said = replicaRisks(ctx, active);
   const founder = ctx.state.mesh.founder;
+  if (ctx.lacking > 0) {
+    const files = ctx.lacking === 1 ? '1 file' : `${ctx.lacking} files`;
+    said.push(
+      `${files} of the founder before (results, logs, code) are not here yet: fetched from whoever has them`,
+    );
+  }
   const workers = active.filter((member) => member.roles.includes('worker'));
   const able = workers.some(({ peer }) => {
     const live = ctx.live.get(peer);

@@ -62,6 +62,7 @@ function welcome(
   live.heardAt = ctx.now;
   live.doubtful = false;
   live.features = hello.features;
+  live.minor = hello.version.minor;
   live.capacity = hello.capacity;
   live.stopping.clear();
   ctx.fleet += 1;
@@ -93,6 +94,7 @@ function welcome(
   if (ctx.roster !== null && ctx.roster.version > hello.rosterVersion) {
     ctx.send(peer, { type: 'roster', ...ctx.roster });
   }
+  if (ctx.places.length > 0) ctx.tellReplicas(peer);
   const { name } = ctx.member(peer)!;
   // An older release does not say its name; that it was renamed is forgotten when the founder restarts.
   if (ctx.renamed.delete(peer) || (hello.name !== undefined && hello.name !== name)) {

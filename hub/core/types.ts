@@ -9,6 +9,7 @@ import type {
   Lease,
   MemberHello,
   MemberMessage,
+  Place,
   ResultBlob,
 } from '../../protocol/session.ts';
 import type { Artifact, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
@@ -77,8 +78,10 @@ export type FounderInput =
   | { type: 'snapshotted'; snapshot: EventBody<'log.snapshot'> }
   /** The log is synced to this index; its newest checkpoint and root go to members and into `status`. */
   | { type: 'durable'; index: number; checkpoint: string; root: string }
-  /** Entries that each replica which follows the log now holds synced. */
-  | { type: 'replicas'; held: ReadonlyMap<string, number> }
+  /** Entries that each replica which follows the log now holds synced, and where these listen. */
+  | { type: 'replicas'; held: ReadonlyMap<string, number>; places?: readonly Place[] }
+  /** Blobs that the log names and that are not on this disk. */
+  | { type: 'lacking'; blobs: number }
   | { type: 'tick' };
 
 /** Tasks that have left the state: one by its id, or those of a list. */

@@ -8,7 +8,7 @@ import { mark } from '../../node/timing.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/session.ts';
 import { founderTickMs } from '../core/config.ts';
-import type { FounderCore } from '../core/founder.ts';
+import { type FounderCore, isRead } from '../core/founder.ts';
 import { EffectGate } from '../core/gate.ts';
 import type { FounderEffect, FounderInput, Operation, Recalled, Wanted } from '../core/types.ts';
 
@@ -64,6 +64,9 @@ export class FounderDriver {
   #rosterDue = Number.POSITIVE_INFINITY;
   #publishing: NodeJS.Timeout | null = null;
   #stopped = false;
+  /** While the mesh is handed over: what waits until that is done or given up. */
+  #held: FounderInput[] | null = null;
+  readonly #minors = new Map<number, number>();
 
   constructor(options: FounderDriverOptions) {
     this.#options = options;
@@ -99,23 +102,52 @@ export class FounderDriver {
   attach(session: Session<FounderMessage>, hello: MemberHello): SessionHandlers<MemberMessage> {
     const { peer, id, address } = session;
     this.#sessions.set(id, session);
+    this.#minors.set(id, hello.version.minor);
     const from = address === undefined ? {} : { address };
     this.step({ type: 'connected', peer, session: id, hello, ...from });
     return {
       onMessage: async (message) => {
         // A disk that hangs must not let sessions fill the memory: no credit is given meanwhile.
-        while (this.#gate.full && !this.#stopped) await this.#caughtUp();
+        while ((this.#gate.full || this.#held !== null) && !this.#stopped) await this.#caughtUp();
         this.step({ type: 'received', peer, session: id, message });
       },
       onClosed: () => {
         this.#sessions.delete(id);
+        this.#minors.delete(id);
         this.step({ type: 'disconnected', peer, session: id });
       },
     };
   }
 
+  /**
+   * Decides nothing from here on, and gives nothing out: what comes waits, and `release` takes it up in its order. What was
+   * decided before still becomes durable and goes out; questions that decide nothing are answered.
+   */
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  /** Goes on where `hold` stopped. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const input of held) this.step(input);
+    for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+
+  /** Says this on every session whose member understands it. */
+  tell(message: FounderMessage, minor: number): void {
+    for (const [id, session] of this.#sessions) {
+      if ((this.#minors.get(id) ?? 0) >= minor) session.send(message);
+    }
+  }
+
   step(input: FounderInput): void {
     if (this.#stopped) return;
+    if (this.#held !== null && !isRead(input)) {
+      if (input.type !== 'tick') this.#held.push(input);
+      return;
+    }
     try {
       const effects = this.#options.core.step(input, systemClock());
       for (const effect of effects) if (effect.type === 'append') this.#append(effect);
@@ -127,16 +159,17 @@ export class FounderDriver {
     }
   }
 
-  /** Takes no further input and answers nothing more. */
-  stop(): void {
+  /** Takes no further input and answers nothing more; who waits is told `why`. */
+  stop(why = new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping')): void {
     if (this.#stopped) return;
     this.#stopped = true;
     clearInterval(this.#ticking);
     if (this.#publishing !== null) clearTimeout(this.#publishing);
     for (const { reject } of this.#requests.values()) {
-      reject(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
+      reject(why);
     }
     this.#requests.clear();
+    for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
   #append(effect: Extract<FounderEffect, { type: 'append' }>): void {

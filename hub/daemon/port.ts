@@ -23,6 +23,8 @@ import { parseSigned } from '../../protocol/statement.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import type {
   ApproveOptions,
+  HandoverReport,
+  HandoverStep,
   HubPort,
   InviteOptions,
   LedgerProgress,
@@ -33,6 +35,7 @@ import { ownsResult } from '../core/blob-access.ts';
 import { allowed, needRight } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 import type { FounderDriver } from './founder.ts';
+import type { Handover } from './handover.ts';
 import { taskLog } from './logs.ts';
 import { proofFile } from './prove.ts';
 import type { Notary } from './roster.ts';
@@ -59,6 +62,7 @@ export interface PortParts {
   genesisLine: string;
   secrets: SecretStore;
   own: TailSources;
+  handover: Pick<Handover, 'run'>;
   stop(): void;
 }
 
@@ -231,6 +235,14 @@ export class FounderPort implements HubPort {
       yield task;
       if (TERMINAL_STATES.has(task.state)) return;
     }
+  }
+
+  handOver(
+    node: string,
+    progress: (step: HandoverStep) => void,
+    signal: AbortSignal,
+  ): Promise<HandoverReport> {
+    return this.#parts.handover.run(node, progress, signal);
   }
 
   stop(): void {

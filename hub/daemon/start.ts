@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { EventBody } from '../../ledger/events.ts';
 import type { Log } from '../../ledger/log.ts';
 import { LogProofs } from '../../ledger/proofs.ts';
@@ -9,16 +10,18 @@ import {
   testimonyOf,
 } from '../../ledger/witness.ts';
 import type { OwnerPort } from '../../node/api/port.ts';
-import type { Running } from '../../node/cli/options.ts';
-import { defaultPort } from '../../node/config.ts';
+import { noWishes, type Running } from '../../node/cli/options.ts';
 import { systemClock } from '../../node/daemon/clock.ts';
 import { readKey } from '../../node/daemon/identity.ts';
 import { InstanceMark, markFolder, type Standing } from '../../node/daemon/instance-mark.ts';
-import { type Machine, openMachine } from '../../node/daemon/machine.ts';
+import { openMachine } from '../../node/daemon/machine.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
+import { Membership, smallFiles } from '../../node/daemon/membership.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
 import { keepProof, keptProof, proofFile } from '../../node/daemon/proof-file.ts';
-import { living, openHost, workLine } from '../../node/daemon/start.ts';
+import { type Stage, stageOf } from '../../node/daemon/stage.ts';
+import { type Founder, living, startMember, workLine } from '../../node/daemon/start.ts';
+import { becomeMember } from '../../node/daemon/succession.ts';
 import type { FolderPaths } from '../../node/folder.ts';
 import { serveRequests } from '../../node/network/api-server.ts';
 import { serveBlobs } from '../../node/network/blob-server.ts';
@@ -35,9 +38,12 @@ import { approveBody } from '../api/bodies.ts';
 import type { Decide, StartHub, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { collectResult } from './collect.ts';
+import { estateOf } from './estate.ts';
 import { FounderDriver, recallFrom } from './founder.ts';
 import { FounderGuard } from './guard.ts';
+import { Handover } from './handover.ts';
 import { createHeldApp, FounderSocket, heldError } from './held.ts';
+import { inherit } from './inherit.ts';
 import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
@@ -45,6 +51,7 @@ import { Notary } from './roster.ts';
 import { Scrubber } from './scrub.ts';
 import { SecretStore, secretsFile, secretsFolder } from './secrets.ts';
 import { Snapshots } from './snapshots.ts';
+import { admissionOf, stepDown } from './step-down.ts';
 import { verifyLogFiles } from './verify-log.ts';
 
 /** `mesh-hub start`: the founder and its own member, in one process. */
@@ -53,14 +60,42 @@ export const startHub: StartHub = async (options: StartHubOptions): Promise<Runn
   const beside = [secretsFolder(dir), markFolder(dir)];
   const aroundLog = (write: () => void): void => (doorkeeper === null ? write() : doorkeeper.around(write));
   const machine = await openMachine({ ...options, create: false, beside, aroundLog });
-  return living(machine, (lifetime) => runHub(machine, options, lifetime));
+  return living(machine, async (lifetime) => {
+    const stage = stageOf(machine, lifetime, options.port);
+    if (machine.config.kind !== 'node') return runFounder(stage, options);
+    machine.logger.warn('another machine is the founder of this mesh: this one works as a member');
+    return startMember(stage, noWishes, successor);
+  });
 };
 
-async function runHub(
-  machine: Machine,
-  options: StartHubOptions,
-  lifetime: Lifetime,
-): Promise<Running['ready']> {
+/** The founder on a machine that was a member's until now. */
+export const runSuccessor = (stage: Stage): Promise<Running['ready']> =>
+  runFounder(stage, {
+    doorkeeper: null,
+    acceptLoss: false,
+    onWaiting: ({ code, message, hint }) => stage.machine.logger.warn({ code, hint }, message),
+  });
+
+/** What a member that this process becomes may be made again. */
+const successor: Founder = { beside: [], needs: [], run: runSuccessor, estate: estateOf };
+
+type FounderWishes = Pick<StartHubOptions, 'doorkeeper' | 'acceptLoss' | 'onWaiting'>;
+
+/** Runs the founder; where its own log says that the mesh is another one's, a member. */
+async function runFounder(stage: Stage, options: FounderWishes): Promise<Running['ready']> {
+  const { machine, lifetime } = stage;
+  try {
+    return await runHub(stage, options);
+  } catch (thrown) {
+    if (asSuperfleetError(thrown).code !== 'SF_FENCED') throw thrown;
+    machine.logger.warn((thrown as Error).message);
+    await lifetime.clear();
+    return startMember(stage, noWishes, successor, await stepDown(machine));
+  }
+}
+
+async function runHub(stage: Stage, options: FounderWishes): Promise<Running['ready']> {
+  const { machine, lifetime } = stage;
   const { blobs, folder, logger, config } = machine;
   const { paths } = folder;
   const logKey = await readKey(paths.logKey);
@@ -84,8 +119,7 @@ async function runHub(
     onWarning: (message, error) => logger.warn(`${message}: ${asSuperfleetError(error).message}`),
   });
   lifetime.onStop(() => proofs.close());
-  const host = await openHost(machine, options.port, defaultPort);
-  lifetime.onStop(() => host.stop());
+  const host = await stage.network(log.epoch === 1 ? 'fixed' : 'preferred');
   const access: Access = {
     isFounder: (peer) => peer === host.peer,
     isMember: (peer) => state.members.byPeer.get(peer)?.standing === 'active',
@@ -183,7 +217,7 @@ async function runHub(
     ownsBlobs: false,
     slots: config.slots,
     labels: config.labels,
-    policy: { owner: config.policy, invite: null },
+    policy: { owner: config.policy, invite: me?.policy ?? null },
     rosterVersion: core.state.mesh.size,
     // Where this machine sleeps the founder sleeps with it, and no lease of its own member runs out.
     clock: systemClock,
@@ -222,7 +256,9 @@ async function runHub(
       return member?.standing === 'active' && member.roles.includes('replica');
     },
     onFollowers: (followers) => {
-      driver.step({ type: 'replicas', held: new Map(followers.map(({ peer, size }) => [peer, size])) });
+      const held = new Map(followers.map(({ peer, size }) => [peer, size]));
+      const places = followers.map(({ peer, addresses }) => ({ peer, addresses: [...addresses] }));
+      driver.step({ type: 'replicas', held, places });
     },
   });
   lifetime.onStop(() => source.stop());
@@ -290,8 +326,31 @@ async function runHub(
     genesisLine,
     secrets,
     own: member.tails,
+    handover: new Handover({
+      driver,
+      log,
+      source,
+      host,
+      state: () => core.state,
+      failed: (error) => lifetime.end(error),
+      prepare: async (addresses) => {
+        const admission = admissionOf(log.leadership, genesisLine, notary.certificate(host.peer), addresses);
+        await Membership.admit(admission, host.peer, smallFiles(paths));
+      },
+      forget: () => rm(paths.membership, { force: true }),
+      becomeMember: (addresses) => {
+        const roster = notary.roster().bytes;
+        const admission = admissionOf(log.leadership, genesisLine, notary.certificate(host.peer), addresses);
+        lifetime.become(async () => {
+          await becomeMember(machine, { ...admission, policy: me?.policy ?? null }, roster);
+          logger.warn({ founder: log.leadership.founder }, 'this machine is a member from now on');
+          await startMember(stage, noWishes, successor);
+        });
+      },
+    }),
     stop: () => lifetime.end(),
   });
+  lifetime.onStop(inherit({ log, host, blobs, secrets, driver, logger, state: () => core.state }));
   // An app of its own, so that members that follow many tasks do not keep the person at the founder from one.
   const forMembers = createHubApp({ port });
   await serveRequests(registry, async (request, peer) =>

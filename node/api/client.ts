@@ -101,8 +101,9 @@ export class Client {
   }
 
   /** One JSON document a line; a line `{"error": …}` is thrown. */
-  async *lines<T>(method: string, path: string, signal?: AbortSignal): AsyncGenerator<T> {
-    const response = await this.#open({ method, path, signal, timeoutMs: null });
+  async *lines<T>(method: string, path: string, signal?: AbortSignal, body?: unknown): AsyncGenerator<T> {
+    const sent = body === undefined ? {} : { body };
+    const response = await this.#open({ method, path, signal, timeoutMs: null, ...sent });
     let rest = '';
     try {
       response.setEncoding('utf8');

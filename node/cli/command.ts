@@ -136,6 +136,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'fork',
       ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
       'secret',
+      'handover',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),
     ],
     where: 'on the machine of the founder',

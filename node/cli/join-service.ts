@@ -27,13 +27,14 @@ export async function joinAsService(
   command: Join,
   session: Session,
   args: readonly string[],
+  beside: string[],
 ): Promise<number> {
   const manager = managerOf('mesh-node', thisHost(session.terminal.env));
   if (manager.absent === null) requireRoom(manager, session);
   const running = await runningMember(command, session);
   if (running === null) await enrolApart(session, args);
   else session.voice.note(`this machine is a member already, and process ${running} works for its mesh`);
-  const spec = specOf(session, manager, [], command.user);
+  const spec = specOf(session, manager, beside, command.user);
   if (manager.absent === null) {
     await installService(session, manager, spec);
     return 0;

@@ -1,4 +1,6 @@
 import type { EnrolledLine, PendingLine, ReadyLine } from '../api/objects.ts';
+import type { Stage } from '../daemon/stage.ts';
+import type { Estate } from '../replica/source.ts';
 
 /** Given to whoever starts a process of ours: where it lives and as whom. */
 export interface ProcessOptions {
@@ -15,7 +17,8 @@ export interface ProcessOptions {
   logFormat: 'text' | 'json';
 }
 
-export interface StartNodeOptions extends ProcessOptions {
+/** What a person may say of a member's work when it is started. */
+export interface MemberWishes {
   /** Multiaddr of the founder, where the kept addresses are dead. */
   founder: string | null;
   /** Attempts at one time; null: what the config file or the machine says. */
@@ -23,6 +26,23 @@ export interface StartNodeOptions extends ProcessOptions {
   labels: Record<string, string>;
   /** When to work; null: what the config file says. */
   policy: string | null;
+}
+
+export interface StartNodeOptions extends ProcessOptions, MemberWishes {}
+
+/** Nothing was said: what the config file says counts. */
+export const noWishes: MemberWishes = { founder: null, slots: null, labels: {}, policy: null };
+
+/**
+ * The founder's program, for a member that is made the founder. It is given to the node, which knows nothing of it: a
+ * founder is made of a node, not the other way round.
+ */
+export interface FounderProgram {
+  /** Folders outside the data folder that a founder needs. */
+  beside(dir: string): string[];
+  load(): Promise<(stage: Stage) => Promise<ReadyLine>>;
+  /** What a former founder's folder still has for the founder of now; null: nothing. */
+  estate(dir: string): Promise<Estate | null>;
 }
 
 export interface JoinOptions extends StartNodeOptions {
@@ -45,8 +65,8 @@ export interface Running {
 }
 
 /** `start` of `mesh-node`: resolves when ready. */
-export type StartNode = (options: StartNodeOptions) => Promise<Running>;
+export type StartNode = (options: StartNodeOptions, program: FounderProgram | null) => Promise<Running>;
 /** Enrols (token, or code and approval), then does what `start` does. */
-export type JoinMesh = (options: JoinOptions) => Promise<Running>;
+export type JoinMesh = (options: JoinOptions, program: FounderProgram | null) => Promise<Running>;
 /** Enrols and ends; where this machine is a member already it says so again. */
-export type Enrol = (options: JoinOptions) => Promise<EnrolledLine>;
+export type Enrol = (options: JoinOptions, program: FounderProgram | null) => Promise<EnrolledLine>;

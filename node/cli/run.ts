@@ -6,7 +6,7 @@ import { type NodeCommand, nodeGrammar, parseNode } from './command.ts';
 import { COMPLETE } from './completion-grammar.ts';
 import { helpColumns } from './help.ts';
 import { runMain } from './main.ts';
-import type { Enrol, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
+import type { Enrol, FounderProgram, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
 import { meshText, nodesText, nodeText } from './render.ts';
 import { logFormatOf, type Session, sessionOf, show } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -14,8 +14,12 @@ import { programVersion } from './version.ts';
 
 // What a command alone needs is loaded when it runs: most of the time a small command takes is loading.
 
-/** `mesh-node ARGS…`: answers the exit code. */
-export async function nodeMain(args: readonly string[], terminal: Terminal): Promise<number> {
+/** `mesh-node ARGS…`: answers the exit code. `founder`: what the machine runs once the mesh is handed over to it. */
+export async function nodeMain(
+  args: readonly string[],
+  terminal: Terminal,
+  founder: FounderProgram | null = null,
+): Promise<number> {
   if (args[0] === COMPLETE) {
     const { answerCompletion } = await import('./completion-answer.ts');
     return answerCompletion(nodeGrammar(programVersion()).shape(), args.slice(1), terminal);
@@ -24,7 +28,7 @@ export async function nodeMain(args: readonly string[], terminal: Terminal): Pro
     args,
     terminal,
     (words) => parseNode(words, programVersion(), helpColumns(terminal.stdout.columns)),
-    ({ command, global }) => runNode(command, sessionOf('mesh-node', global, terminal), args),
+    ({ command, global }) => runNode(command, sessionOf('mesh-node', global, terminal), args, founder),
   );
 }
 
@@ -39,14 +43,21 @@ function hideWord(secret: string): void {
   }
 }
 
-async function runNode(command: NodeCommand, session: Session, args: readonly string[]): Promise<number> {
+async function runNode(
+  command: NodeCommand,
+  session: Session,
+  args: readonly string[],
+  founder: FounderProgram | null,
+): Promise<number> {
   switch (command.verb) {
     case 'join': {
       if (command.token !== null) hideWord(command.token);
       const { inBackground, inForeground, sayEnrolled, sayPending } = await import('./lifecycle.ts');
       const { isEnrolled, lookBeforeJoin } = await import('./doctor.ts');
       await lookBeforeJoin(session, command);
-      if (command.service) return (await import('./join-service.ts')).joinAsService(command, session, args);
+      const beside = founder?.beside(session.dir) ?? [];
+      if (command.service)
+        return (await import('./join-service.ts')).joinAsService(command, session, args, beside);
       const asks = command.token === null && command.founder === null && !isEnrolled(session.dir);
       if (asks && !session.voice.json) {
         session.voice.note('looking for a founder on this network …');
@@ -63,15 +74,15 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
           if (!session.voice.json) session.voice.note(escapeText(line));
         },
       };
-      if (command.start) return inForeground(session, () => joinMesh(options));
-      sayEnrolled(session, await enrol(options));
+      if (command.start) return inForeground(session, () => joinMesh(options, founder));
+      sayEnrolled(session, await enrol(options, founder));
       return EXIT.ok;
     }
     case 'start': {
       const { inBackground, inForeground } = await import('./lifecycle.ts');
       if (command.detach) return inBackground(session, args);
       const { startNode } = (await import('../daemon/start.ts')) as { startNode: StartNode };
-      return inForeground(session, () => startNode(startOptionsOf(command, session)));
+      return inForeground(session, () => startNode(startOptionsOf(command, session), founder));
     }
     case 'completion': {
       const { completionScript } = await import('./completion-script.ts');
@@ -117,7 +128,7 @@ async function runNode(command: NodeCommand, session: Session, args: readonly st
     case 'service install':
     case 'service uninstall':
     case 'service status':
-      return (await import('./service.ts')).runService(command, session, []);
+      return (await import('./service.ts')).runService(command, session, founder?.beside(session.dir) ?? []);
     default:
       return (await import('./task-commands.ts')).runTaskCommand(command, session);
   }

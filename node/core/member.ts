@@ -57,6 +57,8 @@ export class MemberCore {
   #checkpoint: string | null;
   #rosterVersion: number;
   #name: string | null;
+  /** The mesh's epoch as far as this member was shown; it never falls. */
+  #epoch: number;
   readonly #instance: Instance | null;
   readonly #weigh: NonNullable<MemberRestored['weigh']>;
   #session: number | null = null;
@@ -80,6 +82,7 @@ export class MemberCore {
     this.#checkpoint = restored.checkpoint;
     this.#rosterVersion = restored.rosterVersion;
     this.#name = restored.name ?? null;
+    this.#epoch = restored.epoch ?? 1;
     this.#instance = restored.instance ?? null;
     this.#weigh = restored.weigh ?? larger;
     this.#heardAt = clock.now;
@@ -170,6 +173,9 @@ export class MemberCore {
       case 'roster':
         this.#rosterVersion = Math.max(this.#rosterVersion, input.version);
         break;
+      case 'epoch':
+        this.#onEpoch(input.epoch);
+        break;
       case 'tick':
         this.#onTick(clock);
         break;
@@ -212,7 +218,21 @@ export class MemberCore {
     this.#welcomed = false;
   }
 
+  /** What a founder of an epoch that is over says counts no more, also on the session that is open (promise 8). */
+  #onEpoch(epoch: number): void {
+    if (epoch <= this.#epoch) return;
+    this.#epoch = epoch;
+    if (this.#session === null) return;
+    this.#effects.push({ type: 'close', session: this.#session });
+    this.#endSession();
+  }
+
   #onMessage(message: FounderMessage, clock: Clock): void {
+    if (message.type === 'welcome' && message.epoch < this.#epoch) {
+      this.#effects.push({ type: 'close', session: this.#session! });
+      this.#endSession();
+      return;
+    }
     this.#heardAt = clock.now;
     if (!this.#welcomed && message.type !== 'welcome' && message.type !== 'goodbye') return;
     switch (message.type) {
@@ -250,6 +270,14 @@ export class MemberCore {
         this.#name = message.name;
         this.#effects.push({ type: 'renamed', name: message.name });
         break;
+      case 'replicas':
+        this.#effects.push({ type: 'replicas', replicas: message.replicas });
+        break;
+      case 'handover': {
+        const { handovers, addresses } = message;
+        this.#effects.push({ type: 'handedOver', handovers, addresses });
+        break;
+      }
       case 'goodbye':
         this.#onGoodbye(message.code, message.message);
         break;

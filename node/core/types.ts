@@ -8,6 +8,7 @@ import type {
   Instance,
   Lease,
   MemberMessage,
+  Place,
 } from '../../protocol/session.ts';
 
 /**
@@ -47,6 +48,8 @@ export type MemberInput =
   | { type: 'policy'; bar: string | null }
   /** A roster of this version was fetched, verified and stored. */
   | { type: 'roster'; version: number }
+  /** The mesh is in this epoch: a founder of an earlier one is not obeyed any more (promise 8). */
+  | { type: 'epoch'; epoch: number }
   | { type: 'tick' };
 
 /** Why an attempt is told to stop. */
@@ -75,6 +78,10 @@ export type MemberEffect =
   | { type: 'conflict'; checkpoints: [string, string] }
   /** The mesh knows this machine by another name than it said. */
   | { type: 'renamed'; name: string }
+  /** The mesh was handed over, as its founder of until now says: to be proved, and the new one to be dialled. */
+  | { type: 'handedOver'; handovers: string[]; addresses: string[] }
+  /** Replicas of the mesh, and where they listen. */
+  | { type: 'replicas'; replicas: Place[] }
   /** Close this session (it was answered by a newer one, or by goodbye). */
   | { type: 'close'; session: number }
   /** The founder refused this member for good: say so and stop trying (revoked, other major version). */
@@ -91,6 +98,8 @@ export interface MemberRestored {
   checkpoint: string | null;
   /** Of the newest roster on disk; 0: none. */
   rosterVersion: number;
+  /** Of the newest handover it was shown. @default 1 */
+  epoch?: number;
   /** The name it knows itself by. @default it does not say */
   name?: string;
   /** What is done with a checkpoint that is shown, given the newest held. @default the larger size is kept */

@@ -2,7 +2,7 @@ import type { Connection } from '@libp2p/interface';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { parseInvite } from '../../protocol/invite.ts';
 import type { EnrolledLine } from '../api/objects.ts';
-import type { JoinOptions, Running } from '../cli/options.ts';
+import type { FounderProgram, JoinOptions, Running } from '../cli/options.ts';
 import { discoverFounders, passedOverLine } from '../network/discovery.ts';
 import { founderAddresses } from '../network/founder-address.ts';
 import type { Host } from '../network/host.ts';
@@ -16,8 +16,9 @@ import {
 } from '../network/join-client.ts';
 import { otherMesh, strangeFounder } from '../network/whose.ts';
 import { defaultOwner, type Machine, openMachine } from './machine.ts';
-import { enrolledMesh, Membership, requireSameMesh } from './membership.ts';
-import { living, nameOf, openHost, runMember, smallFiles } from './start.ts';
+import { enrolledMesh, Membership, requireSameMesh, smallFiles } from './membership.ts';
+import { openHost, stageOf } from './stage.ts';
+import { foresee, living, madeOf, nameOf, runMember } from './start.ts';
 
 /** Founders on this LAN answer mDNS within milliseconds; machines that just woke take a few seconds. */
 const DISCOVER_MS = 15_000;
@@ -33,22 +34,23 @@ const TOLD_MAX = 6;
 const JOIN_PATIENCE_MS = 60_000;
 
 /** `mesh-node join`: is let in, by token or by a code on both screens, and then works for the mesh. */
-export async function joinMesh(options: JoinOptions): Promise<Running> {
+export async function joinMesh(options: JoinOptions, program: FounderProgram | null): Promise<Running> {
   const wish = wishOf(options);
-  const machine = await openMachine({ ...options, create: true });
+  const founder = await foresee(program, options.dir);
+  const machine = await openMachine({ ...options, create: true, beside: founder.beside });
   return living(machine, async (lifetime) => {
-    const host = await openHost(machine, options.port);
-    lifetime.onStop(() => host.stop());
-    const { membership, renamed } = await membershipOf(machine, host, wish);
-    const ready = await runMember(machine, host, membership, options, lifetime);
+    const stage = stageOf(machine, lifetime, options.port);
+    const { membership, renamed } = await membershipOf(machine, await stage.network(), wish);
+    const ready = await runMember(stage, membership, options, founder);
     return { ...ready, ...renamed };
   });
 }
 
 /** `mesh-node join --no-start`: is let in, and ends. What a service manager then starts is `mesh-node start`. */
-export async function enrol(options: JoinOptions): Promise<EnrolledLine> {
+export async function enrol(options: JoinOptions, program: FounderProgram | null): Promise<EnrolledLine> {
   const wish = wishOf(options);
-  const machine = await openMachine({ ...options, create: true });
+  const beside = madeOf(program?.beside(options.dir) ?? []);
+  const machine = await openMachine({ ...options, create: true, beside });
   try {
     const host = await openHost(machine, options.port);
     try {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlobId } from '../../protocol/ids.ts';
-import type { Capacity } from '../../protocol/session.ts';
+import type { Capacity, Place } from '../../protocol/session.ts';
 import type { NodeObject, NodeState } from '../api/objects.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
@@ -41,6 +41,11 @@ export interface MemberServiceOptions {
   weigh?(held: string | null, shown: string): 'keep' | 'pass' | 'conflict';
   /** The founder has signed two histories. @default nothing is done */
   conflict?(checkpoints: [string, string]): void;
+  /** The epoch of the mesh that is known here. @default 1 */
+  epoch?: number;
+  /** As of the driver. @default of no interest */
+  handedOver?(handovers: string[], addresses: string[]): void;
+  replicas?(replicas: Place[]): void;
   /** Entries that its copy of the log is behind. @default null: it keeps none */
   lag?(): number | null;
 }
@@ -98,6 +103,8 @@ export class MemberService {
       },
       refused: options.refused,
       ...(options.conflict === undefined ? {} : { conflict: options.conflict }),
+      handedOver: (handovers, addresses) => options.handedOver?.(handovers, addresses),
+      replicas: (replicas) => options.replicas?.(replicas),
       ...(options.clock === undefined ? {} : { clock: options.clock }),
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
     });
@@ -123,6 +130,7 @@ export class MemberService {
         bar: machine.report.works ? policy.verdict.told : null,
         checkpoint: await readOrNull(machine.folder.paths.checkpoint),
         rosterVersion: options.rosterVersion,
+        epoch: options.epoch ?? 1,
         name: me.name,
         instance: thisInstance(machine.folder.paths.root),
         ...(options.weigh === undefined ? {} : { weigh: options.weigh }),

@@ -8,6 +8,7 @@ import {
   type Lease,
   leaseKey,
   type MemberMessage,
+  type Place,
 } from '../../protocol/session.ts';
 import type { AttemptRunner } from '../attempt/types.ts';
 import type { Clock, MemberEffect, MemberInput } from '../core/types.ts';
@@ -40,6 +41,10 @@ export interface MemberDriverOptions {
   renamed(name: string): void;
   /** The founder refused this machine for good. */
   refused(code: string, message: string): void;
+  /** The founder says that the mesh is another one's now. @default of no interest: it says so to itself */
+  handedOver?(handovers: string[], addresses: string[]): void;
+  /** Where replicas listen. @default of no interest */
+  replicas?(replicas: Place[]): void;
   /** @default `systemClock` */
   clock?: () => Clock;
   /** Something failed that the driver goes on from; for the log. */
@@ -101,6 +106,11 @@ export class MemberDriver {
   /** What the owner's policy bars work by now; null: nothing. Attempts are told to stop before it returns. */
   policy(bar: string | null): void {
     this.#step({ type: 'policy', bar });
+  }
+
+  /** The mesh is in this epoch: no founder of an earlier one is obeyed. */
+  epoch(epoch: number): void {
+    this.#step({ type: 'epoch', epoch });
   }
 
   /** Tells the founder that this machine leaves the mesh; false where there is no session to say it on. */
@@ -171,6 +181,12 @@ export class MemberDriver {
         return;
       case 'renamed':
         this.#options.renamed(effect.name);
+        return;
+      case 'handedOver':
+        this.#options.handedOver?.(effect.handovers, effect.addresses);
+        return;
+      case 'replicas':
+        this.#options.replicas?.(effect.replicas);
         return;
       default:
         effect satisfies never;

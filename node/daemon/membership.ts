@@ -1,22 +1,26 @@
 import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { type Certificate, openCertificateOf } from '../../protocol/certificate.ts';
 import { type Envelope, encodeEnvelope, parseEnvelope } from '../../protocol/dsse.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Genesis } from '../../protocol/genesis.ts';
 import { type Leadership, leadershipOf, newerLeadership } from '../../protocol/handover.ts';
-import { meshId } from '../../protocol/ids.ts';
+import { meshId, peerId } from '../../protocol/ids.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
 import { policyText } from '../../protocol/policy-schema.ts';
 import { newerRoster, openRosterOf, type Roster, rosterMember } from '../../protocol/roster.ts';
-import { folderPaths } from '../folder.ts';
+import type { Place } from '../../protocol/session.ts';
+import { writeFileAtomic } from '../atomic-file.ts';
+import { type FolderPaths, folderPaths } from '../folder.ts';
 import type { Access } from '../network/registry.ts';
 
 /** Addresses of the founder that are kept. */
 const ADDRESSES_MAX = 16;
 /** As many as a receipt file may carry. */
 const HANDOVERS_MAX = 64;
+/** Replicas whose addresses are kept. */
+const REPLICAS_MAX = 16;
 
 const file = z.strictObject({
   format: z.literal(1),
@@ -29,6 +33,11 @@ const file = z.strictObject({
   addresses: z.array(z.string().max(256)).max(ADDRESSES_MAX),
   /** When this machine works, by its invite; the owner's own is in the config. @default null */
   policy: policyText.nullable().default(null),
+  /** Where replicas listen, as the founder said last: one of them may lead the mesh when the founder is lost. */
+  replicas: z
+    .array(z.strictObject({ peer: peerId, addresses: z.array(z.string().max(256)).max(ADDRESSES_MAX) }))
+    .max(REPLICAS_MAX)
+    .default([]),
 });
 
 /** What a machine was given when it was let in. */
@@ -40,6 +49,8 @@ export interface Admission {
   addresses: string[];
   /** The invite's policy. @default null: it named none */
   policy?: string | null;
+  /** @default none is known */
+  replicas?: readonly Place[];
 }
 
 /** Where small files of a member are read and written, whole. */
@@ -49,6 +60,16 @@ export interface SmallFiles {
   write(path: string, text: string): Promise<void>;
   remove(path: string): Promise<void>;
 }
+
+export const smallFiles = ({
+  membership,
+  roster,
+}: Pick<FolderPaths, 'membership' | 'roster'>): SmallFiles => ({
+  membership,
+  roster,
+  write: (path, text) => writeFileAtomic(path, text),
+  remove: (path) => rm(path, { force: true }),
+});
 
 /**
  * This machine's membership of its mesh, proved anew whenever it is read: the genesis line hashes to the mesh id and
@@ -62,6 +83,8 @@ export class Membership implements Access {
   readonly policy: string | null;
   #leadership: Leadership;
   #addresses: readonly string[];
+  #replicas: readonly Place[];
+  #saving: Promise<void> = Promise.resolve();
   readonly #files: SmallFiles;
   #roster: Roster | null;
 
@@ -79,6 +102,7 @@ export class Membership implements Access {
     }
     this.policy = admission.policy ?? null;
     this.#addresses = admission.addresses.slice(0, ADDRESSES_MAX);
+    this.#replicas = admission.replicas ?? [];
     this.#roster = roster;
     this.#files = files;
   }
@@ -102,8 +126,9 @@ export class Membership implements Access {
         hint: 'join again with an empty data folder',
       });
     }
-    const { genesis, handovers, certificate, addresses, policy } = parsed.data;
-    const admission = { genesis, handovers, certificate: parseEnvelope(certificate), addresses, policy };
+    const { genesis, handovers, certificate, addresses, policy, replicas } = parsed.data;
+    const envelope = parseEnvelope(certificate);
+    const admission = { genesis, handovers, certificate: envelope, addresses, policy, replicas };
     const rosterText = await readOrNull(files.roster);
     return new Membership(
       admission,
@@ -157,7 +182,27 @@ export class Membership implements Access {
     await this.#save();
   }
 
+  /** Where replicas listened when the founder was last heard. */
+  get replicaPlaces(): readonly Place[] {
+    return this.#replicas;
+  }
+
+  async keepReplicas(places: readonly Place[]): Promise<void> {
+    const kept = places
+      .slice(0, REPLICAS_MAX)
+      .map(({ peer, addresses }) => ({ peer, addresses: addresses.slice(0, ADDRESSES_MAX) }));
+    if (JSON.stringify(kept) === JSON.stringify(this.#replicas)) return;
+    this.#replicas = kept;
+    await this.#save();
+  }
+
+  /** One write after the other, each of what is true when its turn comes. */
   #save(): Promise<void> {
+    this.#saving = this.#saving.catch(() => {}).then(() => this.#write());
+    return this.#saving;
+  }
+
+  #write(): Promise<void> {
     const text = JSON.stringify({
       format: 1,
       mesh: this.genesis.mesh,
@@ -166,6 +211,7 @@ export class Membership implements Access {
       certificate: encodeEnvelope(this.certificateEnvelope),
       addresses: this.#addresses,
       policy: this.policy,
+      replicas: this.#replicas,
     });
     return this.#files.write(this.#files.membership, text);
   }

@@ -8,11 +8,15 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 /**
  * The life of a daemon's process: what was opened is closed in the reverse order, once; by `abandon` where the start
  * fails half way, else by SIGTERM, SIGINT, a request or a failure, whichever comes first. What wants to end it while it
- * is still starting is heard when it runs.
+ * is still starting is heard when it runs. A process may change its role: `become`.
  */
 export class Lifetime {
   readonly #logger: Logger;
-  readonly #opened = new AsyncDisposableStack();
+  /** What outlasts a change of role. */
+  readonly #kept = new AsyncDisposableStack();
+  #opened = new AsyncDisposableStack();
+  #next: (() => Promise<unknown>) | null = null;
+  #changing = false;
   #finish: (error: SuperfleetError | null) => void = () => {};
   /** Null: nobody has asked for the end. */
   #asked: { error: SuperfleetError | null } | null = null;
@@ -28,6 +32,49 @@ export class Lifetime {
     this.#opened.defer(async () => {
       await close();
     });
+  }
+
+  /** As `onStop`, for what also stays open while the role changes; closed last. */
+  keep(close: () => unknown): void {
+    this.#kept.defer(async () => {
+      await close();
+    });
+  }
+
+  /**
+   * What runs now is closed in order, and `start` then opens the other role in its place. Nothing happens where the end was
+   * asked for; where `start` rejects the process ends with that fault. While one change is under way no other begins.
+   */
+  become(start: () => Promise<unknown>): void {
+    if (this.#asked !== null || this.#next !== null) return;
+    this.#next = start;
+    if (this.#running && !this.#changing) void this.#change();
+  }
+
+  async #change(): Promise<void> {
+    this.#changing = true;
+    while (this.#next !== null && this.#asked === null) {
+      await this.clear();
+      const start = this.#next;
+      this.#next = null;
+      if (this.#asked !== null) break;
+      try {
+        await start();
+      } catch (thrown) {
+        this.end(asSuperfleetError(thrown));
+      }
+    }
+    this.#changing = false;
+    // Asked for while nothing could hear it.
+    const asked = this.#asked as { error: SuperfleetError | null } | null;
+    if (asked !== null) this.#stop(asked.error);
+  }
+
+  /** Closes what is open of a role; what is kept stays. Never rejects. */
+  async clear(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = new AsyncDisposableStack();
+    await this.#dispose(opened);
   }
 
   /** The start failed: closes what is open. Never rejects, so that the error of the start is the one that is told. */
@@ -49,6 +96,7 @@ export class Lifetime {
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
     process.on('uncaughtException', this.#onUncaught);
     if (this.#asked !== null) this.#stop(this.#asked.error);
+    else if (this.#next !== null) void this.#change();
     return done;
   }
 
@@ -57,7 +105,7 @@ export class Lifetime {
     if (this.#asked !== null) return;
     this.#asked = { error };
     if (error !== null) this.#logger.error({ code: error.code, hint: error.hint }, error.message);
-    if (this.#running) this.#stop(error);
+    if (this.#running && !this.#changing) this.#stop(error);
   }
 
   #stop(error: SuperfleetError | null): void {
@@ -69,8 +117,13 @@ export class Lifetime {
   }
 
   async #close(): Promise<void> {
+    await this.#dispose(this.#opened);
+    await this.#dispose(this.#kept);
+  }
+
+  async #dispose(stack: AsyncDisposableStack): Promise<void> {
     try {
-      await this.#opened.disposeAsync();
+      await stack.disposeAsync();
     } catch (thrown) {
       // Of several faults the last stands for all; everything else was closed all the same.
       const { code, message } = asSuperfleetError(thrown);

@@ -1,30 +1,29 @@
-import { rm } from 'node:fs/promises';
-import { isIP } from 'node:net';
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import { weighCheckpoint } from '../../ledger/witness.ts';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import type { SigningKey } from '../../protocol/keys.ts';
 import { rosterBytesMax } from '../../protocol/roster.ts';
 import { createMemberApp } from '../api/app.ts';
 import type { MemberPort } from '../api/port.ts';
 import { serveApi } from '../api/server.ts';
-import { writeFileAtomic } from '../atomic-file.ts';
-import type { Running, StartNodeOptions } from '../cli/options.ts';
-import type { FolderPaths } from '../folder.ts';
+import type { FounderProgram, MemberWishes, Running, StartNodeOptions } from '../cli/options.ts';
 import { forwardRequest } from '../network/api-client.ts';
 import { fetchBlobs } from '../network/blob-client.ts';
 import { serveBlobs } from '../network/blob-server.ts';
 import { founderAddresses } from '../network/founder-address.ts';
-import { createHost, type Host } from '../network/host.ts';
 import { type Link, type LinkState, startLink } from '../network/link.ts';
 import { Registry } from '../network/registry.ts';
 import { serveTails } from '../network/tail-server.ts';
 import { strangeFounder } from '../network/whose.ts';
 import { type KeptLog, keepLog } from '../replica/keep-log.ts';
-import { libp2pKey } from './identity.ts';
+import type { Estate } from '../replica/source.ts';
 import { defaultName, type Machine, openMachine } from './machine.ts';
 import { MemberService } from './member-service.ts';
-import { Membership, type SmallFiles } from './membership.ts';
+import { Membership, smallFiles } from './membership.ts';
 import { Lifetime } from './process.ts';
+import { type Stage, stageOf } from './stage.ts';
+import { becomeFounder, nextLogKey } from './succession.ts';
 
 /** The founder has this long to answer a goodbye of a member that leaves. */
 const LEAVE_MS = 15_000;
@@ -33,20 +32,88 @@ const FIRST_WORD_MS = 2_000;
 /** One that took the session says its word within this. */
 const ANSWER_MS = 8_000;
 
-/** `mesh-node start`: works for the mesh this machine has joined. */
-export async function startNode(options: StartNodeOptions): Promise<Running> {
-  const machine = await openMachine({ ...options, create: false });
+/**
+ * `mesh-node start`: works for the mesh this machine has joined. Where the mesh was handed over to this machine meanwhile,
+ * it runs the founder.
+ */
+export async function startNode(options: StartNodeOptions, program: FounderProgram | null): Promise<Running> {
+  const founder = await foresee(program, options.dir);
+  const machine = await openMachine({ ...options, create: false, beside: founder.beside });
   return living(machine, async (lifetime) => {
-    const host = await openHost(machine, options.port);
-    lifetime.onStop(() => host.stop());
-    const membership = await Membership.load(host.peer, smallFiles(machine.folder.paths));
-    if (membership !== null) return runMember(machine, host, membership, options, lifetime);
-    throw new SuperfleetError('SF_CONFLICT', 'this machine has joined no mesh', {
-      expected: 'a data folder that was made by `mesh-node join`',
-      got: machine.folder.paths.root,
-      hint: 'mesh-node join TOKEN, or mesh-node join to ask by a code',
-    });
+    const stage = stageOf(machine, lifetime, options.port);
+    if (machine.config.kind !== 'hub') return startMember(stage, options, founder);
+    machine.logger.warn('the mesh was handed over to this machine: it runs the founder');
+    return founder.run(stage);
   });
+}
+
+/** Runs the member of a folder that has joined a mesh. */
+export async function startMember(
+  stage: Stage,
+  options: MemberWishes,
+  founder: Founder,
+  made: Membership | null = null,
+): Promise<Running['ready']> {
+  const { machine } = stage;
+  const { paths } = machine.folder;
+  const membership = made ?? (await Membership.load(machine.key.peer, smallFiles(paths)));
+  if (membership !== null) return runMember(stage, membership, options, founder);
+  throw new SuperfleetError('SF_CONFLICT', 'this machine has joined no mesh', {
+    expected: 'a data folder that was made by `mesh-node join`',
+    got: paths.root,
+    hint: 'mesh-node join TOKEN, or mesh-node join to ask by a code',
+  });
+}
+
+/** How a member's process becomes a founder's. */
+export interface Founder {
+  /** Folders outside the data folder that root gives to the account it drops to. */
+  beside: string[];
+  /** Folders outside the data folder that a founder needs. */
+  needs: string[];
+  run(stage: Stage): Promise<Running['ready']>;
+  /** What a former founder's folder still has for the founder of now. */
+  estate?(dir: string): Promise<Estate | null>;
+}
+
+/** Root loads the founder's program while it still can: where only root can read it nothing is loaded later. */
+export async function foresee(program: FounderProgram | null, dir: string): Promise<Founder> {
+  const early = program !== null && process.getuid?.() === 0 ? await program.load() : null;
+  return {
+    beside: process.getuid?.() === 0 ? madeOf(program?.beside(dir) ?? []) : [],
+    needs: program?.beside(dir) ?? [],
+    ...(program === null ? {} : { estate: (root) => program.estate(root) }),
+    run: async (stage) => {
+      const run = early ?? (await program?.load());
+      if (run !== undefined) return run(stage);
+      throw new SuperfleetError('SF_CONFLICT', 'the mesh was handed over to this machine', {
+        expected: 'a program that runs the founder',
+        hint: 'mesh-hub start',
+      });
+    },
+  };
+}
+
+/** Those of the folders that are there or can be made: what a unit has made read-only is no reason not to start. */
+export function madeOf(folders: readonly string[]): string[] {
+  return folders.filter((folder) => {
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      accessSync(folder, constants.W_OK | constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The key with which this machine would sign the log as its founder; null: it could not be one. */
+async function successorKey(machine: Machine, { needs }: Founder): Promise<SigningKey | null> {
+  if (madeOf(needs).length === needs.length) return nextLogKey(machine.folder.paths);
+  machine.logger.warn(
+    `this replica cannot be made the founder: ${needs.join(', ')} cannot be written; as a service, run mesh-node service install again`,
+  );
+  return null;
 }
 
 /** Starts what lives on this machine; where that fails half way, nothing of it stays open. */
@@ -55,7 +122,7 @@ export async function living(
   start: (lifetime: Lifetime) => Promise<Running['ready']>,
 ): Promise<Running> {
   const lifetime = new Lifetime(machine.logger);
-  lifetime.onStop(() => machine.close());
+  lifetime.keep(() => machine.close());
   try {
     const ready = await start(lifetime);
     if (lifetime.failure !== null) throw lifetime.failure;
@@ -66,34 +133,19 @@ export async function living(
   }
 }
 
-export const smallFiles = ({ membership, roster }: FolderPaths): SmallFiles => ({
-  membership,
-  roster,
-  write: (path, text) => writeFileAtomic(path, text),
-  remove: (path) => rm(path, { force: true }),
-});
-
-/** This machine on the network, with the port asked for, configured, or any. */
-export function openHost(machine: Machine, port: number | null, fallback = 0): Promise<Host> {
-  const { config, key } = machine;
-  const wanted = port ?? config.port ?? fallback;
-  return createHost({
-    privateKey: libp2pKey(key),
-    listen: config.listen.map((address) => `/ip${isIP(address) === 6 ? 6 : 4}/${address}/tcp/${wanted}`),
-    mdns: config.mdns,
-  });
-}
-
-/** Brings a member up on a host that it then owns; resolves when it answers on its socket. */
+/** Brings a member up; resolves when it answers on its socket. It becomes the founder when its copy of the log says so. */
 export async function runMember(
-  machine: Machine,
-  host: Host,
+  stage: Stage,
   membership: Membership,
-  options: StartNodeOptions,
-  lifetime: Lifetime,
+  options: MemberWishes,
+  founder: Founder,
 ): Promise<Running['ready']> {
+  const { machine, lifetime } = stage;
   const { blobs, config, folder, logger } = machine;
   const { genesis, certificate } = membership;
+  const isReplica = certificate.roles.includes('replica');
+  // Where a founder listens, so that whoever opens that port for a replica has opened it for the founder it may become.
+  const host = await stage.network(isReplica ? 'preferred' : 'any');
   const registry = new Registry(host, membership, {}, (error, peer, protocol) =>
     logger.debug({ code: error.code, peer, protocol }, error.message),
   );
@@ -113,7 +165,8 @@ export async function runMember(
     me: { id: host.peer, name: config.name ?? certificate.name },
     roles: certificate.roles,
     owner: certificate.owner,
-    ownsBlobs: true,
+    // A replica's store is the mesh's: what others still need is not a settled result's to delete.
+    ownsBlobs: !isReplica,
     slots: options.slots ?? config.slots,
     labels: { ...config.labels, ...options.labels },
     policy: { owner: options.policy ?? config.policy, invite: membership.policy },
@@ -136,26 +189,49 @@ export async function runMember(
     conflict: (checkpoints) => {
       if (kept !== null) void kept.frozen.take(checkpoints, kept.neighbours);
     },
+    epoch: membership.leadership.epoch,
+    handedOver: (lines, addresses) => kept?.heardOf(lines, addresses),
+    replicas: (places) => kept?.replicasAt(places),
   });
   kept = await keepLog({
     host,
     key: machine.key,
     registry,
     membership,
+    blobs,
+    addresses,
+    isReplica,
+    nextKey: isReplica ? await successorKey(machine, founder) : null,
     paths: folder.paths,
     logger,
     lifetime,
     checkpoint: () => service.checkpoint,
+    online: () => service.online,
+    ...(founder.estate === undefined ? {} : { estate: () => founder.estate!(folder.paths.root) }),
+    onDiverged: () => {
+      lifetime.become(() => startMember(stage, options, founder));
+    },
     onHandover: () => {
       logger.warn({ founder: membership.founder }, 'the mesh has another founder');
-      link?.again();
+      service.driver.epoch(membership.leadership.epoch);
+      if (membership.founder !== host.peer) link?.again();
+    },
+    onMine: (copy) => {
+      const { leadership, checkpoint } = copy;
+      lifetime.become(async () => {
+        await becomeFounder(machine, { leadership, checkpoint }, portOf(host.addresses()));
+        logger.warn({ epoch: leadership.epoch }, 'this machine is the founder from now on');
+        await founder.run(stage);
+      });
     },
     onFreeze: () => link?.again(),
   });
   // Attempts stop before the link does, so that the founder still hears of them.
   lifetime.onStop(() => service.stop());
-  // Only the founder asks a member for anything: its results and its live output.
-  await serveBlobs({ registry, store: blobs, allow: (peer) => membership.isFounder(peer) });
+  // The founder asks a member for its results and its live output, a replica for what the founder it lost has left there.
+  const mayHave = (peer: string): boolean =>
+    membership.isFounder(peer) || membership.replicas().includes(peer);
+  await serveBlobs({ registry, store: blobs, allow: mayHave });
   await serveTails(registry, service.tails);
 
   /** While this machine leaves: hears that the founder answers, or that this is no member any more. */
@@ -281,6 +357,14 @@ export async function runMember(
     online: service.online,
     ...workLine(service),
   };
+}
+
+/** The TCP port that this machine listens on; null: none. */
+function portOf(addresses: readonly string[]): number | null {
+  const port = addresses
+    .map((address) => /\/tcp\/(\d+)/.exec(address)?.[1])
+    .find((found) => found !== undefined);
+  return port === undefined ? null : Number(port);
 }
 
 /** Where a person says that the founder is. A name that nobody knows just now keeps no member from starting. */

@@ -45,6 +45,8 @@ export interface Link {
 /** Codes after which trying again cannot help. */
 const FINAL = new Set(['SF_REVOKED', 'SF_VERSION']);
 const ADDRESSES_MAX = 16;
+/** A machine that was just made the founder starts within this: until then it is dialled again without longer waits. */
+const TAKING_OVER_MS = 30_000;
 
 export function startLink(options: LinkOptions): Link {
   const { first, max } = options.retryMs ?? { first: 250, max: 10_000 };
@@ -56,6 +58,8 @@ export function startLink(options: LinkOptions): Link {
   let news = false;
   let wake: (() => void) | null = null;
   let open: Session<MemberMessage> | null = null;
+  /** Until then (monotonic ms) a new founder may still be starting. */
+  let startsUntil = 0;
 
   const become = (next: LinkState): void => {
     state = next;
@@ -133,7 +137,8 @@ export function startLink(options: LinkOptions): Link {
       const { code, message } = end;
       if (FINAL.has(code)) return become({ state: 'refused', code, message });
       // Somebody else has this identity and is preferred: do not fight for it.
-      base = code === 'SF_CONFLICT' ? max : welcomed ? first : Math.min(max, base * 2);
+      const starting = performance.now() < startsUntil;
+      base = starting ? first : code === 'SF_CONFLICT' ? max : welcomed ? first : Math.min(max, base * 2);
       const retryMs = Math.min(max, Math.round(base * (0.5 + random())));
       become({ state: 'waiting', code, message, retryMs });
       if (!news) await wait(retryMs);
@@ -149,6 +154,7 @@ export function startLink(options: LinkOptions): Link {
     retryNow: () => wake?.(),
     again: () => {
       news = true;
+      startsUntil = performance.now() + TAKING_OVER_MS;
       open?.close('SF_UNREACHABLE', 'the mesh has another founder');
       wake?.();
     },

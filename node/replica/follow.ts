@@ -17,6 +17,9 @@ import { FrameChannel } from '../network/channel.ts';
 const OPEN_MS = 10_000;
 /** The rest of a piece that has begun comes within this. */
 const PIECE_MS = 60_000;
+const ADDRESSES_MAX = 16;
+/** As many as a founder keeps. */
+const SECRETS_MAX = 256;
 /** Root of the tree of no entries. */
 const EMPTY_ROOT = createHash('sha256').digest('hex');
 
@@ -31,6 +34,8 @@ export interface FollowOptions {
   mesh: string;
   holder: CopyHolder;
   signal: AbortSignal;
+  /** Where this machine listens. @default not said */
+  addresses?(): string[];
   /** Its answer, before anything of it is used; throws to follow no further. */
   onTip(tip: LogTip): Promise<void> | void;
   /** The text of a checkpoint that was verified and synced, with the follower's cosignature. @default none is made */
@@ -75,7 +80,15 @@ export async function followLog(connection: Connection, options: FollowOptions):
   const channel = await openChannel(connection, signal);
   try {
     const { size, root } = holder.copy?.checkpoint ?? { size: 0, root: EMPTY_ROOT };
-    await channel.write(logWords({ type: 'follow', mesh, size, root }), signal);
+    const addresses = options.addresses?.().slice(0, ADDRESSES_MAX);
+    const asked = {
+      type: 'follow',
+      mesh,
+      size,
+      root,
+      ...(addresses === undefined ? {} : { addresses }),
+    } as const;
+    await channel.write(logWords(asked), signal);
     await options.onTip(await tipOf(channel, signal));
     for (;;) {
       const word = openLogFrame(await channel.expect(signal));
@@ -92,6 +105,41 @@ export async function followLog(connection: Connection, options: FollowOptions):
   } catch (thrown) {
     channel.abort(new Error('no longer followed'));
     signal.throwIfAborted();
+    throw thrown;
+  }
+}
+
+/**
+ * The secrets that the founder before has left for this one; `keep` has synced them when it resolves, and only then does
+ * the other forget them. Answers how many there were.
+ */
+export async function takeSecrets(
+  connection: Connection,
+  mesh: string,
+  keep: (values: ReadonlyMap<string, Uint8Array>) => Promise<void>,
+  signal: AbortSignal,
+): Promise<number> {
+  const channel = await openChannel(connection, signal);
+  try {
+    await channel.write(logWords({ type: 'secrets.ask', mesh }), signal);
+    const values = new Map<string, Uint8Array>();
+    for (;;) {
+      const word = openLogFrame(
+        await channel.expect(AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)])),
+      );
+      if (word.type === 'fault') throw faultOf(word);
+      if (word.type === 'secrets') break;
+      if (word.type !== 'secret' || values.size >= SECRETS_MAX) throw outOfTurn('secret or secrets');
+      values.set(word.name, Buffer.from(word.value, 'base64'));
+    }
+    if (values.size > 0) {
+      await keep(values);
+      await channel.write(logWords({ type: 'secrets.kept', count: values.size }), signal);
+    }
+    await channel.close();
+    return values.size;
+  } catch (thrown) {
+    channel.abort(new Error('not answered'));
     throw thrown;
   }
 }

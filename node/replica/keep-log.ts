@@ -1,18 +1,27 @@
+import { existsSync } from 'node:fs';
+import { mkdir, rename } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { cosign } from '../../ledger/cosignature.ts';
+import type { LogCopy } from '../../ledger/log-copy.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
-import type { SigningKey } from '../../protocol/keys.ts';
+import { publicKeyToBase64, type SigningKey } from '../../protocol/keys.ts';
+import type { Place } from '../../protocol/session.ts';
+import type { BlobStore } from '../blobs/types.ts';
 import type { Membership } from '../daemon/membership.ts';
 import type { Lifetime } from '../daemon/process.ts';
+import { divergesFrom } from '../daemon/succession.ts';
 import type { FolderPaths } from '../folder.ts';
+import { fetchBlobs } from '../network/blob-client.ts';
 import type { Host } from '../network/host.ts';
 import { Neighbours } from '../network/neighbours.ts';
 import type { Registry } from '../network/registry.ts';
+import { ReplicaBlobs } from './blobs.ts';
 import { Frozen } from './frozen.ts';
+import { lookForFounder } from './look.ts';
 import { CopyReader } from './read-copy.ts';
 import { Replica } from './replica.ts';
-import { LogSource } from './source.ts';
+import { type Estate, LogSource } from './source.ts';
 
 export interface KeepLogOptions {
   host: Host;
@@ -20,15 +29,30 @@ export interface KeepLogOptions {
   key: SigningKey;
   registry: Registry;
   membership: Membership;
+  blobs: BlobStore;
+  /** Where the founder may be. */
+  addresses(): readonly string[];
+  /** It keeps a copy of the log. */
+  isReplica: boolean;
+  /** What would sign the log if this machine were made the founder; null: it cannot be. */
+  nextKey: SigningKey | null;
   paths: Pick<FolderPaths, 'root' | 'log' | 'index'>;
   logger: Logger;
   lifetime: Pick<Lifetime, 'onStop'>;
   /** Newest checkpoint this machine has seen. */
   checkpoint(): string | null;
+  /** The founder answers this machine now. */
+  online(): boolean;
   /** The mesh changed hands: the founder is another one from here on. */
   onHandover(): void;
   /** Two histories are signed: nothing more is taken from the founder. */
   onFreeze(error: SuperfleetError): void;
+  /** This machine's copy of the log names it the founder. */
+  onMine(copy: LogCopy): void;
+  /** The copy has entries that the mesh went on without: what runs here is to be begun anew. */
+  onDiverged(): void;
+  /** As of `LogSource`. @default nothing is left here */
+  estate?(peer: string): Promise<Estate | null>;
 }
 
 /** What a member keeps of the log: a replica's copy, or only what it has seen. */
@@ -39,15 +63,22 @@ export interface KeptLog {
   replica: Replica | null;
   /** Answers from the copy. */
   reader: CopyReader | null;
+  /** Blobs named in the log that are not here yet; null: it keeps none. */
+  blobs: ReplicaBlobs | null;
+  /** The founder of until now said that the mesh is another one's. */
+  heardOf(handovers: readonly string[], addresses: readonly string[]): void;
+  /** Where replicas listen, as the founder says. */
+  replicasAt(places: readonly Place[]): void;
 }
 
 /**
- * Every member tells others what it has seen of the log; a replica follows it, keeps a copy, and serves that to other
- * replicas. All of it ends with `lifetime`.
+ * Every member tells others what it has seen of the log; a replica follows it, keeps a copy and what that names, and serves
+ * it to other replicas. One that has lost its founder asks the others who leads the mesh. All of it ends with `lifetime`.
  */
 export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
-  const { host, registry, membership, paths, logger, lifetime } = options;
+  const { host, registry, membership, paths, logger, lifetime, isReplica, nextKey } = options;
   const neighbours = new Neighbours(host, (peer) => membership.isMember(peer));
+  for (const { peer, addresses } of membership.replicaPlaces) neighbours.tell(peer, addresses);
   lifetime.onStop(() => neighbours.close());
   const { mesh } = membership.genesis;
   const frozen = await Frozen.load({
@@ -57,40 +88,70 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
     logger,
     onFreeze: (error) => options.onFreeze(error),
   });
-  const takeHandovers = async (lines: readonly string[]): Promise<void> => {
-    if (lines.length === 0 || !(await membership.takeHandovers(lines, neighbours))) return;
+  let replica: Replica | null = null;
+  const takeHandovers = async (
+    lines: readonly string[],
+    known: { addresses(peer: string): readonly string[] } = neighbours,
+  ): Promise<void> => {
+    if (lines.length === 0 || !(await membership.takeHandovers(lines, known))) return;
     await frozen.thaw();
     options.onHandover();
+    const copy = replica?.copy ?? null;
+    if (copy !== null && divergesFrom(copy, membership.leadership)) options.onDiverged();
   };
-  const replica: Replica | null = membership.certificate.roles.includes('replica')
-    ? await Replica.open({
-        host,
-        mesh,
-        storage: new FileStorage(paths.log),
-        neighbours,
-        founder: () => ({ peer: membership.founder, addresses: membership.addresses }),
-        replicas: () => membership.replicas(),
-        cosign: (text) =>
-          cosign(text, { name: host.peer, key: options.key, time: Math.floor(Date.now() / 1000) }),
-        onTip: async (_peer, { handovers, at, conflict }) => {
-          await takeHandovers(handovers);
-          if (conflict !== undefined) await frozen.take(conflict, neighbours);
-          const own = replica?.copy?.checkpoint;
-          // At the size of ours it has signed something: the same, or proof against itself.
-          if (own !== undefined && at !== null) await frozen.take([own.text, at], neighbours);
-          if (frozen.error !== null) throw frozen.error;
-        },
-        onHandover: (lines) => {
-          takeHandovers(lines).catch((cause: unknown) => {
-            logger.error({ cause: String(cause) }, 'the change of founder could not be kept');
-          });
-        },
-        onEvent: ({ peer, error }) => {
-          if (error === null) logger.info({ peer }, 'follows the log');
-          else logger.debug({ peer, code: error.code }, `the log is not followed: ${error.message}`);
-        },
-      })
-    : null;
+  const taking = (lines: readonly string[], known?: { addresses(peer: string): readonly string[] }): void => {
+    takeHandovers(lines, known).catch((cause: unknown) => {
+      logger.error({ cause: String(cause) }, 'the change of founder could not be kept');
+    });
+  };
+  /** The copy is this machine's own word: nothing else makes it the founder. */
+  const mine = (): void => {
+    const copy = replica?.copy ?? null;
+    if (copy?.leadership.founder === host.peer) options.onMine(copy);
+  };
+  const open = (): Promise<Replica> =>
+    Replica.open({
+      host,
+      mesh,
+      storage: new FileStorage(paths.log),
+      neighbours,
+      founder: () => ({ peer: membership.founder, addresses: options.addresses() }),
+      replicas: () => membership.replicas(),
+      cosign: (text) =>
+        cosign(text, { name: host.peer, key: options.key, time: Math.floor(Date.now() / 1000) }),
+      onTip: async (_peer, { handovers, at, conflict }) => {
+        await takeHandovers(handovers);
+        if (conflict !== undefined) await frozen.take(conflict, neighbours);
+        const own = replica?.copy?.checkpoint;
+        // At the size of ours it has signed something: the same, or proof against itself.
+        if (own !== undefined && at !== null) await frozen.take([own.text, at], neighbours);
+        if (frozen.error !== null) throw frozen.error;
+      },
+      onHandover: (lines) => {
+        taking(lines);
+        // The acknowledgement of these very bytes goes out first.
+        setImmediate(mine);
+      },
+      onEvent: ({ peer, error }) => {
+        if (error === null) logger.info({ peer }, 'follows the log');
+        else logger.debug({ peer, code: error.code }, `the log is not followed: ${error.message}`);
+      },
+    });
+  if (isReplica) {
+    replica = await open();
+    if (replica.copy !== null && divergesFrom(replica.copy, membership.leadership)) {
+      const { size, epoch } = replica.copy;
+      await replica.stop();
+      const aside = await setAside(paths.log, epoch);
+      logger.warn(
+        { size, epoch, kept: aside },
+        'this log went on after the mesh was handed over: it is set aside',
+      );
+      replica = await open();
+    }
+    // A copy may know of handovers that a crash kept from the membership.
+    if (replica.copy !== null) await takeHandovers(replica.copy.leadership.handovers.map(({ line }) => line));
+  }
   const reader =
     replica === null
       ? null
@@ -104,6 +165,11 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
           lifetime,
         });
   lifetime.onStop(() => replica?.stop());
+  const stock = replica === null ? null : keepBlobs(options, neighbours);
+  if (stock !== null) {
+    lifetime.onStop(() => stock.stop());
+    replica?.onBegun((copy) => stock.start(copy));
+  }
   const source = await LogSource.serve({
     registry,
     mesh,
@@ -115,10 +181,69 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
     conflict: () => frozen.proof?.checkpoints ?? null,
     onConflict: (checkpoints) => void frozen.take(checkpoints, neighbours),
     mayFollow: (peer) => membership.isFounder(peer) || membership.replicas().includes(peer),
+    ...(stock === null ? {} : { missing: () => stock.missing }),
+    ...(nextKey === null
+      ? {}
+      : { next: () => ({ logKey: publicKeyToBase64(nextKey.publicKey), addresses: host.addresses() }) }),
+    estate: async (peer) => (membership.isFounder(peer) ? ((await options.estate?.(peer)) ?? null) : null),
   });
   lifetime.onStop(() => source.stop());
   frozen.start(neighbours);
   lifetime.onStop(() => frozen.close());
+  const stopLooking = lookForFounder({
+    host,
+    mesh,
+    neighbours,
+    online: () => options.online(),
+    onTip: (tip) => takeHandovers(tip.handovers),
+  });
+  lifetime.onStop(stopLooking);
   replica?.start();
-  return { neighbours, frozen, replica, reader };
+  mine();
+  return {
+    neighbours,
+    frozen,
+    replica,
+    reader,
+    blobs: stock,
+    heardOf: (lines, addresses) => {
+      taking(lines, { addresses: (peer) => [...plain(addresses), ...neighbours.addresses(peer)] });
+    },
+    replicasAt: (places) => {
+      for (const { peer, addresses } of places) neighbours.tell(peer, plain(addresses));
+      membership
+        .keepReplicas(places.map(({ peer, addresses }) => ({ peer, addresses: plain(addresses) })))
+        .catch((cause: unknown) =>
+          logger.warn({ cause: String(cause) }, 'where replicas are could not be kept'),
+        );
+    },
+  };
 }
+
+function keepBlobs(
+  { host, membership, blobs, addresses }: KeepLogOptions,
+  neighbours: Neighbours,
+): ReplicaBlobs {
+  return new ReplicaBlobs({
+    blobs,
+    sources: () =>
+      [...new Set([membership.founder, ...membership.replicas()])].filter((peer) => peer !== host.peer),
+    fetch: async (peer, blob, signal) => {
+      const known = peer === membership.founder ? addresses() : [];
+      const at = [...neighbours.addresses(peer), ...known];
+      await fetchBlobs(host, peer, [blob], blobs, signal, { addresses: at, triesMax: 2 });
+    },
+  });
+}
+
+/** Moves a log out of the way, under a name that is free; nothing of it is ever deleted. */
+async function setAside(log: string, epoch: number): Promise<string> {
+  let aside = `${log}.fenced-${epoch}`;
+  for (let n = 2; existsSync(aside); n += 1) aside = `${log}.fenced-${epoch}-${n}`;
+  await rename(log, aside);
+  await mkdir(log, { mode: 0o700 });
+  return aside;
+}
+
+const plain = (addresses: readonly string[]): string[] =>
+  addresses.map((address) => address.replace(/\/p2p\/[^/]+$/, ''));

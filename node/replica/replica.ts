@@ -173,6 +173,7 @@ export class Replica implements CopyHolder {
         mesh,
         holder: this,
         signal,
+        addresses: () => host.addresses(),
         onTip: async (tip) => {
           await onTip?.(peer, tip);
           this.#source = peer;

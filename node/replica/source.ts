@@ -31,6 +31,15 @@ export interface Follower {
   /** Entries that it has synced. */
   size: number;
   root: string;
+  /** Where it says that it listens. */
+  addresses: readonly string[];
+}
+
+/** The mesh's secrets, for the founder that took over. */
+export interface Estate {
+  values: ReadonlyMap<string, string>;
+  /** They are synced at the new founder's. */
+  kept(): Promise<void>;
 }
 
 export interface LogSourceOptions {
@@ -46,6 +55,12 @@ export interface LogSourceOptions {
   onConflict?(checkpoints: [string, string]): void;
   /** Who may follow the log; any member may ask for its head. */
   mayFollow(peer: string): boolean;
+  /** A replica: the key that would sign the log if it were made the founder, and where it would be found. @default none */
+  next?(): { logKey: string; addresses: string[] };
+  /** Blobs that it does not have yet. @default not said */
+  missing?(): number;
+  /** What is left here for this peer, the founder of now; null: nothing, or nothing for it. @default null */
+  estate?(peer: string): Promise<Estate | null>;
   /** A follower came, synced more, or went. */
   onFollowers?(followers: Follower[]): void;
 }
@@ -61,6 +76,7 @@ export class LogSource {
   readonly #followers = new Map<string, { position: Follower; stream: number }>();
   /** By peer: the newest checkpoint that it cosigned, and its line. */
   readonly #cosignatures = new Map<string, { text: string; line: string }>();
+  readonly #acknowledged = new Map<string, number>();
   readonly #ending = new AbortController();
   #streams = 0;
 
@@ -81,6 +97,11 @@ export class LogSource {
         ),
     });
     return source;
+  }
+
+  /** Entries that this peer said it holds synced, also where it follows no more; 0: it never followed. */
+  acknowledged(peer: string): number {
+    return this.#acknowledged.get(peer) ?? 0;
   }
 
   /** Followers whose streams are open. */
@@ -115,7 +136,8 @@ export class LogSource {
       if (request.mesh === this.#options.mesh) this.#options.onConflict?.(request.checkpoints);
       return;
     }
-    if (request.type !== 'head' && request.type !== 'follow') throw outOfTurn('head, follow or conflict');
+    if (request.type === 'secrets.ask') return this.#giveSecrets(channel, peer, request.mesh);
+    if (request.type !== 'head' && request.type !== 'follow') throw outOfTurn('head or follow');
     const refusal = this.#refusal(request, peer);
     if (refusal !== null) {
       const { code, message, hint } = refusal.toJSON();
@@ -125,6 +147,19 @@ export class LogSource {
     const tip = await this.#tip(request.type === 'follow' ? request.size : null);
     await this.#say(channel, tip);
     if (request.type === 'follow') await this.#pour(channel, peer, request, tip);
+  }
+
+  async #giveSecrets(channel: FrameChannel, peer: string, mesh: string): Promise<void> {
+    const estate = mesh === this.#options.mesh ? await this.#options.estate?.(peer) : null;
+    const values = [...(estate?.values ?? [])];
+    for (const [name, value] of values) {
+      await this.#say(channel, { type: 'secret', name, value: Buffer.from(value).toString('base64') });
+    }
+    await this.#say(channel, { type: 'secrets', count: values.length });
+    if (values.length === 0) return;
+    const word = openLogFrame(await channel.expect(AbortSignal.timeout(REQUEST_MS)));
+    if (word.type !== 'secrets.kept' || word.count !== values.length) throw outOfTurn('secrets.kept');
+    await estate?.kept();
   }
 
   #refusal(request: Extract<LogWord, { type: 'head' | 'follow' }>, peer: string): SuperfleetError | null {
@@ -149,6 +184,8 @@ export class LogSource {
     const log = this.#options.log();
     const { checkpoint, handovers } = this.#options.seen();
     const conflict = this.#options.conflict?.() ?? null;
+    const next = log === null ? undefined : this.#options.next?.();
+    const missing = this.#options.missing?.();
     const at = size === null || log === null ? null : await log.checkpointAt(size);
     return {
       type: 'tip',
@@ -157,6 +194,8 @@ export class LogSource {
       handovers: [...handovers],
       holds: log !== null,
       ...(conflict === null ? {} : { conflict: [...conflict] as [string, string] }),
+      ...(next === undefined ? {} : { next }),
+      ...(missing === undefined ? {} : { missing }),
     };
   }
 
@@ -176,7 +215,8 @@ export class LogSource {
     signal.addEventListener('abort', () => flow.wake(), { once: true });
     // What it says it holds counts where it is this log's.
     const known = at !== null && parseCheckpoint(at).root === from.root;
-    const position = { peer, size: known ? from.size : 0, root: known ? from.root : '' };
+    const addresses = from.addresses ?? [];
+    const position = { peer, size: known ? from.size : 0, root: known ? from.root : '', addresses };
     this.#followers.set(peer, { stream, position });
     this.#options.onFollowers?.(this.followers);
     const hearing = this.#hear(channel, peer, stream, flow, log).then(
@@ -256,7 +296,8 @@ export class LogSource {
         const { size, root, cosigned } = word;
         const forked = size === log.size && root !== log.checkpoint.root;
         if (size < held.position.size || size > log.size || forked) throw outOfTurn('what it was sent');
-        held.position = { peer, size, root };
+        held.position = { ...held.position, size, root };
+        this.#acknowledged.set(peer, size);
         if (cosigned !== undefined) this.#keepCosignature(peer, cosigned, log.checkpoint.text);
         this.#options.onFollowers?.(this.followers);
       } else throw outOfTurn('ack or grant');

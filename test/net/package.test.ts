@@ -31,7 +31,7 @@ test('the tarball holds what was built and documented, and no source or test', (
   const files = readdirSync(join(app, 'node_modules/superfleet'), { recursive: true, encoding: 'utf8' });
   for (const wanted of [
     'dist/hub/cli.js',
-    'dist/node/cli.js',
+    'dist/hub/mesh-node.js',
     'dist/ledger/snapshot-worker.js',
     'README.md',
     'LICENSE',

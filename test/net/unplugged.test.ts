@@ -83,7 +83,7 @@ test('an archive that was cut short or changed is not installed (exit 5)', async
   mkdirSync(spoiled);
   await ok(['cp', '-R', unpacked, spoiled]);
   const folder = join(spoiled, readdirSync(spoiled)[0]!);
-  appendFileSync(join(folder, 'app/dist/node/cli.js'), '\n');
+  appendFileSync(join(folder, 'app/dist/hub/mesh-node.js'), '\n');
   const done = await run(['sh', join(folder, 'install.sh'), '--prefix', join(home, 'none')], {
     env: machine,
   });

@@ -168,6 +168,9 @@ export class MemberHost {
         break;
       case 'conflict':
         throw new Error(`two histories were signed: ${effect.checkpoints.join(' and ')}`);
+      case 'handedOver':
+      case 'replicas':
+        return;
       default:
         effect satisfies never;
     }

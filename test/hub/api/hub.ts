@@ -172,6 +172,10 @@ export class TestHub implements HubPort {
     }
   }
 
+  handOver(): never {
+    throw new SuperfleetError('SF_CONFLICT', 'there is nobody to hand over to');
+  }
+
   stop(): void {
     this.stops++;
   }

@@ -52,7 +52,7 @@ export const CAPACITY: Capacity = {
 /** What a member that holds nothing says first. */
 export const HELLO: MemberHello = {
   type: 'hello',
-  version: { major: 1, minor: 0 },
+  version: { major: 1, minor: 1 },
   features: [],
   mesh: MESH,
   capacity: CAPACITY,

@@ -146,7 +146,7 @@ test('the token is not in the command line that every user of the machine can re
       expiresAt: Date.now() + 60_000,
       roles: ['worker'],
     });
-    const words = [join(import.meta.dirname, '../../../node/cli.js'), '--dir', dir, 'join', token];
+    const words = [join(import.meta.dirname, '../../../hub/mesh-node.js'), '--dir', dir, 'join', token];
     const child = spawn(process.execPath, words, { stdio: 'ignore' });
     const ended = once(child, 'close');
     try {

@@ -154,7 +154,7 @@ test('an owner who acts between hello and welcome is heard after it', () => {
 
 const welcome = (): Welcome => ({
   type: 'welcome',
-  version: { major: 1, minor: 0 },
+  version: { major: 1, minor: 1 },
   features: [],
   mesh: MESH,
   epoch: 1,

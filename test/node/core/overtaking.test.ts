@@ -38,7 +38,7 @@ function member() {
     core.step({ type: 'connected', session }, clock());
     hear({
       type: 'welcome',
-      version: { major: 1, minor: 0 },
+      version: { major: 1, minor: 1 },
       features: [],
       mesh: MESH,
       epoch: 1,

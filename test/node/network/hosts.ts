@@ -99,7 +99,7 @@ export const capacity: Capacity = {
 
 export const hello = (fields: Partial<MemberHello> = {}): MemberHello => ({
   type: 'hello',
-  version: { major: 1, minor: 0 },
+  version: { major: 1, minor: 1 },
   features: [],
   mesh: MESH,
   capacity,
@@ -112,7 +112,7 @@ export const hello = (fields: Partial<MemberHello> = {}): MemberHello => ({
 
 export const welcome: Welcome = {
   type: 'welcome',
-  version: { major: 1, minor: 0 },
+  version: { major: 1, minor: 1 },
   features: [],
   mesh: MESH,
   epoch: 1,

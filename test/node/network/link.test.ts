@@ -114,7 +114,7 @@ test(
     const { states } = linked(net, member, founder.host.peer, () => founder.host.addresses());
     const refused = await until(states, 'refused');
     assert.is(refused.code, 'SF_VERSION');
-    assert.match(refused.message, /this member speaks 1\.1.*got 3\.1/);
+    assert.match(refused.message, /this member speaks 1\.2.*got 3\.1/);
   }),
 );
 

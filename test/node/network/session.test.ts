@@ -96,7 +96,7 @@ test(
     const member = await memberOf(net, founder, hello({ version: { major: 2, minor: 3 } }));
     const end = await member.ends.next();
     assert.is(end.code, 'SF_VERSION');
-    assert.match(end.message, /this founder speaks 1\.1/);
+    assert.match(end.message, /this founder speaks 1\.2/);
     assert.match(end.message, /got 2\.3/);
   }),
 );

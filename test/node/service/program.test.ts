@@ -8,13 +8,13 @@ const words = (node: string, script: string, files: string[] = []): string[] =>
 test('a clone with its pinned Node is started by its launcher', () => {
   const launcher = '/srv/my clone/scripts/mesh-node';
   const node = '/srv/my clone/node_modules/node/bin/node';
-  assert.equal(words(node, '/srv/my clone/node/cli.js', [launcher]), [launcher]);
+  assert.equal(words(node, '/srv/my clone/hub/mesh-node.js', [launcher]), [launcher]);
   const hub = programWords('mesh-hub', { node, script: '/srv/my clone/hub/cli.js', isFile: () => true });
   assert.equal(hub, ['/srv/my clone/scripts/mesh-hub']);
 });
 
 test('a clone run by another Node is started by that Node, which no launcher may find at boot', () => {
-  const script = '/srv/clone/node/cli.js';
+  const script = '/srv/clone/hub/mesh-node.js';
   assert.equal(words('/opt/node/bin/node', script, ['/srv/clone/scripts/mesh-node']), [
     '/opt/node/bin/node',
     script,
