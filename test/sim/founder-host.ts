@@ -4,10 +4,18 @@ import { founderTickMs } from '../../hub/core/config.ts';
 import { FounderCore } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
+import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { Entry } from '../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../ledger/events.ts';
 import { defaultBounds, type StateBounds } from '../../ledger/state/reducer.ts';
-import { initialState, replay } from '../../ledger/state/state.ts';
+import {
+  initialState,
+  loadState,
+  type MeshState,
+  replay,
+  type SavedState,
+  saveState,
+} from '../../ledger/state/state.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import type { FounderMessage } from '../../protocol/session.ts';
 import { recalledFrom } from '../ledger/archived.ts';
@@ -42,6 +50,9 @@ export class FounderHost {
   syncMs = 2;
   /** How much its state keeps. */
   readonly bounds: StateBounds;
+  /** Starts go by a snapshot. */
+  fromSnapshots = false;
+  restarts = 0;
   secrets = new Map<string, string>();
   #gate = new EffectGate<Outward>(-1);
   #syncing = 0;
@@ -68,10 +79,22 @@ export class FounderHost {
     this.#gate = new EffectGate(this.durable - 1);
     this.#syncing = 0;
     const { mesh, checks } = this.world;
-    const state = replay(this.entries(), initialState(this.bounds));
+    const state = this.#replayed();
     this.core = new FounderCore({ mesh, state, checks }, this.machine.clock());
     this.step({ type: 'secrets', values: new Map(this.secrets) });
     this.#tick();
+  }
+
+  /** From the whole log, or from a snapshot of some of it through the text that its file would have. */
+  #replayed(): MeshState {
+    const entries = this.entries();
+    if (!this.fromSnapshots) return replay(entries, initialState(this.bounds));
+    const cut = Math.ceil(entries.length * 0.8);
+    const text = canonicalJson(saveState(replay(entries.slice(0, cut), initialState(this.bounds))));
+    const state = loadState(JSON.parse(text) as SavedState, this.bounds);
+    if (state === null) throw new Error('a state that was just saved was not loaded');
+    this.restarts += 1;
+    return replay(entries.slice(cut), state);
   }
 
   /** Power goes: of what was not synced, a batch that was being written may be whole on the disk, or not be there. */

@@ -19,6 +19,8 @@ export interface RunOptions {
   steps?: number;
   /** Ended tasks that the founder's state keeps. @default those of a real one */
   endedTasks?: number;
+  /** The founder starts from a snapshot each time. @default false: from the whole log */
+  fromSnapshots?: boolean;
   /** Takes every message, entry and fault as a line. */
   trace?: (text: string) => void;
   /** Takes the log at the end. */
@@ -37,6 +39,8 @@ export interface Report {
   waiting: number;
   evidence: number;
   entries: number;
+  /** Starts of the founder that went by a snapshot. */
+  restarts: number;
   /** Digest of the log without its times. */
   decisions: string;
 }
@@ -52,9 +56,10 @@ export const replayCommand = (seed: number): string => `npm run sim -- --seed ${
 /** Runs one seed to its end and checks it. Throws a `Violation` or whatever the cores threw, with the seed named. */
 export function runSeed(seed: number, options: RunOptions = {}): Report {
   const scenario = scenarioOf(new Random(`${seed}/scenario`));
-  const { wallSeed = String(seed), trace = null, endedTasks } = options;
+  const { wallSeed = String(seed), trace = null, endedTasks, fromSnapshots = false } = options;
   const bounds = endedTasks === undefined ? undefined : { endedTasks };
   const world = new World(String(seed), wallSeed, scenario, trace, bounds);
+  world.founder.fromSnapshots = fromSnapshots;
   const { schedule } = world;
   try {
     for (const { at, spec } of scenario.tasks) {
@@ -235,6 +240,7 @@ function report(seed: number, world: World): Report {
     waiting: world.founder.core?.state.tasks.open.size ?? 0,
     evidence: entries.filter((entry) => entry.type === 'task.evidence').length,
     entries: entries.length,
+    restarts: world.founder.restarts,
     decisions: createHash('sha256').update(timeless.join('\n')).digest('hex'),
   };
 }

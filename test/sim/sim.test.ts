@@ -24,6 +24,17 @@ test('a founder whose state keeps no more than the last task that ended keeps ev
   assert.ok(evidence > SEEDS / 20, `${evidence} late results kept`);
 });
 
+test('a founder that starts from snapshots decides as one that reads its whole log (promise 9)', () => {
+  let starts = 0;
+  for (let seed = 1; seed <= SEEDS; seed += 5) {
+    const one = runSeed(seed, { endedTasks: 2 });
+    const other = runSeed(seed, { endedTasks: 2, fromSnapshots: true });
+    assert.is(other.decisions, one.decisions, `seed ${seed}`);
+    starts += other.restarts;
+  }
+  assert.ok(starts > SEEDS / 10, `${starts} starts from a snapshot`);
+});
+
 test('other wall clocks change no decision (promise 11)', () => {
   for (let seed = 1; seed <= SEEDS; seed += 5) {
     const one = runSeed(seed);

@@ -1,5 +1,6 @@
 import { founderAdmitted } from '../../hub/core/founder.ts';
 import type { FounderEffect, Operation } from '../../hub/core/types.ts';
+import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { StateBounds } from '../../ledger/state/reducer.ts';
 import { initialState, replay, saveState } from '../../ledger/state/state.ts';
@@ -345,9 +346,11 @@ export class World {
   checkReplay(): void {
     const { core } = this.founder;
     if (core === null) return;
-    const own = JSON.stringify(saveState(core.state));
+    // What came through a snapshot has its keys in the canonical order.
+    const text: (of: unknown) => string = this.founder.fromSnapshots ? canonicalJson : JSON.stringify;
+    const own = text(saveState(core.state));
     const state = replay(this.founder.entries(), initialState(this.founder.bounds));
-    const replayed = JSON.stringify(saveState(state));
+    const replayed = text(saveState(state));
     if (own !== replayed) throw new Violation('the founder’s state is not the one its log gives');
   }
 }
