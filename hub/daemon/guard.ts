@@ -6,6 +6,7 @@ import type { Marked } from '../../node/daemon/instance-mark.ts';
 import type { Host } from '../../node/network/host.ts';
 import type { Session, SessionEnd, SessionHandlers } from '../../node/network/session.ts';
 import { followLog } from '../../node/replica/follow.ts';
+import { systemTimers, type Timers } from '../../node/timers.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/session.ts';
 
@@ -13,6 +14,8 @@ import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/
 const HEAR_MS = 2_000;
 /** How often one that must wait says so, and looks again for a replica. */
 const REMIND_MS = 10_000;
+/** One replica has so long to give what is lacking. */
+const TAKE_BACK_MS = 60_000;
 
 export interface GuardOptions {
   log: Log;
@@ -30,6 +33,8 @@ export interface GuardOptions {
   hearMs?: number;
   /** It has to wait for longer than a moment, now for this; told once for each reason. */
   onWaits?(reason: string): void;
+  /** @default the system's */
+  timers?: Timers;
 }
 
 type Attach = (session: Session<FounderMessage>, hello: MemberHello) => SessionHandlers<MemberMessage>;
@@ -48,6 +53,7 @@ interface Held {
  */
 export class FounderGuard {
   readonly #options: GuardOptions;
+  readonly #timers: Timers;
   readonly #held = new Set<Held>();
   readonly #testimonies = new Map<string, string>();
   #attach: Attach | null = null;
@@ -59,6 +65,7 @@ export class FounderGuard {
 
   constructor(options: GuardOptions) {
     this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
   }
 
   /** Why the founder does not work yet, for people; null: it is not known to have to wait. */
@@ -102,21 +109,21 @@ export class FounderGuard {
     const { marked, signal } = this.#options;
     const others = this.#others();
     if (others.size === 0 || marked.kind === 'sure') return;
-    const deadline = performance.now() + (this.#options.hearMs ?? HEAR_MS);
+    const deadline = this.#timers.now() + (this.#options.hearMs ?? HEAR_MS);
     let remindAt = 0;
     for (;;) {
       signal.throwIfAborted();
       const missing = await this.#judge();
       if (missing !== null) await this.#takeBack(missing);
-      const left = deadline - performance.now();
+      const left = deadline - this.#timers.now();
       if (this.#enough(left <= 0) && (await this.#judge()) === null) return;
       const reason = this.#reason(missing);
       this.#lacks = missing === null ? null : missing - this.#options.log.size;
       const before = this.#waitsFor;
       this.#waitsFor = left <= 0 ? reason : null;
       if (left <= 0 && before !== reason) this.#options.onWaits?.(reason);
-      if (left <= 0 && performance.now() >= remindAt) {
-        remindAt = performance.now() + REMIND_MS;
+      if (left <= 0 && this.#timers.now() >= remindAt) {
+        remindAt = this.#timers.now() + REMIND_MS;
         this.#options.logger.warn({ hint: WAITS_HINT }, reason);
       }
       await this.#news(left > 0 ? left : REMIND_MS);
@@ -188,12 +195,13 @@ export class FounderGuard {
         if (log.size >= size) done.abort(new Error('all is here'));
       });
       const before = log.size;
+      const late = this.#timers.after(TAKE_BACK_MS, () => done.abort(new Error('it gave no more')));
       try {
         const connection = await host.dial(session.peer, [], signal);
         await followLog(connection, {
           mesh: log.meshId,
           holder: { copy: log, begin: () => Promise.reject(new Error('there is a log')) },
-          signal: AbortSignal.any([signal, done.signal, AbortSignal.timeout(60_000)]),
+          signal: AbortSignal.any([signal, done.signal]),
           onTip: ({ holds }) => {
             if (!holds) throw new SuperfleetError('SF_NOT_FOUND', 'it holds no log');
           },
@@ -208,6 +216,7 @@ export class FounderGuard {
           );
         } else logger.warn({ peer: session.peer }, `nothing was taken back from a replica: ${message}`);
       } finally {
+        late();
         unsubscribe();
       }
     }
@@ -231,11 +240,11 @@ export class FounderGuard {
     if (fresh) return Promise.resolve();
     return new Promise((resolve) => {
       const done = (): void => {
-        clearTimeout(timer);
+        cancel();
         signal.removeEventListener('abort', done);
         resolve();
       };
-      const timer = setTimeout(done, ms);
+      const cancel = this.#timers.after(ms, done);
       this.#look = done;
       signal.addEventListener('abort', done, { once: true });
     });

@@ -20,6 +20,8 @@ const mark = z.strictObject({
   clean: z.strictObject({ root: sha256Hex, system: z.string().max(256) }).nullable(),
 });
 
+export type Mark = z.infer<typeof mark>;
+
 /**
  * What the mark says of the folder: `sure`, the last founder here stopped in order with exactly this log, and the machine
  * ran on; `unsure`, it is the same folder, and who ran there was cut off; `strange`, it may be a copy or an older state.
@@ -31,6 +33,26 @@ export interface Standing {
   mesh: string;
   size: number;
   root: string;
+}
+
+/** What a mark (null: there is none) says of a log that stands there, in a folder at this place of this system. */
+export function markedBy(
+  found: Mark | null,
+  { mesh, size, root }: Standing,
+  place: string,
+  system: string,
+): Marked {
+  if (found === null) return { kind: 'strange', why: 'no founder ran in this folder on this machine before' };
+  if (found.mesh !== mesh) return { kind: 'strange', why: 'another mesh ran in this folder before' };
+  if (found.place !== place) {
+    return { kind: 'strange', why: 'this is another folder than the one that ran here before' };
+  }
+  if (found.size > size) {
+    return { kind: 'strange', why: `its log held ${found.size} entries and holds ${size} now` };
+  }
+  const { clean } = found;
+  const sure = clean !== null && found.size === size && clean.root === root && clean.system === system;
+  return { kind: sure ? 'sure' : 'unsure' };
 }
 
 /**
@@ -46,21 +68,8 @@ export class InstanceMark {
     this.#path = join(markFolder(dir), 'mark.json');
   }
 
-  async read({ mesh, size, root }: Standing): Promise<Marked> {
-    const found = await readMark(this.#path);
-    if (found === null)
-      return { kind: 'strange', why: 'no founder ran in this folder on this machine before' };
-    if (found.mesh !== mesh) return { kind: 'strange', why: 'another mesh ran in this folder before' };
-    if (found.place !== placeOf(this.#dir)) {
-      return { kind: 'strange', why: 'this is another folder than the one that ran here before' };
-    }
-    if (found.size > size) {
-      return { kind: 'strange', why: `its log held ${found.size} entries and holds ${size} now` };
-    }
-    const { clean } = found;
-    const sure =
-      clean !== null && found.size === size && clean.root === root && clean.system === systemMark();
-    return { kind: sure ? 'sure' : 'unsure' };
+  async read(standing: Standing): Promise<Marked> {
+    return markedBy(await readMark(this.#path), standing, placeOf(this.#dir), systemMark());
   }
 
   /** A founder runs here from now on. */
@@ -73,7 +82,7 @@ export class InstanceMark {
     return this.#write(at, { root: at.root, system: systemMark() });
   }
 
-  async #write({ mesh, size }: Standing, clean: z.infer<typeof mark>['clean']): Promise<void> {
+  async #write({ mesh, size }: Standing, clean: Mark['clean']): Promise<void> {
     await mkdir(markFolder(this.#dir), { recursive: true, mode: 0o700 });
     const text = JSON.stringify({ format: 1, mesh, place: placeOf(this.#dir), size, clean });
     await writeFileAtomic(this.#path, `${text}\n`);
@@ -85,7 +94,7 @@ function placeOf(dir: string): string {
   return `${dev}:${ino}`;
 }
 
-async function readMark(path: string): Promise<z.infer<typeof mark> | null> {
+async function readMark(path: string): Promise<Mark | null> {
   try {
     return mark.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch {

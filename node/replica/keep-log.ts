@@ -18,6 +18,7 @@ import { Neighbours } from '../network/neighbours.ts';
 import type { Registry } from '../network/registry.ts';
 import { ReplicaBlobs } from './blobs.ts';
 import { Frozen } from './frozen.ts';
+import { heedTip } from './heed-tip.ts';
 import { lookForFounder } from './look.ts';
 import { CopyReader } from './read-copy.ts';
 import { Replica } from './replica.ts';
@@ -119,14 +120,13 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
       replicas: () => membership.replicas(),
       cosign: (text) =>
         cosign(text, { name: host.peer, key: options.key, time: Math.floor(Date.now() / 1000) }),
-      onTip: async (_peer, { handovers, at, conflict }) => {
-        await takeHandovers(handovers);
-        if (conflict !== undefined) await frozen.take(conflict, neighbours);
-        const own = replica?.copy?.checkpoint;
-        // At the size of ours it has signed something: the same, or proof against itself.
-        if (own !== undefined && at !== null) await frozen.take([own.text, at], neighbours);
-        if (frozen.error !== null) throw frozen.error;
-      },
+      onTip: (_peer, tip) =>
+        heedTip(tip, {
+          own: replica?.copy?.checkpoint ?? null,
+          takeHandovers,
+          freeze: (checkpoints) => frozen.take(checkpoints, neighbours),
+          frozen: () => frozen.error,
+        }),
       onHandover: (lines) => {
         taking(lines);
         // The acknowledgement of these very bytes goes out first.

@@ -6,6 +6,7 @@ import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 import type { Host } from '../network/host.ts';
 import type { Neighbours } from '../network/neighbours.ts';
+import { systemTimers, type Timers } from '../timers.ts';
 import { type CopyHolder, followLog } from './follow.ts';
 
 /** First wait after a source was lost, and the longest. */
@@ -14,10 +15,10 @@ const RETRY_MS = { first: 250, max: 10_000 };
 const FOUNDER_AGAIN_MS = 15_000;
 
 export interface ReplicaOptions {
-  host: Host;
+  host: Pick<Host, 'peer' | 'dial' | 'addresses'>;
   mesh: string;
   storage: LogStorage;
-  neighbours: Neighbours;
+  neighbours: Pick<Neighbours, 'addresses' | 'onNews'>;
   /** The founder of now and where it may be. */
   founder(): { peer: string; addresses: readonly string[] };
   /** Other replicas of the mesh. */
@@ -30,6 +31,8 @@ export interface ReplicaOptions {
   onHandover?(lines: string[]): void;
   /** What was caught up with, or why a source was left. */
   onEvent?(event: { peer: string; error: SuperfleetError | null }): void;
+  /** @default the system's */
+  timers?: Timers;
 }
 
 /** What a replica says of itself. */
@@ -49,6 +52,7 @@ export interface ReplicaStatus {
  */
 export class Replica implements CopyHolder {
   readonly #options: ReplicaOptions;
+  readonly #timers: Timers;
   readonly #ending = new AbortController();
   readonly #began = new Set<(log: DurableLog) => void>();
   #copy: LogCopy | null;
@@ -60,6 +64,7 @@ export class Replica implements CopyHolder {
 
   private constructor(options: ReplicaOptions, copy: LogCopy | null, state: MeshState) {
     this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
     this.#copy = copy;
     this.#state = state;
     if (copy !== null) this.#watch(copy);
@@ -146,7 +151,7 @@ export class Replica implements CopyHolder {
         if (this.#copy?.failure != null) return;
       }
       wait = came ? RETRY_MS.first : Math.min(RETRY_MS.max, wait * 2);
-      await this.#pause(wait * (0.5 + Math.random()));
+      await this.#pause(wait * (0.5 + this.#timers.random()));
     }
   }
 
@@ -166,7 +171,12 @@ export class Replica implements CopyHolder {
     const { host, mesh, onTip, onEvent } = this.#options;
     const leaving = new AbortController();
     const signal = AbortSignal.any([this.#ending.signal, leaving.signal]);
-    const looking = setInterval(() => void this.#lookForFounder(peer, leaving), FOUNDER_AGAIN_MS);
+    const look = (): (() => void) =>
+      this.#timers.after(FOUNDER_AGAIN_MS, () => {
+        cancel = look();
+        void this.#lookForFounder(peer, leaving);
+      });
+    let cancel = look();
     try {
       const connection = await host.dial(peer, addresses, signal);
       await followLog(connection, {
@@ -187,7 +197,7 @@ export class Replica implements CopyHolder {
     } catch (thrown) {
       if (!this.#ending.signal.aborted) onEvent?.({ peer, error: asSuperfleetError(thrown) });
     } finally {
-      clearInterval(looking);
+      cancel();
       this.#source = null;
     }
   }
@@ -206,9 +216,9 @@ export class Replica implements CopyHolder {
 
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      const cancel = this.#timers.after(ms, resolve);
       this.#wake = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
       if (this.#ending.signal.aborted) this.#wake();

@@ -76,10 +76,14 @@ export class FounderHost {
 
   boot(): void {
     this.machine.start();
-    this.#gate = new EffectGate(this.durable - 1);
     this.#syncing = 0;
+    this.lead(this.#replayed());
+  }
+
+  /** Begins to decide, from what the log holds. */
+  protected lead(state: MeshState): void {
+    this.#gate = new EffectGate(this.durable - 1);
     const { mesh, checks } = this.world;
-    const state = this.#replayed();
     this.core = new FounderCore({ mesh, state, checks }, this.machine.clock());
     this.step({ type: 'secrets', values: new Map(this.secrets) });
     this.#tick();
@@ -114,14 +118,14 @@ export class FounderHost {
     if (this.core === null) return;
     const outward: Outward[] = [];
     for (const effect of this.core.step(input, this.machine.clock())) {
-      if (effect.type === 'append') this.#append(effect);
+      if (effect.type === 'append') this.append(effect);
       else outward.push(effect);
     }
     this.#gate.hold(outward);
     this.#release();
   }
 
-  #append({ events, first, epoch, time }: Extract<FounderEffect, { type: 'append' }>): void {
+  protected append({ events, first, epoch, time }: Extract<FounderEffect, { type: 'append' }>): void {
     if (first !== this.lines.length)
       throw new Error(`append at ${first}, the log has ${this.lines.length} lines`);
     for (const event of events) {
@@ -136,13 +140,15 @@ export class FounderHost {
     if (this.#syncing > this.durable || this.lines.length === this.durable) return;
     this.#syncing = this.lines.length;
     this.machine.after(this.syncMs * this.machine.random.between(0.2, 2), () => {
-      this.durable = this.#syncing;
-      const index = this.durable - 1;
-      const checkpoint = `sim\n${this.durable}\nroot\n`;
-      this.step({ type: 'durable', index, checkpoint, root: 'root' });
-      this.#release();
+      this.synced(this.#syncing, { text: `sim\n${this.#syncing}\nroot\n`, root: 'root' });
       this.#sync();
     });
+  }
+
+  protected synced(size: number, { text, root }: { text: string; root: string }): void {
+    this.durable = size;
+    this.step({ type: 'durable', index: size - 1, checkpoint: text, root });
+    this.#release();
   }
 
   #release(): void {

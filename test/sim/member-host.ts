@@ -22,6 +22,12 @@ export interface MemberWorld {
   script(member: MemberHost, assignment: Assignment): Script;
   started(member: MemberHost, assignment: Assignment): void;
   ticked(member: MemberHost): void;
+  /** What it does with a checkpoint that it is shown. @default the larger is kept */
+  weigh?(member: MemberHost, held: string | null, shown: string): 'keep' | 'pass' | 'conflict';
+  /** It was shown two histories. @default that is a fault of the world */
+  conflict?(member: MemberHost, checkpoints: [string, string]): void;
+  /** The founder said who leads the mesh from here on. */
+  handedOver?(member: MemberHost, handovers: string[]): void;
   trace(text: string): void;
 }
 
@@ -75,6 +81,7 @@ export class MemberHost {
     this.#dialing = false;
     this.#boots += 1;
     this.heardAt = this.machine.mono;
+    const { weigh } = this.world;
     const restored = {
       mesh: this.world.mesh,
       capacity: this.capacity,
@@ -83,6 +90,9 @@ export class MemberHost {
       checkpoint: this.disk.checkpoint,
       rosterVersion: 0,
       // Another process at each boot, in the same place: never taken for a second machine.
+      ...(weigh === undefined
+        ? {}
+        : { weigh: (held: string | null, shown: string) => weigh.call(this.world, this, held, shown) }),
       instance: { process: `${this.#boots}`.padStart(32, '0'), place: '0'.repeat(64), host: 'host' },
     };
     this.core = new MemberCore(restored, this.machine.clock());
@@ -167,10 +177,15 @@ export class MemberHost {
       case 'renamed':
         break;
       case 'conflict':
-        throw new Error(`two histories were signed: ${effect.checkpoints.join(' and ')}`);
+        if (this.world.conflict === undefined)
+          throw new Error(`two histories were signed: ${effect.checkpoints.join(' and ')}`);
+        this.world.conflict(this, effect.checkpoints);
+        break;
       case 'handedOver':
+        this.world.handedOver?.(this, effect.handovers);
+        break;
       case 'replicas':
-        return;
+        break;
       default:
         effect satisfies never;
     }
