@@ -22,8 +22,8 @@ export class LogDamagedError extends SuperfleetError {
         expected: `entry ${place.index} or the checkpoint before it, as it was signed`,
         got: why,
         hint:
-          'Nothing was changed. With the founder stopped, `mesh-hub ledger repair --from FILE` mends it from an export or ' +
-          'another copy of the log, and keeps what is damaged. Where there is none, copy the folder before anything else.',
+          'Nothing was changed. With the founder stopped, `mesh-hub ledger repair --from PEER|FILE` mends it from a replica, ' +
+          'an export or another copy of the log, and keeps what is damaged. Where there is none, copy the folder before anything else.',
         cause,
       },
     );

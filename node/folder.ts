@@ -31,6 +31,8 @@ export interface FolderPaths {
   nextLogKey: string;
   /** Segments of the log, and copies of what recovery cut. */
   log: string;
+  /** The log of a replica, fetched to repair this one. */
+  fetchedLog: string;
   /** A log under repair; the same when it is whole; and the name of the log that it took the place of, without its number. */
   repairingLog: string;
   repairedLog: string;
@@ -84,6 +86,7 @@ export function folderPaths(root: string): FolderPaths {
     logKey: join(root, 'log.key'),
     nextLogKey: join(root, 'next.key'),
     log: join(root, 'log'),
+    fetchedLog: join(root, 'log.fetched'),
     repairingLog: join(root, 'log.repairing'),
     repairedLog: join(root, 'log.repaired'),
     damagedLog: join(root, 'log.damaged'),

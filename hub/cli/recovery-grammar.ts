@@ -72,19 +72,23 @@ export function addRecoveryGrammar<C>(grammar: Grammar<C | RecoveryCommand>): vo
   });
   grammar.leaf('ledger', {
     usage: 'repair',
-    summary: 'mend a damaged log from an export or another copy, with the founder stopped',
+    summary: 'mend a damaged log from a replica, an export or another copy, with the founder stopped',
     about:
-      'Keeps what holds of the log, takes the rest from an export or another data folder, verifies all of it, and keeps ' +
-      'the damaged log beside it. The founder must be stopped.',
+      'Keeps what holds of the log, takes the rest from a replica (its peer id, or /ip4/ADDRESS/tcp/PORT/p2p/PEER), an export ' +
+      'or another data folder, verifies all of it, and keeps the damaged log beside it. The founder must be stopped.',
     options: [
-      v.option('--from <file>', 'an export, or another data folder of this mesh', v.text('--from')),
+      v.option(
+        '--from <source>',
+        'a replica, an export, or another data folder of this mesh',
+        v.text('--from'),
+      ),
       v.option('--accept-loss', 'also where the result ends before what the damaged log still proves'),
       user,
     ],
     examples: ['mesh-hub ledger repair --from mesh.jsonl'],
     read: ({ options }) => ({
       verb: 'ledger repair',
-      from: needed(options.from, 'ledger repair', '--from FILE'),
+      from: needed(options.from, 'ledger repair', '--from PEER|FILE'),
       acceptLoss: options.acceptLoss === true,
       user: or(options.user),
     }),

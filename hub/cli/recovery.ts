@@ -31,7 +31,9 @@ async function repair(
 ): Promise<number> {
   const { dir, terminal, voice } = session;
   const { repairLedger } = (await import('../daemon/repair.ts')) as { repairLedger: RepairLedger };
-  const done = await repairLedger({ dir, user, from: resolve(terminal.cwd, from), acceptLoss });
+  const { namedPeer } = await import('../../node/replica/fetch-copy.ts');
+  const source = namedPeer(from) === null ? resolve(terminal.cwd, from) : from;
+  const done = await repairLedger({ dir, user, from: source, acceptLoss });
   if (done === null) {
     show(session, { changed: false }, () => 'the log holds, and the source has no more: nothing was changed');
     return EXIT.ok;

@@ -6,7 +6,7 @@ import type { FolderPaths } from '../../node/folder.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 
 /** A snapshot is made when the log has grown by this since the newest: what a start replays is no more than that. */
-const snapshotEntries = 50_000;
+const snapshotEntries = 25_000;
 const snapshotBytes = 64 * 1024 * 1024;
 /** An orderly stop makes one where this spares the next start something and can be done within `stopMs`. */
 const stopEntries = { min: 1_000, max: 20_000 };

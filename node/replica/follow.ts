@@ -38,6 +38,8 @@ export interface FollowOptions {
   addresses?(): string[];
   /** Its answer, before anything of it is used; throws to follow no further. */
   onTip(tip: LogTip): Promise<void> | void;
+  /** Entries that are verified and synced, after every piece; called before it is acknowledged. */
+  onTaken?(size: number): void;
   /** The text of a checkpoint that was verified and synced, with the follower's cosignature. @default none is made */
   cosign?(text: string): string;
   /** How far the source is, whenever that is heard. */
@@ -98,6 +100,7 @@ export async function followLog(connection: Connection, options: FollowOptions):
       else await holder.copy.take(bytes);
       const { checkpoint } = holder.copy!;
       const { size, root, text } = checkpoint;
+      options.onTaken?.(size);
       const cosigned = options.cosign === undefined ? {} : { cosigned: options.cosign(text) };
       await channel.write(logWords({ type: 'ack', size, root, ...cosigned }), signal);
       await channel.write(logWords({ type: 'grant', bytes: bytes.length }), signal);

@@ -17,7 +17,7 @@ import { type Snapshots, snapshotsOf } from './replay-snapshots.ts';
 const ENTRIES = Number(process.env.BENCH_REPLAY_ENTRIES ?? 1_000_000);
 const RUNS = Number(process.env.BENCH_REPLAY_RUNS ?? 5);
 /** Entries after which the founder makes the next snapshot; a twentieth of a smaller log. */
-const NEWER = Math.min(50_000, Math.floor(ENTRIES / 20));
+const NEWER = Math.min(25_000, Math.floor(ENTRIES / 20));
 const MB = 1e6;
 
 export const benchmark: Benchmark = async (say) => {

@@ -186,7 +186,7 @@ test('the error of a damaged log says where, what was expected and what to do (p
   if (opened.outcome !== 'halted') return;
   assert.equal(opened.error.place, { segment: SEGMENT, offset: ends[0], index: 1 });
   assert.match(opened.error.message, new RegExp(`${SEGMENT} at byte ${ends[0]}, before entry 1`));
-  assert.match(opened.error.hint!, /Nothing was changed.*replica or a backup/);
+  assert.match(opened.error.hint!, /Nothing was changed.*ledger repair --from.*a replica/);
   assert.is(opened.error.exitCode, 5);
 });
 

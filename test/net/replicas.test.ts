@@ -1,5 +1,5 @@
 // limit: 120 s
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -24,7 +24,7 @@ const { token } = await fleet.json<{ token: string }>([
 ]);
 for (const name of ['r1', 'r2']) fleet.configure(name, { slots: 1 });
 const r1 = await fleet.joinWith('r1', token);
-await fleet.joinWith('r2', token);
+const r2 = await fleet.joinWith('r2', token);
 
 const lag = async (name: string): Promise<number | null> => {
   const { items } = await fleet.client.get<Page<NodeObject>>('/v1/nodes');
@@ -87,6 +87,28 @@ test('a replica follows a founder that was killed and came back', async () => {
   await fleet.up(ARGS);
   await fleet.ended(await fleet.submit(['true']));
   for (const name of ['r1', 'r2']) await inStep(name);
+});
+
+test('a founder with a damaged log takes it back from a replica', async () => {
+  const { mesh: id, size } = await mesh();
+  await fleet.hubDaemon!.end('SIGTERM');
+  const segment = join(fleet.dir('hub'), 'log', '0000000000000000.jsonl');
+  const whole = readFileSync(segment);
+  const damaged = Buffer.from(whole);
+  damaged[Math.floor(damaged.length / 2)]! ^= 1;
+  writeFileSync(segment, damaged);
+  // A start need not read what a snapshot vouches for; a verification does.
+  assert.is((await fleet.hub(['ledger', 'verify'])).code, 5);
+  const { addresses } = r2.lines.find(({ event }) => event === 'ready') as unknown as { addresses: string[] };
+  const address = addresses.find((text) => text.startsWith('/ip4/127.0.0.1/'))!;
+  const done = await fleet.hub(['ledger', 'repair', '--from', address, '--json']);
+  assert.is(done.code, 0, done.stderr);
+  const report = JSON.parse(done.stdout) as { mesh: string; size: number; taken: number; lost: number };
+  assert.equal([report.mesh, report.lost], [id, 0]);
+  assert.ok(report.taken > 0 && report.size >= size);
+  assert.ok(readFileSync(segment).subarray(0, whole.length).equals(whole));
+  await fleet.up(ARGS);
+  assert.is((await fleet.hub(['ledger', 'verify'])).code, 0);
 });
 
 test.run();
