@@ -1,10 +1,11 @@
 import { SuperfleetError } from '../protocol/errors.ts';
 import { type Leadership, signerAt } from '../protocol/handover.ts';
 import { publicKeyToBase64 } from '../protocol/keys.ts';
+import type { ChainState } from './chain.ts';
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
-import type { Offsets } from './offsets.ts';
+import { Offsets } from './offsets.ts';
 import {
   type RawBatches,
   readBatches,
@@ -53,8 +54,10 @@ export abstract class DurableLog {
   /** What opening read and checked: all of the log, or what follows the snapshot that it began at. */
   readonly opened: Readonly<{ entries: number; bytes: number }>;
   protected readonly storage: LogStorage;
-  protected readonly writer: SegmentWriter;
-  readonly #offsets: Offsets;
+  protected writer: SegmentWriter;
+  /** The log begins behind this checkpoint; null: at entry 0. */
+  #begins: ChainState | null;
+  #offsets: Offsets;
   readonly #subscribers = new Set<(batch: CommittedBatch) => void>();
   readonly #wakers = new Set<() => void>();
   readonly #failureListeners = new Set<(error: SuperfleetError) => void>();
@@ -63,7 +66,14 @@ export abstract class DurableLog {
   #failure: SuperfleetError | null = null;
   #closed = false;
 
-  protected constructor(scan: Scan, cut: CutTail | null, storage: LogStorage, segmentBytes: number) {
+  /** `begins`: the checkpoint behind which the scan's log begins; null: at entry 0. */
+  protected constructor(
+    scan: Scan,
+    cut: CutTail | null,
+    storage: LogStorage,
+    segmentBytes: number,
+    begins: ChainState | null = null,
+  ) {
     const { settled } = scan.chain;
     this.meshId = settled.meshId!;
     this.genesis = settled.genesis!;
@@ -71,6 +81,7 @@ export abstract class DurableLog {
     this.opened = { entries: settled.checkpoint!.size - scan.from, bytes: scan.bytes };
     this.storage = storage;
     this.writer = new SegmentWriter(storage, { segment: scan.last, end: scan.end }, segmentBytes);
+    this.#begins = begins;
     this.#offsets = scan.offsets;
     this.#checkpoint = settled.checkpoint!;
     this.#leadership = settled.leadership!;
@@ -79,6 +90,16 @@ export abstract class DurableLog {
   /** Durable entries. */
   get size(): number {
     return this.#checkpoint.size;
+  }
+
+  /** Lowest index held. Above 0 in a copy that began at a snapshot, until the entries before have been fetched. */
+  get first(): number {
+    return this.#begins?.frontier.size ?? 0;
+  }
+
+  /** What was known of the log where this one begins; null: it begins at entry 0. */
+  get begins(): ChainState | null {
+    return this.#begins;
   }
 
   /** The newest checkpoint whose batch is durable. */
@@ -104,8 +125,12 @@ export abstract class DurableLog {
     return this.#closed;
   }
 
-  /** Up to `limit` durable entries from an index on; fewer where they are long. Empty past the end. */
+  /**
+   * Up to `limit` durable entries from an index on; fewer where they are long. Empty past the end. Like all reading here it
+   * throws `SF_NOT_FOUND` for entries before `first`.
+   */
   async read(from: number, limit: number): Promise<Entry[]> {
+    this.#mustHold(from);
     const found: Entry[] = [];
     let bytes = 0;
     const to = Math.min(this.size, from + Math.min(limit, readEntriesMax));
@@ -119,17 +144,20 @@ export abstract class DurableLog {
 
   /** Durable entries from `from` to before `to` (default: what is durable at the call), in bounded memory. */
   async *entries(from = 0, to = this.size): AsyncGenerator<Entry> {
+    this.#mustHold(from);
     const end = Math.min(to, this.size);
     for await (const { entry } of readEntries(this.storage, this.#offsets, from, end)) yield entry;
   }
 
   /** RFC 6962 leaf hashes of durable entries from `from` to before `to`. */
-  leaves(from = 0, to = this.size): AsyncGenerator<Uint8Array> {
-    return readLeaves(this.storage, this.#offsets, from, Math.min(to, this.size));
+  async *leaves(from = 0, to = this.size): AsyncGenerator<Uint8Array> {
+    this.#mustHold(from);
+    yield* readLeaves(this.storage, this.#offsets, from, Math.min(to, this.size));
   }
 
   /** The line of a durable entry, as it stands in the log, without its newline. `SF_NOT_FOUND` where there is none. */
   async line(index: number): Promise<string> {
+    this.#mustHold(index);
     const line = index < this.size ? await readLine(this.storage, this.#offsets, index) : null;
     if (line !== null) return line;
     throw new SuperfleetError('SF_NOT_FOUND', `the log has no entry ${index}`);
@@ -137,21 +165,24 @@ export abstract class DurableLog {
 
   /** Durable batches as they were committed, from the one that begins at `from` (a size of `checkpointAt`, or 0). */
   async *batches(from: number): AsyncGenerator<DurableBatch> {
+    this.#mustHold(from);
     for await (const { entries, checkpoint } of readBatches(this.storage, this.#offsets, from, this.size)) {
       yield { first: entries[0]!.index, last: checkpoint.size - 1, checkpoint, entries };
     }
   }
 
   /**
-   * The bytes of whole batches from `from` (as for `batches`) to what is durable at the call: several in one piece, each
-   * piece about as long as asked for or one batch.
+   * The bytes of whole batches from `from` (as for `batches`) to the one that reaches `to` (default: what is durable at the
+   * call): several in one piece, each piece about as long as asked for or one batch.
    */
-  raw(from: number, pieceBytes: number): AsyncGenerator<RawBatches> {
-    return readRaw(this.storage, this.#offsets, { from, to: this.size, pieceBytes });
+  async *raw(from: number, pieceBytes: number, to = this.size): AsyncGenerator<RawBatches> {
+    this.#mustHold(from);
+    yield* readRaw(this.storage, this.#offsets, { from, to: Math.min(to, this.size), pieceBytes });
   }
 
   /** The durable bytes of the log as they stand in its segments: JSONL that `verifyExport` checks. */
   async *export(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    this.#mustHold(0);
     const { segment, end } = this.writer.position;
     if (segment !== null) yield* readBytes(this.storage, { segment, end }, signal);
   }
@@ -173,7 +204,8 @@ export abstract class DurableLog {
   /** The checkpoint that was made at exactly this size; null where no batch ended there. Throws `SF_NOT_PROVED` where its signature is bad. */
   async checkpointAt(size: number): Promise<Checkpoint | null> {
     if (size === this.size) return this.#checkpoint;
-    if (size < 1 || size > this.size) return null;
+    if (size === this.#begins?.frontier.size) return this.#begins.checkpoint;
+    if (size < 1 || size < this.first || size > this.size) return null;
     const found = await readCheckpoint(this.storage, this.#offsets, size);
     if (found === null) return null;
     // Recovery need not have checked the signature of one so old.
@@ -233,6 +265,33 @@ export abstract class DurableLog {
     this.#leadership = leadership;
   }
 
+  /** Nothing of what was written stands here any more: the log begins behind this checkpoint, in a segment of its own. */
+  protected async rebase(begins: ChainState, segmentBytes: number): Promise<void> {
+    await this.writer.close();
+    this.writer = new SegmentWriter(this.storage, { segment: null, end: 0 }, segmentBytes);
+    this.#begins = begins;
+    this.#offsets = new Offsets();
+    this.#checkpoint = begins.checkpoint!;
+    this.#leadership = begins.leadership!;
+    for (const wake of this.#wakers) wake();
+  }
+
+  /** The segments of the entries before `first`, which another log held, stand beside ours now. */
+  protected widen(before: DurableLog): void {
+    this.#offsets = this.#offsets.after(before.#offsets);
+    this.#begins = null;
+  }
+
+  #mustHold(from: number): void {
+    const { first } = this;
+    if (from >= first) return;
+    throw new SuperfleetError('SF_NOT_FOUND', `entries before ${first} are still being fetched`, {
+      expected: `an entry from ${first} on`,
+      got: `entry ${from}`,
+      hint: 'this copy of the log began at a snapshot: ask again when it holds the rest, or ask the founder',
+    });
+  }
+
   /** Tells who listens of a batch that `write` has made durable. */
   protected announce(batch: CommittedBatch): void {
     for (const listener of this.#subscribers) listener(batch);
@@ -258,6 +317,6 @@ export async function settled(storage: LogStorage, scan: Scan): Promise<CutTail 
   try {
     return await settle(storage, scan);
   } catch (error) {
-    throw diskFailure(error, storage.describe(scan.last!));
+    throw diskFailure(error, storage.describe(scan.last ?? 0));
   }
 }

@@ -1,7 +1,8 @@
 import { SuperfleetError } from '../protocol/errors.ts';
 import { batchBytesMax, segmentBytes } from '../protocol/limits.ts';
 import { takeBatches } from './batch.ts';
-import { Chain } from './chain.ts';
+import { startAt } from './beginning.ts';
+import { Chain, type ChainState } from './chain.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { DurableLog, settled } from './durable-log.ts';
 import type { HandoverFrom } from './handover.ts';
@@ -16,6 +17,8 @@ export interface OpenCopyOptions {
   mesh: string;
   /** Where reading begins: what a snapshot holds is neither read nor checked. @default all of it is */
   from?: ScanStart | null;
+  /** The log begins here, at a snapshot: entries before are not in it. @default at entry 0 */
+  begins?: ChainState | null;
   /** As `ScanOptions.onBatch`: the entries as recovery reads them. */
   onBatch?: NonNullable<ScanOptions['onBatch']>;
   /** @default `segmentBytes` */
@@ -32,9 +35,15 @@ export const pieceBytesMax = 2 * batchBytesMax;
 export class LogCopy extends DurableLog {
   #chain: Chain;
   #taking: Promise<unknown> = Promise.resolve();
+  readonly #segmentBytes: number;
 
-  private constructor(scan: Scan, cut: CutTail | null, storage: LogStorage, bytesMax: number) {
-    super(scan, cut, storage, bytesMax);
+  private constructor(
+    scan: Scan,
+    cut: CutTail | null,
+    { storage, segmentBytes: bytesMax = segmentBytes, begins }: OpenCopyOptions,
+  ) {
+    super(scan, cut, storage, bytesMax, begins);
+    this.#segmentBytes = bytesMax;
     this.#chain = new Chain('all', scan.chain.settled);
   }
 
@@ -63,16 +72,20 @@ export class LogCopy extends DurableLog {
     return LogCopy.open(options);
   }
 
-  /** Recovers a copy as `Log.open` recovers the founder's log, with the same errors. `SF_NOT_FOUND` where there is none. */
+  /**
+   * Recovers a copy as `Log.open` recovers the founder's log, with the same errors. `SF_NOT_FOUND` where there is none; one
+   * that begins at a snapshot is there as soon as the snapshot is.
+   */
   static async open(options: OpenCopyOptions): Promise<LogCopy> {
-    const { storage, mesh, from = null, onBatch } = options;
+    const { storage, mesh, begins = null, onBatch } = options;
+    const from = options.from ?? (begins && startAt(begins));
     const scan = await scanLog(storage, {
       from,
       signatures: 'recent',
       writes: 'piece',
       ...(onBatch && { onBatch }),
     });
-    if (scan.last === null || scan.chain.settled.checkpoint === null) {
+    if ((scan.last === null && begins === null) || scan.chain.settled.checkpoint === null) {
       throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);
     }
     if (scan.chain.settled.meshId !== mesh) {
@@ -81,7 +94,7 @@ export class LogCopy extends DurableLog {
         got: scan.chain.settled.meshId,
       });
     }
-    return new LogCopy(scan, await settled(storage, scan), storage, options.segmentBytes ?? segmentBytes);
+    return new LogCopy(scan, await settled(storage, scan), options);
   }
 
   /** Where the log stands, for a handover that is made here. */
@@ -99,6 +112,32 @@ export class LogCopy extends DurableLog {
     const taken = this.#taking.then(() => this.#take(bytes));
     this.#taking = taken.catch(() => {});
     return taken;
+  }
+
+  /**
+   * Goes on behind a checkpoint that is further than the last one, known to hold, and does not hold the entries before it any
+   * more. `moved` takes away the segments there are, lasting.
+   */
+  beginAt(chain: ChainState, moved: () => Promise<void>): Promise<void> {
+    const begun = this.#taking.then(async () => {
+      if (this.failure !== null) throw this.failure;
+      try {
+        await moved();
+        await this.rebase(chain, this.#segmentBytes);
+      } catch (error) {
+        const failure = await this.fail(error);
+        this.announceFailure(failure);
+        throw failure;
+      }
+      this.#chain = new Chain('all', chain);
+    });
+    this.#taking = begun.catch(() => {});
+    return begun;
+  }
+
+  /** The entries before `first` stand in this log's folder now: `before` held them. */
+  joined(before: LogCopy): void {
+    this.widen(before);
   }
 
   override async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { SigningKey } from '../protocol/keys.ts';
 import { batchBytesMax, batchEntriesMax, entryLineBytesMax, segmentBytes } from '../protocol/limits.ts';
+import type { ChainState } from './chain.ts';
 import { checkpointBytesMax } from './checkpoint.ts';
 import type { EventBody } from './events.ts';
 import type { ScanOptions, ScanProgress, ScanStart } from './scan.ts';
@@ -41,6 +42,8 @@ export interface OpenLogOptions {
   key: SigningKey | null;
   /** Where reading begins: what a snapshot holds is neither read nor checked. @default all of it is */
   from?: ScanStart | null;
+  /** The log begins here, at a snapshot that vouches for it: entries before come later. @default at entry 0 */
+  begins?: ChainState | null;
   onProgress?: (progress: ScanProgress) => void;
   /** As `ScanOptions.onBatch`: the entries as recovery reads them. */
   onBatch?: NonNullable<ScanOptions['onBatch']>;

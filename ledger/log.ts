@@ -3,6 +3,7 @@ import { followHandover } from '../protocol/handover.ts';
 import { publicKeyToBase64, type SigningKey } from '../protocol/keys.ts';
 import { segmentBytes } from '../protocol/limits.ts';
 import { batchOf, takeBatches } from './batch.ts';
+import { startAt } from './beginning.ts';
 import { Chain } from './chain.ts';
 import { type Checkpoint, makeCheckpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
@@ -60,7 +61,7 @@ export class Log extends DurableLog {
 
   private constructor(scan: Scan, cut: CutTail | null, options: OpenLogOptions) {
     const limits = checkedLimits(options.limits);
-    super(scan, cut, options.storage, limits.segmentBytes);
+    super(scan, cut, options.storage, limits.segmentBytes, options.begins);
     const { settled } = scan.chain;
     this.#key = options.key;
     this.#limits = limits;
@@ -102,23 +103,25 @@ export class Log extends DurableLog {
 
   /**
    * Recovers the log: reads and checks all of it, or what follows `from`, in bounded memory, cuts a torn tail and keeps a copy of it
-   * (promises 2 and 3). Throws `LogDamagedError` (`SF_LOG_DAMAGED`) at any other damage, `SF_NOT_FOUND` where there is
-   * no log, `SF_FOLDER` where `key` is not the one that signs this log.
+   * (promises 2 and 3). Throws `LogDamagedError` (`SF_LOG_DAMAGED`) at any other damage, also where the log does not begin
+   * at entry 0 and nothing vouches for where it `begins`; `SF_NOT_FOUND` where there is no log, `SF_FOLDER` where `key` is
+   * not the one that signs this log.
    */
   static async open(options: OpenLogOptions): Promise<Log> {
-    const { storage, key, from = null, onProgress, onBatch } = options;
+    const { storage, key, begins = null, onProgress, onBatch } = options;
+    const from = options.from ?? (begins && startAt(begins));
     const scan = await scanLog(storage, {
       from,
       signatures: 'recent',
       ...(onProgress && { onProgress }),
       ...(onBatch && { onBatch }),
     });
-    if (scan.last === null) {
+    if (scan.last === null && begins === null) {
       throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);
     }
     const { leadership, checkpoint } = scan.chain.settled;
     if (checkpoint === null) {
-      const place = { segment: storage.describe(scan.last), offset: 0, index: 0 };
+      const place = { segment: storage.describe(scan.last ?? 0), offset: 0, index: 0 };
       throw new LogDamagedError(
         place,
         'not one checkpoint: making it was cut short before anything was acknowledged',

@@ -28,6 +28,15 @@ export class Offsets {
     return offsets;
   }
 
+  /** Those of entries before ours, and ours. */
+  after(before: Offsets): Offsets {
+    const joined = new Offsets(this.#samplesMax);
+    joined.#every = Math.max(this.#every, before.#every);
+    joined.#samples = [...before.#samples, ...this.#samples];
+    while (joined.#samples.length > joined.#samplesMax) joined.#thin();
+    return joined;
+  }
+
   /** First indexes of the segments that have places. */
   get segments(): number[] {
     return [...new Set(this.#samples.map(({ segment }) => segment))];

@@ -28,7 +28,8 @@ export async function emptySegment(storage: LogStorage): Promise<number | null> 
  * can be is written once more.
  */
 export async function settle(storage: LogStorage, scan: Scan): Promise<CutTail | null> {
-  const last = scan.last!;
+  const { last } = scan;
+  if (last === null) return null;
   const file = await storage.open(last, 'write');
   try {
     const copy = scan.tornBytes > 0 ? await storage.keepCut(last, scan.end) : null;

@@ -1,3 +1,6 @@
+import { SuperfleetError } from '../protocol/errors.ts';
+import { openBase, startAt } from './beginning.ts';
+import type { ChainState } from './chain.ts';
 import type { DurableLog } from './durable-log.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
@@ -25,6 +28,7 @@ export interface Restarted<L> {
 /** To be given to the log that is opened. */
 export interface RestartAt {
   from: ScanStart | null;
+  begins: ChainState | null;
   onBatch: NonNullable<ScanOptions['onBatch']>;
 }
 
@@ -32,23 +36,39 @@ export interface RestartAt {
  * Opens a log at its newest snapshot that holds, and replays what follows as it is read; without one, all of it. Either
  * way gives the same state (promise 9). A snapshot that the log speaks against is removed and the one before taken. Throws
  * what `open` throws, and `SF_LOG_DAMAGED` where an entry cannot follow what is before it.
+ *
+ * A log that begins at the snapshot in `base` is opened there, if the log itself says that its state is the right one: else
+ * there is nothing that the state could be replayed from (`SF_NOT_PROVED`).
  */
 export async function restart<L extends DurableLog>(
   storage: LogStorage,
   store: SnapshotStore,
   open: (at: RestartAt) => Promise<L>,
   bounds: StateBounds = defaultBounds,
+  base?: SnapshotStore,
 ): Promise<Restarted<L>> {
+  const begun = base === undefined ? null : await openBase(base, undefined, bounds);
+  const begins = begun?.chain ?? null;
+  const first = begun?.body.size ?? 0;
   const contradictions: string[] = [];
   for (;;) {
-    const { found, passedOver } = await findSnapshot(storage, store, { bounds });
+    const newest = await findSnapshot(storage, store, { first, bounds });
+    const { passedOver } = newest;
+    // What is replayed changes the state: each time from the file.
+    const begin =
+      newest.found === null && base !== undefined ? await openBase(base, undefined, bounds) : null;
+    const found = newest.found ?? (begin && { ...begin, ...startAt(begin.chain) });
     const spared = found?.body.size ?? 0;
     // Else the newest that the log speaks of is the one that was found.
     const unknown = found === null || passedOver.length > 0;
     const announced = unknown ? await announcedSize(storage) : null;
     const replay = new Replay(found, initialState(bounds), announced);
-    const log = await open({ from: found, onBatch: (entries) => replay.take(entries) });
+    const log = await open({ from: found, begins, onBatch: (entries) => replay.take(entries) });
     const wrong = replay.contradictions();
+    if (begin !== null && (wrong.has(first) || !replay.saidOf(first))) {
+      await log.close();
+      throw unproved(first, wrong.get(first));
+    }
     contradictions.push(...wrong.values());
     if (found === null || !wrong.has(spared)) {
       return { log, state: replay.state, spared, passedOver, contradictions };
@@ -57,6 +77,16 @@ export async function restart<L extends DurableLog>(
     await store.remove(spared);
   }
 }
+
+const unproved = (first: number, wrong: string | undefined): SuperfleetError =>
+  new SuperfleetError(
+    'SF_NOT_PROVED',
+    wrong ?? `nothing in the log says what the state at entry ${first} was`,
+    {
+      expected: `an entry log.snapshot that names the state at entry ${first}, from which this log begins`,
+      hint: `start it as a replica until it has fetched the entries before ${first}`,
+    },
+  );
 
 /** Applies entries, and holds against the log's word what the states are that it speaks of. */
 class Replay {
@@ -82,6 +112,11 @@ class Replay {
       const said = entry.body as EventBody<'log.snapshot'>;
       if (this.#states.has(said.size)) this.#said.set(said.size, said);
     }
+  }
+
+  /** The log says what the state was there. */
+  saidOf(size: number): boolean {
+    return this.#said.has(size);
   }
 
   /** By size. */

@@ -80,8 +80,8 @@ export interface ScanOptions {
  * `LogDamagedError` at the first thing that neither follows nor is a torn tail.
  */
 export async function scanLog(storage: LogStorage, options: ScanOptions): Promise<Scan> {
-  const segments = await storage.list();
   const { from = null } = options;
+  const segments = (await storage.list()).filter((first) => first >= (from?.place.segment ?? 0));
   const chain = new Chain(options.signatures === 'all' ? 'all' : 'deferred', from?.chain);
   const offsets = from?.offsets ?? new Offsets();
   const last = segments.at(-1) ?? null;
@@ -89,7 +89,6 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
   const scan: Scan = { chain, offsets, last, ...begun };
   const unchecked: Unchecked[] = [];
   for (const segment of segments) {
-    if (from !== null && segment < from.place.segment) continue;
     const begin = segment === from?.place.segment ? from.place.offset : 0;
     const report = (bytes: number): void =>
       options.onProgress?.({ entries: scan.chain.next, bytes: scan.bytes + bytes - begin });

@@ -1,4 +1,5 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import type { ChainState } from './chain.ts';
 import { LogDamagedError } from './damage.ts';
 import type { ScanProgress } from './scan.ts';
 import { readSound } from './sound.ts';
@@ -6,6 +7,8 @@ import type { LogStorage } from './storage.ts';
 import type { VerifyReport } from './verify.ts';
 
 export interface ScrubOptions {
+  /** Where the log begins. @default at entry 0 */
+  begins?: ChainState | null;
   /** What the log's owner holds to be durable: the reading ends there, and must come to this root. */
   checkpoint: { size: number; root: string };
   /** Read no faster, and for no more than a fifth of the time. Null: as fast as it goes. */
@@ -23,12 +26,13 @@ const IDLE_SHARE = 4;
  */
 export async function scrubLog(
   storage: LogStorage,
-  { checkpoint: { size, root }, bytesPerSecond, onProgress, signal }: ScrubOptions,
+  { begins = null, checkpoint: { size, root }, bytesPerSecond, onProgress, signal }: ScrubOptions,
 ): Promise<VerifyReport> {
   let bytes = 0;
   let since = performance.now();
   const { state, end, damage } = await readSound(storage, {
     upTo: size,
+    begins,
     ...(signal && { signal }),
     paced: async (at) => {
       onProgress?.(at);
@@ -42,8 +46,9 @@ export async function scrubLog(
   });
   const found = state.checkpoint;
   if (found?.size === size && found.root === root) {
-    const segments = (await storage.list()).filter((first) => first < size).length;
-    return { mesh: state.meshId!, size, root, checkpoints: state.checkpoints, segments, tornBytes: 0 };
+    const from = begins?.frontier.size ?? 0;
+    const segments = (await storage.list()).filter((first) => first >= from && first < size).length;
+    return { mesh: state.meshId!, from, size, root, checkpoints: state.checkpoints, segments, tornBytes: 0 };
   }
   if (damage !== null) throw damage;
   const place = {

@@ -14,6 +14,8 @@ export interface FindSnapshotOptions {
   mesh?: string;
   /** Entries that it may cover. @default any number */
   sizeMax?: number;
+  /** Lowest entry that the log holds. @default 0 */
+  first?: number;
   /** Under which its state must have been kept. @default `defaultBounds` */
   bounds?: StateBounds;
 }
@@ -31,10 +33,10 @@ export interface PassedOver {
 export async function findSnapshot(
   storage: LogStorage,
   store: SnapshotStore,
-  { mesh, sizeMax = Number.MAX_SAFE_INTEGER, bounds = defaultBounds }: FindSnapshotOptions = {},
+  { mesh, sizeMax = Number.MAX_SAFE_INTEGER, first = 0, bounds = defaultBounds }: FindSnapshotOptions = {},
 ): Promise<{ found: Snapshot | null; passedOver: PassedOver[] }> {
   const passedOver: PassedOver[] = [];
-  const segments = await storage.list();
+  const segments = (await storage.list()).filter((segment) => segment >= first);
   for (const size of (await store.list()).reverse()) {
     if (size > sizeMax) continue;
     try {
@@ -42,7 +44,7 @@ export async function findSnapshot(
       if (snapshot.chain.checkpoint!.size !== size) throw new SnapshotFault('its name is of another size');
       if (mesh !== undefined && snapshot.chain.meshId !== mesh)
         throw new SnapshotFault('it is of another mesh');
-      return { found: await located(storage, segments, snapshot), passedOver };
+      return { found: await located(storage, segments, first, snapshot), passedOver };
     } catch (error) {
       // A file that cannot be read is as good as none: the log tells the same, only slower.
       passedOver.push({ name: store.describe(size), why: (error as Error).message });
@@ -55,15 +57,17 @@ export async function findSnapshot(
 async function located(
   storage: LogStorage,
   segments: readonly number[],
+  first: number,
   snapshot: Snapshot,
 ): Promise<Snapshot> {
   const line = Buffer.from(`${formatCheckpoint(snapshot.chain.checkpoint!)}\n`);
   const { size } = snapshot.chain.frontier;
-  if (segments[0] !== 0) throw new SnapshotFault('the log has no first segment');
+  if (segments[0] !== first) throw new SnapshotFault('the log has no first segment');
   const { place, offsets } = snapshot;
   const there = new Set(segments);
   const known = there.has(place.segment) && offsets.segments.every((segment) => there.has(segment));
-  if (known && offsets.before(0) !== undefined && (await standsBefore(storage, place, line))) return snapshot;
+  if (known && offsets.before(first) !== undefined && (await standsBefore(storage, place, line)))
+    return snapshot;
   const found = await search(storage, segments, size, line);
   if (found === null) throw new SnapshotFault('its checkpoint is not in this log');
   const firsts = segments.filter((segment) => segment <= found.segment);

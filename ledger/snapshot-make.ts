@@ -1,3 +1,4 @@
+import { openBase, startAt } from './beginning.ts';
 import { Chain, checkSignature } from './chain.ts';
 import { LogDamagedError } from './damage.ts';
 import type { EventBody } from './events.ts';
@@ -18,6 +19,8 @@ export interface MakeSnapshotOptions {
   mesh: string;
   /** Of a durable checkpoint of the log: what is written after it is not looked at. */
   size: number;
+  /** Where the snapshot is that the log begins at. @default it begins at entry 0 */
+  base?: SnapshotStore;
   /** @default `defaultBounds` */
   bounds?: StateBounds;
 }
@@ -29,8 +32,11 @@ export interface MakeSnapshotOptions {
  */
 export async function makeSnapshot(options: MakeSnapshotOptions): Promise<EventBody<'log.snapshot'>> {
   const { storage, store, mesh, size, bounds = defaultBounds } = options;
-  const { found } = await findSnapshot(storage, store, { mesh, sizeMax: size, bounds });
-  const follower = new Follower(storage, found, initialState(bounds));
+  const begun = options.base === undefined ? null : await openBase(options.base, mesh, bounds);
+  const first = begun?.body.size ?? 0;
+  const { found } = await findSnapshot(storage, store, { mesh, sizeMax: size, first, bounds });
+  const from = found ?? (begun && { ...begun, ...startAt(begun.chain) });
+  const follower = new Follower(storage, from, initialState(bounds));
   await follower.follow(size);
   const { body, file } = encodeSnapshot(follower.settled(mesh, size));
   await store.write(size, file);

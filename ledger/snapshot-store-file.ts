@@ -1,12 +1,18 @@
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type SnapshotStore, snapshotName, snapshotSize } from './snapshot-store.ts';
+import {
+  type IncomingSnapshot,
+  type OpenSnapshot,
+  type ReceivingStore,
+  snapshotName,
+  snapshotSize,
+} from './snapshot-store.ts';
 
 /** What is being written. One process writes one at a time, so that a crash leaves at most one, and the next writes over it. */
 const PART = 'part';
 
 /** Snapshots as files of one folder, mode 0600. */
-export class FileSnapshotStore implements SnapshotStore {
+export class FileSnapshotStore implements ReceivingStore {
   readonly #folder: string;
 
   /** The folder is made (0700) when the first snapshot is. */
@@ -27,6 +33,34 @@ export class FileSnapshotStore implements SnapshotStore {
 
   read(size: number): Promise<Buffer> {
     return readFile(this.describe(size));
+  }
+
+  async open(size: number): Promise<OpenSnapshot> {
+    const file = await open(this.describe(size), 'r');
+    return {
+      bytes: (await file.stat()).size,
+      read: async (into, position) => (await file.read(into, 0, into.length, position)).bytesRead,
+      close: () => file.close(),
+    };
+  }
+
+  async receive(): Promise<IncomingSnapshot> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const part = join(this.#folder, PART);
+    const file = await open(part, 'w+', 0o600);
+    return {
+      append: (bytes) => file.writeFile(bytes),
+      read: () => readFile(part),
+      keep: async (size) => {
+        await withFile(file, () => file.sync());
+        await rename(part, this.describe(size));
+        await withFile(await open(this.#folder, 'r'), (folder) => folder.sync());
+      },
+      drop: async () => {
+        await file.close();
+        await rm(part, { force: true });
+      },
+    };
   }
 
   async write(size: number, pieces: Iterable<string>): Promise<void> {

@@ -15,6 +15,8 @@ export interface Sound {
 }
 
 export interface SoundOptions {
+  /** Of a log that begins at a snapshot: what is known there. @default it begins at entry 0 */
+  begins?: ChainState | null;
   /** The reading ends at the first checkpoint of at least this size. @default all there is */
   upTo?: number;
   /** Awaited after a run of lines: reports progress, and may make the reading wait. */
@@ -30,11 +32,13 @@ const LINES_AT_ONCE = 64;
  * nothing, and is for logs that are damaged or that others write to: `scanLog` is how a log is opened.
  */
 export async function readSound(storage: LogStorage, options: SoundOptions = {}): Promise<Sound> {
-  const chain = new Chain('all');
+  const chain = new Chain('all', options.begins ?? undefined);
+  const begin = chain.next;
   const sound: Sound = { state: chain.settled, end: null, damage: null };
   const upTo = options.upTo ?? Number.MAX_SAFE_INTEGER;
   let bytesBefore = 0;
   for (const segment of await storage.list()) {
+    if (segment < begin) continue;
     if (segment !== chain.next || chain.pending > 0) {
       const at = sound.end ?? { segment, offset: 0 };
       const place = { segment: storage.describe(at.segment), offset: at.offset, index: chain.next };

@@ -109,6 +109,15 @@ export class MemoryStorage implements LogStorage {
     throw diskError('EEXIST');
   }
 
+  /** Moves a segment of another storage here. A loss of power is not modelled: a file system's journal has it in one place. */
+  adopt(from: MemoryStorage, first: number): void {
+    const name = segmentName(first);
+    const file = from.#files.get(name);
+    if (file === undefined) throw diskError('ENOENT');
+    from.#files.delete(name);
+    this.#files.set(name, file);
+  }
+
   describe(first: number): string {
     return segmentName(first);
   }

@@ -1,5 +1,6 @@
 import { entryLineBytesMax } from '../protocol/limits.ts';
-import { Chain } from './chain.ts';
+import { startAt } from './beginning.ts';
+import { Chain, type ChainState } from './chain.ts';
 import { LogDamagedError } from './damage.ts';
 import { LineFault } from './line.ts';
 import { type ScanProgress, scanLog } from './scan.ts';
@@ -8,6 +9,8 @@ import type { LogStorage } from './storage.ts';
 /** What was checked: every line, every root, every signature. */
 export interface VerifyReport {
   mesh: string;
+  /** Lowest entry that was checked: above 0 where the log begins at a snapshot. */
+  from: number;
   /** Entries under the last checkpoint. */
   size: number;
   /** Its root, in hex. */
@@ -19,6 +22,8 @@ export interface VerifyReport {
 }
 
 export interface VerifyOptions {
+  /** Of a log that begins at a snapshot: what the snapshot says, which was checked. @default it begins at entry 0 */
+  begins?: ChainState | null;
   onProgress?: (progress: ScanProgress) => void;
   signal?: AbortSignal;
 }
@@ -32,11 +37,13 @@ const NEWLINE = 0x0a;
 export async function verifyLog(storage: LogStorage, options: VerifyOptions = {}): Promise<VerifyReport> {
   const scan = await scanLog(storage, {
     signatures: 'all',
+    from: options.begins ? startAt(options.begins) : null,
     ...(options.onProgress && { onProgress: options.onProgress }),
     signal: options.signal,
   });
-  const segments = (await storage.list()).filter((first) => first <= (scan.last ?? -1)).length;
-  return reportOf(scan.chain, storage.describe(0), { segments, tornBytes: scan.tornBytes });
+  const isPart = (first: number): boolean => first >= scan.from && first <= (scan.last ?? -1);
+  const segments = (await storage.list()).filter(isPart).length;
+  return reportOf(scan.chain, storage.describe(0), { from: scan.from, segments, tornBytes: scan.tornBytes });
 }
 
 /** The same for exported bytes: entry and checkpoint lines as they stand in the segments, nothing torn. */
@@ -69,10 +76,14 @@ export async function verifyExport(
   }
   if (held.length > 0) throw damaged('an unterminated line');
   if (chain.pending > 0) throw damaged('entries without a checkpoint');
-  return reportOf(chain, name, { segments: 1, tornBytes: 0 });
+  return reportOf(chain, name, { from: 0, segments: 1, tornBytes: 0 });
 }
 
-function reportOf(chain: Chain, name: string, found: { segments: number; tornBytes: number }): VerifyReport {
+function reportOf(
+  chain: Chain,
+  name: string,
+  found: Pick<VerifyReport, 'from' | 'segments' | 'tornBytes'>,
+): VerifyReport {
   const { meshId, checkpoint, checkpoints } = chain.settled;
   if (meshId === null || checkpoint === null) {
     throw new LogDamagedError({ segment: name, offset: 0, index: 0 }, 'not one checkpoint');

@@ -38,6 +38,8 @@ export interface LedgerProgress {
 }
 export interface LedgerReport {
   mesh: string;
+  /** Lowest entry that was checked: above 0 where the log begins at a snapshot, and the rest is being fetched. */
+  from: number;
   size: number;
   root: string;
   checkpoints: number;

@@ -78,8 +78,9 @@ async function check(session: Session, what: string, steps: AsyncIterable<Step>)
         meter?.update({ what, done: progress.checked, total: progress.size, unit: 'entries' });
       if (report === undefined) continue;
       meter?.end();
-      show(session, report, ({ size, root, checkpoints, segments, mesh }) => {
-        return `the log of mesh ${mesh} holds: ${size} entries in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}`;
+      show(session, report, ({ from, size, root, checkpoints, segments, mesh }) => {
+        const what = from === 0 ? `${size} entries` : `entries ${from} to ${size - 1}, behind a snapshot,`;
+        return `the log of mesh ${mesh} holds: ${what} in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${checkpoints} signed checkpoints\nroot ${root}${from === 0 ? '' : `\nentries before ${from} are not here yet: nothing of them was checked`}`;
       });
     }
   } finally {

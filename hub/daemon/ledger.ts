@@ -1,10 +1,13 @@
 import type { Logger } from 'pino';
 import { TaskArchive } from '../../ledger/archive.ts';
+import { openBase } from '../../ledger/beginning.ts';
+import { fileBeginning } from '../../ledger/beginning-file.ts';
 import { IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
 import { keepIndexed } from '../../ledger/keep-indexed.ts';
 import { Log } from '../../ledger/log.ts';
 import { restart } from '../../ledger/restart.ts';
 import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
+import { defaultBounds } from '../../ledger/state/reducer.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
@@ -42,10 +45,18 @@ export async function openLedger(
   lifetime.onStop(() => database.close());
   const storage = new FileStorage(paths.log);
   const snapshots = new FileSnapshotStore(paths.snapshots);
-  const { log, state, spared, passedOver, contradictions } = await restart(storage, snapshots, (at) =>
-    Log.open({ storage, key, ...at }),
+  const { base } = fileBeginning(paths.log);
+  const { log, state, spared, passedOver, contradictions } = await restart(
+    storage,
+    snapshots,
+    (at) => Log.open({ storage, key, ...at }),
+    defaultBounds,
+    base,
   );
   lifetime.onStop(() => log.close());
+  if (log.first > 0) {
+    logger.warn({ from: log.first }, `this log begins at a snapshot: entries before ${log.first} come later`);
+  }
   if (log.cut !== null) logger.warn(log.cut, 'the end of the log was torn by a crash and has been cut off');
   for (const { name, why } of passedOver) logger.warn({ snapshot: name }, `a snapshot was not used: ${why}`);
   for (const what of contradictions) {
@@ -59,7 +70,14 @@ export async function openLedger(
     await index.close();
   });
   logger.debug({ entries: log.size, replayed: log.size - spared }, 'the log is open');
-  return { storage, log, index, archive, state, genesisLine: await genesisLineOf(log) };
+  return {
+    storage,
+    log,
+    index,
+    archive,
+    state,
+    genesisLine: (await openBase(base))?.genesisLine ?? (await genesisLineOf(log)),
+  };
 }
 
 async function genesisLineOf(log: Log): Promise<string> {

@@ -83,6 +83,7 @@ export class Scrubber {
     try {
       const { tornBytes: _, ...report } = await scrubLog(storage, {
         checkpoint,
+        begins: log.begins,
         bytesPerSecond,
         signal,
         ...(progress && {

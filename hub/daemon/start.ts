@@ -313,7 +313,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     driver,
     state: () => core.state,
     log,
-    verifyLog: (progress, signal) => verifyLogFiles(storage, log.size, progress, signal),
+    verifyLog: (progress, signal) => verifyLogFiles(storage, log, progress, signal),
     scrubLog: (progress, signal) => scrubber.now(progress, signal),
     index,
     archive,

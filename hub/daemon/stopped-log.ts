@@ -1,3 +1,5 @@
+import { openBase } from '../../ledger/beginning.ts';
+import { fileBeginning } from '../../ledger/beginning-file.ts';
 import { Log } from '../../ledger/log.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { verifyLog } from '../../ledger/verify.ts';
@@ -14,15 +16,18 @@ export const openStoppedLog: OpenStoppedLog = async (dir) => {
     if (error.code === 'ENOTDIR' || error.code === 'EACCES') return [];
     throw error;
   });
-  if (segments.length === 0) return null;
+  const { base } = fileBeginning(folderPaths(dir).log);
+  const begun = segments.length > 0 || (await base.list()).length > 0;
+  if (!begun) return null;
+  const begins = async () => (await openBase(base))?.chain ?? null;
   let opened: Promise<Log> | null = null;
   const log = (): Promise<Log> => {
-    opened ??= Log.open({ storage, key: null });
+    opened ??= begins().then((chain) => Log.open({ storage, key: null, begins: chain }));
     return opened;
   };
   return {
     async *verify(signal) {
-      const { tornBytes: _, ...report } = await verifyLog(storage, { signal });
+      const { tornBytes: _, ...report } = await verifyLog(storage, { signal, begins: await begins() });
       yield { report };
     },
     size: async () => (await log()).size,

@@ -1,3 +1,4 @@
+import type { DurableLog } from '../../ledger/durable-log.ts';
 import type { LogStorage } from '../../ledger/storage.ts';
 import { verifyLog } from '../../ledger/verify.ts';
 import type { LedgerProgress, LedgerReport } from '../api/port.ts';
@@ -5,13 +6,14 @@ import type { LedgerProgress, LedgerReport } from '../api/port.ts';
 /** Recomputes every hash and signature of the log from its files, whatever this process believes of them. */
 export async function verifyLogFiles(
   storage: LogStorage,
-  size: number,
+  { size, begins }: Pick<DurableLog, 'size' | 'begins'>,
   progress: (at: LedgerProgress) => void,
   signal: AbortSignal,
 ): Promise<LedgerReport> {
-  const { mesh, root, checkpoints, segments, ...report } = await verifyLog(storage, {
+  const { mesh, from, root, checkpoints, segments, ...report } = await verifyLog(storage, {
     onProgress: ({ entries }) => progress({ checked: entries, size }),
     signal,
+    begins,
   });
-  return { mesh, size: report.size, root, checkpoints, segments };
+  return { mesh, from, size: report.size, root, checkpoints, segments };
 }

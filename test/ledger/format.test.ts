@@ -16,7 +16,15 @@ const ROOT = 'c17e7bf323bc1b220032a665b534c9995d83422b51b6715c6bd7e764f732e57b';
 test('the frozen log of format 1 opens and verifies', async () => {
   const storage = new FileStorage(FOLDER);
   const report = await verifyLog(storage);
-  assert.equal(report, { mesh: MESH, size: 8, root: ROOT, checkpoints: 6, segments: 2, tornBytes: 0 });
+  assert.equal(report, {
+    mesh: MESH,
+    from: 0,
+    size: 8,
+    root: ROOT,
+    checkpoints: 6,
+    segments: 2,
+    tornBytes: 0,
+  });
   const log = await Log.open({ storage, key: null });
   const types = (await log.read(0, 10)).map(({ type }) => type);
   assert.equal(types.slice(0, 3), ['mesh.created', 'mesh.paused', 'mesh.resumed']);

@@ -44,6 +44,7 @@ for (const { name, make } of BACKENDS) {
       mesh: log.meshId,
       size: 81,
       root: log.checkpoint.root,
+      from: 0,
       checkpoints: 41,
       segments: (await storage.list()).length,
       tornBytes: 0,

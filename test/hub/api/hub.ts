@@ -140,7 +140,7 @@ export class TestHub implements HubPort {
   readonly ledger: HubPort['ledger'] = {
     verify: async (progress) => {
       progress({ checked: 1, size: 2 });
-      return { mesh: 'ab'.repeat(32), size: 2, root: hex('root'), checkpoints: 1, segments: 1 };
+      return { mesh: 'ab'.repeat(32), from: 0, size: 2, root: hex('root'), checkpoints: 1, segments: 1 };
     },
     scrub: (progress, signal) => this.ledger.verify(progress, signal),
     tail: (from, options) => this.#tail(from, options),

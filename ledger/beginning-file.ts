@@ -1,0 +1,28 @@
+import { mkdir, rename, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Beginning } from './beginning.ts';
+import { FileSnapshotStore } from './snapshot-store-file.ts';
+import { segmentName } from './storage.ts';
+import { FileStorage } from './storage-file.ts';
+
+/** Folder of the segments that are fetched, in that of the log: a rename moves them. */
+const FOLDER = 'backfill';
+
+/** The beginning of the log in this folder. The snapshot lies beside the segments that it vouches for. */
+export function fileBeginning(log: string): Beginning {
+  const folder = join(log, FOLDER);
+  return {
+    base: new FileSnapshotStore(log),
+    segments: new FileStorage(folder),
+    move: async (first, to) => {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      const name = segmentName(first);
+      const [from, into] = to === 'log' ? [folder, log] : [log, folder];
+      await rename(join(from, name), join(into, name));
+    },
+    clear: async () => {
+      // What recovery cut from a torn end and kept stays, and so does the folder then.
+      await rmdir(folder).catch(() => undefined);
+    },
+  };
+}
