@@ -16,7 +16,7 @@ import {
   sha256Hex,
   taskId,
 } from '../protocol/ids.ts';
-import { artifactsMax } from '../protocol/limits.ts';
+import { artifactsMax, durabilityMax } from '../protocol/limits.ts';
 import { policyText } from '../protocol/policy-schema.ts';
 import { attemptRole, resultBlob } from '../protocol/session.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
@@ -69,6 +69,8 @@ export const EVENT_BODIES = {
   }),
   'mesh.paused': z.strictObject({ by: actor }),
   'mesh.resumed': z.strictObject({ by: actor }),
+  /** So many replicas must have synced an entry, besides the founder, before what rests on it leaves; 0: none. */
+  'mesh.durability': z.strictObject({ replicas: count.max(durabilityMax), by: actor }),
 
   'invite.created': z.strictObject({
     /** SHA-256 of the secret; the secret itself is never written down. */

@@ -108,3 +108,6 @@ export const envelopeBytesMax = 128 * KiB;
 export const requestBytesMax = 256 * KiB;
 /** Items in one page of a list. */
 export const pageItemsMax = 1000;
+
+/** Replicas that acknowledgements may wait for; more make no log safer, and each more makes it slower. */
+export const durabilityMax = 16;

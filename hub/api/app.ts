@@ -7,7 +7,15 @@ import { Followers } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
 import { secretBytesMax } from '../../protocol/limits.ts';
-import { approveBody, codeParam, inviteBody, nodeParam, renameBody, revokeBody } from './bodies.ts';
+import {
+  approveBody,
+  codeParam,
+  durabilityBody,
+  inviteBody,
+  nodeParam,
+  renameBody,
+  revokeBody,
+} from './bodies.ts';
 import { addLedgerRoutes } from './ledger.ts';
 import type { HubPort } from './port.ts';
 import { itemsOf, need } from './rights.ts';
@@ -53,6 +61,19 @@ function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
       return context.json(await request(context, 'status'));
     });
   }
+  app.get('/v1/mesh/durability', async (context) => {
+    need(port, context, 'view');
+    return context.json(
+      (await inTime(port.request({ op: 'durability' }, context.get('by'), null))) as object,
+    );
+  });
+  app.post('/v1/mesh/durability', async (context) => {
+    need(port, context, 'operate');
+    const { replicas } = await jsonBody(context, durabilityBody);
+    const operation = { op: 'mesh.durability', replicas } as const;
+    const answer = await inTime(port.request(operation, context.get('by'), context.get('correlation')));
+    return context.json(answer as object);
+  });
   app.post('/v1/invites', async (context) => {
     need(port, context, 'operate');
     const options = await jsonBody(context, inviteBody);

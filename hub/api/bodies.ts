@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nodeParam } from '../../node/api/params.ts';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex } from '../../protocol/ids.ts';
-import { inviteMs } from '../../protocol/limits.ts';
+import { durabilityMax, inviteMs } from '../../protocol/limits.ts';
 import { knownPolicy } from '../../protocol/policy-schema.ts';
 import { repositoryBundle, taskSpec } from '../../protocol/task.ts';
 
@@ -35,6 +35,7 @@ export const approveBody = z.strictObject({
   owner: ownerName.nullable().default(null),
   roles: roles.min(1).default(['worker', 'submitter']),
 });
+export const durabilityBody = z.strictObject({ replicas: z.int().min(0).max(durabilityMax) });
 export const renameBody = z.strictObject({ name: memberName });
 export const revokeBody = z.strictObject({ reason: z.string().max(512).nullable().default(null) });
 

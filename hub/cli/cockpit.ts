@@ -12,6 +12,7 @@ const watchEveryMs = 1_000;
 const WAITS: Record<string, string> = {
   paused: 'paused',
   settling: 'waiting for leases of the founder before',
+  replicas: 'waiting for replicas to follow',
   secret: 'need a secret',
   backOff: 'failed, tried again later',
   noFit: 'fit no machine',

@@ -37,6 +37,7 @@ export type HubCommand =
   | { verb: 'demo'; stop: boolean }
   | { verb: 'pause' }
   | { verb: 'resume' }
+  | { verb: 'durability'; replicas: number | null }
   | SuccessionCommand
   | { verb: 'node list' }
   | { verb: 'node describe'; node: string }
@@ -202,6 +203,16 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
     summary: 'give out work again',
     examples: ['mesh-hub resume'],
     read: () => ({ verb: 'resume' }),
+  });
+  grammar.leaf(null, {
+    usage: 'durability [replicas]',
+    summary:
+      'how many replicas must hold what is acknowledged, besides the founder (0: none); show or set it',
+    examples: ['mesh-hub durability', 'mesh-hub durability 1'],
+    read: ({ operands }) => ({
+      verb: 'durability',
+      replicas: operands[0] === undefined ? null : v.integer('the number of replicas', 0, 16)(operands[0]),
+    }),
   });
   grammar.leaf(null, {
     usage: 'demo',

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import type { DurabilityObject, InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { COMPLETE } from '../../node/cli/completion-grammar.ts';
 import { helpColumns } from '../../node/cli/help.ts';
 import { runMain } from '../../node/cli/main.ts';
@@ -76,6 +76,19 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'resume':
       show(session, await session.client().post<MeshObject>(`/v1/mesh/${command.verb}`), meshText);
       return EXIT.ok;
+    case 'durability': {
+      const { replicas } = command;
+      const path = '/v1/mesh/durability';
+      const client = session.client();
+      show(
+        session,
+        await (replicas === null
+          ? client.get<DurabilityObject>(path)
+          : client.post<DurabilityObject>(path, { replicas })),
+        durabilityText,
+      );
+      return EXIT.ok;
+    }
     case 'invite':
       return invite(command, session);
     case 'node list':
@@ -165,6 +178,12 @@ async function doorkeeperOf({ terminal, voice, typed }: Session) {
     import('../../node/api/client.ts'),
   ]);
   return canAsk({ terminal, voice }) ? new TerminalDoorkeeper(terminal, { typed, user: osUser() }) : null;
+}
+
+function durabilityText({ replicas, following }: DurabilityObject): string {
+  const now = `${following} ${following === 1 ? 'replica follows' : 'replicas follow'} now`;
+  if (replicas === 0) return `what is acknowledged is on the founder's disk; ${now}`;
+  return `what is acknowledged is on the founder's disk and on ${replicas} ${replicas === 1 ? 'replica' : 'replicas'}; ${now}`;
 }
 
 /** Only what was asked for: the founder fills in its defaults. */

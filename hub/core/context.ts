@@ -148,7 +148,7 @@ export class FounderContext {
   /** Values of secrets; never logged, never shown. */
   secrets: ReadonlyMap<string, string> = new Map();
   roster: { version: number; blob: string } | null = null;
-  durable: { index: number; checkpoint: string; root: string } | null = null;
+  durable: { index: number; checkpoint: string | null; root: string } | null = null;
   /** Leases of the epoch before may still run until then (monotonic); nothing is given before it. */
   settledAt: number;
   /** Entries that each replica which follows the log holds synced. */

@@ -4,6 +4,7 @@ import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
 import { mismatch, score, unavailable } from './fit.ts';
 import { converge } from './lifecycle.ts';
 import { type Bucket, needOf, type Queued } from './queue.ts';
+import { starved } from './replicas.ts';
 import { giveToVerifiers } from './verifiers.ts';
 
 /**
@@ -12,7 +13,7 @@ import { giveToVerifiers } from './verifiers.ts';
  */
 export function dispatch(ctx: FounderContext, ticking: boolean): void {
   ctx.queue.wake(ctx.now);
-  if (ctx.state.mesh.paused || ctx.now < ctx.settledAt) return;
+  if (ctx.state.mesh.paused || ctx.now < ctx.settledAt || starved(ctx)) return;
   giveToVerifiers(ctx, ticking);
   giveUpUnfit(ctx);
   if (ctx.queue.buckets.size === 0) return;

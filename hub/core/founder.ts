@@ -16,7 +16,7 @@ import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
 import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
-import { watchLag } from './replicas.ts';
+import { durability, setDurability, watchLag } from './replicas.ts';
 import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
@@ -246,6 +246,10 @@ function perform(
       return membership.pause(ctx, by);
     case 'mesh.resume':
       return membership.resume(ctx, by);
+    case 'mesh.durability':
+      return setDurability(ctx, by, operation.replicas);
+    case 'durability':
+      return durability(ctx);
     case 'secret.set':
       return membership.setSecret(ctx, by, operation.name);
     case 'secret.remove':
@@ -274,7 +278,8 @@ function readable(ctx: FounderContext, by: Request['by'], id: string): ReturnTyp
   return task;
 }
 
-const READS: ReadonlySet<Operation['op']> = new Set([
+/** Operations that change nothing. */
+export const READS: ReadonlySet<Operation['op']> = new Set([
   'task.get',
   'task.list',
   'task.why',
@@ -282,6 +287,7 @@ const READS: ReadonlySet<Operation['op']> = new Set([
   'node.list',
   'node.get',
   'secret.list',
+  'durability',
   'status',
 ]);
 

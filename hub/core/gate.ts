@@ -56,3 +56,74 @@ export class EffectGate<E extends { after: number }> {
     return free;
   }
 }
+
+/**
+ * The gate of a mesh whose acknowledgements wait for replicas, too: effects leave when what they rest on is on the
+ * founder's disk and on so many others. What may rest on the disk alone (`passes`: reads, and what stops work) passes those
+ * that wait; where no replica is asked for, all keep one order.
+ */
+export class ReplicatedGate<E extends { after: number }> {
+  readonly #all: EffectGate<E>;
+  readonly #passing: EffectGate<E>;
+  readonly #passes: (effect: E) => boolean;
+  #disk: number;
+  #sizes: readonly number[] = [];
+  #replicas: number;
+  #index: number;
+
+  /** `disk`: the newest entry on the founder's. Of a mesh that asks for replicas nothing counts until they say so. */
+  constructor(disk: number, replicas: number, passes: (effect: E) => boolean = () => false) {
+    this.#disk = disk;
+    this.#replicas = replicas;
+    this.#passes = passes;
+    this.#index = this.#now();
+    this.#all = new EffectGate(this.#index);
+    this.#passing = new EffectGate(disk);
+  }
+
+  get full(): boolean {
+    return this.#all.full || this.#passing.full;
+  }
+
+  /** The newest entry that counts as durable. Never falls: what was told once stays told. */
+  get index(): number {
+    return this.#index;
+  }
+
+  hold(effects: readonly E[]): void {
+    if (this.#replicas === 0) {
+      this.#all.hold(effects);
+      return;
+    }
+    this.#passing.hold(effects.filter((effect) => this.#passes(effect)));
+    this.#all.hold(effects.filter((effect) => !this.#passes(effect)));
+  }
+
+  /** The founder's disk has synced to this index. `replicas`: what the log asks for from here on, where it says so anew. */
+  durable(index: number, replicas: number = this.#replicas): void {
+    this.#disk = Math.max(this.#disk, index);
+    this.#replicas = replicas;
+    this.#passing.durable(this.#disk);
+    this.#raise();
+  }
+
+  /** Sizes that the replicas which follow now have synced. */
+  held(sizes: Iterable<number>): void {
+    this.#sizes = [...sizes].sort((a, b) => b - a);
+    this.#raise();
+  }
+
+  release(): E[] {
+    return [...this.#all.release(), ...this.#passing.release()];
+  }
+
+  #raise(): void {
+    this.#index = Math.max(this.#index, this.#now());
+    this.#all.durable(this.#index);
+  }
+
+  #now(): number {
+    if (this.#replicas === 0) return this.#disk;
+    return Math.min(this.#disk, (this.#sizes[this.#replicas - 1] ?? 0) - 1);
+  }
+}

@@ -1,5 +1,7 @@
+import type { Actor } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
-import type { ReplicaLine } from '../../node/api/objects.ts';
+import type { DurabilityObject, ReplicaLine } from '../../node/api/objects.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderContext } from './context.ts';
 
 /** A replica that lacks more entries than this is far behind: that is more than the work of minutes. */
@@ -29,6 +31,41 @@ export function watchLag(ctx: FounderContext): void {
   }
 }
 
+/** Replicas that follow the log now. */
+const following = (ctx: FounderContext): number => {
+  const { byPeer } = ctx.state.members;
+  return [...ctx.replicas.keys()].filter((peer) => {
+    const member = byPeer.get(peer);
+    return member !== undefined && keepsLog(ctx, member);
+  }).length;
+};
+
+/** Replicas that acknowledgements wait for, and how many of these do not follow now. */
+export function durability(ctx: FounderContext): DurabilityObject {
+  const replicas = ctx.state.mesh.durability ?? 0;
+  return { replicas, following: following(ctx) };
+}
+
+/** Fewer replicas follow than acknowledgements wait for: what is begun now could not be told of. */
+export function starved(ctx: FounderContext): boolean {
+  const { durability: replicas = 0 } = ctx.state.mesh;
+  return replicas > 0 && following(ctx) < replicas;
+}
+
+/** Throws `SF_CONFLICT` for more replicas than follow now: the change itself would wait for them. */
+export function setDurability(ctx: FounderContext, by: Actor, replicas: number): DurabilityObject {
+  const now = durability(ctx);
+  if (replicas > now.following && replicas > now.replicas) {
+    throw new SuperfleetError('SF_CONFLICT', `acknowledgements cannot wait for ${replicas} replicas`, {
+      expected: `at most ${now.following}: as many as follow the log now`,
+      got: String(replicas),
+      hint: 'start a replica, or let one in: mesh-hub invite --role worker --role replica; mesh-hub status shows who follows',
+    });
+  }
+  if (replicas !== now.replicas) ctx.append({ type: 'mesh.durability', body: { replicas, by } });
+  return { ...now, replicas };
+}
+
 /** Every replica but the founder itself, and how far each has come. */
 export const replicaLines = (ctx: FounderContext, active: readonly MemberRecord[]): ReplicaLine[] =>
   active
@@ -38,6 +75,13 @@ export const replicaLines = (ctx: FounderContext, active: readonly MemberRecord[
 /** What may be lost with the founder's disk; also among the warnings. */
 export function replicaRisks(ctx: FounderContext, active: readonly MemberRecord[]): string[] {
   const replicas = replicaLines(ctx, active);
+  if (starved(ctx)) {
+    const { replicas: asked, following: now } = durability(ctx);
+    return [
+      `acknowledgements wait for ${asked} ${asked === 1 ? 'replica' : 'replicas'} and ${now} ${now === 1 ? 'follows' : 'follow'}: nothing is ` +
+        `given out or acknowledged until one is back, or fewer are asked for: mesh-hub durability ${now}`,
+    ];
+  }
   if (replicas.length === 0) {
     return [
       'no replica yet: if this disk dies, the mesh is lost; let a machine in that keeps a copy of the log: ' +

@@ -37,6 +37,8 @@ const NEEDED: Record<Operation['op'], Right> = {
   'node.get': 'view',
   'mesh.pause': 'operate',
   'mesh.resume': 'operate',
+  'mesh.durability': 'operate',
+  durability: 'view',
   'secret.set': 'operate',
   'secret.remove': 'operate',
   'secret.list': 'submit',

@@ -49,6 +49,8 @@ export type Operation =
   | { op: 'node.get'; member: string }
   | { op: 'mesh.pause' }
   | { op: 'mesh.resume' }
+  | { op: 'mesh.durability'; replicas: number }
+  | { op: 'durability' }
   | { op: 'secret.set'; name: string }
   | { op: 'secret.remove'; name: string }
   | { op: 'secret.list' }
@@ -76,8 +78,11 @@ export type FounderInput =
   | { type: 'recalled'; purpose: RecallPurpose; found: Recalled; error: ErrorObject | null }
   /** A snapshot of the log is on the disk, synced. */
   | { type: 'snapshotted'; snapshot: EventBody<'log.snapshot'> }
-  /** The log is synced to this index; its newest checkpoint and root go to members and into `status`. */
-  | { type: 'durable'; index: number; checkpoint: string; root: string }
+  /**
+   * The log is synced to this index, with this root. `checkpoint`: the newest that members may have, which is older where
+   * acknowledgements wait for replicas; null: none yet.
+   */
+  | { type: 'durable'; index: number; checkpoint: string | null; root: string }
   /** Entries that each replica which follows the log now holds synced, and where these listen. */
   | { type: 'replicas'; held: ReadonlyMap<string, number>; places?: readonly Place[] }
   /** Blobs that the log names and that are not on this disk. */

@@ -8,14 +8,24 @@ import { type FounderContext, freeSlots } from './context.ts';
 import { ignoresPolicy, mismatch, unavailable, verifierMismatch } from './fit.ts';
 import { unprovable } from './lifecycle.ts';
 import { type Need, needOf } from './queue.ts';
+import { durability, starved } from './replicas.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 
 /**
- * What a queued task waits for, the first that holds: the mesh to be resumed, leases of the founder before this one, a
+ * What a queued task waits for, the first that holds: the mesh to be resumed, leases of the founder before this one, replicas to follow, a
  * secret, its back-off, a machine that fits at all, one of those that fit to be had, one of them to have a free slot.
  * `turn`: for those before it.
  */
-export type Wait = 'paused' | 'settling' | 'secret' | 'backOff' | 'noFit' | 'unavailable' | 'busy' | 'turn';
+export type Wait =
+  | 'paused'
+  | 'settling'
+  | 'replicas'
+  | 'secret'
+  | 'backOff'
+  | 'noFit'
+  | 'unavailable'
+  | 'busy'
+  | 'turn';
 
 /** Why a task is where it is (`task why`): causes of the whole mesh, its place, and a line for each member. */
 export interface Why {
@@ -57,6 +67,7 @@ export function why(ctx: FounderContext, id: string): Why {
 export function waitOf(ctx: FounderContext, need: Need, due: boolean): Wait {
   if (ctx.state.mesh.paused) return 'paused';
   if (ctx.now < ctx.settledAt) return 'settling';
+  if (starved(ctx)) return 'replicas';
   if (need.secrets.some((name) => !ctx.secrets.has(name))) return 'secret';
   if (!due) return 'backOff';
   const lines = activeMembers(ctx).map((member) => lineFor(ctx, need, member).wait);
@@ -157,6 +168,11 @@ function holdUps(ctx: FounderContext, answer: Why): void {
   if (ctx.now < ctx.settledAt) {
     const left = seconds(ctx.settledAt - ctx.now);
     answer.reasons.push(`leases of the founder before this one may still run, for at most ${left}`);
+  }
+  if (starved(ctx)) {
+    const { replicas, following } = durability(ctx);
+    answer.reasons.push(`acknowledgements wait for replicas: ${replicas} of them, and ${following} follow`);
+    answer.remedies.push(`start a replica: mesh-node start --detach; or mesh-hub durability ${following}`);
   }
   if (!ringHasRoom(ctx)) answer.reasons.push(`all ${ctx.config.ringSlots} slots of the ring are taken`);
 }

@@ -1,15 +1,16 @@
 import type { TaskArchive } from '../../ledger/archive.ts';
 import type { Checkpoint } from '../../ledger/checkpoint.ts';
+import type { Entry } from '../../ledger/entry.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { DurableBatch, Log } from '../../ledger/log.ts';
 import { systemClock } from '../../node/daemon/clock.ts';
 import type { Session, SessionHandlers } from '../../node/network/session.ts';
 import { mark } from '../../node/timing.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import type { FounderMessage, MemberHello, MemberMessage } from '../../protocol/session.ts';
+import type { FounderMessage, MemberHello, MemberMessage, Place } from '../../protocol/session.ts';
 import { founderTickMs } from '../core/config.ts';
-import { type FounderCore, isRead } from '../core/founder.ts';
-import { EffectGate } from '../core/gate.ts';
+import { type FounderCore, isRead, READS } from '../core/founder.ts';
+import { ReplicatedGate } from '../core/gate.ts';
 import type { FounderEffect, FounderInput, Operation, Recalled, Wanted } from '../core/types.ts';
 
 type Held = Exclude<FounderEffect, { type: 'append' }>;
@@ -19,6 +20,8 @@ type Collected = Extract<FounderInput, { type: 'collected' }>;
 export interface FounderDriverOptions {
   core: Pick<FounderCore, 'step'>;
   log: Log;
+  /** Replicas that acknowledgements wait for, as the log says at the start. @default 0 */
+  replicas?: number;
   /** Pulls what a result names onto this disk, synced; never rejects. */
   collect(effect: Collect): Promise<Collected>;
   /** Reads from the durable log what has left the state. */
@@ -37,6 +40,10 @@ export interface FounderDriverOptions {
  */
 const ROSTER_QUIET_MS = 500;
 const ROSTER_WAIT_MS = 5_000;
+/** Checkpoints that wait for replicas; of more, older ones are passed over, and members see one of the others. */
+const WAITING_CHECKPOINTS_MAX = 1_024;
+/** Messages that wait for no replica. */
+const PASSING: ReadonlySet<FounderMessage['type']> = new Set(['welcome', 'beat', 'call', 'cancel', 'pause']);
 /** Requests waiting for their answer; past it a caller is told to come later. */
 const REQUESTS_MAX = 4096;
 
@@ -46,12 +53,14 @@ const REQUESTS_MAX = 4096;
  */
 export class FounderDriver {
   readonly #options: FounderDriverOptions;
-  readonly #gate: EffectGate<Held>;
+  readonly #gate: ReplicatedGate<Held>;
+  /** Newest checkpoints, oldest first: the first is the newest that may leave, the others wait for replicas. */
+  #checkpoints: { index: number; text: string | null }[] = [{ index: -1, text: null }];
   /** By number: while a second machine with a member's identity is looked into, both have one. */
   readonly #sessions = new Map<number, Session<FounderMessage>>();
   readonly #requests = new Map<
     number,
-    { resolve: (value: unknown) => void; reject: (error: Error) => void }
+    { resolve: (value: unknown) => void; reject: (error: Error) => void; reads: boolean }
   >();
   /** Sessions whose last words are on their way. */
   readonly #closing = new Map<string, Promise<unknown>>();
@@ -70,10 +79,14 @@ export class FounderDriver {
 
   constructor(options: FounderDriverOptions) {
     this.#options = options;
-    this.#gate = new EffectGate<Held>(options.log.size - 1);
-    options.log.subscribe((batch: DurableBatch) => this.#durable(batch.last, batch.checkpoint));
+    this.#gate = new ReplicatedGate<Held>(options.log.size - 1, options.replicas ?? 0, (effect) =>
+      this.#passes(effect),
+    );
+    options.log.subscribe((batch: DurableBatch) =>
+      this.#durable(batch.last, batch.checkpoint, batch.entries),
+    );
     this.#ticking = setInterval(() => this.step({ type: 'tick' }), founderTickMs);
-    this.#durable(options.log.size - 1, options.log.checkpoint);
+    this.#durable(options.log.size - 1, options.log.checkpoint, []);
     // Who was away while somebody was revoked hears of it, also where the founder has started anew since. Where there
     // is no room for it now, the next change of membership says so.
     this.#publish(() => {});
@@ -93,7 +106,7 @@ export class FounderDriver {
     }
     const request = ++this.#requestId;
     return new Promise((resolve, reject) => {
-      this.#requests.set(request, { resolve, reject });
+      this.#requests.set(request, { resolve, reject, reads: READS.has(operation.op) });
       this.step({ type: 'request', request, by, operation });
     });
   }
@@ -194,16 +207,52 @@ export class FounderDriver {
     this.#options.failed(asSuperfleetError(error));
   }
 
-  #durable(index: number, checkpoint: Checkpoint): void {
-    this.#gate.durable(index);
-    // Releases what waited for it, too.
-    this.step({
-      type: 'durable',
-      index,
-      checkpoint: checkpoint.text,
-      root: checkpoint.root,
-    });
+  /** Entries that each replica which follows the log holds synced, and where these listen. */
+  replicas(held: ReadonlyMap<string, number>, places: readonly Place[] = []): void {
+    this.#gate.held(held.values());
+    this.step({ type: 'replicas', held, places });
+    this.#advance();
+  }
+
+  /** Newest checkpoint that may leave this process; null: none yet. */
+  get checkpoint(): string | null {
+    return this.#checkpoints[0]!.text;
+  }
+
+  /** What the log asks for counts from the moment its entry is on this disk, for more replicas and for fewer. */
+  #durable(index: number, checkpoint: Checkpoint, entries: readonly Entry[]): void {
+    const asked = entries.findLast(({ type }) => type === 'mesh.durability');
+    const { replicas } = (asked?.body ?? {}) as { replicas?: number };
+    this.#gate.durable(index, replicas);
+    if (this.#checkpoints.length >= WAITING_CHECKPOINTS_MAX) this.#checkpoints.splice(1, 1);
+    this.#checkpoints.push({ index, text: checkpoint.text });
+    this.#root = checkpoint.root;
+    this.#index = index;
+    this.#advance();
+  }
+
+  /** Releases what waited, and gives members the newest checkpoint that may leave. */
+  #advance(): void {
+    const at = this.#checkpoints.findLastIndex(({ index }) => index <= this.#gate.index);
+    if (at > 0) this.#checkpoints = this.#checkpoints.slice(at);
+    this.step({ type: 'durable', index: this.#index, checkpoint: this.checkpoint, root: this.#root });
     for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+
+  #index = -1;
+  #root = '';
+
+  /**
+   * What rests on this disk alone where acknowledgements wait for replicas: reads and refusals; what keeps a member's leases, which the
+   * replicas hold; and what stops work. Else a replica that is away would cost every attempt, and the kill switch its second.
+   */
+  #passes(effect: Held): boolean {
+    if (effect.type === 'answer') {
+      return effect.error !== null || (this.#requests.get(effect.request)?.reads ?? true);
+    }
+    if (effect.type === 'recall')
+      return effect.purpose.kind === 'request' && READS.has(effect.purpose.operation.op);
+    return effect.type === 'send' && PASSING.has(effect.message.type);
   }
 
   readonly #waiters: (() => void)[] = [];

@@ -183,6 +183,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
   const driver = new FounderDriver({
     core,
     log,
+    replicas: state.mesh.durability ?? 0,
     collect: (effect) => collectResult(effect, host.peer, host, blobs, ending.signal),
     recall: (wanted) => recallFrom(archive, wanted),
     roster: () => notary.publish(blobs),
@@ -244,7 +245,8 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     registry,
     mesh: log.meshId,
     log: () => log,
-    seen: () => ({ checkpoint: log.checkpoint.text, handovers: core.state.mesh.handovers }),
+    head: () => driver.checkpoint,
+    seen: () => ({ checkpoint: driver.checkpoint, handovers: core.state.mesh.handovers }),
     onConflict: (checkpoints) => {
       const leadership = leadershipOf(genesisLine, core.state.mesh.handovers);
       if (!provesEquivocation(leadership, checkpoints, leadership.epoch)) return;
@@ -258,7 +260,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     onFollowers: (followers) => {
       const held = new Map(followers.map(({ peer, size }) => [peer, size]));
       const places = followers.map(({ peer, addresses }) => ({ peer, addresses: [...addresses] }));
-      driver.step({ type: 'replicas', held, places });
+      driver.replicas(held, places);
     },
   });
   lifetime.onStop(() => source.stop());

@@ -12,6 +12,8 @@ export interface MeshFacts {
   /** Of the newest entry. */
   epoch: number;
   paused: boolean;
+  /** Replicas that must have synced an entry before it is acknowledged; absent: none, the founder's disk is enough. */
+  durability?: number;
   /** Of the newest entry; the next entry's is not smaller. */
   time: number;
   /** Entries reduced so far: the next one has this index. */
@@ -39,6 +41,11 @@ export const meshReducer: Reducer<MeshFacts> = {
         break;
       case 'mesh.resumed':
         state.paused = false;
+        break;
+      case 'mesh.durability':
+        // Absent, not 0: the state of a log that never says so is what it was before there was such an entry.
+        if (entry.body.replicas === 0) delete state.durability;
+        else state.durability = entry.body.replicas;
         break;
     }
     return state;

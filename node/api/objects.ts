@@ -69,6 +69,12 @@ export type LoggedMesh = Omit<MeshObject, 'nodes' | 'slots'> & {
   asOf: AsOf;
 };
 
+/** `durability`: replicas that must have synced an entry before it is acknowledged, and how many follow now. */
+export interface DurabilityObject {
+  replicas: number;
+  following: number;
+}
+
 export type StatusObject = MeshObject & Overview;
 
 /** `expiresAt` is Unix ms on the founder's clock. */

@@ -137,6 +137,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
       'secret',
       'handover',
+      'durability',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),
     ],
     where: 'on the machine of the founder',

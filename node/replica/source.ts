@@ -47,6 +47,8 @@ export interface LogSourceOptions {
   mesh: string;
   /** The log that is served; null: this machine holds none (yet), and answers for its newest checkpoint only. */
   log(): DurableLog | null;
+  /** Newest checkpoint that members may be told of. @default the log's */
+  head?(): string | null;
   /** Newest checkpoint this machine has seen, and the lines of the handovers it knows of. */
   seen(): { checkpoint: string | null; handovers: readonly string[] };
   /** The proof by which this machine has frozen the log; null: it has not. @default null */
@@ -183,13 +185,14 @@ export class LogSource {
   async #tip(size: number | null): Promise<LogTip> {
     const log = this.#options.log();
     const { checkpoint, handovers } = this.#options.seen();
+    const { head } = this.#options;
     const conflict = this.#options.conflict?.() ?? null;
     const next = log === null ? undefined : this.#options.next?.();
     const missing = this.#options.missing?.();
     const at = size === null || log === null ? null : await log.checkpointAt(size);
     return {
       type: 'tip',
-      checkpoint: log?.checkpoint.text ?? checkpoint,
+      checkpoint: size === null && head !== undefined ? head() : (log?.checkpoint.text ?? checkpoint),
       at: at?.text ?? null,
       handovers: [...handovers],
       holds: log !== null,

@@ -65,6 +65,7 @@ const EVENTS: LogEvent[] = [
   },
   { type: 'mesh.paused', body: { by: { kind: 'local', user: 'olga', claimed: true } } },
   { type: 'mesh.resumed', body: { by } },
+  { type: 'mesh.durability', body: { replicas: 2, by } },
   {
     type: 'invite.created',
     body: {

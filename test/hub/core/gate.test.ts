@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EffectGate, heldEffectsHigh, heldEffectsMax } from '../../../hub/core/gate.ts';
+import { EffectGate, heldEffectsHigh, heldEffectsMax, ReplicatedGate } from '../../../hub/core/gate.ts';
 import { Fleet } from './fleet.ts';
 
 test('effects leave in their order, each only when what it rests on is durable (promise 1)', () => {
@@ -32,6 +32,54 @@ test('effects leave in their order, each only when what it rests on is durable (
         Array.from({ length: held }, (_, order) => order),
       );
       assert.is(gate.length, 0);
+    }),
+  );
+});
+
+test('with replicas asked for, an effect leaves when the disk and so many replicas hold what it rests on (promises 1 and 2)', () => {
+  const step = fc.oneof(
+    fc.record({ hold: fc.array(fc.record({ after: fc.nat(40), passes: fc.boolean() }), { maxLength: 5 }) }),
+    fc.record({ disk: fc.nat(60), replicas: fc.option(fc.nat(3), { nil: undefined }) }),
+    fc.record({ held: fc.array(fc.nat(60), { maxLength: 4 }) }),
+  );
+  type Effect = { after: number; passes: boolean; order: number };
+  fc.assert(
+    fc.property(fc.nat(3), fc.array(step, { maxLength: 60 }), (first, steps) => {
+      const gate = new ReplicatedGate<Effect>(-1, first, ({ passes }) => passes);
+      const out: Effect[] = [];
+      let [order, disk, replicas, reached] = [0, -1, first, -1];
+      let sizes: number[] = [];
+      for (const one of steps) {
+        if ('hold' in one) gate.hold(one.hold.map((effect) => ({ ...effect, order: order++ })));
+        else if ('held' in one) {
+          sizes = one.held;
+          gate.held(sizes);
+        } else {
+          disk = Math.max(disk, one.disk);
+          replicas = one.replicas ?? replicas;
+          gate.durable(one.disk, one.replicas);
+        }
+        // Said once more in the plainest words: how far at least so many replicas have come.
+        const common = Array.from({ length: 62 }, (_, size) => size).filter(
+          (size) => replicas === 0 || sizes.filter((held) => held >= size).length >= replicas,
+        );
+        reached = Math.max(reached, Math.min(disk, replicas === 0 ? disk : Math.max(0, ...common) - 1));
+        assert.is(gate.index, reached);
+        for (const effect of gate.release()) {
+          assert.ok(effect.after <= disk);
+          assert.ok(effect.passes || effect.after <= reached, 'it rests on what so many replicas hold');
+          out.push(effect);
+        }
+      }
+      gate.durable(1000, 0);
+      out.push(...gate.release());
+      assert.is(out.length, order);
+      const orders = out.filter(({ passes }) => !passes).map((effect) => effect.order);
+      assert.equal(
+        orders,
+        orders.toSorted((a, b) => a - b),
+        'none of those that wait overtakes another',
+      );
     }),
   );
 });

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { farBehindEntries, farBehindMs } from '../../../hub/core/replicas.ts';
 import type { NodeObject, StatusObject } from '../../../node/api/objects.ts';
-import { Fleet } from './fleet.ts';
+import { Fleet, LOCAL } from './fleet.ts';
 
 const status = (fleet: Fleet): StatusObject => fleet.ask<StatusObject>({ op: 'status' });
 const warnings = (fleet: Fleet): string => status(fleet).warnings.join('\n');
@@ -61,6 +61,51 @@ test('a replica that stays far behind is warned of, one that catches up is not',
   durable(10 * farBehindEntries + 1);
   fleet.now += farBehindMs;
   assert.match(warnings(fleet), /the replica ada is 1001 entries behind/, 'the log left it behind again');
+});
+
+test('acknowledgements may wait for as many replicas as follow; the level is in the log, and an operator’s to set', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { roles: ['worker', 'replica'] });
+  const set = (replicas: number, by = LOCAL) => fleet.refusal({ op: 'mesh.durability', replicas }, by);
+  assert.equal(fleet.ask({ op: 'durability' }), { replicas: 0, following: 0 });
+  assert.is(set(1), 'SF_CONFLICT', 'nobody follows');
+  fleet.founder({ type: 'replicas', held: new Map([[ada.peer, 1]]) });
+  assert.is(set(1, { kind: 'peer', peer: ada.peer }), 'SF_REFUSED');
+  const size = fleet.entries.length;
+  assert.is(set(1), 'accepted');
+  assert.is(set(1), 'accepted');
+  assert.is(set(2), 'SF_CONFLICT');
+  assert.is(fleet.entries.length, size + 1, 'said once');
+  assert.equal(fleet.ask({ op: 'durability' }), { replicas: 1, following: 1 });
+  fleet.restart();
+  assert.is(fleet.core.state.mesh.durability, 1);
+});
+
+test('while too few replicas follow nothing is given out, and status and why say so at once', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { roles: ['worker', 'replica'] });
+  const follow = (): void =>
+    fleet.founder({ type: 'replicas', held: new Map([[ada.peer, fleet.entries.length]]) });
+  follow();
+  fleet.ask({ op: 'mesh.durability', replicas: 1 });
+  fleet.founder({ type: 'replicas', held: new Map() });
+  const task = fleet.submit();
+  assert.is(ada.running.size, 0);
+  assert.match(warnings(fleet), /wait for 1 replica and 0 follow: nothing .*: mesh-hub durability 0$/m);
+  assert.equal(status(fleet).waits, { replicas: 1 });
+  const { wait, reasons } = fleet.ask<{ wait: string; reasons: string[] }>({ op: 'task.why', task });
+  assert.is(wait, 'replicas');
+  assert.match(reasons.join(), /wait for replicas: 1 of them, and 0 follow/);
+  follow();
+  fleet.founder({ type: 'tick' });
+  assert.is(ada.running.size, 1);
+  fleet.founder({ type: 'replicas', held: new Map() });
+  assert.is(
+    fleet.refusal({ op: 'mesh.durability', replicas: 0 }),
+    'accepted',
+    'fewer can always be asked for',
+  );
+  assert.not.match(warnings(fleet), /nothing is given out/);
 });
 
 test.run();
