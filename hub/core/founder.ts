@@ -4,7 +4,6 @@ import type { StatusObject } from '../../node/api/objects.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { taskView } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import type { Place } from '../../protocol/session.ts';
 import { mayFetch } from './blob-access.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
@@ -16,7 +15,7 @@ import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
 import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
-import { durability, setDurability, watchLag } from './replicas.ts';
+import { durability, learnPlaces, setDurability, watchLag } from './replicas.ts';
 import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
@@ -135,8 +134,7 @@ export class FounderCore {
       case 'replicas':
         ctx.replicas = input.held;
         watchLag(ctx);
-        if (input.places !== undefined && !samePlaces(input.places, ctx.places)) {
-          ctx.places = input.places;
+        if (input.places !== undefined && learnPlaces(ctx, input.places)) {
           for (const { peer } of ctx.live.values()) ctx.tellReplicas(peer);
         }
         break;
@@ -290,9 +288,6 @@ export const READS: ReadonlySet<Operation['op']> = new Set([
   'durability',
   'status',
 ]);
-
-const samePlaces = (a: readonly Place[], b: readonly Place[]): boolean =>
-  JSON.stringify(a) === JSON.stringify(b);
 
 /** Whether nothing is decided by this input. */
 export const isRead = (input: FounderInput): boolean => {

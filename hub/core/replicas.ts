@@ -2,10 +2,13 @@ import type { Actor } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { DurabilityObject, ReplicaLine } from '../../node/api/objects.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Place } from '../../protocol/session.ts';
 import type { FounderContext } from './context.ts';
 
 /** A replica that lacks more entries than this is far behind: that is more than the work of minutes. */
 export const farBehindEntries = 1_000;
+/** Replicas whose places are told of. */
+const placesMax = 16;
 /** One that stays so for this long is warned of; catching up with a long log takes less. */
 export const farBehindMs = 60_000;
 
@@ -20,6 +23,25 @@ export function lagOf(ctx: FounderContext, member: MemberRecord): number | null 
   if (member.roles.includes('replica') && member.peer === ctx.state.mesh.founder) return 0;
   const held = keepsLog(ctx, member) ? ctx.replicas.get(member.peer) : undefined;
   return held === undefined ? null : Math.max(0, durableSize(ctx) - held);
+}
+
+/**
+ * Takes up where the replicas listen that follow now; whether that is news. One that went is still told of, at its last
+ * place, as long as it is a replica: members keep what they are told, and may look for it when the founder is gone.
+ */
+export function learnPlaces(ctx: FounderContext, now: readonly Place[]): boolean {
+  const { byPeer } = ctx.state.members;
+  const gone = ctx.places.filter(({ peer }) => {
+    const member = byPeer.get(peer);
+    return now.every((place) => place.peer !== peer) && member !== undefined && keepsLog(ctx, member);
+  });
+  const places = [...now, ...gone].slice(0, placesMax);
+  const before = new Map(ctx.places.map(({ peer, addresses }) => [peer, addresses.join()]));
+  const same =
+    before.size === places.length &&
+    places.every(({ peer, addresses }) => before.get(peer) === addresses.join());
+  ctx.places = places;
+  return !same;
 }
 
 /** Remembers since when each replica is far behind. Call it whenever the log or a replica has grown. */

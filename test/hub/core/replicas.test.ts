@@ -108,4 +108,38 @@ test('while too few replicas follow nothing is given out, and status and why say
   assert.not.match(warnings(fleet), /nothing is given out/);
 });
 
+test('members are told where replicas listen, those among them that went; no longer of one that is none', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada', { roles: ['replica'] });
+  const bob = fleet.join('bob', { roles: ['replica'] });
+  const cy = fleet.join('cy');
+  const at = (peer: string, port: number) => ({ peer, addresses: [`/ip4/10.0.0.1/tcp/${port}`] });
+  /** The last that cy was told, as its peers; null: nothing since. */
+  const told = (): string[] | null => {
+    const sent = fleet.log
+      .splice(0)
+      .flatMap((effect) =>
+        effect.type === 'send' && effect.peer === cy.peer && effect.message.type === 'replicas'
+          ? [effect.message.replicas.map(({ peer }) => peer).sort()]
+          : [],
+      );
+    return sent.at(-1) ?? null;
+  };
+  const follow = (...places: ReturnType<typeof at>[]): void =>
+    fleet.founder({ type: 'replicas', held: new Map(places.map(({ peer }) => [peer, 1])), places });
+  const both = [ada.peer, bob.peer].sort();
+  follow(at(ada.peer, 1), at(bob.peer, 2));
+  assert.equal(told(), both);
+  follow(at(bob.peer, 2));
+  assert.is(told(), null, 'one that went is where it was');
+  follow(at(bob.peer, 2), at(ada.peer, 3));
+  assert.equal(told(), both, 'it came back elsewhere');
+  fleet.ask({ op: 'member.revoke', member: 'ada', reason: null });
+  follow(at(bob.peer, 2));
+  assert.equal(told(), [bob.peer]);
+  fleet.disconnect(cy);
+  fleet.connect(cy);
+  assert.equal(told(), [bob.peer], 'with each welcome');
+});
+
 test.run();
