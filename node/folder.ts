@@ -27,6 +27,8 @@ export interface FolderPaths {
   /** libp2p identity and log key: raw 32-byte seeds in base64, 0600. */
   identityKey: string;
   logKey: string;
+  /** A founder's: where its replicas listen. */
+  places: string;
   /** A replica's: what signs the log from the day on which it is made the founder. */
   nextLogKey: string;
   /** Segments of the log, and copies of what recovery cut. */
@@ -85,6 +87,7 @@ export function folderPaths(root: string): FolderPaths {
     identityKey: join(root, 'identity.key'),
     logKey: join(root, 'log.key'),
     nextLogKey: join(root, 'next.key'),
+    places: join(root, 'replicas.json'),
     log: join(root, 'log'),
     fetchedLog: join(root, 'log.fetched'),
     repairingLog: join(root, 'log.repairing'),

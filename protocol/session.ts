@@ -169,7 +169,7 @@ export type MemberHello = z.infer<typeof memberHello>;
 
 // ── founder → member ────────────────────────────────────────────────────────────────────────────────────────
 /** A machine, and the multiaddrs at which it says it listens. */
-const place = z.object({ peer: peerId, addresses: z.array(z.string().max(256)).max(16) });
+export const place = z.object({ peer: peerId, addresses: z.array(z.string().max(256)).max(16) });
 export type Place = z.infer<typeof place>;
 
 const welcome = z.object({

@@ -56,6 +56,32 @@ export interface StartHubOptions extends ProcessOptions {
   onWaiting(why: SuperfleetError): void;
 }
 
+export interface PromoteOptions {
+  dir: string;
+  user: string | null;
+  /** Absolute. */
+  recoveryKeyFile: string;
+  /** Also where the founder of now answers. */
+  force: boolean;
+  onNote(line: string): void;
+}
+
+/** What `promote` did. */
+export interface Promoted {
+  mesh: string;
+  epoch: number;
+  founder: { id: string; name: string };
+  size: number;
+  root: string;
+  /** Members that answered. */
+  asked: number;
+  /** Entries that came from a replica that held more. */
+  taken: number;
+  /** Entries that members have seen and nobody who answered holds; what nobody saw is not known. */
+  lost: number;
+}
+export type Promote = (options: PromoteOptions) => Promise<Promoted>;
+
 export type InitHub = (options: InitOptions) => Promise<InitResult>;
 /** `start` of `mesh-hub`: resolves when ready; the socket answers from then on. */
 export type StartHub = (options: StartHubOptions) => Promise<Running>;

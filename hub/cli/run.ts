@@ -146,6 +146,7 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'proof verify':
       return (await import('../../node/cli/proof.ts')).verifyProof(command, session);
     case 'handover':
+    case 'promote':
       return (await import('./succession.ts')).runSuccession(command, session);
     case 'secret set':
       return (await import('./secret.ts')).setSecret(command.name, session);

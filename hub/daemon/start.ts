@@ -47,6 +47,7 @@ import { inherit } from './inherit.ts';
 import { openLedger } from './ledger.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
+import { Relieved, RelievedError } from './relieved.ts';
 import { Notary } from './roster.ts';
 import { Scrubber } from './scrub.ts';
 import { SecretStore, secretsFile, secretsFolder } from './secrets.ts';
@@ -90,7 +91,8 @@ async function runFounder(stage: Stage, options: FounderWishes): Promise<Running
     if (asSuperfleetError(thrown).code !== 'SF_FENCED') throw thrown;
     machine.logger.warn((thrown as Error).message);
     await lifetime.clear();
-    return startMember(stage, noWishes, successor, await stepDown(machine));
+    const told = thrown instanceof RelievedError ? thrown.told : null;
+    return startMember(stage, noWishes, successor, await stepDown(machine, told));
   }
 }
 
@@ -160,6 +162,9 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     keepOlder: true,
   });
   lifetime.onStop(() => sessions.stop());
+  const relieved = new Relieved({ log, genesisLine, host, state: () => state, logger, places: paths.places });
+  lifetime.onStop(() => relieved.close());
+  await relieved.ask();
   await guard.sure();
   // One that is stopped before leaves the mark as it is: the next start has to be as careful.
   opened = log;
@@ -260,7 +265,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     onFollowers: (followers) => {
       const held = new Map(followers.map(({ peer, size }) => [peer, size]));
       const places = followers.map(({ peer, addresses }) => ({ peer, addresses: [...addresses] }));
-      driver.replicas(held, places);
+      driver.replicas(held, relieved.keep(places));
     },
   });
   lifetime.onStop(() => source.stop());
@@ -351,6 +356,13 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
       },
     }),
     stop: () => lifetime.end(),
+  });
+  const following = (): string[] => source.followers.map(({ peer }) => peer);
+  relieved.watch(following, (error) => {
+    lifetime.become(async () => {
+      logger.warn({ code: error.code }, error.message);
+      await startMember(stage, noWishes, successor, await stepDown(machine, error.told));
+    });
   });
   lifetime.onStop(inherit({ log, host, blobs, secrets, driver, logger, state: () => core.state }));
   // An app of its own, so that members that follow many tasks do not keep the person at the founder from one.

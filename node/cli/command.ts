@@ -138,6 +138,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'secret',
       'handover',
       'durability',
+      'promote',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),
     ],
     where: 'on the machine of the founder',
