@@ -8,6 +8,7 @@ import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-g
 import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
 import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
 import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
 import { addSuccessionGrammar, type SuccessionCommand } from './succession-grammar.ts';
 
@@ -21,7 +22,7 @@ export type HubCommand =
       /** As typed; null: the default in the current folder. */
       recoveryKey: string | null;
     }
-  | ({ verb: 'start'; acceptLoss: boolean } & StartWishes)
+  | ({ verb: 'start'; acceptLoss: { recoveryKeyFile: string } | null } & StartWishes)
   | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status'; watch: boolean }
   | {
@@ -133,12 +134,17 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
     summary: 'run the founder, in the foreground or with --detach in the background',
     options: [
       ...startOptions(),
-      v.option('--accept-loss', 'a restored folder: go on without what only members still hold'),
+      v.option('--accept-loss', 'go on in a new epoch without what nobody holds any more'),
+      v.option(
+        '--recovery-key <file>',
+        'with --accept-loss: the key that init wrote',
+        v.text('--recovery-key'),
+      ),
     ],
     examples: ['mesh-hub start --detach'],
     read: ({ options }) => ({
       verb: 'start',
-      acceptLoss: options.acceptLoss === true,
+      acceptLoss: lossOf(options.acceptLoss === true, options.recoveryKey),
       ...readStart(options),
     }),
   });
@@ -368,5 +374,15 @@ function addSecretGrammar(grammar: Grammar<HubCommand>): void {
     summary: 'forget a secret',
     examples: ['mesh-hub secret remove NPM_TOKEN'],
     read: ({ operands }) => ({ verb: 'secret remove', name: nameOf(operands) }),
+  });
+}
+
+/** Giving up what is lost takes the key that was kept offline for it. */
+function lossOf(accepted: boolean, file: unknown): { recoveryKeyFile: string } | null {
+  if (!accepted && file === undefined) return null;
+  if (accepted && typeof file === 'string') return { recoveryKeyFile: file };
+  throw new SuperfleetError('SF_USAGE', '--accept-loss and --recovery-key go together', {
+    expected: 'mesh-hub start --accept-loss --recovery-key FILE',
+    got: accepted ? '--accept-loss alone' : '--recovery-key alone',
   });
 }

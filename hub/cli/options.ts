@@ -51,7 +51,7 @@ export interface StartHubOptions extends ProcessOptions {
   /** Null: nobody is asked, and the log says who waits. */
   doorkeeper: Doorkeeper | null;
   /** A restored or copied folder goes on without what its members may still hold (design §3). */
-  acceptLoss: boolean;
+  acceptLoss: { recoveryKeyFile: string } | null;
   /** It may not go on yet, and says why; its socket answers what its log tells. */
   onWaiting(why: SuperfleetError): void;
 }

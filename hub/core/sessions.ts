@@ -91,6 +91,10 @@ function welcome(
     resume,
     checkpoint: ctx.durable?.checkpoint ?? null,
   });
+  // One that was away when the mesh changed hands, or its founder opened a new epoch, learns here by whose key it speaks.
+  if (mesh.handovers.length > 0 && hello.version.minor >= 2) {
+    ctx.send(peer, { type: 'handover', handovers: [...mesh.handovers], addresses: [] });
+  }
   if (ctx.roster !== null && ctx.roster.version > hello.rosterVersion) {
     ctx.send(peer, { type: 'roster', ...ctx.roster });
   }

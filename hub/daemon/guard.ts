@@ -28,6 +28,8 @@ export interface GuardOptions {
   logger: Logger;
   /** Keeps the proof; answers with where. */
   keepProof(equivocation: Equivocation): Promise<string>;
+  /** The operator gives up what nobody holds: where it would wait, `sure` rejects with `SF_BEHIND` instead. @default false */
+  giveUp?: boolean;
   /** Aborted when the process ends. */
   signal: AbortSignal;
   hearMs?: number;
@@ -102,8 +104,8 @@ export class FounderGuard {
   };
 
   /**
-   * Resolves when the log may go on. Rejects with `SF_EQUIVOCATION` where two histories are signed, with the signal's
-   * reason where the process ends before.
+   * Resolves when the log may go on. Rejects with `SF_EQUIVOCATION` where two histories are signed, with `SF_BEHIND` where it
+   * would wait and the operator gives up what is lost, with the signal's reason where the process ends before.
    */
   async sure(): Promise<void> {
     const { marked, signal } = this.#options;
@@ -119,6 +121,9 @@ export class FounderGuard {
       if (this.#enough(left <= 0) && (await this.#judge()) === null) return;
       const reason = this.#reason(missing);
       this.#lacks = missing === null ? null : missing - this.#options.log.size;
+      if (left <= 0 && this.#options.giveUp === true) {
+        throw new SuperfleetError('SF_BEHIND', reason, { hint: WAITS_HINT });
+      }
       const before = this.#waitsFor;
       this.#waitsFor = left <= 0 ? reason : null;
       if (left <= 0 && before !== reason) this.#options.onWaits?.(reason);

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { handoverBatch } from '../../ledger/handover.ts';
 import { LogCopy } from '../../ledger/log-copy.ts';
@@ -14,9 +13,10 @@ import { Neighbours } from '../../node/network/neighbours.ts';
 import { askTip, followLog } from '../../node/replica/follow.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type Leadership, leadershipOf } from '../../protocol/handover.ts';
-import { publicKeyToBase64, type SigningKey, signingKeyFromSeed } from '../../protocol/keys.ts';
+import type { SigningKey } from '../../protocol/keys.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 import type { Promote, Promoted, PromoteOptions } from '../cli/options.ts';
+import { readRecoveryKey, requireRecoveryKey } from './recovery-key.ts';
 import { secretsFolder } from './secrets.ts';
 
 /** Members on this LAN announce themselves, and answer, within this. */
@@ -39,7 +39,7 @@ export interface Heard {
 export const promote: Promote = async (options: PromoteOptions): Promise<Promoted> => {
   const { dir, user, recoveryKeyFile } = options;
   // While root may still read it.
-  const recovery = recoveryKey(recoveryKeyFile);
+  const recovery = readRecoveryKey(recoveryKeyFile);
   const beside = [secretsFolder(dir), markFolder(dir)];
   const machine = await openMachine({
     dir,
@@ -68,16 +68,7 @@ async function promoteMachine(
   const membership = await Membership.load(self, smallFiles(paths));
   if (membership === null || !membership.certificate.roles.includes('replica')) throw noReplica(machine);
   const { mesh } = membership.genesis;
-  if (publicKeyToBase64(recovery.publicKey) !== publicKeyToBase64(membership.genesis.recoveryKey)) {
-    throw new SuperfleetError(
-      'SF_NOT_PROVED',
-      `${options.recoveryKeyFile} is not the recovery key of this mesh`,
-      {
-        expected: `the key that \`mesh-hub init\` wrote for mesh ${mesh}`,
-        got: 'another key',
-      },
-    );
-  }
+  requireRecoveryKey(recovery, membership.genesis.recoveryKey, mesh);
   const copy = await LogCopy.open({ storage: new FileStorage(paths.log), mesh });
   try {
     const before = copy.size;
@@ -227,25 +218,6 @@ async function fetchFrom(
   } finally {
     unsubscribe();
   }
-}
-
-function recoveryKey(path: string): SigningKey {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8').trim();
-  } catch (cause) {
-    throw new SuperfleetError('SF_NOT_FOUND', `the recovery key cannot be read: ${path}`, {
-      expected: 'the file that `mesh-hub init` wrote',
-      got: (cause as NodeJS.ErrnoException).code ?? String(cause),
-      cause,
-    });
-  }
-  const seed = Buffer.from(text, 'base64');
-  if (seed.length === 32 && seed.toString('base64') === text) return signingKeyFromSeed(seed);
-  throw new SuperfleetError('SF_USAGE', `${path} holds no recovery key`, {
-    expected: '32 bytes in base64, as `mesh-hub init` wrote them',
-    got: `${text.length} characters`,
-  });
 }
 
 const noReplica = ({ folder, config }: Machine): SuperfleetError =>

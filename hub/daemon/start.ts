@@ -32,6 +32,7 @@ import { LogSource } from '../../node/replica/source.ts';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { leadershipOf } from '../../protocol/handover.ts';
+import type { SigningKey } from '../../protocol/keys.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { createHubApp } from '../api/app.ts';
 import { approveBody } from '../api/bodies.ts';
@@ -45,8 +46,10 @@ import { Handover } from './handover.ts';
 import { createHeldApp, FounderSocket, heldError } from './held.ts';
 import { inherit } from './inherit.ts';
 import { openLedger } from './ledger.ts';
+import { endNewEpoch, openNewEpoch } from './new-epoch.ts';
 import { connectOwnMember } from './own-member.ts';
 import { FounderPort } from './port.ts';
+import { readRecoveryKey } from './recovery-key.ts';
 import { Relieved, RelievedError } from './relieved.ts';
 import { Notary } from './roster.ts';
 import { Scrubber } from './scrub.ts';
@@ -57,13 +60,15 @@ import { verifyLogFiles } from './verify-log.ts';
 
 /** `mesh-hub start`: the founder and its own member, in one process. */
 export const startHub: StartHub = async (options: StartHubOptions): Promise<Running> => {
-  const { dir, doorkeeper } = options;
+  const { dir, doorkeeper, acceptLoss } = options;
+  // While root may still read it.
+  const recovery = acceptLoss === null ? null : readRecoveryKey(acceptLoss.recoveryKeyFile);
   const beside = [secretsFolder(dir), markFolder(dir)];
   const aroundLog = (write: () => void): void => (doorkeeper === null ? write() : doorkeeper.around(write));
   const machine = await openMachine({ ...options, create: false, beside, aroundLog });
   return living(machine, async (lifetime) => {
     const stage = stageOf(machine, lifetime, options.port);
-    if (machine.config.kind !== 'node') return runFounder(stage, options);
+    if (machine.config.kind !== 'node') return runFounder(stage, { ...options, recovery });
     machine.logger.warn('another machine is the founder of this mesh: this one works as a member');
     return startMember(stage, noWishes, successor);
   });
@@ -73,14 +78,17 @@ export const startHub: StartHub = async (options: StartHubOptions): Promise<Runn
 export const runSuccessor = (stage: Stage): Promise<Running['ready']> =>
   runFounder(stage, {
     doorkeeper: null,
-    acceptLoss: false,
+    recovery: null,
     onWaiting: ({ code, message, hint }) => stage.machine.logger.warn({ code, hint }, message),
   });
 
 /** What a member that this process becomes may be made again. */
 const successor: Founder = { beside: [], needs: [], run: runSuccessor, estate: estateOf };
 
-type FounderWishes = Pick<StartHubOptions, 'doorkeeper' | 'acceptLoss' | 'onWaiting'>;
+type FounderWishes = Pick<StartHubOptions, 'doorkeeper' | 'onWaiting'> & {
+  /** Given where the operator gives up what nobody holds. */
+  recovery: SigningKey | null;
+};
 
 /** Runs the founder; where its own log says that the mesh is another one's, a member. */
 async function runFounder(stage: Stage, options: FounderWishes): Promise<Running['ready']> {
@@ -88,10 +96,19 @@ async function runFounder(stage: Stage, options: FounderWishes): Promise<Running
   try {
     return await runHub(stage, options);
   } catch (thrown) {
-    if (asSuperfleetError(thrown).code !== 'SF_FENCED') throw thrown;
+    const { code } = asSuperfleetError(thrown);
+    const { recovery } = options;
+    if (recovery !== null && (code === 'SF_BEHIND' || code === 'SF_EQUIVOCATION')) {
+      await lifetime.clear();
+      const epoch = await openNewEpoch(machine, recovery);
+      machine.logger.warn({ epoch }, `what was lost is given up: ${(thrown as Error).message}`);
+      return runFounder(stage, { ...options, recovery: null });
+    }
+    if (code !== 'SF_FENCED') throw thrown;
     machine.logger.warn((thrown as Error).message);
     await lifetime.clear();
     const told = thrown instanceof RelievedError ? thrown.told : null;
+    if (told === null && (await endNewEpoch(machine))) return runFounder(stage, options);
     return startMember(stage, noWishes, successor, await stepDown(machine, told));
   }
 }
@@ -143,6 +160,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     host,
     logger,
     keepProof: kept,
+    giveUp: options.recovery !== null,
     signal: ending.signal,
     onWaits: () => {
       void socket.serve(held);

@@ -163,8 +163,10 @@ export class Membership implements Access {
   ): Promise<boolean> {
     const newer = newerLeadership(this.#leadership, leadershipOf(this.genesisLine, lines));
     if (newer === this.#leadership) return false;
+    const found = known.addresses(newer.founder).slice(0, ADDRESSES_MAX);
+    // The same founder in a new epoch is where it was.
+    if (newer.founder !== this.founder || found.length > 0) this.#addresses = found;
     this.#leadership = newer;
-    this.#addresses = known.addresses(newer.founder).slice(0, ADDRESSES_MAX);
     await this.#save();
     return true;
   }

@@ -1,3 +1,4 @@
+import type { Connection } from '@libp2p/interface';
 import type { Logger } from 'pino';
 import { type Equivocation, equivocationError, provesEquivocation } from '../../ledger/witness.ts';
 import { asSuperfleetError, type SuperfleetError } from '../../protocol/errors.ts';
@@ -5,7 +6,7 @@ import type { Membership } from '../daemon/membership.ts';
 import { keepProof, keptProof, proofFile, setProofAside } from '../daemon/proof-file.ts';
 import type { Host } from '../network/host.ts';
 import type { Neighbours } from '../network/neighbours.ts';
-import { tellConflict } from './follow.ts';
+import { askTip, tellConflict } from './follow.ts';
 
 /** Neighbours that are told of an equivocation. */
 const TOLD_MAX = 64;
@@ -21,6 +22,8 @@ export interface FrozenOptions {
   logger: Logger;
   /** The log is frozen from now on: whoever uses the founder's word stops. */
   onFreeze(error: SuperfleetError): void;
+  /** Lines of the handovers that the founder knows of. */
+  onHandovers(lines: readonly string[]): void;
 }
 
 /**
@@ -32,6 +35,7 @@ export class Frozen {
   readonly #options: FrozenOptions;
   #proof: Equivocation | null;
   #again: NodeJS.Timeout | null = null;
+  #closed = false;
 
   private constructor(options: FrozenOptions, proof: Equivocation | null) {
     this.#options = options;
@@ -51,6 +55,11 @@ export class Frozen {
   }
 
   close(): void {
+    this.#closed = true;
+    this.#quiet();
+  }
+
+  #quiet(): void {
     if (this.#again !== null) clearTimeout(this.#again);
     this.#again = null;
   }
@@ -88,7 +97,7 @@ export class Frozen {
     if (this.#proof === null || provesNow(membership, this.#proof)) return;
     await setProofAside(root, membership.leadership.epoch);
     this.#proof = null;
-    this.close();
+    this.#quiet();
   }
 
   async #tell(neighbours: Neighbours, checkpoints: readonly [string, string]): Promise<void> {
@@ -102,23 +111,32 @@ export class Frozen {
     this.#tellFounder(neighbours, checkpoints);
   }
 
+  /** Until a new epoch ends it: the founder is shown the proof, and asked whether it has opened one. */
   #tellFounder(neighbours: Neighbours, checkpoints: readonly [string, string]): void {
-    this.#tellOne(this.#options.membership.founder, neighbours, checkpoints).catch(() => {
-      if (this.#proof === null) return;
-      this.#again = setTimeout(() => this.#tellFounder(neighbours, checkpoints), AGAIN_MS);
-    });
+    this.#tellOne(this.#options.membership.founder, neighbours, checkpoints)
+      .then(async (connection) => {
+        const { mesh } = this.#options.membership.genesis;
+        const { handovers } = await askTip(connection, mesh, AbortSignal.timeout(TELL_MS));
+        this.#options.onHandovers(handovers);
+      })
+      .catch(() => {})
+      .finally(() => {
+        if (this.#proof === null || this.#closed) return;
+        this.#again = setTimeout(() => this.#tellFounder(neighbours, checkpoints), AGAIN_MS);
+      });
   }
 
   async #tellOne(
     peer: string,
     neighbours: Neighbours,
     checkpoints: readonly [string, string],
-  ): Promise<void> {
+  ): Promise<Connection> {
     const { host, membership } = this.#options;
     const signal = AbortSignal.timeout(TELL_MS);
     const known = peer === membership.founder ? membership.addresses : [];
     const connection = await host.dial(peer, [...neighbours.addresses(peer), ...known], signal);
     await tellConflict(connection, membership.genesis.mesh, checkpoints, signal);
+    return connection;
   }
 }
 

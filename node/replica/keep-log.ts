@@ -88,6 +88,7 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
     host,
     logger,
     onFreeze: (error) => options.onFreeze(error),
+    onHandovers: (lines) => taking(lines),
   });
   let replica: Replica | null = null;
   const takeHandovers = async (

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { makeCheckpoint } from '../../ledger/checkpoint.ts';
 import { Log } from '../../ledger/log.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
-import type { NodeObject } from '../../node/api/objects.ts';
+import type { MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { libp2pKey, readKey } from '../../node/daemon/identity.ts';
 import { acceptSessions } from '../../node/network/founder-sessions.ts';
 import { createHost } from '../../node/network/host.ts';
@@ -95,6 +95,36 @@ test('a member that is shown two roots for one size freezes, keeps both as proof
   const third = await fleet.hub(['start', ...ARGS]);
   assert.is(third.code, 5, third.stderr);
   assert.match(third.stderr, /--accept-loss --recovery-key FILE/);
+});
+
+test('the recovery key opens a new epoch, and who was frozen follows it (promise 8)', async () => {
+  const key = join(fleet.home, 'recovery.key');
+  const alone = await fleet.hub(['start', ...ARGS, '--accept-loss']);
+  assert.is(alone.code, 2, alone.stderr);
+  const wrong = await fleet.hub([
+    'start',
+    ...ARGS,
+    '--accept-loss',
+    '--recovery-key',
+    join(fleet.dir('hub'), 'log.key'),
+  ]);
+  assert.is(wrong.code, 5, wrong.stderr);
+  await fleet.up([...ARGS, '--accept-loss', '--recovery-key', key]);
+  const mesh = await fleet.client.get<MeshObject>('/v1/status');
+  assert.is(mesh.epoch, 2);
+  assert.ok(existsSync(join(fleet.dir('hub'), 'equivocation-before-epoch-2.json')));
+  await fleet.untilAsked(async () => {
+    const { items } = await fleet.client.get<Page<NodeObject>>('/v1/nodes');
+    return items.some(({ name, state }) => name === 'w' && state === 'online');
+  }, 'the member is back');
+  assert.not.ok(existsSync(proof('w')));
+  await fleet.ended(await fleet.submit(['true'], { on: 'w' }));
+  assert.is((await fleet.hub(['ledger', 'verify'])).code, 0);
+
+  // Once: with nothing to give up the same words change nothing.
+  await fleet.hubDaemon!.end('SIGTERM');
+  await fleet.up([...ARGS, '--accept-loss', '--recovery-key', key]);
+  assert.is((await fleet.client.get<MeshObject>('/v1/status')).epoch, 2);
 });
 
 test.run();

@@ -1,17 +1,18 @@
 // limit: 150 s
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import type { LoggedMesh, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { Fleet, freePort } from './fleet.ts';
-import { ok, run as start } from './mesh.ts';
+import { type Daemon, ok, run as start } from './mesh.ts';
 
 // The same port after every start: without mDNS that is where members look for their founder.
 const ARGS = ['--port', String(await freePort())];
 const fleet = await Fleet.start({ hub: { slots: 1, heartbeat: '300ms' }, hubArgs: ARGS });
 test.after(() => fleet.close());
+let r: Daemon;
 const dir = fleet.dir('hub');
 const backup = join(fleet.home, 'backup');
 
@@ -98,7 +99,7 @@ test('a worker, no replica: a founder restored from a backup signs nothing, and 
 
 test('with a replica it takes back every entry before it goes on (promises 2 and 5)', async () => {
   fleet.configure('r', { slots: 1 });
-  await fleet.joinWith('r', await invite('worker', 'replica'));
+  r = await fleet.joinWith('r', await invite('worker', 'replica'));
   await online('r');
   await fleet.hubDaemon!.end('SIGTERM');
   rmSync(backup, { recursive: true });
@@ -159,6 +160,33 @@ test('a copy that starts beside its original signs nothing and says which to use
   assert.match(stderr, /use that one and stop this/);
   assert.ok((await mesh()).size > size, 'the original goes on');
   assert.not.ok(existsSync(join(dir, 'equivocation.json')));
+});
+
+test('what nobody holds any more is given up by the recovery key alone, in an epoch that members follow (promises 2 and 8)', async () => {
+  const { size } = await mesh();
+  await fleet.untilAsked(async () => seen('w') >= size, 'the worker has heard of every entry');
+  await r.end('SIGKILL');
+  await fleet.hubDaemon!.end('SIGTERM');
+  rmSync(dir, { recursive: true });
+  await copy(backup, dir);
+  const key = join(fleet.home, 'recovery.key');
+  const daemon = await fleet.up([...ARGS, '--accept-loss', '--recovery-key', key]);
+  assert.match(daemon.log, /what was lost is given up/);
+  const after = await mesh();
+  assert.is(after.epoch, 2);
+  assert.ok(after.size < size);
+  await online('w');
+  await fleet.untilAsked(async () => seen('w') === (await mesh()).size, 'the worker follows the shorter log');
+  // The replica comes back with entries that the mesh went on without: it keeps them aside and follows.
+  await fleet.startMember('r');
+  await fleet.untilAsked(async () => {
+    const { items } = await fleet.client.get<Page<NodeObject>>('/v1/nodes');
+    return items.find((node) => node.name === 'r')!.lag === 0;
+  }, 'the replica holds the new history');
+  assert.ok(
+    readdirSync(fleet.dir('r')).some((name) => name.startsWith('log.fenced')),
+    'the other one is kept',
+  );
 });
 
 test.run();
