@@ -12,19 +12,25 @@ export interface ChannelLimits {
   onFault?: 'abort' | 'tell';
 }
 
+/**
+ * Frames that may wait to be read: each costs memory besides its bytes, and one may have none. Far more than an honest peer
+ * has on the way: one for every 16 bytes that may be unread, within these.
+ */
+const unreadFrames = { min: 1_024, max: 65_536, bytesEach: 16 };
 /** A body of this size goes out as it is, after its length: a copy of it would cost more than a message of its own. */
 const UNCOPIED_BYTES_MIN = 64 * 1024;
 const nothing = new Uint8Array(0);
 
 /**
- * Frames over one libp2p stream. Reading is bounded: a peer that sends past `unreadBytesMax` or a frame past
- * `frameBytesMax` breaks the channel with `SF_FRAME`. Writing resolves when the bytes have left for the socket, so
+ * Frames over one libp2p stream. Reading is bounded: a peer that sends past `unreadBytesMax`, a frame past
+ * `frameBytesMax` or more frames than anyone needs breaks the channel with `SF_FRAME`. Writing resolves when the bytes have left for the socket, so
  * whoever awaits it holds one frame at most. One reader and one writer at a time.
  */
 export class FrameChannel {
   readonly stream: Stream;
   readonly #decoder: FrameDecoder;
   readonly #unreadBytesMax: number;
+  readonly #unreadFramesMax: number;
   readonly #onFault: 'abort' | 'tell';
   #frames: Uint8Array[] = [];
   #unread = 0;
@@ -37,6 +43,8 @@ export class FrameChannel {
     this.stream = stream;
     this.#decoder = new FrameDecoder(frameMax);
     this.#unreadBytesMax = limits.unreadBytesMax ?? 2 * frameMax;
+    const { min, max, bytesEach } = unreadFrames;
+    this.#unreadFramesMax = Math.min(max, Math.max(min, Math.floor(this.#unreadBytesMax / bytesEach)));
     this.#onFault = limits.onFault ?? 'abort';
     stream.addEventListener('close', (event) => this.#end(event.error ?? null));
     stream.addEventListener('end', () => this.#end(null));
@@ -117,11 +125,11 @@ export class FrameChannel {
           this.#frames.push(frame);
           this.#unread += frame.byteLength;
         }
-      }
-      if (this.#unread > this.#unreadBytesMax) {
+        const frames = this.#frames.length;
+        if (this.#unread <= this.#unreadBytesMax && frames <= this.#unreadFramesMax) continue;
         throw new SuperfleetError('SF_FRAME', 'the peer sent more than it may', {
-          expected: `at most ${this.#unreadBytesMax} bytes not yet read`,
-          got: `${this.#unread} bytes`,
+          expected: `at most ${this.#unreadBytesMax} bytes in ${this.#unreadFramesMax} frames not yet read`,
+          got: `${this.#unread} bytes in ${frames} frames`,
         });
       }
     } catch (thrown) {

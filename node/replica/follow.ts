@@ -7,6 +7,7 @@ import {
   type LogTip,
   type LogWord,
   logCreditBytes,
+  logDataBytesMax,
   logFrameBytesMax,
   logWords,
   openLogFrame,
@@ -181,15 +182,18 @@ async function pieceOf(
     throw outOfTurn(`batches from entry ${next} within the bytes granted`);
   }
   const late = AbortSignal.any([signal, AbortSignal.timeout(PIECE_MS)]);
-  const parts: Uint8Array[] = [];
-  for (let left = word.bytes; left > 0; ) {
+  const piece = Buffer.allocUnsafeSlow(word.bytes);
+  for (let at = 0; at < piece.length; ) {
     const part = openLogFrame(await channel.expect(late));
-    if (part.type !== 'data' || part.bytes.byteLength > left)
-      throw outOfTurn(`${left} more bytes of a piece`);
-    parts.push(part.bytes);
-    left -= part.bytes.byteLength;
+    // Each but the last is full: a piece in crumbs would cost many times its bytes.
+    const due = Math.min(piece.length - at, logDataBytesMax);
+    if (part.type !== 'data' || part.bytes.byteLength !== due) {
+      throw outOfTurn(`${due} more bytes of a piece in one frame`);
+    }
+    piece.set(part.bytes, at);
+    at += due;
   }
-  return Buffer.concat(parts);
+  return piece;
 }
 
 const faultOf = ({ code, message, hint }: Extract<LogWord, { type: 'fault' }>): SuperfleetError =>

@@ -74,12 +74,13 @@ export class Frozen {
     return this.#proof === null ? null : equivocationError(this.#proof, proofFile(this.#options.root));
   }
 
-  /** Heard from somebody or seen: counts only where it proves itself. */
+  /** Heard from somebody or seen: counts only where it proves itself, and of this epoch: one that a new epoch ended is told in vain. */
   async take(checkpoints: readonly [string, string], neighbours: Neighbours): Promise<void> {
     const { root, membership, logger, onFreeze } = this.#options;
-    if (this.#proof !== null || !provesEquivocation(membership.leadership, checkpoints)) return;
     const { mesh } = membership.genesis;
-    this.#proof = { mesh, checkpoints: [checkpoints[0], checkpoints[1]] };
+    const proof: Equivocation = { mesh, checkpoints: [checkpoints[0], checkpoints[1]] };
+    if (this.#proof !== null || !provesNow(membership, proof)) return;
+    this.#proof = proof;
     try {
       await keepProof(root, this.#proof);
     } catch (thrown) {

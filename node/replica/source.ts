@@ -1,5 +1,6 @@
-import { checkpointBytesMax, parseCheckpoint } from '../../ledger/checkpoint.ts';
+import { checkpointBytesMax, parseCheckpoint, parseNote } from '../../ledger/checkpoint.ts';
 import { verifyCosignature } from '../../ledger/cosignature.ts';
+import { LogDamagedError } from '../../ledger/damage.ts';
 import type { DurableLog } from '../../ledger/durable-log.ts';
 import type { RawBatches } from '../../ledger/reader.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -22,6 +23,8 @@ import { RecentBatches } from './recent.ts';
 /** A request comes, and a frame is taken, within this. */
 const REQUEST_MS = 10_000;
 const WRITE_MS = 60_000;
+/** Pieces that were not acknowledged: a follower does so before it grants their bytes, and the smallest batch has 400. */
+const unackedMax = 32_768;
 /** Two checkpoints, and words around them. */
 const requestBytesMax = 12 * 1024;
 
@@ -40,6 +43,14 @@ export interface Estate {
   values: ReadonlyMap<string, string>;
   /** They are synced at the new founder's. */
   kept(): Promise<void>;
+}
+
+/** What may be sent to a follower, and what was. */
+interface Flow {
+  credit: number;
+  /** Where the pieces end that were sent and not yet acknowledged. */
+  sent: number[];
+  wake: () => void;
 }
 
 export interface LogSourceOptions {
@@ -214,7 +225,7 @@ export class LogSource {
     const stream = ++this.#streams;
     const ending = new AbortController();
     const signal = AbortSignal.any([this.#ending.signal, ending.signal]);
-    const flow = { credit: logCreditBytes, wake: (): void => {} };
+    const flow: Flow = { credit: logCreditBytes, sent: [], wake: () => {} };
     signal.addEventListener('abort', () => flow.wake(), { once: true });
     // What it says it holds counts where it is this log's.
     const known = at !== null && parseCheckpoint(at).root === from.root;
@@ -234,10 +245,13 @@ export class LogSource {
           await log.changed(signal);
           continue;
         }
+        const before = next;
         for await (const piece of this.#pieces(log, next)) {
           await this.#send(channel, piece, flow, signal);
           next = piece.size;
         }
+        // The disk has less than is durable: asked again it would say the same, without end.
+        if (next === before) throw unreadable(log, next);
       }
     } finally {
       if (this.#followers.get(peer)?.stream === stream) {
@@ -256,20 +270,17 @@ export class LogSource {
     else yield recent;
   }
 
-  async #send(
-    channel: FrameChannel,
-    piece: RawBatches,
-    flow: { credit: number; wake: () => void },
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #send(channel: FrameChannel, piece: RawBatches, flow: Flow, signal: AbortSignal): Promise<void> {
     const { first, size, bytes } = piece;
-    while (flow.credit < bytes.length) {
+    // Asked before each wait: it may have gone while the piece was read, and then nothing wakes this.
+    for (signal.throwIfAborted(); flow.credit < bytes.length; signal.throwIfAborted()) {
       await new Promise<void>((resolve) => {
         flow.wake = resolve;
       });
-      signal.throwIfAborted();
     }
     flow.credit -= bytes.length;
+    if (flow.sent.push(size) > unackedMax)
+      throw outOfTurn('an acknowledgement before what came is granted anew');
     await this.#say(channel, { type: 'batches', first, size, bytes: bytes.length });
     for (let at = 0; at < bytes.length; at += logDataBytesMax) {
       const part = bytes.subarray(at, at + logDataBytesMax);
@@ -282,7 +293,7 @@ export class LogSource {
     channel: FrameChannel,
     peer: string,
     stream: number,
-    flow: { credit: number; wake: () => void },
+    flow: Flow,
     log: DurableLog,
   ): Promise<void> {
     for (;;) {
@@ -297,8 +308,10 @@ export class LogSource {
         const held = this.#followers.get(peer);
         if (held?.stream !== stream) continue;
         const { size, root, cosigned } = word;
+        const at = flow.sent.indexOf(size);
         const forked = size === log.size && root !== log.checkpoint.root;
-        if (size < held.position.size || size > log.size || forked) throw outOfTurn('what it was sent');
+        if (at === -1 || forked) throw outOfTurn('the end of a piece that was sent, once');
+        flow.sent.splice(0, at + 1);
         held.position = { ...held.position, size, root };
         this.#acknowledged.set(peer, size);
         if (cosigned !== undefined) this.#keepCosignature(peer, cosigned, log.checkpoint.text);
@@ -311,6 +324,10 @@ export class LogSource {
   #keepCosignature(peer: string, cosigned: string, text: string): void {
     if (!cosigned.startsWith(text)) return;
     try {
+      // Whatever else it wrote there would stand in every proof file, and spoil it.
+      if (parseNote(cosigned).signatures.length !== parseNote(text).signatures.length + 1) {
+        throw new SuperfleetError('SF_NOT_PROVED', 'it is not one line more');
+      }
       verifyCosignature(cosigned, { name: peer, publicKey: publicKeyToBase64(publicKeyFromPeerId(peer)) });
     } catch (cause) {
       throw new SuperfleetError('SF_NOT_PROVED', 'a follower’s cosignature does not hold', { cause });
@@ -322,6 +339,12 @@ export class LogSource {
     await channel.write(logWords(word), AbortSignal.timeout(WRITE_MS));
   }
 }
+
+const unreadable = (log: DurableLog, size: number): LogDamagedError =>
+  new LogDamagedError(
+    { segment: 'the log', offset: 0, index: size },
+    `its files end before the ${log.size} entries that are durable`,
+  );
 
 const outOfTurn = (expected: string): SuperfleetError =>
   new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log out of turn', { expected });

@@ -278,4 +278,31 @@ test(
   }),
 );
 
+test(
+  'frames without bytes that nobody reads yet end the stream before they cost much (promise 18)',
+  withNet(async (net) => {
+    const { host, registry } = await net.founding();
+    const broken = new Signal<string>();
+    const sent = Promise.withResolvers<void>();
+    await registry.handleProtocol({
+      protocol: '/superfleet/test/1.0.0',
+      access: 'members',
+      maxInboundStreams: 1,
+      handler: async (stream) => {
+        const channel = new FrameChannel(stream, { frameBytesMax: 1024, unreadBytesMax: 64 * 1024 });
+        await sent.promise;
+        await channel.read().catch((error: { code: string }) => broken.put(error.code));
+      },
+    });
+    const member = await net.member();
+    const stream = await (await connect(member, host)).newStream('/superfleet/test/1.0.0');
+    const ended = new Promise((resolve) => stream.addEventListener('close', resolve));
+    // Ten times as many frames as a peer may have waiting, and fewer bytes than it may.
+    stream.send(new Uint8Array(40_000));
+    await ended;
+    sent.resolve();
+    assert.is(await broken.next(), 'SF_FRAME');
+  }),
+);
+
 test.run();
