@@ -13,6 +13,7 @@ import {
 import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { SuperfleetError } from '../protocol/errors.ts';
+import { holdProgram } from './own-program.ts';
 
 /** The account the node drops to when it exists. */
 export const ACCOUNT = 'superfleet';
@@ -33,7 +34,7 @@ export interface DropOptions {
   own?: string[];
   /**
    * Everything the program loads later. Where only root can read the program, an `import()` after the drop fails,
-   * and so would a worker thread or another run of the program: load here what will be needed.
+   * and so would a worker thread: load here what will be needed. Another run of the program: `ownProgram`.
    */
   preload?: (() => Promise<unknown>)[];
   /** Called as root, just before the drop, with the ids it drops to: cgroups are prepared here. */
@@ -54,6 +55,7 @@ export async function dropPrivileges(options: DropOptions = {}): Promise<Account
   for (const folder of options.own ?? []) giveFolder(folder, account);
   for (const load of options.preload ?? []) await load();
   await options.prepare?.(account);
+  holdProgram(account);
   // What was compiled until now lies in root's own folder, where this process writes no more.
   flushCompileCache();
   becomeUser(account);

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
 import type { EventBody } from '../../ledger/events.ts';
 import type { CommittedBatch, Log } from '../../ledger/log.ts';
-import { makeSnapshotInThread } from '../../ledger/snapshot-thread.ts';
 import type { FolderPaths } from '../../node/folder.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { makeSnapshotInProcess } from './snapshot-maker.ts';
 
 /** A snapshot is made when the log has grown by this since the newest: what a start replays is no more than that. */
 const snapshotEntries = 25_000;
@@ -23,7 +23,7 @@ export interface SnapshotsOptions {
 }
 
 /**
- * Makes snapshots of a log while it grows, one at a time, in a thread of their own. One that fails is a warning, and the
+ * Makes snapshots of a log while it grows, one at a time, in a process of its own each. One that fails is a warning, and the
  * next is tried when the log has grown as much again: without any, a start reads more of the log.
  */
 export class Snapshots {
@@ -80,7 +80,7 @@ export class Snapshots {
     this.#since = { entries: 0, bytes: 0 };
     try {
       const order = { log: paths.log, snapshots: paths.snapshots, mesh: log.meshId, size };
-      const snapshot = await makeSnapshotInThread(order, this.#ending.signal);
+      const snapshot = await makeSnapshotInProcess(order, this.#ending.signal);
       if (snapshot.size !== size || snapshot.root !== root) {
         throw new SuperfleetError('SF_INTERNAL', 'the snapshot is of another checkpoint', {
           expected: `size ${size}, root ${root}`,

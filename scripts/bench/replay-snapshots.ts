@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeSnapshotInProcess } from '../../hub/daemon/snapshot-maker.ts';
 import { Log } from '../../ledger/log.ts';
 import { restart } from '../../ledger/restart.ts';
 import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
-import { makeSnapshotInThread } from '../../ledger/snapshot-thread.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { LongLog } from './long-log.ts';
 
@@ -26,7 +26,7 @@ export async function snapshotsOf(
     const folder = mkdtempSync(join(tmpdir(), 'superfleet-bench-snapshots-'));
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
     const order = { log, snapshots: folder, mesh, size };
-    await makeSnapshotInThread(order, new AbortController().signal);
+    await makeSnapshotInProcess(order, new AbortController().signal);
     return { folder, newer: entries - size };
   };
   const newest = await made(entries);

@@ -1,7 +1,7 @@
-/** Loaded before the founder: it makes a snapshot every ten entries, and not every fifty thousand. */
+/** Loaded before the founder: it makes a snapshot every ten entries, and not every twenty-five thousand. */
 import { registerHooks } from 'node:module';
 
-const INTERVAL = 'snapshotEntries = 50_000;';
+const INTERVAL = 'snapshotEntries = 25_000;';
 
 registerHooks({
   load(url, context, nextLoad) {

@@ -164,7 +164,13 @@ needsRoot(
 needsRoot('a program that only root can read drops and runs a task in the sandbox (promise 14)', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sf-test-hidden-'));
   chmodSync(folder, 0o700);
-  for (const part of ['node/sandbox', 'node/privileges.ts', 'protocol', 'package.json']) {
+  for (const part of [
+    'node/sandbox',
+    'node/privileges.ts',
+    'node/own-program.ts',
+    'protocol',
+    'package.json',
+  ]) {
     cpSync(new URL(`../../${part}`, import.meta.url), join(folder, part), { recursive: true });
   }
   for (const name of ['zod']) {

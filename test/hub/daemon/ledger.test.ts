@@ -6,10 +6,10 @@ import pino from 'pino';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Ledger, openLedger } from '../../../hub/daemon/ledger.ts';
+import { makeSnapshotInProcess } from '../../../hub/daemon/snapshot-maker.ts';
 import { Log } from '../../../ledger/log.ts';
 import { stateDigests } from '../../../ledger/snapshot.ts';
 import { snapshotName } from '../../../ledger/snapshot-store.ts';
-import { makeSnapshotInThread } from '../../../ledger/snapshot-thread.ts';
 import type { MeshState } from '../../../ledger/state/state.ts';
 import { FileStorage } from '../../../ledger/storage-file.ts';
 import { GENESIS, KEY } from '../../ledger/kit.ts';
@@ -60,7 +60,7 @@ test('a start takes the state from the newest snapshot, and a lost index or snap
       mesh: first.log.meshId,
       size: 6,
     };
-    const body = await makeSnapshotInThread(order, new AbortController().signal);
+    const body = await makeSnapshotInProcess(order, new AbortController().signal);
     await first.log.append([{ type: 'log.snapshot', body }], TIME + 6, 1).durable;
     await first.stop();
 

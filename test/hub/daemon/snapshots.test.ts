@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { makeSnapshotInProcess } from '../../../hub/daemon/snapshot-maker.ts';
 import { Snapshots } from '../../../hub/daemon/snapshots.ts';
 import type { EventBody } from '../../../ledger/events.ts';
 import type { Log } from '../../../ledger/log.ts';
-import { makeSnapshotInThread } from '../../../ledger/snapshot-thread.ts';
 import { segmentName } from '../../../ledger/storage.ts';
 import { FileStorage } from '../../../ledger/storage-file.ts';
 import { newLog, started } from '../../ledger/kit.ts';
@@ -140,7 +140,7 @@ test('an orderly stop makes one where it spares the next start something, and no
     assert.ok(ms < 10_000, `${ms} ms`);
   }));
 
-test('a thread says what was wrong with the log, and ends when it is told to', () =>
+test('the process says what was wrong with the log, and ends when it is told to', () =>
   withLog(async ({ log, folder, append }) => {
     await append(5);
     const order = {
@@ -150,13 +150,13 @@ test('a thread says what was wrong with the log, and ends when it is told to', (
       size: 7,
     };
     const ending = new AbortController();
-    const damaged = await makeSnapshotInThread(order, ending.signal).catch((error) => error);
+    const damaged = await makeSnapshotInProcess(order, ending.signal).catch((error) => error);
     assert.is(damaged.code, 'SF_LOG_DAMAGED');
     assert.match(damaged.message, segmentName(0));
-    const stopped = makeSnapshotInThread({ ...order, size: 6 }, ending.signal).catch((error) => error);
+    const stopped = makeSnapshotInProcess({ ...order, size: 6 }, ending.signal).catch((error) => error);
     ending.abort(new Error('enough'));
     assert.is((await stopped).message, 'enough');
-    const late = await makeSnapshotInThread({ ...order, size: 6 }, ending.signal).catch((error) => error);
+    const late = await makeSnapshotInProcess({ ...order, size: 6 }, ending.signal).catch((error) => error);
     assert.is(late.message, 'enough');
     assert.equal(await files(folder), []);
   }));
