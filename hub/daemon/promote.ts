@@ -73,7 +73,9 @@ async function promoteMachine(
   try {
     const before = copy.size;
     let heard: Heard[] = [];
-    if (copy.leadership.founder !== self) {
+    // Named already: one that was cut short.
+    const named = copy.leadership.founder === self && copy.epoch >= membership.leadership.epoch;
+    if (!named) {
       heard = await lookAround(machine, membership, copy, options);
       const next = await nextLogKey(paths);
       const to = { founder: self, logKey: next.publicKey, authority: 'recovery' } as const;

@@ -106,10 +106,11 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
       logger.error({ cause: String(cause) }, 'the change of founder could not be kept');
     });
   };
-  /** The copy is this machine's own word: nothing else makes it the founder. */
+  /** Only the copy makes this machine the founder, and only where nobody has led the mesh since. */
   const mine = (): void => {
     const copy = replica?.copy ?? null;
-    if (copy?.leadership.founder === host.peer) options.onMine(copy);
+    if (copy === null || copy.leadership.founder !== host.peer) return;
+    if (copy.epoch >= membership.leadership.epoch) options.onMine(copy);
   };
   const open = (): Promise<Replica> =>
     Replica.open({

@@ -165,6 +165,32 @@ const welcome = (): Welcome => ({
   checkpoint: null,
 });
 
+test('a founder of an epoch that is over is not obeyed, on a session that opens or on the one that is open (promise 8)', () => {
+  const told = new Member({ epoch: 2 });
+  told.session = 5;
+  told.step({ type: 'connected', session: 5 });
+  told.hear(welcome());
+  assert.is(told.of('close').length, 1, 'its welcome ends the session');
+  told.assign();
+  assert.is(told.of('start').length, 0);
+
+  const heard = new Member();
+  heard.connect();
+  heard.assign();
+  assert.is(heard.of('start').length, 1);
+  heard.step({ type: 'epoch', epoch: 2 });
+  assert.is(heard.of('close').length, 1);
+  assert.is(heard.of('stop').length, 0, 'what runs goes on, for the new founder to take up');
+  heard.assign(2);
+  assert.is(heard.of('start').length, 0, 'the old one gives out nothing more');
+  heard.step({ type: 'epoch', epoch: 1 });
+  heard.session = 6;
+  heard.step({ type: 'connected', session: 6 });
+  heard.hear({ ...welcome(), epoch: 2 });
+  heard.assign(3);
+  assert.is(heard.of('start').length, 1, 'and the new one does');
+});
+
 test('without a word from the founder for a lease, its work is stopped (promise 10)', () => {
   const member = new Member();
   member.connect();
