@@ -92,8 +92,11 @@ export class FounderDriver {
     this.#publish(() => {});
   }
 
-  /** One operation of the core, answered when what it rests on is durable. */
-  request(operation: Operation, by: Actor): Promise<unknown> {
+  /**
+   * One operation of the core, answered when what it rests on is durable. A read is answered when that is on this disk; one
+   * that is `certain` as any other, when replicas that are asked for hold it, too.
+   */
+  request(operation: Operation, by: Actor, { certain = false } = {}): Promise<unknown> {
     if (this.#stopped)
       return Promise.reject(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping'));
     if (this.#requests.size >= REQUESTS_MAX) {
@@ -106,7 +109,7 @@ export class FounderDriver {
     }
     const request = ++this.#requestId;
     return new Promise((resolve, reject) => {
-      this.#requests.set(request, { resolve, reject, reads: READS.has(operation.op) });
+      this.#requests.set(request, { resolve, reject, reads: !certain && READS.has(operation.op) });
       this.step({ type: 'request', request, by, operation });
     });
   }

@@ -231,7 +231,9 @@ export class FounderPort implements HubPort {
   async *watch(id: string, signal: AbortSignal): AsyncGenerator<TaskDetail> {
     for await (const _ of this.#watch.changes(id, signal)) {
       const operation: Operation = { op: 'task.get', task: id };
-      const task = (await this.#parts.driver.request(operation, { kind: 'founder' })) as TaskDetail;
+      // Whoever waits for the end of a task goes by what it is told here.
+      const told = this.#parts.driver.request(operation, { kind: 'founder' }, { certain: true });
+      const task = (await told) as TaskDetail;
       yield task;
       if (TERMINAL_STATES.has(task.state)) return;
     }

@@ -46,10 +46,17 @@ test('while it is away work waits and reads are answered; asking for fewer lets 
   const { warnings, waits } = await status();
   assert.match(warnings.join('\n'), /wait for 1 replica and 0 follow: .*: mesh-hub durability 0$/m);
   assert.equal(waits, { replicas: 1 });
-  assert.not.ok(acknowledged, 'nobody was told');
+  const { items } = await fleet.client.get<Page<TaskObject>>('/v1/tasks');
+  let seen = false;
+  const watching = (async () => {
+    for await (const _ of fleet.client.lines('GET', `/v1/tasks/${items[0]!.id}/watch`)) seen = true;
+  })();
+  await status();
+  assert.not.ok(acknowledged || seen, 'nobody was told');
   assert.equal(await fleet.json(['durability', '0']), { replicas: 0, following: 0 });
   await fleet.ended(await sent);
-  assert.ok(acknowledged);
+  await watching;
+  assert.ok(acknowledged && seen);
 });
 
 test('the founder is killed and its folder wiped right after an acknowledgement: the replica holds it (promises 1 and 2)', async () => {
