@@ -45,6 +45,30 @@ test('what fails while the process is still starting ends it as soon as it runs'
   assert.is(await lifetime.run().catch((error: SuperfleetError) => error.exitCode), EXIT.machine);
 });
 
+test('a role is closed before the next is opened, and what both stand on stays until the end', async () => {
+  const seen: string[] = [];
+  const lifetime = new Lifetime(silent);
+  lifetime.keep(() => seen.push('host closed'));
+  lifetime.onStop(() => seen.push('member closed'));
+  // Asked for while it still starts.
+  lifetime.become(async () => {
+    seen.push('founder opens');
+    lifetime.onStop(() => seen.push('founder closed'));
+    // What ends it in the midst of the change is heard after it.
+    lifetime.end();
+    lifetime.become(async () => seen.push('never'));
+  });
+  assert.is(await lifetime.run(), EXIT.ok);
+  assert.equal(seen, ['member closed', 'founder opens', 'founder closed', 'host closed']);
+});
+
+test('a role that cannot be opened ends the process with its fault', async () => {
+  const lifetime = new Lifetime(silent);
+  const done = lifetime.run().catch((error: SuperfleetError) => error.code);
+  lifetime.become(() => Promise.reject(new SuperfleetError('SF_PORT_IN_USE', 'port 4701 is taken')));
+  assert.is(await done, 'SF_PORT_IN_USE');
+});
+
 test('a start that fails half way leaves nothing open, and tells its own error', async () => {
   const closed: string[] = [];
   const machine = { logger: silent, close: async () => void closed.push('folder') } as unknown as Machine;
