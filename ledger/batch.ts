@@ -1,5 +1,5 @@
 import { SuperfleetError } from '../protocol/errors.ts';
-import type { Chain } from './chain.ts';
+import { type Chain, checkSignature } from './chain.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { CommittedBatch } from './durable-log.ts';
 import type { Entry } from './entry.ts';
@@ -24,7 +24,8 @@ export function batchOf(lines: readonly (string | Uint8Array)[], checkpoint: Che
 }
 
 /**
- * Pushes every line of one or more whole batches that came from elsewhere; the answer stands for all of them. Throws
+ * Pushes every line of one or more whole batches that came from elsewhere; the answer stands for all of them. A chain that
+ * defers signatures has that of the last checkpoint checked. Throws
  * `SF_NOT_PROVED` where one does not follow the chain, which is then of no use any more.
  */
 export function takeBatches(chain: Chain, bytes: Buffer): CommittedBatch {
@@ -49,6 +50,14 @@ export function takeBatches(chain: Chain, bytes: Buffer): CommittedBatch {
   if (begin < bytes.length || chain.pending > 0 || entries.length === 0) {
     throw bad('the bytes are no whole batches');
   }
-  const checkpoint = chain.settled.checkpoint!;
+  const { settled } = chain;
+  if (chain.signatures === 'deferred') {
+    try {
+      checkSignature(settled);
+    } catch (error) {
+      throw error instanceof LineFault ? bad(error.message) : error;
+    }
+  }
+  const checkpoint = settled.checkpoint!;
   return { first: entries[0]!.index, last: checkpoint.size - 1, checkpoint, entries, leaves, bytes };
 }

@@ -34,7 +34,7 @@ export interface ChainState {
  * checks serve recovery, replicas, `ledger verify` and exported files.
  */
 export class Chain {
-  readonly #signatures: 'all' | 'deferred';
+  readonly signatures: 'all' | 'deferred';
   #state: ChainState;
   #rooted = { size: -1, root: '' };
   /** Of the entry that came last. */
@@ -44,7 +44,7 @@ export class Chain {
 
   /** `from`: what was verified before; the chain goes on from its checkpoint. @default the beginning */
   constructor(signatures: 'all' | 'deferred', from: ChainState = emptyState()) {
-    this.#signatures = signatures;
+    this.signatures = signatures;
     this.#settled = from;
     this.#state = { ...from, frontier: from.frontier.clone() };
   }
@@ -95,7 +95,7 @@ export class Chain {
 
   /** A chain that goes on from the last checkpoint, as if what came after had not been read. */
   fromSettled(): Chain {
-    return new Chain(this.#signatures, this.#settled);
+    return new Chain(this.signatures, this.#settled);
   }
 
   #pushEntry(entry: Entry, line: Uint8Array): void {
@@ -149,7 +149,7 @@ export class Chain {
       checkpoint,
       checkpoints: this.#state.checkpoints + 1,
     };
-    if (this.#signatures === 'all') checkSignature(next);
+    if (this.signatures === 'all') checkSignature(next);
     this.#state = next;
     this.#settled = { ...next, frontier: next.frontier.clone() };
   }

@@ -4,8 +4,9 @@ import { takeBatches } from './batch.ts';
 import { startAt } from './beginning.ts';
 import { Chain, type ChainState } from './chain.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { DurableLog, settled } from './durable-log.ts';
+import { type CommittedBatch, DurableLog, settled } from './durable-log.ts';
 import type { HandoverFrom } from './handover.ts';
+import { Offsets } from './offsets.ts';
 import { type CutTail, emptySegment } from './recovery.ts';
 import { type Scan, type ScanOptions, type ScanStart, scanLog } from './scan.ts';
 import type { LogStorage } from './storage.ts';
@@ -27,14 +28,29 @@ export interface OpenCopyOptions {
 
 /** What recovery takes for one write of a copy. */
 export const pieceBytesMax = 2 * batchBytesMax;
+/** Batches that wait for the disk share a write up to this: longer ones gain nothing. */
+const writeBytes = 1024 * 1024;
+
+/** Batches that are verified and not yet on the disk, and the log up to them. */
+interface Waiting {
+  batch: CommittedBatch;
+  chain: Chain;
+  resolve: () => void;
+  reject: (reason: unknown) => void;
+}
 
 /**
  * A replica's copy of the log. It takes the bytes of whole batches from whoever has them, appends only what follows its own
  * last checkpoint with every root and signature right, and speaks of it when it is synced (promise 6).
  */
 export class LogCopy extends DurableLog {
+  /** Up to what is synced, and up to what is verified. */
   #chain: Chain;
-  #taking: Promise<unknown> = Promise.resolve();
+  #verified: Chain;
+  #waiting: Waiting[] = [];
+  #writing: Promise<void> | null = null;
+  /** A new beginning that is under way. */
+  #moving: Promise<void> | null = null;
   readonly #segmentBytes: number;
 
   private constructor(
@@ -45,15 +61,21 @@ export class LogCopy extends DurableLog {
     super(scan, cut, storage, bytesMax, begins);
     this.#segmentBytes = bytesMax;
     this.#chain = new Chain('all', scan.chain.settled);
+    this.#verified = this.#chain;
   }
 
   /**
    * Begins a copy with the first batches of the log, synced. Throws `SF_NOT_PROVED` where they are not of this mesh or do
-   * not hold together, `SF_EXISTS` where there is a log.
+   * not hold together, `SF_EXISTS` where there is a log. `signatures` as for `take`.
    */
-  static async create(options: OpenCopyOptions, bytes: Buffer): Promise<LogCopy> {
+  static async create(
+    options: OpenCopyOptions,
+    bytes: Buffer,
+    signatures: 'all' | 'last' = 'all',
+  ): Promise<LogCopy> {
     const { storage, mesh } = options;
-    const chain = new Chain('all');
+    const bytesMax = options.segmentBytes ?? segmentBytes;
+    const chain = new Chain(signatures === 'all' ? 'all' : 'deferred');
     takeBatches(chain, bytes);
     if (chain.settled.meshId !== mesh) {
       throw new SuperfleetError('SF_NOT_PROVED', 'the log is of another mesh', {
@@ -62,14 +84,17 @@ export class LogCopy extends DurableLog {
       });
     }
     const segment = await emptySegment(storage);
-    const writer = new SegmentWriter(storage, { segment, end: 0 }, options.segmentBytes ?? segmentBytes);
+    const writer = new SegmentWriter(storage, { segment, end: 0 }, bytesMax);
     try {
       await writer.write(0, bytes);
       await storage.syncDirectory();
     } finally {
       await writer.close();
     }
-    return LogCopy.open(options);
+    const offsets = new Offsets();
+    offsets.add({ index: 0, segment: 0, offset: 0 });
+    const place = { last: 0, end: bytes.length, tornBytes: 0, from: 0, bytes: bytes.length };
+    return new LogCopy({ chain, offsets, ...place }, null, options);
   }
 
   /**
@@ -106,12 +131,21 @@ export class LogCopy extends DurableLog {
   /**
    * Appends whole batches that follow the last checkpoint; resolves with the new one when they are synced. Rejects with
    * `SF_NOT_PROVED`, and takes none of them, where one line does not follow; with `SF_DISK_FULL` or `SF_LOG_FAILED` where
-   * the disk refuses, after which the copy is stopped for good. Calls are carried out one after the other.
+   * the disk refuses, after which the copy is stopped for good. Batches are verified at the call, after those of the calls
+   * before, and written in that order; what waits for the disk shares a write and a sync.
+   *
+   * `signatures`: `all` checks that of every checkpoint, `last` that of the last one, whose root every entry and every root
+   * before is under. Only who holds the log key may be taken at that: another could put what is no signature beside the
+   * roots before, and it would be found when such a checkpoint is handed out. @default 'all'
    */
-  take(bytes: Buffer): Promise<Checkpoint> {
-    const taken = this.#taking.then(() => this.#take(bytes));
-    this.#taking = taken.catch(() => {});
-    return taken;
+  async take(bytes: Buffer, signatures: 'all' | 'last' = 'all'): Promise<Checkpoint> {
+    while (this.#moving !== null) await this.#moving;
+    const { batch, chain } = this.#verify(bytes, signatures);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#waiting.push({ batch, chain, resolve, reject });
+    this.#writing ??= this.#writeAll();
+    await promise;
+    return batch.checkpoint;
   }
 
   /**
@@ -119,7 +153,10 @@ export class LogCopy extends DurableLog {
    * more. `moved` takes away the segments there are, lasting.
    */
   beginAt(chain: ChainState, moved: () => Promise<void>): Promise<void> {
-    const begun = this.#taking.then(async () => {
+    const before = this.#moving;
+    const begun = (async () => {
+      await before;
+      while (this.#writing !== null) await this.#writing;
       if (this.failure !== null) throw this.failure;
       try {
         await moved();
@@ -130,8 +167,14 @@ export class LogCopy extends DurableLog {
         throw failure;
       }
       this.#chain = new Chain('all', chain);
-    });
-    this.#taking = begun.catch(() => {});
+      this.#verified = this.#chain;
+    })();
+    const over: Promise<void> = begun
+      .catch(() => {})
+      .finally(() => {
+        if (this.#moving === over) this.#moving = null;
+      });
+    this.#moving = over;
     return begun;
   }
 
@@ -142,11 +185,12 @@ export class LogCopy extends DurableLog {
 
   override async close(): Promise<void> {
     this.refuseFurther();
-    await this.#taking;
+    await this.#moving;
+    await this.#writing;
     await super.close();
   }
 
-  async #take(bytes: Buffer): Promise<Checkpoint> {
+  #verify(bytes: Buffer, signatures: 'all' | 'last'): { batch: CommittedBatch; chain: Chain } {
     if (this.failure !== null) throw this.failure;
     if (this.closed) throw new SuperfleetError('SF_LOG_FAILED', 'the log is closed');
     if (bytes.length > pieceBytesMax) {
@@ -154,17 +198,57 @@ export class LogCopy extends DurableLog {
         expected: `at most ${pieceBytesMax} bytes`,
       });
     }
-    const chain = this.#chain.fromSettled();
+    const chain = new Chain(signatures === 'all' ? 'all' : 'deferred', this.#verified.settled);
     const batch = takeBatches(chain, bytes);
-    try {
-      await this.write(batch, chain.settled.leadership!);
-    } catch (error) {
-      const failure = await this.fail(error);
-      this.announceFailure(failure);
-      throw failure;
-    }
-    this.#chain = chain;
-    this.announce(batch);
-    return batch.checkpoint;
+    this.#verified = chain;
+    return { batch, chain };
   }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const taken = this.#takeWaiting();
+      const { chain } = taken.at(-1)!;
+      const batch = asOne(taken.map((each) => each.batch));
+      try {
+        await this.write(batch, chain.settled.leadership!);
+      } catch (error) {
+        const failure = await this.fail(error);
+        for (const { reject } of [...taken, ...this.#waiting.splice(0)]) reject(failure);
+        this.announceFailure(failure);
+        break;
+      }
+      this.#chain = chain;
+      try {
+        this.announce(batch);
+        for (const { resolve } of taken) resolve();
+      } catch (error) {
+        for (const { reject } of taken) reject(error);
+      }
+    }
+    this.#writing = null;
+  }
+
+  /** What waits, in order: as much as is worth one write. */
+  #takeWaiting(): Waiting[] {
+    let bytes = 0;
+    const over = this.#waiting.findIndex(({ batch }, at) => {
+      bytes += batch.bytes.length;
+      return at > 0 && bytes > writeBytes;
+    });
+    return this.#waiting.splice(0, over === -1 ? this.#waiting.length : over);
+  }
+}
+
+/** Batches that follow each other as one. */
+function asOne(batches: readonly CommittedBatch[]): CommittedBatch {
+  const last = batches.at(-1)!;
+  if (batches.length === 1) return last;
+  return {
+    first: batches[0]!.first,
+    last: last.last,
+    checkpoint: last.checkpoint,
+    entries: batches.flatMap(({ entries }) => entries),
+    leaves: batches.flatMap(({ leaves }) => leaves),
+    bytes: Buffer.concat(batches.map(({ bytes }) => bytes)),
+  };
 }

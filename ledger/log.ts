@@ -54,6 +54,7 @@ export class Log extends DurableLog {
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #writing: Promise<void> | null = null;
+  #taking: Promise<unknown> = Promise.resolve();
   /** The log belongs to another founder from here on. */
   #handedOver = false;
   /** What was recovered, until this process appends: entries that were lost here may come from a replica until then. */
@@ -202,10 +203,16 @@ export class Log extends DurableLog {
 
   /**
    * Takes back entries that this log once acknowledged and lost: whole batches that follow its last checkpoint, each root
-   * and signature right, synced when it resolves. Only before anything is appended, one call after the other. Rejects with
-   * `SF_NOT_PROVED`, and takes nothing, where they do not follow.
+   * and signature right, synced when it resolves. Only before anything is appended; calls are carried out one after the
+   * other. Rejects with `SF_NOT_PROVED`, and takes nothing, where they do not follow.
    */
-  async take(bytes: Buffer): Promise<Checkpoint> {
+  take(bytes: Buffer): Promise<Checkpoint> {
+    const taken = this.#taking.then(() => this.#take(bytes));
+    this.#taking = taken.catch(() => {});
+    return taken;
+  }
+
+  async #take(bytes: Buffer): Promise<Checkpoint> {
     this.#mayAppend();
     if (this.#recovered === null) {
       throw new SuperfleetError('SF_CONFLICT', 'this log has grown since it was opened');

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Connection } from '@libp2p/interface';
+import type { Checkpoint } from '../../ledger/checkpoint.ts';
 import type { LogCopy } from '../../ledger/log-copy.ts';
 import { isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import {
@@ -27,13 +29,15 @@ const EMPTY_ROOT = createHash('sha256').digest('hex');
 /** Where a replica keeps what it follows: nothing yet, or a copy. */
 export interface CopyHolder {
   readonly copy: Pick<LogCopy, 'size' | 'checkpoint' | 'take'> | null;
-  /** Begins the copy with the first batches of the log. */
-  begin(bytes: Buffer): Promise<unknown>;
+  /** Begins the copy with the first batches of the log; `signatures` as for `LogCopy.take`. */
+  begin(bytes: Buffer, signatures?: 'all' | 'last'): Promise<unknown>;
 }
 
 export interface FollowOptions {
   mesh: string;
   holder: CopyHolder;
+  /** As for `LogCopy.take`. @default 'all' */
+  signatures?: 'all' | 'last';
   signal: AbortSignal;
   /** Where this machine listens. @default not said */
   addresses?(): string[];
@@ -76,11 +80,34 @@ export async function tellConflict(
 /**
  * Follows the log of whoever this connection leads to until it breaks or the signal aborts; always rejects, with why. Each
  * piece is verified and synced before it is acknowledged (promise 6), and only then are its bytes granted again: what is
- * held in memory never passes the credit.
+ * held in memory never passes the credit. While pieces are written, the next is verified.
  */
 export async function followLog(connection: Connection, options: FollowOptions): Promise<never> {
   const { mesh, holder, signal } = options;
   const channel = await openChannel(connection, signal);
+  const failing = new AbortController();
+  const until = AbortSignal.any([signal, failing.signal]);
+  /** The acknowledgement of the newest piece. */
+  let holding: Promise<void> = Promise.resolve();
+  /** Every piece so far is on the disk or refused. */
+  let settled: Promise<unknown> = Promise.resolve();
+  const acknowledge = async (
+    before: Promise<void>,
+    taken: Promise<Checkpoint>,
+    bytes: number,
+  ): Promise<void> => {
+    await before;
+    const { size, root, text } = await taken;
+    options.onTaken?.(size);
+    const cosigned = options.cosign === undefined ? {} : { cosigned: options.cosign(text) };
+    await channel.write(logWords({ type: 'ack', size, root, ...cosigned }), signal);
+    await channel.write(logWords({ type: 'grant', bytes }), signal);
+  };
+  const take = async (bytes: Buffer): Promise<Checkpoint> => {
+    if (holder.copy !== null) return holder.copy.take(bytes, options.signatures);
+    await holder.begin(bytes, options.signatures);
+    return holder.copy!.checkpoint;
+  };
   try {
     const { size, root } = holder.copy?.checkpoint ?? { size: 0, root: EMPTY_ROOT };
     const addresses = options.addresses?.().slice(0, ADDRESSES_MAX);
@@ -93,21 +120,24 @@ export async function followLog(connection: Connection, options: FollowOptions):
     } as const;
     await channel.write(logWords(asked), signal);
     await options.onTip(await tipOf(channel, signal));
-    for (;;) {
-      const word = openLogFrame(await channel.expect(signal));
-      const bytes = await pieceOf(channel, word, holder.copy?.size ?? 0, signal);
-      options.onSource?.((word as Extract<LogWord, { type: 'batches' }>).size);
-      if (holder.copy === null) await holder.begin(bytes);
-      else await holder.copy.take(bytes);
-      const { checkpoint } = holder.copy!;
-      const { size, root, text } = checkpoint;
-      options.onTaken?.(size);
-      const cosigned = options.cosign === undefined ? {} : { cosigned: options.cosign(text) };
-      await channel.write(logWords({ type: 'ack', size, root, ...cosigned }), signal);
-      await channel.write(logWords({ type: 'grant', bytes: bytes.length }), signal);
+    for (let next = size; ; ) {
+      const word = openLogFrame(await channel.expect(until));
+      const bytes = await pieceOf(channel, word, next, until);
+      next = (word as Extract<LogWord, { type: 'batches' }>).size;
+      options.onSource?.(next);
+      const begins = holder.copy === null;
+      const taken = take(bytes);
+      holding = acknowledge(holding, taken, bytes.length);
+      settled = Promise.allSettled([settled, taken]);
+      // Whichever fails first ends it all, also while no piece comes.
+      for (const each of [taken, holding]) each.catch((thrown: unknown) => failing.abort(thrown));
+      // What is not yet synced is bounded by the credit; whatever else this machine does has its turn between two pieces.
+      await (begins ? holding : turn());
     }
   } catch (thrown) {
     channel.abort(new Error('no longer followed'));
+    // Whoever follows next begins where the copy ends then.
+    await Promise.allSettled([settled, holding]);
     signal.throwIfAborted();
     throw thrown;
   }

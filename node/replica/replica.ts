@@ -1,6 +1,6 @@
 import type { DurableLog } from '../../ledger/durable-log.ts';
 import { LogCopy } from '../../ledger/log-copy.ts';
-import { applyEntry, initialState, knownEntry, type MeshState } from '../../ledger/state/state.ts';
+import { applyEntry, initialState, type MeshState, parsedEntry } from '../../ledger/state/state.ts';
 import type { LogStorage } from '../../ledger/storage.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
@@ -75,7 +75,7 @@ export class Replica implements CopyHolder {
     const { storage, mesh } = options;
     const copy = (await storage.list()).length === 0 ? null : await openOrNone({ storage, mesh });
     const state = initialState();
-    if (copy !== null) for await (const entry of copy.entries()) applyEntry(state, entry, knownEntry(entry));
+    if (copy !== null) for await (const entry of copy.entries()) applyEntry(state, entry, parsedEntry(entry));
     return new Replica(options, copy, state);
   }
 
@@ -105,10 +105,10 @@ export class Replica implements CopyHolder {
     this.#following = this.#follow().finally(unsubscribe);
   }
 
-  async begin(bytes: Buffer): Promise<LogCopy> {
+  async begin(bytes: Buffer, signatures: 'all' | 'last' = 'all'): Promise<LogCopy> {
     const { storage, mesh } = this.#options;
-    const copy = await LogCopy.create({ storage, mesh }, bytes);
-    for await (const entry of copy.entries()) applyEntry(this.#state, entry, knownEntry(entry));
+    const copy = await LogCopy.create({ storage, mesh }, bytes, signatures);
+    for await (const entry of copy.entries()) applyEntry(this.#state, entry, parsedEntry(entry));
     this.#copy = copy;
     this.#watch(copy);
     for (const listener of this.#began) listener(copy);
@@ -127,7 +127,7 @@ export class Replica implements CopyHolder {
   #watch(copy: LogCopy): void {
     let epoch = copy.epoch;
     copy.subscribe(({ entries }) => {
-      for (const entry of entries) applyEntry(this.#state, entry, knownEntry(entry));
+      for (const entry of entries) applyEntry(this.#state, entry, parsedEntry(entry));
       if (copy.epoch === epoch) return;
       epoch = copy.epoch;
       this.#options.onHandover?.(copy.leadership.handovers.map(({ line }) => line));
@@ -182,6 +182,7 @@ export class Replica implements CopyHolder {
       await followLog(connection, {
         mesh,
         holder: this,
+        signatures: peer === this.#options.founder().peer ? 'last' : 'all',
         signal,
         addresses: () => host.addresses(),
         onTip: async (tip) => {

@@ -246,7 +246,7 @@ export class LogSource {
           continue;
         }
         const before = next;
-        for await (const piece of this.#pieces(log, next)) {
+        for await (const piece of oneAhead(this.#pieces(log, next))) {
           await this.#send(channel, piece, flow, signal);
           next = piece.size;
         }
@@ -345,6 +345,22 @@ const unreadable = (log: DurableLog, size: number): LogDamagedError =>
     { segment: 'the log', offset: 0, index: size },
     `its files end before the ${log.size} entries that are durable`,
   );
+
+/** The same pieces; one is read while the one before is sent. */
+async function* oneAhead(pieces: AsyncGenerator<RawBatches>): AsyncGenerator<RawBatches> {
+  try {
+    for (let coming = pieces.next(); ; ) {
+      const { done, value } = await coming;
+      if (done) return;
+      coming = pieces.next();
+      // It is heard of when its turn comes.
+      coming.catch(() => {});
+      yield value;
+    }
+  } finally {
+    await pieces.return(undefined);
+  }
+}
 
 const outOfTurn = (expected: string): SuperfleetError =>
   new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log out of turn', { expected });

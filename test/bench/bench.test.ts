@@ -8,7 +8,7 @@ import { run } from '../net/mesh.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const logFolders = () =>
-  readdirSync(tmpdir()).filter((name) => /^superfleet-bench-(log|snapshots)-/.test(name));
+  readdirSync(tmpdir()).filter((name) => /^superfleet-bench-(append|log|replicate|snapshots)-/.test(name));
 const bench = (args: string[], env: NodeJS.ProcessEnv = {}) =>
   run([process.execPath, 'scripts/bench.ts', ...args], { cwd: ROOT, env });
 
@@ -73,6 +73,25 @@ test('appends are measured against bare calls and hypercore', async () => {
     assert.ok(ours >= 0 && peer > 0, figure);
     assert.is(ratio, ours / peer);
   }
+});
+
+test('a replica of ours and one of hypercore catch up, each a process of its own', async () => {
+  const before = logFolders();
+  const { code, stdout, stderr } = await bench(['replicate', '--json'], {
+    BENCH_REPLICATE_ENTRIES: '1500',
+    BENCH_REPLICATE_RUNS: '1',
+  });
+  assert.is(code, 0, stderr);
+  const figures = JSON.parse(stdout) as { figure: string; ours: number; peer: number; ratio: number }[];
+  assert.equal(
+    figures.map(({ figure }) => figure),
+    ['replicate.rate', 'replicate.cpu'],
+  );
+  for (const { figure, ours, peer, ratio } of figures) {
+    assert.ok(ours > 0 && peer > 0, figure);
+    assert.is(ratio, ours / peer);
+  }
+  assert.equal(logFolders(), before);
 });
 
 test('an unknown name and none at all are wrong usage, exit 2, with the names there are', async () => {

@@ -145,6 +145,95 @@ test('a copy says nothing before its sync, and is stopped for good by a failed o
   await log.close();
 });
 
+test('of what the founder sent the last signature is checked, which all entries are under; of what others sent, each (promise 6)', async () => {
+  const { log } = await filled(40, 100_000);
+  const [first, second] = await pieces(log, 0, 3000);
+  const storage = new MemoryStorage();
+  const copy = await LogCopy.create({ storage, mesh: log.meshId }, first!);
+  const text = second!.toString();
+  /** Another signature, as well formed, in the n-th checkpoint of the piece. */
+  const signedAnew = (n: number): Buffer => {
+    let at = -1;
+    return Buffer.from(
+      text.replace(/[A-Za-z0-9+/]{40}(?=[A-Za-z0-9+/]{3}=\\n"\})/g, (taken) => {
+        at += 1;
+        return at === n ? [...taken].reverse().join('') : taken;
+      }),
+    );
+  };
+  const checkpoints = text.split('{"checkpoint"').length - 1;
+  assert.ok(checkpoints > 3);
+  assert.is.not(signedAnew(checkpoints - 1).toString(), text);
+  for (let n = 0; n < checkpoints; n += 1) {
+    assert.is(await codeOf(copy.take(signedAnew(n))), 'SF_NOT_PROVED', `checkpoint ${n}`);
+  }
+  assert.is(await codeOf(copy.take(signedAnew(checkpoints - 1), 'last')), 'SF_NOT_PROVED');
+  for (let at = 0; at < second!.length; at += 11) {
+    const entries = Buffer.from(second!);
+    entries[at]! ^= 1;
+    const line = entries.lastIndexOf(0x0a, at - 1) + 1;
+    if (second![line + 2] !== 'i'.charCodeAt(0)) continue;
+    assert.is(await codeOf(copy.take(entries, 'last')), 'SF_NOT_PROVED', `byte ${at}`);
+  }
+  assert.is((await copy.take(second!, 'last')).text, copy.checkpoint.text);
+  await copy.close();
+  await log.close();
+});
+
+test('pieces taken without waiting share writes, and none is spoken of before its sync (promise 6)', async () => {
+  const { log } = await filled(60, 100_000);
+  const [first, ...rest] = await pieces(log, 0, 1000);
+  assert.ok(rest.length > 4);
+  const storage = new MemoryStorage();
+  const copy = await LogCopy.create({ storage, mesh: log.meshId }, first!);
+  const size = copy.size;
+  let syncs = 0;
+  const gate = Promise.withResolvers<void>();
+  storage.faults.sync = () => {
+    syncs += 1;
+    return gate.promise;
+  };
+  const held: number[] = [];
+  const taken = rest.map((piece) => copy.take(piece).then((checkpoint) => held.push(checkpoint.size)));
+  assert.is(await codeOf(copy.take(first!)), 'SF_NOT_PROVED', 'what does not follow those before is refused');
+  assert.equal([copy.size, held], [size, []]);
+  gate.resolve();
+  await Promise.all(taken);
+  assert.is(syncs, 2, 'of the first, and of all that came meanwhile');
+  assert.equal(
+    held,
+    [...held].sort((a, b) => a - b),
+  );
+  assert.is(copy.checkpoint.text, log.checkpoint.text);
+  await copy.close();
+  assert.is((await verifyLog(storage)).root, log.checkpoint.root);
+
+  const founders = new MemoryStorage();
+  await (await LogCopy.create({ storage: founders, mesh: log.meshId }, first!)).close();
+  const restored = await Log.open({ storage: founders, key: KEY });
+  await Promise.all(rest.map((piece) => restored.take(piece)));
+  assert.is(
+    restored.checkpoint.text,
+    log.checkpoint.text,
+    'the founder takes back what it lost in the same way',
+  );
+  await restored.close();
+
+  const failing = new MemoryStorage();
+  const other = await LogCopy.create({ storage: failing, mesh: log.meshId }, first!);
+  failing.faults.sync = () => {
+    throw Object.assign(new Error('EIO'), { code: 'EIO' });
+  };
+  const codes = await Promise.all(rest.map((piece) => codeOf(other.take(piece))));
+  assert.equal(
+    codes,
+    rest.map(() => 'SF_LOG_FAILED'),
+  );
+  assert.is(other.size, size);
+  await other.close();
+  await log.close();
+});
+
 test('after a handover only the next key signs, and the log before refuses appends (promise 8)', async () => {
   const { log, storage } = await filled(9, 100_000);
   const before = log.append([started(50)], TIME + 50, 1).durable;
