@@ -27,6 +27,9 @@ export interface CopySource {
   batches(from: LogPoint | null): AsyncIterable<Buffer>;
 }
 
+const SOURCE_HINT =
+  'Nothing was changed. It is the source that does not hold: take it anew (mesh-hub ledger export), or name another copy of the log.';
+
 const NEWLINE = 0x0a;
 /** A piece is handed on once it is as long; with one more batch it fits what a copy takes at once. */
 const PIECE_BYTES = 1024 * 1024;
@@ -64,7 +67,7 @@ async function* verifiedBatches(
   let met = false;
   let held: Buffer = Buffer.alloc(0);
   const damaged = (why: string, cause?: unknown): LogDamagedError =>
-    new LogDamagedError({ segment: name, offset, index: chain.next }, why, cause);
+    new LogDamagedError({ segment: name, offset, index: chain.next }, why, cause, SOURCE_HINT);
   for await (const chunk of chunks) {
     held = held.length === 0 ? Buffer.from(chunk) : Buffer.concat([held, chunk]);
     let begin = 0;

@@ -204,7 +204,8 @@ export class Log extends DurableLog {
   /**
    * Takes back entries that this log once acknowledged and lost: whole batches that follow its last checkpoint, each root
    * and signature right, synced when it resolves. Only before anything is appended; calls are carried out one after the
-   * other. Rejects with `SF_NOT_PROVED`, and takes nothing, where they do not follow.
+   * other. Rejects with `SF_NOT_PROVED`, and takes nothing, where they do not follow. Where a handover is among them the log
+   * is another's from there on.
    */
   take(bytes: Buffer): Promise<Checkpoint> {
     const taken = this.#taking.then(() => this.#take(bytes));
@@ -230,6 +231,7 @@ export class Log extends DurableLog {
     this.#frontier = chain.settled.frontier.clone();
     this.#time = chain.settled.time;
     this.#next = this.#frontier.size;
+    this.#handedOver = publicKeyToBase64(this.leadership.logKey) !== publicKeyToBase64(this.#key!.publicKey);
     this.announce(batch);
     return batch.checkpoint;
   }

@@ -23,7 +23,7 @@ export type Testimony =
  * before a recovery that speaks of more than the recovered log held was given up by the operator, and is passed over.
  */
 export async function testimonyOf(
-  log: Pick<DurableLog, 'meshId' | 'leadership' | 'size' | 'checkpoint' | 'checkpointAt'>,
+  log: Pick<DurableLog, 'meshId' | 'leadership' | 'first' | 'size' | 'checkpoint' | 'checkpointAt'>,
   text: string,
 ): Promise<Testimony> {
   const signed = signedBy(log.leadership, text);
@@ -35,6 +35,8 @@ export async function testimonyOf(
   if (checkpoint.size > log.size) return { kind: 'ahead', checkpoint };
   const own = await log.checkpointAt(checkpoint.size);
   if (own?.root === checkpoint.root) return { kind: 'same' };
+  // Of entries that this log does not hold yet: there is nothing to hold it against.
+  if (own === null && checkpoint.size < log.first) return { kind: 'same' };
   // Where no batch of ours ended there, our next checkpoint contradicts it just as well.
   const ours = own ?? log.checkpoint;
   return { kind: 'fork', equivocation: { mesh: log.meshId, checkpoints: [ours.text, text] } };

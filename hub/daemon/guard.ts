@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { fenced } from '../../ledger/handover.ts';
 import type { Log } from '../../ledger/log.ts';
 import { applyEntry, knownEntry, type MeshState } from '../../ledger/state/state.ts';
 import { type Equivocation, equivocationError, type Testimony, testimonyOf } from '../../ledger/witness.ts';
@@ -26,8 +27,8 @@ export interface GuardOptions {
   marked: Marked;
   host: Pick<Host, 'dial'>;
   logger: Logger;
-  /** Keeps the proof; answers with where. */
-  keepProof(equivocation: Equivocation): Promise<string>;
+  /** Keeps the proof; answers with where, null where the disk refuses. */
+  keepProof(equivocation: Equivocation): Promise<string | null>;
   /** The operator gives up what nobody holds: where it would wait, `sure` rejects with `SF_BEHIND` instead. @default false */
   giveUp?: boolean;
   /** Aborted when the process ends. */
@@ -105,7 +106,8 @@ export class FounderGuard {
 
   /**
    * Resolves when the log may go on. Rejects with `SF_EQUIVOCATION` where two histories are signed, with `SF_BEHIND` where it
-   * would wait and the operator gives up what is lost, with the signal's reason where the process ends before.
+   * would wait and the operator gives up what is lost, with `SF_FENCED` where it took back that another one leads, with the
+   * signal's reason where the process ends before.
    */
   async sure(): Promise<void> {
     const { marked, signal } = this.#options;
@@ -117,6 +119,9 @@ export class FounderGuard {
       signal.throwIfAborted();
       const missing = await this.#judge();
       if (missing !== null) await this.#takeBack(missing);
+      // What it had lost may be that it handed the mesh over.
+      const { leadership } = this.#options.log;
+      if (leadership.founder !== this.#options.self) throw fenced(leadership);
       const left = deadline - this.#timers.now();
       if (this.#enough(left <= 0) && (await this.#judge()) === null) return;
       const reason = this.#reason(missing);
@@ -192,8 +197,9 @@ export class FounderGuard {
   async #takeBack(size: number): Promise<void> {
     const { log, state, host, logger, signal } = this.#options;
     const others = this.#others();
-    for (const { session } of [...this.#held]) {
-      if (others.get(session.peer)?.replica !== true || log.size >= size) continue;
+    // One that has many sessions is asked once.
+    for (const peer of new Set([...this.#held].map(({ session }) => session.peer))) {
+      if (others.get(peer)?.replica !== true || log.size >= size) continue;
       const done = new AbortController();
       const unsubscribe = log.subscribe(({ entries }) => {
         for (const entry of entries) applyEntry(state, entry, knownEntry(entry));
@@ -202,7 +208,7 @@ export class FounderGuard {
       const before = log.size;
       const late = this.#timers.after(TAKE_BACK_MS, () => done.abort(new Error('it gave no more')));
       try {
-        const connection = await host.dial(session.peer, [], signal);
+        const connection = await host.dial(peer, [], signal);
         await followLog(connection, {
           mesh: log.meshId,
           holder: { copy: log, begin: () => Promise.reject(new Error('there is a log')) },
@@ -215,11 +221,8 @@ export class FounderGuard {
         if (log.failure !== null) throw log.failure;
         const { message } = asSuperfleetError(thrown);
         if (log.size > before) {
-          logger.warn(
-            { peer: session.peer, entries: log.size - before },
-            'entries lost here were taken back',
-          );
-        } else logger.warn({ peer: session.peer }, `nothing was taken back from a replica: ${message}`);
+          logger.warn({ peer, entries: log.size - before }, 'entries lost here were taken back');
+        } else logger.warn({ peer }, `nothing was taken back from a replica: ${message}`);
       } finally {
         late();
         unsubscribe();

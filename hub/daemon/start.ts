@@ -133,6 +133,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
   lifetime.onStop(() => (opened === null ? undefined : stopped(mark, opened, lifetime)));
   const ledger = await openLedger(machine, logKey, lifetime);
   const { storage, log, index, archive, state, genesisLine } = ledger;
+  if (log.leadership.founder !== machine.key.peer) throw strangeIdentity(paths, log, machine.key.peer);
   const proofs = new LogProofs(log, {
     store: new FileTileStore(paths.tiles),
     onWarning: (message, error) => logger.warn(`${message}: ${asSuperfleetError(error).message}`),
@@ -149,7 +150,12 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
   );
   lifetime.onStop(() => registry.stop());
   const ending = new AbortController();
-  const kept = async (equivocation: Equivocation): Promise<string> => keepProof(paths.root, equivocation);
+  /** Where the proof lies; null: this disk does not take it, and the founder ends all the same. */
+  const kept = (equivocation: Equivocation): Promise<string | null> =>
+    keepProof(paths.root, equivocation).catch((thrown: unknown) => {
+      logger.error({ code: asSuperfleetError(thrown).code }, 'the proof of two histories could not be kept');
+      return null;
+    });
   const frozen = await keptProof(paths.root);
   if (frozen !== null) throw equivocationError(frozen, proofFile(paths.root));
   const guard = new FounderGuard({
@@ -224,7 +230,12 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
   /** A member that saw another history, or more of this one, ends the founder: nothing more is signed (promises 5 and 7). */
   const heed = async (checkpoint: string | null, peer: string): Promise<void> => {
     if (checkpoint === null) return;
-    const testimony = await testimonyOf(log, checkpoint);
+    const testimony = await testimonyOf(log, checkpoint).catch((thrown: unknown) => {
+      const { code, message } = asSuperfleetError(thrown);
+      logger.error({ code, peer }, `what a member saw of the log cannot be held against it: ${message}`);
+      return null;
+    });
+    if (testimony === null) return;
     if (testimony.kind === 'fork') {
       lifetime.end(equivocationError(testimony.equivocation, await kept(testimony.equivocation)));
     } else if (testimony.kind === 'ahead') lifetime.end(behindError(log, testimony.checkpoint.size, peer));
@@ -416,6 +427,14 @@ const behindError = (log: Log, size: number, peer: string): SuperfleetError =>
     expected: 'a log that holds whatever was acknowledged',
     got: 'an older state of it',
     hint: 'start the founder again: it then takes what it lacks from a replica; see docs/recovery.md',
+  });
+
+/** A folder that was copied by half: under another identity no member would take this for its founder. */
+const strangeIdentity = ({ identityKey }: FolderPaths, log: Log, peer: string): SuperfleetError =>
+  new SuperfleetError('SF_FOLDER', `${identityKey} is not the key of the founder that this log names`, {
+    expected: `the key of ${log.leadership.founder}`,
+    got: `the key of ${peer}, made here where there was none`,
+    hint: `put back ${identityKey} of that founder, from the folder this one was copied from or from a backup`,
   });
 
 /** The folder of an imported log, or one whose key was lost. */

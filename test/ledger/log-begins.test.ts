@@ -15,6 +15,7 @@ import type { LogStorage } from '../../ledger/storage.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import { verifyLog } from '../../ledger/verify.ts';
+import { testimonyOf } from '../../ledger/witness.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
 import { KEY, newLog } from './kit.ts';
 import { afterCrash, type MemoryCopy, memoryCopy } from './memory-beginning.ts';
@@ -97,6 +98,9 @@ for (const { name, make } of places) {
     assert.equal((await copy.read(size, 100)).length, log.size - size);
     assert.is(await copy.line(size), await log.line(size));
     assert.is(await copy.checkpointAt(size - 2), null);
+    // What a member saw that slept since then contradicts nothing.
+    const old = (await log.checkpointAt(size - 2))!;
+    assert.is((await testimonyOf(copy, old.text)).kind, 'same');
     const words = ['SF_NOT_FOUND', `entries before ${size} are still being fetched`];
     const asked = [
       copy.read(size - 1, 1),

@@ -234,6 +234,27 @@ test('pieces taken without waiting share writes, and none is spoken of before it
   await log.close();
 });
 
+test('a log that takes back the handover it had lost is fenced by it (promise 8)', async () => {
+  const { log } = await filled(9, 100_000);
+  const older = new MemoryStorage();
+  for (const piece of await pieces(log, 0, 1_000_000)) {
+    await (await LogCopy.create({ storage: older, mesh: log.meshId }, piece)).close();
+  }
+  const { size } = log;
+  await log.handOver({ founder: NEXT.peer, logKey: NEXT.publicKey }, TIME + 60);
+  const back = await Log.open({ storage: older, key: KEY });
+  for (const piece of await pieces(log, size, 1_000_000)) await back.take(piece);
+  assert.is(back.checkpoint.text, log.checkpoint.text);
+  for (const epoch of [1, 2]) {
+    assert.throws(
+      () => back.append([started(1)], TIME, epoch),
+      (error: SuperfleetError) => error.code === 'SF_FENCED',
+    );
+  }
+  await back.close();
+  await log.close();
+});
+
 test('after a handover only the next key signs, and the log before refuses appends (promise 8)', async () => {
   const { log, storage } = await filled(9, 100_000);
   const before = log.append([started(50)], TIME + 50, 1).durable;

@@ -68,6 +68,7 @@ test('an export of another mesh, a damaged and a cut one leave no log behind', a
     writeFileSync(path, damaged);
     const done = await ledger('import', path, '--dir', dir, '--json');
     assert.equal([done.code, errorOf(done).code], [5, 'SF_LOG_DAMAGED']);
+    assert.match(errorOf(done).hint!, /It is the source/, 'no log here is to be repaired');
     assert.is((await mesh.hub(['ledger', 'verify', '--dir', dir])).code, 3);
   }
   // What was refused takes no name away.
@@ -79,10 +80,16 @@ test('without the log key it is no founder, and with the keys of its founder it 
   assert.equal([refused.code, errorOf(refused).code], [4, 'SF_REFUSED']);
   assert.match(errorOf(refused).hint!, /log\.key and .*identity\.key .*mesh-hub promote/);
   const { uid, gid } = statSync(copy);
-  for (const key of ['log.key', 'identity.key']) {
+  const put = (key: string): void => {
     cpSync(join(mesh.dir('hub'), key), join(copy, key));
     if (process.getuid?.() === 0) chownSync(join(copy, key), uid, gid);
-  }
+  };
+  put('log.key');
+  // Under an identity of its own it would be a founder that no member knows.
+  const half = await mesh.hub(['start', '--dir', copy, '--port', '0', '--json']);
+  assert.is(errorOf(half).code, 'SF_FOLDER');
+  assert.match(errorOf(half).hint!, /put back .*identity\.key/);
+  put('identity.key');
   mesh.place('hub', copy);
   const founder = await mesh.startFounder();
   assert.is((await founder.event('ready')).mesh, id);
