@@ -118,7 +118,9 @@ export class Log extends DurableLog {
       ...(onBatch && { onBatch }),
     });
     if (scan.last === null && begins === null) {
-      throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`);
+      throw new SuperfleetError('SF_NOT_FOUND', `there is no log at ${storage.describe(0)}`, {
+        hint: 'where it was lost: mesh-hub ledger repair --from PEER|FILE fetches it from a replica or another copy',
+      });
     }
     const { leadership, checkpoint } = scan.chain.settled;
     if (checkpoint === null) {

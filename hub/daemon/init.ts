@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { chown, open, rm } from 'node:fs/promises';
+import { scanLog } from '../../ledger/scan.ts';
 import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
@@ -63,6 +64,13 @@ async function requireNoMesh(dir: string): Promise<void> {
   const paths = folderPaths(dir);
   const { kind } = await readConfig(paths.config);
   const logged = existsSync(paths.log) && readdirSync(paths.log).length > 0;
+  if (kind === null && logged && (await wasUsed(paths.log))) {
+    throw new SuperfleetError('SF_EXISTS', `${dir} holds the log of a mesh, and no config`, {
+      expected: 'a folder that is absent or empty',
+      got: `no ${paths.config}`,
+      hint: CONFIG_HINT(paths.config),
+    });
+  }
   if (kind === null && logged) {
     throw new SuperfleetError(
       'SF_EXISTS',
@@ -78,6 +86,19 @@ async function requireNoMesh(dir: string): Promise<void> {
     expected: 'a folder that is absent or empty',
     hint: 'start it with `mesh-hub start`, or name another folder with --dir',
   });
+}
+
+/** What to do about a founder's folder that was copied without its config. */
+export const CONFIG_HINT = (config: string): string =>
+  `remove nothing. Put back ${config} of this founder; where it is lost, {"kind":"hub"} in it will do. Then mesh-hub start`;
+
+/** Whether more is in a log than its making puts there: the genesis and the founder's own membership. */
+async function wasUsed(folder: string): Promise<boolean> {
+  // A torn tail is what a making that was cut short leaves; damage is of a log that was more.
+  return scanLog(new FileStorage(folder), { signatures: 'recent' }).then(
+    ({ chain }) => chain.settled.frontier.size > 2,
+    () => true,
+  );
 }
 
 async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<MeshObject> {

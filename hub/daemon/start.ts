@@ -45,6 +45,7 @@ import { FounderGuard } from './guard.ts';
 import { Handover } from './handover.ts';
 import { createHeldApp, FounderSocket, heldError } from './held.ts';
 import { inherit } from './inherit.ts';
+import { CONFIG_HINT } from './init.ts';
 import { openLedger } from './ledger.ts';
 import { endNewEpoch, openNewEpoch } from './new-epoch.ts';
 import { connectOwnMember } from './own-member.ts';
@@ -119,6 +120,13 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
   const { paths } = folder;
   const logKey = await readKey(paths.logKey);
   if (config.kind === 'hub' && logKey === null) throw withoutKey(paths);
+  if (config.kind === null && logKey !== null) {
+    throw new SuperfleetError('SF_CONFLICT', 'nothing says what this data folder is', {
+      expected: `${paths.config}, as \`mesh-hub init\` wrote it`,
+      got: 'a log key, and no config or one that does not say',
+      hint: CONFIG_HINT(paths.config),
+    });
+  }
   if (config.kind !== 'hub' || logKey === null) {
     throw new SuperfleetError('SF_CONFLICT', 'this data folder is not a founder’s', {
       expected: 'a data folder that was made by `mesh-hub init`',

@@ -2,6 +2,9 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Log } from '../../../ledger/log.ts';
+import { FileStorage } from '../../../ledger/storage-file.ts';
+import { readKey } from '../../../node/daemon/identity.ts';
 import { folderPaths } from '../../../node/folder.ts';
 import { Mesh } from '../../net/mesh.ts';
 
@@ -52,6 +55,28 @@ test(
     await init();
     writeFileSync(paths(mesh).config, '{}\n');
     assert.match(await init(), /cut short/);
+  }),
+);
+
+test(
+  'a founder’s folder without its config is called what it is: nobody is told to remove it, or to make another mesh in it',
+  withMesh(async (mesh, init) => {
+    await init();
+    const { log: folder, logKey, config } = paths(mesh);
+    const log = await Log.open({ storage: new FileStorage(folder), key: await readKey(logKey) });
+    const by = { kind: 'local', user: 'ada', claimed: true } as const;
+    await log.append([{ type: 'mesh.paused', body: { by } }], Date.now(), 1).durable;
+    await log.close();
+    rmSync(config);
+    const refused = await init();
+    assert.not.match(refused, /nobody has used/);
+    assert.match(refused, /holds the log of a mesh/);
+    const start = await mesh.hub(['start', '--port', '0', '--json']);
+    const { error } = JSON.parse(start.stderr.trim().split('\n').at(-1)!) as { error: { hint: string } };
+    assert.match(error.hint, /Put back .*config\.json/);
+    // What the hint says is enough.
+    writeFileSync(config, '{"kind":"hub"}');
+    await mesh.startFounder();
   }),
 );
 
