@@ -87,6 +87,8 @@ export async function followLog(connection: Connection, options: FollowOptions):
   const channel = await openChannel(connection, signal);
   const failing = new AbortController();
   const until = AbortSignal.any([signal, failing.signal]);
+  /** Bytes of pieces that came and were not granted anew: a source that does not keep to its credit is left. */
+  let ungranted = 0;
   /** The acknowledgement of the newest piece. */
   let holding: Promise<void> = Promise.resolve();
   /** Every piece so far is on the disk or refused. */
@@ -101,6 +103,7 @@ export async function followLog(connection: Connection, options: FollowOptions):
     options.onTaken?.(size);
     const cosigned = options.cosign === undefined ? {} : { cosigned: options.cosign(text) };
     await channel.write(logWords({ type: 'ack', size, root, ...cosigned }), signal);
+    ungranted -= bytes;
     await channel.write(logWords({ type: 'grant', bytes }), signal);
   };
   const take = async (bytes: Buffer): Promise<Checkpoint> => {
@@ -122,7 +125,8 @@ export async function followLog(connection: Connection, options: FollowOptions):
     await options.onTip(await tipOf(channel, signal));
     for (let next = size; ; ) {
       const word = openLogFrame(await channel.expect(until));
-      const bytes = await pieceOf(channel, word, next, until);
+      const bytes = await pieceOf(channel, word, { next, credit: logCreditBytes - ungranted }, until);
+      ungranted += bytes.length;
       next = (word as Extract<LogWord, { type: 'batches' }>).size;
       options.onSource?.(next);
       const begins = holder.copy === null;
@@ -203,12 +207,12 @@ async function tipOf(channel: FrameChannel, signal: AbortSignal): Promise<LogTip
 async function pieceOf(
   channel: FrameChannel,
   word: ReturnType<typeof openLogFrame>,
-  next: number,
+  { next, credit }: { next: number; credit: number },
   signal: AbortSignal,
 ): Promise<Buffer> {
   if (word.type === 'fault') throw faultOf(word);
   if (word.type !== 'batches') throw outOfTurn('batches');
-  if (word.bytes > logCreditBytes || word.first !== next) {
+  if (word.bytes > credit || word.first !== next) {
     throw outOfTurn(`batches from entry ${next} within the bytes granted`);
   }
   const late = AbortSignal.any([signal, AbortSignal.timeout(PIECE_MS)]);

@@ -28,6 +28,8 @@ import {
   LOG_PROTOCOL,
   type LogTip,
   type LogWord,
+  logCreditBytes,
+  logDataBytesMax,
   logDataHead,
   logFrameBytesMax,
   logWords,
@@ -280,6 +282,60 @@ test(
       onTip: () => {},
     });
     assert.is(await codeOf(following), 'SF_FRAME');
+    await log.close();
+  }),
+);
+
+test(
+  'a source that sends more than was granted is left while the disk still writes (promise 18)',
+  withNet(async (net) => {
+    const log = await newLog(new MemoryStorage());
+    for (let n = 0; n < 3; n += 1) {
+      const events = Array.from({ length: 800 }, (_, at) => long(n * 800 + at, 2_048));
+      await log.append(events, TIME, 1).durable;
+    }
+    const { host, registry } = await net.founding();
+    const left = new Signal<string>();
+    await registry.handleProtocol({
+      protocol: LOG_PROTOCOL,
+      access: 'members',
+      maxInboundStreams: 4,
+      handler: async (stream) => {
+        const channel = new FrameChannel(stream);
+        await channel.expect();
+        await channel.write(
+          logWords({ type: 'tip', checkpoint: null, at: null, handovers: [], holds: true }),
+        );
+        const pour = async (): Promise<void> => {
+          for await (const { first, bytes, size } of log.raw(1, 1)) {
+            await channel.write(logWords({ type: 'batches', first, size, bytes: bytes.length }));
+            for (let at = 0; at < bytes.length; at += logDataBytesMax) {
+              await channel.write(bytes.subarray(at, at + logDataBytesMax), undefined, logDataHead);
+            }
+          }
+          await channel.expect();
+        };
+        left.put(await codeOf(pour()));
+      },
+    });
+    const writing = Promise.withResolvers<never>();
+    let taken = 0;
+    const first = (await log.checkpointAt(1))!;
+    const take = (bytes: Buffer): Promise<never> => {
+      taken += bytes.length;
+      return writing.promise;
+    };
+    const following = followLog(await connect(await net.member(), host), {
+      mesh: log.meshId,
+      holder: { copy: { size: 1, checkpoint: first, take }, begin: () => Promise.reject(new Error('begun')) },
+      signal: AbortSignal.timeout(20_000),
+      onTip: () => {},
+    });
+    const code = codeOf(following);
+    assert.is(await left.next(), 'SF_UNREACHABLE');
+    writing.reject(new Error('the disk is gone'));
+    assert.is(await code, 'SF_FRAME');
+    assert.ok(taken > 0 && taken <= logCreditBytes, `${taken}`);
     await log.close();
   }),
 );
