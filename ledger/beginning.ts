@@ -2,7 +2,7 @@ import { SuperfleetError } from '../protocol/errors.ts';
 import type { ChainState } from './chain.ts';
 import { Offsets } from './offsets.ts';
 import type { ScanStart } from './scan.ts';
-import { decodeSnapshot, type Snapshot, SnapshotFault } from './snapshot.ts';
+import { type Base, decodeBase, SnapshotFault } from './snapshot.ts';
 import type { ReceivingStore, SnapshotStore } from './snapshot-store.ts';
 import { defaultBounds, type StateBounds } from './state/reducer.ts';
 import type { LogStorage } from './storage.ts';
@@ -40,7 +40,7 @@ export async function openBase(
   base: SnapshotStore,
   mesh?: string,
   bounds: StateBounds = defaultBounds,
-): Promise<Snapshot | null> {
+): Promise<Base | null> {
   const size = (await base.list()).at(-1);
   if (size === undefined) return null;
   try {
@@ -60,12 +60,12 @@ export async function openBase(
   }
 }
 
-/** The snapshot in a file, held against what it must be of. Throws `SnapshotFault`. */
+/** What is in a snapshot's file, held against what it must be of. Throws `SnapshotFault`. */
 export function checkedSnapshot(
   bytes: Buffer,
   { mesh, size, bounds = defaultBounds }: { mesh?: string; size: number; bounds?: StateBounds },
-): Snapshot {
-  const snapshot = decodeSnapshot(bytes, bounds);
+): Base {
+  const snapshot = decodeBase(bytes, bounds);
   if (mesh !== undefined && snapshot.chain.meshId !== mesh) throw new SnapshotFault('it is of another mesh');
   if (snapshot.body.size !== size) throw new SnapshotFault(`it is of ${snapshot.body.size} entries`);
   return snapshot;

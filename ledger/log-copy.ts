@@ -20,6 +20,8 @@ export interface OpenCopyOptions {
   from?: ScanStart | null;
   /** The log begins here, at a snapshot: entries before are not in it. @default at entry 0 */
   begins?: ChainState | null;
+  /** Entries that it may come to hold. @default any number */
+  sizeMax?: number;
   /** As `ScanOptions.onBatch`: the entries as recovery reads them. */
   onBatch?: NonNullable<ScanOptions['onBatch']>;
   /** @default `segmentBytes` */
@@ -52,14 +54,16 @@ export class LogCopy extends DurableLog {
   /** A new beginning that is under way. */
   #moving: Promise<void> | null = null;
   readonly #segmentBytes: number;
+  readonly #sizeMax: number | undefined;
 
   private constructor(
     scan: Scan,
     cut: CutTail | null,
-    { storage, segmentBytes: bytesMax = segmentBytes, begins }: OpenCopyOptions,
+    { storage, segmentBytes: bytesMax = segmentBytes, begins, sizeMax }: OpenCopyOptions,
   ) {
     super(scan, cut, storage, bytesMax, begins);
     this.#segmentBytes = bytesMax;
+    this.#sizeMax = sizeMax;
     this.#chain = new Chain('all', scan.chain.settled);
     this.#verified = this.#chain;
   }
@@ -76,7 +80,7 @@ export class LogCopy extends DurableLog {
     const { storage, mesh } = options;
     const bytesMax = options.segmentBytes ?? segmentBytes;
     const chain = new Chain(signatures === 'all' ? 'all' : 'deferred');
-    takeBatches(chain, bytes);
+    inBounds(takeBatches(chain, bytes).checkpoint, options.sizeMax);
     if (chain.settled.meshId !== mesh) {
       throw new SuperfleetError('SF_NOT_PROVED', 'the log is of another mesh', {
         expected: mesh,
@@ -200,6 +204,7 @@ export class LogCopy extends DurableLog {
     }
     const chain = new Chain(signatures === 'all' ? 'all' : 'deferred', this.#verified.settled);
     const batch = takeBatches(chain, bytes);
+    inBounds(batch.checkpoint, this.#sizeMax);
     this.#verified = chain;
     return { batch, chain };
   }
@@ -251,4 +256,12 @@ function asOne(batches: readonly CommittedBatch[]): CommittedBatch {
     leaves: batches.flatMap(({ leaves }) => leaves),
     bytes: Buffer.concat(batches.map(({ bytes }) => bytes)),
   };
+}
+
+function inBounds({ size }: Checkpoint, sizeMax = Number.MAX_SAFE_INTEGER): void {
+  if (size <= sizeMax) return;
+  throw new SuperfleetError('SF_NOT_PROVED', `the log that came has no checkpoint of ${sizeMax} entries`, {
+    expected: `a checkpoint of size ${sizeMax}, which is signed elsewhere`,
+    got: `batches up to size ${size}`,
+  });
 }

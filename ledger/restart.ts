@@ -57,7 +57,8 @@ export async function restart<L extends DurableLog>(
     // What is replayed changes the state: each time from the file.
     const begin =
       newest.found === null && base !== undefined ? await openBase(base, undefined, bounds) : null;
-    const found = newest.found ?? (begin && { ...begin, ...startAt(begin.chain) });
+    if (begin?.state === null) throw unproved(first, undefined);
+    const found = newest.found ?? (begin && { ...begin, ...startAt(begin.chain), state: begin.state });
     const spared = found?.body.size ?? 0;
     // Else the newest that the log speaks of is the one that was found.
     const unknown = found === null || passedOver.length > 0;

@@ -1,3 +1,4 @@
+import { SuperfleetError } from '../protocol/errors.ts';
 import { openBase, startAt } from './beginning.ts';
 import { Chain, checkSignature } from './chain.ts';
 import { LogDamagedError } from './damage.ts';
@@ -35,7 +36,10 @@ export async function makeSnapshot(options: MakeSnapshotOptions): Promise<EventB
   const begun = options.base === undefined ? null : await openBase(options.base, mesh, bounds);
   const first = begun?.body.size ?? 0;
   const { found } = await findSnapshot(storage, store, { mesh, sizeMax: size, first, bounds });
-  const from = found ?? (begun && { ...begun, ...startAt(begun.chain) });
+  if (found === null && begun?.state === null) {
+    throw new SuperfleetError('SF_NOT_PROVED', 'the state at which the log begins is kept differently here');
+  }
+  const from = found ?? (begun && { ...begun, ...startAt(begun.chain), state: begun.state! });
   const follower = new Follower(storage, from, initialState(bounds));
   await follower.follow(size);
   const { body, file } = encodeSnapshot(follower.settled(mesh, size));

@@ -135,6 +135,16 @@ function* pieces(saved: unknown): Generator<string> {
  * the frontier gives, and that the key which had to sign the checkpoint did. Throws `SnapshotFault`.
  */
 export function decodeSnapshot(bytes: Buffer, bounds: StateBounds = defaultBounds): Snapshot {
+  const { state, ...snapshot } = decodeBase(bytes, bounds);
+  if (state === null) throw new SnapshotFault('it was made by a program whose states are kept differently');
+  return { ...snapshot, state };
+}
+
+/** What a log begins at: all of a snapshot, or all but a state that this program does not keep in that form. */
+export type Base = Omit<Snapshot, 'state'> & { state: MeshState | null };
+
+/** As `decodeSnapshot`. */
+export function decodeBase(bytes: Buffer, bounds: StateBounds = defaultBounds): Base {
   const [first, ...others] = linesOf(bytes);
   const last = others.pop();
   if (first === undefined || last === undefined) throw new SnapshotFault('it is no snapshot');
@@ -153,9 +163,8 @@ export function decodeSnapshot(bytes: Buffer, bounds: StateBounds = defaultBound
     saved[name] = { version, state: attempt(() => JSON.parse(text.toString())) };
   }
   const state = attempt(() => loadState(saved, bounds));
-  if (state === null) throw new SnapshotFault('it was made by a program whose states are kept differently');
   const { size, root } = chain.checkpoint!;
-  if (state.mesh.size !== size || state.mesh.time !== chain.time) {
+  if (state !== null && (state.mesh.size !== size || state.mesh.time !== chain.time)) {
     throw new SnapshotFault('its state is of another size than its checkpoint');
   }
   const { frontier, reducers } = head;

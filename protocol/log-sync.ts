@@ -8,7 +8,8 @@ import { entryLineBytesMax, secretBytesMax } from './limits.ts';
 /**
  * `/superfleet/log/1.0.0`: a member asks another what it has seen of the log (`head`), or a replica follows the log from
  * where its own copy ends (`follow`). Whole batches come as they stand in the segments, within the bytes granted; the
- * follower checks each, syncs it, and says so (`ack`). Nothing in an answer is believed: checkpoints and handovers prove
+ * follower checks each, syncs it, and says so (`ack`). One that is far behind may ask for a snapshot's file first
+ * (`snapshot`), and for the entries before it later (`follow` with `until`). Nothing in an answer is believed: checkpoints and handovers prove
  * themselves.
  */
 export const LOG_PROTOCOL = '/superfleet/log/1.0.0';
@@ -36,7 +37,18 @@ const logWord = z.discriminatedUnion('type', [
    * `size` and `root` are what the follower holds; 0 and the hash of nothing: it holds nothing. `addresses`: where it
    * listens, so that members find it if it is made the founder.
    */
-  z.object({ type: z.literal('follow'), mesh: meshId, ...position, addresses: addresses.optional() }),
+  z.object({
+    type: z.literal('follow'),
+    mesh: meshId,
+    ...position,
+    addresses: addresses.optional(),
+    /** Lowest entry that it holds: it began at a snapshot. @default 0 */
+    from: count.optional(),
+    /** Fills in what it lacks: nothing is sent behind this size, and it counts as no follower. @default as it grows */
+    until: count.min(1).optional(),
+  }),
+  /** The file of the snapshot of this size, which the source's tip named; answered by `snapshot.file`. */
+  z.object({ type: z.literal('snapshot'), mesh: meshId, size: count.min(1) }),
   /** Two checkpoints that prove an equivocation; nothing is answered. */
   z.object({ type: z.literal('conflict'), mesh: meshId, checkpoints: z.tuple([checkpoint, checkpoint]) }),
   /** The new founder asks the one before for the mesh's secrets; answered by each, and then `secrets`. */
@@ -47,6 +59,8 @@ const logWord = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('ack'),
     ...position,
+    /** As in `follow`. */
+    from: count.optional(),
     /** The checkpoint of that size with the follower's cosignature (C2SP tlog-cosignature). @default none */
     cosigned: checkpoint.optional(),
   }),
@@ -68,7 +82,11 @@ const logWord = z.discriminatedUnion('type', [
     next: z.object({ logKey: publicKey, addresses }).optional(),
     /** Blobs named in the log that it does not have yet, of those it can still get. */
     missing: count.optional(),
+    /** The newest snapshot that it holds, for those who may follow it. @default none */
+    snapshot: z.object({ size: count.min(1), bytes: count.min(1) }).optional(),
   }),
+  /** So many bytes come as data, within the bytes granted. */
+  z.object({ type: z.literal('snapshot.file'), size: count.min(1), bytes: count.min(1) }),
   /** `value` in base64. */
   z.object({ type: z.literal('secret'), name: secretName, value: z.base64().max(2 * secretBytesMax) }),
   z.object({ type: z.literal('secrets'), count }),

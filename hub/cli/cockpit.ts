@@ -119,7 +119,10 @@ function replicaLines(replicas: StatusObject['replicas'], write: Page): void {
   if (replicas.length === 0) return;
   const following = replicas.filter(({ lag }) => lag !== null).length;
   write.head(`replicas  ${following} of ${replicas.length} follow the log`);
-  for (const { name, lag } of replicas) write.item(`${cell(name)}  ${lagWords(lag)}`);
+  for (const { name, lag, from } of replicas) {
+    const part = from === null || from === 0 ? '' : `, holds entries from ${from} on, backfilling`;
+    write.item(`${cell(name)}  ${lagWords(lag)}${part}`);
+  }
 }
 
 function colourOf(state: string): 'green' | 'yellow' | 'dim' {

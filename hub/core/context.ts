@@ -153,6 +153,8 @@ export class FounderContext {
   settledAt: number;
   /** Entries that each replica which follows the log holds synced. */
   replicas: ReadonlyMap<string, number> = new Map();
+  /** Of those that do not hold it from entry 0 on: from which on. */
+  replicasFrom: ReadonlyMap<string, number> = new Map();
   /** Of these, the ones that are far behind: since when (monotonic). */
   readonly behindSince = new Map<string, number>();
   /** Blobs of the log that this founder, which took over, does not have. */

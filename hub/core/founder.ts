@@ -133,6 +133,7 @@ export class FounderCore {
       }
       case 'replicas':
         ctx.replicas = input.held;
+        ctx.replicasFrom = input.from ?? new Map();
         watchLag(ctx);
         if (input.places !== undefined && learnPlaces(ctx, input.places)) {
           for (const { peer } of ctx.live.values()) ctx.tellReplicas(peer);

@@ -92,7 +92,11 @@ export function setDurability(ctx: FounderContext, by: Actor, replicas: number):
 export const replicaLines = (ctx: FounderContext, active: readonly MemberRecord[]): ReplicaLine[] =>
   active
     .filter((member) => keepsLog(ctx, member))
-    .map((member) => ({ id: member.peer, name: member.name, lag: lagOf(ctx, member) }));
+    .map((member) => {
+      const lag = lagOf(ctx, member);
+      const from = lag === null ? null : (ctx.replicasFrom.get(member.peer) ?? 0);
+      return { id: member.peer, name: member.name, lag, from };
+    });
 
 /** What may be lost with the founder's disk; also among the warnings. */
 export function replicaRisks(ctx: FounderContext, active: readonly MemberRecord[]): string[] {
@@ -117,7 +121,13 @@ export function replicaRisks(ctx: FounderContext, active: readonly MemberRecord[
         'start one of them, there: mesh-node start --detach',
     ];
   }
-  return replicas.flatMap(({ id, name, lag }) => {
+  const following = replicas.filter(({ lag }) => lag !== null);
+  const lowest = Math.min(...following.map(({ from }) => from ?? 0));
+  const partial =
+    lowest === 0
+      ? []
+      : [`no replica that follows holds entries before ${lowest} yet: they are fetched in the background`];
+  const slow = replicas.flatMap(({ id, name, lag }) => {
     const since = ctx.behindSince.get(id);
     if (lag === null || since === undefined || ctx.now - since < farBehindMs) return [];
     const minutes = Math.floor((ctx.now - since) / 60_000);
@@ -125,4 +135,5 @@ export function replicaRisks(ctx: FounderContext, active: readonly MemberRecord[
       `the replica ${name} is ${lag} entries behind, for ${minutes} min: is its disk or its network slow?`,
     ];
   });
+  return [...partial, ...slow];
 }

@@ -83,8 +83,16 @@ export type FounderInput =
    * acknowledgements wait for replicas; null: none yet.
    */
   | { type: 'durable'; index: number; checkpoint: string | null; root: string }
-  /** Entries that each replica which follows the log now holds synced, and where these listen. */
-  | { type: 'replicas'; held: ReadonlyMap<string, number>; places?: readonly Place[] }
+  /**
+   * Entries that each replica which follows the log now holds synced, where these listen, and of those that began at a
+   * snapshot and still fetch the entries before it, from which entry on they hold the log.
+   */
+  | {
+      type: 'replicas';
+      held: ReadonlyMap<string, number>;
+      places?: readonly Place[];
+      from?: ReadonlyMap<string, number>;
+    }
   /** Blobs that the log names and that are not on this disk. */
   | { type: 'lacking'; blobs: number }
   | { type: 'tick' };

@@ -211,9 +211,15 @@ export class FounderDriver {
   }
 
   /** Entries that each replica which follows the log holds synced, and where these listen. */
-  replicas(held: ReadonlyMap<string, number>, places: readonly Place[] = []): void {
-    this.#gate.held(held.values());
-    this.step({ type: 'replicas', held, places });
+  replicas(
+    held: ReadonlyMap<string, number>,
+    places: readonly Place[] = [],
+    from: ReadonlyMap<string, number> = new Map(),
+  ): void {
+    // One that began at a snapshot counts where it lacks nothing of what was not counted yet.
+    const counting = [...held].filter(([peer]) => (from.get(peer) ?? 0) <= this.#gate.index + 1);
+    this.#gate.held(counting.map(([, size]) => size));
+    this.step({ type: 'replicas', held, places, from });
     this.#advance();
   }
 

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import type { EventBody } from '../../ledger/events.ts';
 import type { Log } from '../../ledger/log.ts';
 import { LogProofs } from '../../ledger/proofs.ts';
+import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
 import { FileTileStore } from '../../ledger/tile-store-file.ts';
 import {
   type Equivocation,
@@ -287,6 +288,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     registry,
     mesh: log.meshId,
     log: () => log,
+    snapshots: new FileSnapshotStore(paths.snapshots),
     head: () => driver.checkpoint,
     seen: () => ({ checkpoint: driver.checkpoint, handovers: core.state.mesh.handovers }),
     onConflict: (checkpoints) => {
@@ -302,7 +304,8 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
     onFollowers: (followers) => {
       const held = new Map(followers.map(({ peer, size }) => [peer, size]));
       const places = followers.map(({ peer, addresses }) => ({ peer, addresses: [...addresses] }));
-      driver.replicas(held, relieved.keep(places));
+      const from = new Map(followers.map((follower) => [follower.peer, follower.from]));
+      driver.replicas(held, relieved.keep(places), from);
     },
   });
   lifetime.onStop(() => source.stop());

@@ -45,6 +45,8 @@ export interface ReplicaLine {
   id: string;
   name: string;
   lag: number | null;
+  /** Lowest entry that it holds: above 0 while it fetches the entries before the snapshot it began at. Null where lag is. */
+  from: number | null;
 }
 
 /**
@@ -135,6 +137,9 @@ export type OwnNodeObject = NodeObject & { replica: CopyObject | null };
 export interface CopyObject {
   size: number;
   root: string | null;
+  /** Lowest entry in it: above 0 while it fetches the entries before the snapshot it began at, of which it has `fetched`. */
+  from: number;
+  fetched: number;
   follows: Party | null;
   /** Entries that are known to exist and are not here; null: nothing is known of others. */
   behind: number | null;

@@ -154,9 +154,11 @@ export function nodeText(
   ]).replace(/^(state +)(\S+)/m, (_, name: string, state: string) => name + paint(state, stateColour(state)));
 }
 
-const copyText = ({ size, follows, behind }: CopyObject): string => {
+const copyText = ({ size, from, fetched, follows, behind }: CopyObject): string => {
   const source = follows === null ? 'follows nobody now' : `follows ${follows.name ?? follows.id}`;
-  return `${size} entries of the log, ${source}${behind === null ? '' : `, ${lagWords(behind)}`}`;
+  const part = from === 0 ? `${size} entries of the log` : `entries ${from} to ${size - 1} of the log`;
+  const rest = from === 0 ? '' : `; ${fetched} of the ${from} before are fetched`;
+  return `${part}, ${source}${behind === null ? '' : `, ${lagWords(behind)}`}${rest}`;
 };
 
 /** What an answer is of that did not come from a founder at work. `now`: Unix ms. */

@@ -45,7 +45,7 @@ export class ReplicaBlobs {
     return this.#wanted.size;
   }
 
-  /** Follows the log from its first entry on. */
+  /** Follows the log from the first entry that it holds; `older` is to be called when it holds more. */
   start(log: DurableLog): void {
     const { signal } = this.#ending;
     // Subscribed first: what comes while the older entries are read is named twice, and nothing is passed over.
@@ -59,6 +59,11 @@ export class ReplicaBlobs {
     this.#fetching = this.#run(log, signal).catch((thrown: unknown) => {
       if (!signal.aborted) throw thrown;
     });
+  }
+
+  /** Entries before `to` have come to the log that had not been there. */
+  async older(log: DurableLog, to: number): Promise<void> {
+    await this.#want(log, 0, to, this.#ending.signal);
   }
 
   /** Somebody can be asked who could not before. */
@@ -75,14 +80,7 @@ export class ReplicaBlobs {
   }
 
   async #run(log: DurableLog, signal: AbortSignal): Promise<void> {
-    for await (const entry of log.entries()) {
-      if (signal.aborted) return;
-      const known = knownEntry(entry);
-      for (const blob of known === null ? [] : blobsOf(known)) {
-        if (!(await this.#options.blobs.has(blob))) this.#wanted.add(blob);
-      }
-    }
-    this.#options.onChange?.(this.lacking);
+    await this.#want(log, log.first, log.size, signal);
     const { first, max } = this.#options.retryMs ?? { first: 1_000, max: 5 * 60_000 };
     for (let wait = first; !signal.aborted; ) {
       const got = await this.#round(signal);
@@ -92,6 +90,18 @@ export class ReplicaBlobs {
       await this.#pause(this.#wanted.size === 0 ? null : wait);
       if (this.missing === 0) this.#absent.clear();
     }
+  }
+
+  async #want(log: DurableLog, from: number, to: number, signal: AbortSignal): Promise<void> {
+    for await (const entry of log.entries(from, to)) {
+      if (signal.aborted) return;
+      const known = knownEntry(entry);
+      for (const blob of known === null ? [] : blobsOf(known)) {
+        if (!(await this.#options.blobs.has(blob))) this.#wanted.add(blob);
+      }
+    }
+    this.#options.onChange?.(this.lacking);
+    this.#wake();
   }
 
   /** Asks for each that is wanted once; answers how many came. */

@@ -28,7 +28,7 @@ const EMPTY_ROOT = createHash('sha256').digest('hex');
 
 /** Where a replica keeps what it follows: nothing yet, or a copy. */
 export interface CopyHolder {
-  readonly copy: Pick<LogCopy, 'size' | 'checkpoint' | 'take'> | null;
+  readonly copy: Pick<LogCopy, 'size' | 'checkpoint' | 'take' | 'first'> | null;
   /** Begins the copy with the first batches of the log; `signatures` as for `LogCopy.take`. */
   begin(bytes: Buffer, signatures?: 'all' | 'last'): Promise<unknown>;
 }
@@ -39,6 +39,8 @@ export interface FollowOptions {
   /** As for `LogCopy.take`. @default 'all' */
   signatures?: 'all' | 'last';
   signal: AbortSignal;
+  /** Nothing behind this size is asked for, and this machine counts as no follower. @default the log as it grows */
+  until?: number;
   /** Where this machine listens. @default not said */
   addresses?(): string[];
   /** Its answer, before anything of it is used; throws to follow no further. */
@@ -101,8 +103,10 @@ export async function followLog(connection: Connection, options: FollowOptions):
     await before;
     const { size, root, text } = await taken;
     options.onTaken?.(size);
-    const cosigned = options.cosign === undefined ? {} : { cosigned: options.cosign(text) };
-    await channel.write(logWords({ type: 'ack', size, root, ...cosigned }), signal);
+    // A witness speaks for a history that it has seen from the first entry on.
+    const seen = options.cosign !== undefined && holder.copy!.first === 0;
+    const cosigned = seen ? { cosigned: options.cosign!(text) } : {};
+    await channel.write(logWords({ type: 'ack', size, root, ...from(holder), ...cosigned }), signal);
     ungranted -= bytes;
     await channel.write(logWords({ type: 'grant', bytes }), signal);
   };
@@ -120,11 +124,15 @@ export async function followLog(connection: Connection, options: FollowOptions):
       size,
       root,
       ...(addresses === undefined ? {} : { addresses }),
+      ...from(holder),
+      ...(options.until === undefined ? {} : { until: options.until }),
     } as const;
     await channel.write(logWords(asked), signal);
     await options.onTip(await tipOf(channel, signal));
     for (let next = size; ; ) {
-      const word = openLogFrame(await channel.expect(until));
+      // What is there already does not let one wait.
+      const late = options.until === undefined ? [] : [AbortSignal.timeout(PIECE_MS)];
+      const word = openLogFrame(await channel.expect(AbortSignal.any([until, ...late])));
       const bytes = await pieceOf(channel, word, { next, credit: logCreditBytes - ungranted }, until);
       ungranted += bytes.length;
       next = (word as Extract<LogWord, { type: 'batches' }>).size;
@@ -178,6 +186,50 @@ export async function takeSecrets(
     return values.size;
   } catch (thrown) {
     channel.abort(new Error('not answered'));
+    throw thrown;
+  }
+}
+
+/** Of a copy that began at a snapshot: where. */
+const from = ({ copy }: CopyHolder): { from?: number } =>
+  copy === null || copy.first === 0 ? {} : { from: copy.first };
+
+/** What a snapshot's file comes into, in order. */
+export interface SnapshotSink {
+  /** So many bytes will come; throws where they may not. */
+  expect(bytes: number): void;
+  append(bytes: Uint8Array): Promise<void>;
+}
+
+/** The file of the snapshot of `size` entries, written as it comes; nothing in it is checked. */
+export async function fetchSnapshot(
+  connection: Connection,
+  mesh: string,
+  size: number,
+  sink: SnapshotSink,
+  signal: AbortSignal,
+): Promise<void> {
+  const channel = await openChannel(connection, signal);
+  const inTime = (): AbortSignal => AbortSignal.any([signal, AbortSignal.timeout(PIECE_MS)]);
+  try {
+    await channel.write(logWords({ type: 'snapshot', mesh, size }), signal);
+    const word = openLogFrame(await channel.expect(inTime()));
+    if (word.type === 'fault') throw faultOf(word);
+    if (word.type !== 'snapshot.file' || word.size !== size)
+      throw outOfTurn(`the snapshot of ${size} entries`);
+    sink.expect(word.bytes);
+    for (let left = word.bytes; left > 0; ) {
+      const part = openLogFrame(await channel.expect(inTime()));
+      if (part.type !== 'data' || part.bytes.byteLength > left)
+        throw outOfTurn(`${left} bytes of a snapshot`);
+      await sink.append(part.bytes);
+      left -= part.bytes.byteLength;
+      await channel.write(logWords({ type: 'grant', bytes: part.bytes.byteLength }), signal);
+    }
+    await channel.close();
+  } catch (thrown) {
+    channel.abort(new Error('no longer wanted'));
+    signal.throwIfAborted();
     throw thrown;
   }
 }

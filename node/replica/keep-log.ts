@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import { fileBeginning } from '../../ledger/beginning-file.ts';
 import { cosign } from '../../ledger/cosignature.ts';
 import type { LogCopy } from '../../ledger/log-copy.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
@@ -117,6 +118,7 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
       host,
       mesh,
       storage: new FileStorage(paths.log),
+      beginning: fileBeginning(paths.log),
       neighbours,
       founder: () => ({ peer: membership.founder, addresses: options.addresses() }),
       replicas: () => membership.replicas(),
@@ -134,6 +136,13 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
         // The acknowledgement of these very bytes goes out first.
         setImmediate(mine);
       },
+      onFrom: (from) => {
+        if (from === 0) logger.info('holds the log from its first entry on');
+        else
+          logger.info({ from }, `began at a snapshot: entries before ${from} are fetched in the background`);
+      },
+      onFault: ({ code, message, hint }) => logger.error({ code, hint }, message),
+      onConflict: (checkpoints) => void frozen.take(checkpoints, neighbours),
       onEvent: ({ peer, error }) => {
         if (error === null) logger.info({ peer }, 'follows the log');
         else logger.debug({ peer, code: error.code }, `the log is not followed: ${error.message}`);
@@ -170,7 +179,14 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
   const stock = replica === null ? null : keepBlobs(options, neighbours);
   if (stock !== null) {
     lifetime.onStop(() => stock.stop());
-    replica?.onBegun((copy) => stock.start(copy));
+    replica?.onBegun((copy) => {
+      stock.start(copy);
+      const { first } = copy;
+      const failed = (cause: unknown): void => {
+        logger.warn({ cause: String(cause) }, 'blobs of older entries are not fetched');
+      };
+      if (first > 0) replica?.onWhole((log) => void stock.older(log, first).catch(failed));
+    });
   }
   const source = await LogSource.serve({
     registry,

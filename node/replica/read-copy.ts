@@ -48,10 +48,11 @@ export class CopyReader {
     return reader;
   }
 
-  /** What it can answer; null: there is no copy yet. */
+  /** What it can answer; null: there is no copy yet, or nothing vouches for its state yet. */
   get port(): ReadOnlyPort | null {
     const begun = this.#begun;
-    if (begun === null) return null;
+    // A state that came with a snapshot is somebody's word until the log has named it.
+    if (begun === null || !this.#options.replica.isStateProved) return null;
     const { mesh, replica, why } = this.#options;
     const { log, archive } = begun;
     return {
@@ -71,10 +72,10 @@ export class CopyReader {
 
   /** What `mesh-node status` says of the copy. */
   get object(): CopyObject {
-    const { size, root, source } = this.#options.replica.status;
+    const { size, root, from, fetched, source } = this.#options.replica.status;
     const { byPeer } = this.#options.replica.state.members;
     const follows = source === null ? null : { id: source, name: byPeer.get(source)?.name ?? null };
-    return { size, root, follows, behind: this.behind };
+    return { size, root, from, fetched, follows, behind: this.behind };
   }
 
   /** Entries that the copy is known to lack: of its source, and of any checkpoint this machine saw; null: none was seen. */

@@ -39,6 +39,11 @@ export class RecentBatches {
   }
 
   #add(batch: CommittedBatch): void {
+    // A copy that went on at a snapshot: what came before is not followed by this.
+    if (this.#batches.at(-1)?.checkpoint.size !== batch.first) {
+      this.#batches = [];
+      this.#bytes = 0;
+    }
     this.#batches.push(batch);
     this.#bytes += batch.bytes.length;
     let gone = 0;

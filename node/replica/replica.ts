@@ -1,13 +1,19 @@
+import type { Connection } from '@libp2p/interface';
+import { type Beginning, gatherBeginning, openBase } from '../../ledger/beginning.ts';
 import type { DurableLog } from '../../ledger/durable-log.ts';
+import type { Entry } from '../../ledger/entry.ts';
 import { LogCopy } from '../../ledger/log-copy.ts';
-import { applyEntry, initialState, type MeshState, parsedEntry } from '../../ledger/state/state.ts';
+import type { MeshState } from '../../ledger/state/state.ts';
 import type { LogStorage } from '../../ledger/storage.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 import type { Host } from '../network/host.ts';
 import type { Neighbours } from '../network/neighbours.ts';
 import { systemTimers, type Timers } from '../timers.ts';
+import { openOrNone } from './backfill.ts';
+import { CatchUp } from './catch-up.ts';
 import { type CopyHolder, followLog } from './follow.ts';
+import { Replayed } from './replayed.ts';
 
 /** First wait after a source was lost, and the longest. */
 const RETRY_MS = { first: 250, max: 10_000 };
@@ -19,6 +25,14 @@ export interface ReplicaOptions {
   mesh: string;
   storage: LogStorage;
   neighbours: Pick<Neighbours, 'addresses' | 'onNews'>;
+  /**
+   * What it needs to begin at a snapshot and fetch the entries before it later. @default none: it fetches the log from its
+   * first entry on
+   */
+  beginning?: Beginning;
+  /** As of `CatchUp`. */
+  aheadEntries?: number;
+  backfillBytesPerSecond?: number;
   /** The founder of now and where it may be. */
   founder(): { peer: string; addresses: readonly string[] };
   /** Other replicas of the mesh. */
@@ -31,6 +45,12 @@ export interface ReplicaOptions {
   onHandover?(lines: string[]): void;
   /** What was caught up with, or why a source was left. */
   onEvent?(event: { peer: string; error: SuperfleetError | null }): void;
+  /** The lowest entry that it holds is another one now. */
+  onFrom?(from: number): void;
+  /** Something that was kept or sent does not hold: somebody must know of it. */
+  onFault?(error: SuperfleetError): void;
+  /** Two checkpoints that prove an equivocation. */
+  onConflict?(checkpoints: [string, string]): void;
   /** @default the system's */
   timers?: Timers;
 }
@@ -40,6 +60,10 @@ export interface ReplicaStatus {
   /** Entries it holds synced. */
   size: number;
   root: string | null;
+  /** Lowest entry that it holds in its log; above 0: it began at a snapshot, and fetches the entries before. */
+  from: number;
+  /** Entries before `from` that it has fetched. */
+  fetched: number;
   /** Peer it follows now; null: none answers. */
   source: string | null;
   /** Entries of its source that it does not hold yet; null: it follows nobody. */
@@ -55,28 +79,54 @@ export class Replica implements CopyHolder {
   readonly #timers: Timers;
   readonly #ending = new AbortController();
   readonly #began = new Set<(log: DurableLog) => void>();
+  readonly #replayed: Replayed;
+  readonly #catchUp: CatchUp | null;
+  readonly #wholeOnes = new Set<(log: DurableLog) => void>();
   #copy: LogCopy | null;
-  #state: MeshState;
+  #epoch = 0;
   #source: string | null = null;
   #sourceSize = 0;
   #following: Promise<void> = Promise.resolve();
   #wake: () => void = () => {};
 
-  private constructor(options: ReplicaOptions, copy: LogCopy | null, state: MeshState) {
+  private constructor(options: ReplicaOptions, copy: LogCopy | null, replayed: Replayed) {
     this.#options = options;
     this.#timers = options.timers ?? systemTimers;
     this.#copy = copy;
-    this.#state = state;
+    this.#replayed = replayed;
+    const { beginning, mesh, storage, host, onTip, onEvent } = options;
+    this.#catchUp =
+      beginning === undefined
+        ? null
+        : new CatchUp({
+            ...options,
+            mesh,
+            storage,
+            beginning,
+            sources: () => this.#sources(),
+            dial: (peer, addresses, signal) => host.dial(peer, addresses, signal),
+            onTip: (peer, tip) => onTip?.(peer, tip),
+            onLeft: (peer, error) => onEvent?.({ peer, error }),
+            timers: this.#timers,
+            ending: this.#ending.signal,
+          });
     if (copy !== null) this.#watch(copy);
   }
 
   /** Opens the copy that is here, if there is one; with `start` it begins to follow. */
   static async open(options: ReplicaOptions): Promise<Replica> {
-    const { storage, mesh } = options;
-    const copy = (await storage.list()).length === 0 ? null : await openOrNone({ storage, mesh });
-    const state = initialState();
-    if (copy !== null) for await (const entry of copy.entries()) applyEntry(state, entry, parsedEntry(entry));
-    return new Replica(options, copy, state);
+    const { storage, mesh, beginning } = options;
+    const base = beginning === undefined ? null : await openBase(beginning.base, mesh);
+    if (base !== null) await gatherBeginning(storage, beginning!, base.body.size);
+    const none = base === null && (await storage.list()).length === 0;
+    const copy = none ? null : await openOrNone({ storage, mesh, begins: base?.chain ?? null });
+    const replayed = new Replayed();
+    if (base !== null) replayed.beginAt(base);
+    const replica = new Replica(options, copy, replayed);
+    if (copy !== null) {
+      for await (const entry of copy.entries(copy.first)) replica.#replay([entry]);
+    }
+    return replica;
   }
 
   get copy(): LogCopy | null {
@@ -85,13 +135,20 @@ export class Replica implements CopyHolder {
 
   /** Replayed from the copy; to be read only. */
   get state(): MeshState {
-    return this.#state;
+    return this.#replayed.state;
+  }
+
+  /** The state is what the log gives: not so for a while where it came with a snapshot. */
+  get isStateProved(): boolean {
+    return this.#replayed.isProved;
   }
 
   get status(): ReplicaStatus {
     const size = this.#copy?.size ?? 0;
     const behind = this.#source === null ? null : Math.max(0, this.#sourceSize - size);
-    return { size, root: this.#copy?.checkpoint.root ?? null, source: this.#source, behind };
+    const from = this.#copy?.first ?? 0;
+    const fetched = from === 0 ? 0 : (this.#catchUp?.fetched ?? 0);
+    return { size, root: this.#copy?.checkpoint.root ?? null, from, fetched, source: this.#source, behind };
   }
 
   /** Calls back with the copy once there is one. */
@@ -100,19 +157,28 @@ export class Replica implements CopyHolder {
     else listener(this.#copy);
   }
 
+  /** Calls back once the copy holds the log from entry 0 on. */
+  onWhole(listener: (log: DurableLog) => void): void {
+    if (this.#copy === null || this.#copy.first > 0) this.#wholeOnes.add(listener);
+    else listener(this.#copy);
+  }
+
   start(): void {
-    const unsubscribe = this.#options.neighbours.onNews(() => this.#wake());
+    const unsubscribe = this.#options.neighbours.onNews(() => {
+      this.#wake();
+      this.#catchUp?.again();
+    });
     this.#following = this.#follow().finally(unsubscribe);
+    const copy = this.#copy;
+    if (copy !== null && copy.first > 0) this.#catchUp?.fillIn(copy, () => this.#whole(copy));
   }
 
   async begin(bytes: Buffer, signatures: 'all' | 'last' = 'all'): Promise<LogCopy> {
     const { storage, mesh } = this.#options;
     const copy = await LogCopy.create({ storage, mesh }, bytes, signatures);
-    for await (const entry of copy.entries()) applyEntry(this.#state, entry, parsedEntry(entry));
-    this.#copy = copy;
-    this.#watch(copy);
-    for (const listener of this.#began) listener(copy);
-    this.#began.clear();
+    for await (const entry of copy.entries()) this.#replay([entry]);
+    this.#begun(copy);
+    this.#tellWhole();
     return copy;
   }
 
@@ -121,17 +187,62 @@ export class Replica implements CopyHolder {
     this.#ending.abort(new SuperfleetError('SF_UNREACHABLE', 'this machine is stopping'));
     this.#wake();
     await this.#following;
+    await this.#catchUp?.settled();
     await this.#copy?.close();
   }
 
   #watch(copy: LogCopy): void {
-    let epoch = copy.epoch;
+    this.#epoch = copy.epoch;
     copy.subscribe(({ entries }) => {
-      for (const entry of entries) applyEntry(this.#state, entry, parsedEntry(entry));
-      if (copy.epoch === epoch) return;
-      epoch = copy.epoch;
-      this.#options.onHandover?.(copy.leadership.handovers.map(({ line }) => line));
+      this.#replay(entries);
+      this.#hearEpoch(copy);
     });
+  }
+
+  #hearEpoch(copy: LogCopy): void {
+    if (copy.epoch === this.#epoch) return;
+    this.#epoch = copy.epoch;
+    this.#options.onHandover?.(copy.leadership.handovers.map(({ line }) => line));
+  }
+
+  #begun(copy: LogCopy): void {
+    this.#copy = copy;
+    this.#watch(copy);
+    for (const listener of this.#began) listener(copy);
+    this.#began.clear();
+  }
+
+  #tellWhole(): void {
+    for (const listener of this.#wholeOnes) listener(this.#copy!);
+    this.#wholeOnes.clear();
+  }
+
+  #replay(entries: Iterable<Entry>): void {
+    const wrong = this.#replayed.take(entries);
+    if (wrong !== null) this.#options.onFault?.(wrong);
+  }
+
+  async #beginAtSnapshot(
+    connection: Connection,
+    peer: string,
+    size: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const begun = await this.#catchUp!.beginAt(connection, peer, size, this.#copy, signal);
+    if (begun === null) return;
+    const { base, copy } = begun;
+    this.#replayed.beginAt(base);
+    if (this.#copy === null) this.#begun(copy);
+    else this.#hearEpoch(copy);
+    this.#options.onFrom?.(size);
+    this.#catchUp!.fillIn(copy, () => this.#whole(copy));
+  }
+
+  /** The entries before the snapshot at which it began are here. */
+  async #whole(copy: LogCopy): Promise<void> {
+    if (!this.#replayed.isProved) await this.#replayed.replay(copy);
+    this.#options.onFrom?.(0);
+    this.#tellWhole();
   }
 
   async #follow(): Promise<void> {
@@ -177,16 +288,19 @@ export class Replica implements CopyHolder {
         void this.#lookForFounder(peer, leaving);
       });
     let cancel = look();
-    try {
-      const connection = await host.dial(peer, addresses, signal);
-      await followLog(connection, {
+    let offered: number | null = null;
+    const follow = (connection: Connection): Promise<never> =>
+      followLog(connection, {
         mesh,
         holder: this,
         signatures: peer === this.#options.founder().peer ? 'last' : 'all',
         signal,
         addresses: () => host.addresses(),
         onTip: async (tip) => {
+          offered = null;
           await onTip?.(peer, tip);
+          offered = this.#catchUp?.worthTaking(peer, tip, this.#copy) ?? null;
+          if (offered !== null) throw new SuperfleetError('SF_BEHIND', 'a snapshot is fetched first');
           this.#source = peer;
           onEvent?.({ peer, error: null });
         },
@@ -195,6 +309,16 @@ export class Replica implements CopyHolder {
           this.#sourceSize = size;
         },
       });
+    try {
+      const connection = await host.dial(peer, addresses, signal);
+      for (;;) {
+        try {
+          await follow(connection);
+        } catch (thrown) {
+          if (offered === null) throw thrown;
+          await this.#beginAtSnapshot(connection, peer, offered, signal);
+        }
+      }
     } catch (thrown) {
       if (!this.#ending.signal.aborted) onEvent?.({ peer, error: asSuperfleetError(thrown) });
     } finally {
@@ -224,15 +348,5 @@ export class Replica implements CopyHolder {
       };
       if (this.#ending.signal.aborted) this.#wake();
     });
-  }
-}
-
-/** A folder in which a copy was begun and nothing synced is as good as an empty one. */
-async function openOrNone(options: { storage: LogStorage; mesh: string }): Promise<LogCopy | null> {
-  try {
-    return await LogCopy.open(options);
-  } catch (error) {
-    if (error instanceof SuperfleetError && error.code === 'SF_NOT_FOUND') return null;
-    throw error;
   }
 }

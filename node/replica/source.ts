@@ -3,6 +3,7 @@ import { verifyCosignature } from '../../ledger/cosignature.ts';
 import { LogDamagedError } from '../../ledger/damage.ts';
 import type { DurableLog } from '../../ledger/durable-log.ts';
 import type { RawBatches } from '../../ledger/reader.ts';
+import type { SnapshotStore } from '../../ledger/snapshot-store.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { publicKeyFromPeerId, publicKeyToBase64 } from '../../protocol/keys.ts';
 import {
@@ -10,19 +11,17 @@ import {
   type LogTip,
   type LogWord,
   logCreditBytes,
-  logDataBytesMax,
-  logDataHead,
   logPieceBytes,
-  logWords,
   openLogFrame,
 } from '../../protocol/log-sync.ts';
 import { FrameChannel } from '../network/channel.ts';
 import type { Registry } from '../network/registry.ts';
+import { creditFor, type Flow, granted, outOfTurn, sayWord, sendData } from './flow.ts';
+import { fillIn, giveSnapshot, newestSnapshot } from './give.ts';
 import { RecentBatches } from './recent.ts';
 
-/** A request comes, and a frame is taken, within this. */
+/** A request comes within this. */
 const REQUEST_MS = 10_000;
-const WRITE_MS = 60_000;
 /** Pieces that were not acknowledged: a follower does so before it grants their bytes, and the smallest batch has 400. */
 const unackedMax = 32_768;
 /** Two checkpoints, and words around them. */
@@ -34,6 +33,8 @@ export interface Follower {
   /** Entries that it has synced. */
   size: number;
   root: string;
+  /** Lowest entry that it holds; above 0: it began at a snapshot, and fetches the entries before. */
+  from: number;
   /** Where it says that it listens. */
   addresses: readonly string[];
 }
@@ -46,11 +47,9 @@ export interface Estate {
 }
 
 /** What may be sent to a follower, and what was. */
-interface Flow {
-  credit: number;
+interface FollowerFlow extends Flow {
   /** Where the pieces end that were sent and not yet acknowledged. */
   sent: number[];
-  wake: () => void;
 }
 
 export interface LogSourceOptions {
@@ -74,6 +73,8 @@ export interface LogSourceOptions {
   missing?(): number;
   /** What is left here for this peer, the founder of now; null: nothing, or nothing for it. @default null */
   estate?(peer: string): Promise<Estate | null>;
+  /** Snapshots of the log that may be asked for. @default none */
+  snapshots?: SnapshotStore;
   /** A follower came, synced more, or went. */
   onFollowers?(followers: Follower[]): void;
 }
@@ -150,32 +151,42 @@ export class LogSource {
       return;
     }
     if (request.type === 'secrets.ask') return this.#giveSecrets(channel, peer, request.mesh);
-    if (request.type !== 'head' && request.type !== 'follow') throw outOfTurn('head or follow');
+    if (request.type !== 'head' && request.type !== 'follow' && request.type !== 'snapshot') {
+      throw outOfTurn('head, follow or snapshot');
+    }
     const refusal = this.#refusal(request, peer);
     if (refusal !== null) {
       const { code, message, hint } = refusal.toJSON();
-      await this.#say(channel, { type: 'fault', code, message, hint });
+      await sayWord(channel, { type: 'fault', code, message, hint });
       return;
     }
-    const tip = await this.#tip(request.type === 'follow' ? request.size : null);
-    await this.#say(channel, tip);
-    if (request.type === 'follow') await this.#pour(channel, peer, request, tip);
+    if (request.type === 'snapshot') {
+      return giveSnapshot(channel, this.#options.snapshots, request.size, this.#ending.signal);
+    }
+    const tip = await this.#tip(peer, request.type === 'follow' ? request.size : null);
+    await sayWord(channel, tip);
+    if (request.type !== 'follow') return;
+    if (request.until === undefined) await this.#pour(channel, peer, request, tip);
+    else await fillIn(channel, this.#options.log()!, request.size, request.until, this.#ending.signal);
   }
 
   async #giveSecrets(channel: FrameChannel, peer: string, mesh: string): Promise<void> {
     const estate = mesh === this.#options.mesh ? await this.#options.estate?.(peer) : null;
     const values = [...(estate?.values ?? [])];
     for (const [name, value] of values) {
-      await this.#say(channel, { type: 'secret', name, value: Buffer.from(value).toString('base64') });
+      await sayWord(channel, { type: 'secret', name, value: Buffer.from(value).toString('base64') });
     }
-    await this.#say(channel, { type: 'secrets', count: values.length });
+    await sayWord(channel, { type: 'secrets', count: values.length });
     if (values.length === 0) return;
     const word = openLogFrame(await channel.expect(AbortSignal.timeout(REQUEST_MS)));
     if (word.type !== 'secrets.kept' || word.count !== values.length) throw outOfTurn('secrets.kept');
     await estate?.kept();
   }
 
-  #refusal(request: Extract<LogWord, { type: 'head' | 'follow' }>, peer: string): SuperfleetError | null {
+  #refusal(
+    request: Extract<LogWord, { type: 'head' | 'follow' | 'snapshot' }>,
+    peer: string,
+  ): SuperfleetError | null {
     const { mesh, mayFollow } = this.#options;
     const log = this.#options.log();
     if (request.mesh !== mesh) return new SuperfleetError('SF_REFUSED', `this machine is of mesh ${mesh}`);
@@ -190,10 +201,21 @@ export class LogSource {
     if (request.size > log.size) {
       return new SuperfleetError('SF_BEHIND', `this machine holds ${log.size} entries, you ${request.size}`);
     }
+    if (request.type === 'follow' && (request.until ?? 0) > log.size) {
+      return new SuperfleetError(
+        'SF_BEHIND',
+        `this machine holds ${log.size} entries, you lack ${request.until}`,
+      );
+    }
+    if (request.type === 'follow' && request.size < log.first) {
+      return new SuperfleetError('SF_NOT_FOUND', `entries before ${log.first} are still being fetched here`, {
+        hint: 'ask the founder or another replica',
+      });
+    }
     return null;
   }
 
-  async #tip(size: number | null): Promise<LogTip> {
+  async #tip(peer: string, size: number | null): Promise<LogTip> {
     const log = this.#options.log();
     const { checkpoint, handovers } = this.#options.seen();
     const { head } = this.#options;
@@ -201,6 +223,10 @@ export class LogSource {
     const next = log === null ? undefined : this.#options.next?.();
     const missing = this.#options.missing?.();
     const at = size === null || log === null ? null : await log.checkpointAt(size);
+    const snapshot =
+      log !== null && this.#options.mayFollow(peer)
+        ? await newestSnapshot(this.#options.snapshots, log)
+        : null;
     return {
       type: 'tip',
       checkpoint: size === null && head !== undefined ? head() : (log?.checkpoint.text ?? checkpoint),
@@ -210,6 +236,7 @@ export class LogSource {
       ...(conflict === null ? {} : { conflict: [...conflict] as [string, string] }),
       ...(next === undefined ? {} : { next }),
       ...(missing === undefined ? {} : { missing }),
+      ...(snapshot === null ? {} : { snapshot }),
     };
   }
 
@@ -225,12 +252,12 @@ export class LogSource {
     const stream = ++this.#streams;
     const ending = new AbortController();
     const signal = AbortSignal.any([this.#ending.signal, ending.signal]);
-    const flow: Flow = { credit: logCreditBytes, sent: [], wake: () => {} };
+    const flow: FollowerFlow = { credit: logCreditBytes, sent: [], wake: () => {} };
     signal.addEventListener('abort', () => flow.wake(), { once: true });
     // What it says it holds counts where it is this log's.
     const known = at !== null && parseCheckpoint(at).root === from.root;
-    const addresses = from.addresses ?? [];
-    const position = { peer, size: known ? from.size : 0, root: known ? from.root : '', addresses };
+    const held = known ? { size: from.size, root: from.root } : { size: 0, root: '' };
+    const position = { peer, ...held, from: from.from ?? 0, addresses: from.addresses ?? [] };
     this.#followers.set(peer, { stream, position });
     this.#options.onFollowers?.(this.followers);
     const hearing = this.#hear(channel, peer, stream, flow, log).then(
@@ -270,22 +297,18 @@ export class LogSource {
     else yield recent;
   }
 
-  async #send(channel: FrameChannel, piece: RawBatches, flow: Flow, signal: AbortSignal): Promise<void> {
+  async #send(
+    channel: FrameChannel,
+    piece: RawBatches,
+    flow: FollowerFlow,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { first, size, bytes } = piece;
-    // Asked before each wait: it may have gone while the piece was read, and then nothing wakes this.
-    for (signal.throwIfAborted(); flow.credit < bytes.length; signal.throwIfAborted()) {
-      await new Promise<void>((resolve) => {
-        flow.wake = resolve;
-      });
-    }
-    flow.credit -= bytes.length;
+    await creditFor(bytes.length, flow, signal);
     if (flow.sent.push(size) > unackedMax)
       throw outOfTurn('an acknowledgement before what came is granted anew');
-    await this.#say(channel, { type: 'batches', first, size, bytes: bytes.length });
-    for (let at = 0; at < bytes.length; at += logDataBytesMax) {
-      const part = bytes.subarray(at, at + logDataBytesMax);
-      await channel.write(part, AbortSignal.timeout(WRITE_MS), logDataHead);
-    }
+    await sayWord(channel, { type: 'batches', first, size, bytes: bytes.length });
+    await sendData(channel, bytes);
   }
 
   /** Takes acknowledgements and grants until the follower closes its side. */
@@ -293,18 +316,15 @@ export class LogSource {
     channel: FrameChannel,
     peer: string,
     stream: number,
-    flow: Flow,
+    flow: FollowerFlow,
     log: DurableLog,
   ): Promise<void> {
     for (;;) {
       const frame = await channel.read();
       if (frame === null) return;
       const word = openLogFrame(frame);
-      if (word.type === 'grant') {
-        if (flow.credit + word.bytes > logCreditBytes) throw outOfTurn('a grant of at most what was sent');
-        flow.credit += word.bytes;
-        flow.wake();
-      } else if (word.type === 'ack') {
+      if (word.type === 'grant') granted(flow, word.bytes);
+      else if (word.type === 'ack') {
         const held = this.#followers.get(peer);
         if (held?.stream !== stream) continue;
         const { size, root, cosigned } = word;
@@ -312,7 +332,7 @@ export class LogSource {
         const forked = size === log.size && root !== log.checkpoint.root;
         if (at === -1 || forked) throw outOfTurn('the end of a piece that was sent, once');
         flow.sent.splice(0, at + 1);
-        held.position = { ...held.position, size, root };
+        held.position = { ...held.position, size, root, from: word.from ?? 0 };
         this.#acknowledged.set(peer, size);
         if (cosigned !== undefined) this.#keepCosignature(peer, cosigned, log.checkpoint.text);
         this.#options.onFollowers?.(this.followers);
@@ -333,10 +353,6 @@ export class LogSource {
       throw new SuperfleetError('SF_NOT_PROVED', 'a follower’s cosignature does not hold', { cause });
     }
     this.#cosignatures.set(peer, { text, line: cosigned.slice(text.length) });
-  }
-
-  async #say(channel: FrameChannel, word: LogWord): Promise<void> {
-    await channel.write(logWords(word), AbortSignal.timeout(WRITE_MS));
   }
 }
 
@@ -361,6 +377,3 @@ async function* oneAhead(pieces: AsyncGenerator<RawBatches>): AsyncGenerator<Raw
     await pieces.return(undefined);
   }
 }
-
-const outOfTurn = (expected: string): SuperfleetError =>
-  new SuperfleetError('SF_FRAME', 'the peer sent a frame of the log out of turn', { expected });

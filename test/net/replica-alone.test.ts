@@ -128,7 +128,7 @@ test('when it is gone, the replica answers from its copy, and says of what', asy
     assert.is(code, 0, stderr);
     assert.match(stderr, new RegExp(`^founder not reachable; as of entry ${size - 1}, \\d+[sm] ago$`, 'm'));
   }
-  assert.equal((await own()).replica, { size, root, follows: null, behind: 0 });
+  assert.equal((await own()).replica, { size, root, from: 0, fetched: 0, follows: null, behind: 0 });
 });
 
 test('what changes something, or needs what only the founder has, is refused in words (exit 3)', async () => {

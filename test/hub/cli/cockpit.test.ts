@@ -57,8 +57,8 @@ const FULL: StatusObject = {
     { what: '2 tasks wait for the secret TOKEN', command: 'mesh-hub secret set TOKEN' },
   ],
   replicas: [
-    { id: peerOf('attic'), name: 'attic', lag: 0 },
-    { id: peerOf('cellar'), name: 'cellar', lag: null },
+    { id: peerOf('attic'), name: 'attic', lag: 0, from: 0 },
+    { id: peerOf('cellar'), name: 'cellar', lag: null, from: null },
   ],
   risks: [
     'no replica yet: if this disk dies, the mesh is lost; let a machine in that keeps a copy of the log: ' +

@@ -327,7 +327,10 @@ test(
     };
     const following = followLog(await connect(await net.member(), host), {
       mesh: log.meshId,
-      holder: { copy: { size: 1, checkpoint: first, take }, begin: () => Promise.reject(new Error('begun')) },
+      holder: {
+        copy: { first: 0, size: 1, checkpoint: first, take },
+        begin: () => Promise.reject(new Error('begun')),
+      },
       signal: AbortSignal.timeout(20_000),
       onTip: () => {},
     });

@@ -88,7 +88,14 @@ test(
     await append(log, 3_000, 50);
     await untilHeld(held, member.peer, log.size);
     assert.is(first.copy!.checkpoint.text, log.checkpoint.text);
-    assert.equal(first.status, { size: log.size, root: log.checkpoint.root, source: host.peer, behind: 0 });
+    assert.equal(first.status, {
+      size: log.size,
+      root: log.checkpoint.root,
+      from: 0,
+      fetched: 0,
+      source: host.peer,
+      behind: 0,
+    });
     assert.is(first.state.secrets.size, 3_050, 'what it holds is replayed');
     await first.stop();
 
