@@ -55,6 +55,8 @@ export class MemberCore {
   #meshPaused = false;
   #shutdown = false;
   #checkpoint: string | null;
+  /** The newest that was given out to be kept. */
+  #kept: string | null;
   #rosterVersion: number;
   #name: string | null;
   /** The mesh's epoch as far as this member was shown; it never falls. */
@@ -80,6 +82,7 @@ export class MemberCore {
     this.#bar = restored.bar ?? null;
     this.#capacity = restored.capacity;
     this.#checkpoint = restored.checkpoint;
+    this.#kept = restored.checkpoint;
     this.#rosterVersion = restored.rosterVersion;
     this.#name = restored.name ?? null;
     this.#epoch = restored.epoch ?? 1;
@@ -175,6 +178,9 @@ export class MemberCore {
         break;
       case 'epoch':
         this.#onEpoch(input.epoch);
+        break;
+      case 'holds':
+        this.#weighed(input.checkpoint);
         break;
       case 'tick':
         this.#onTick(clock);
@@ -329,14 +335,21 @@ export class MemberCore {
   }
 
   #keepCheckpoint(checkpoint: string | null): void {
-    if (checkpoint === null || checkpoint === this.#checkpoint) return;
+    if (checkpoint === null || checkpoint === this.#kept) return;
+    if (checkpoint !== this.#checkpoint && !this.#weighed(checkpoint)) return;
+    this.#kept = checkpoint;
+    this.#effects.push({ type: 'keepCheckpoint', checkpoint });
+  }
+
+  /** True: it is the newest seen from here on. */
+  #weighed(checkpoint: string): boolean {
+    if (checkpoint === this.#checkpoint) return false;
     const weighed = this.#weigh(this.#checkpoint, checkpoint);
     if (weighed === 'conflict') {
       this.#effects.push({ type: 'conflict', checkpoints: [this.#checkpoint!, checkpoint] });
     }
-    if (weighed !== 'keep') return;
-    this.#checkpoint = checkpoint;
-    this.#effects.push({ type: 'keepCheckpoint', checkpoint });
+    if (weighed === 'keep') this.#checkpoint = checkpoint;
+    return weighed === 'keep';
   }
 
   // ── attempts ──────────────────────────────────────────────────────────────────────────────────────────────

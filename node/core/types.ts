@@ -50,6 +50,8 @@ export type MemberInput =
   | { type: 'roster'; version: number }
   /** The mesh is in this epoch: a founder of an earlier one is not obeyed any more (promise 8). */
   | { type: 'epoch'; epoch: number }
+  /** A replica's copy ends with this checkpoint, synced: this machine has seen it, and the copy keeps it. */
+  | { type: 'holds'; checkpoint: string }
   | { type: 'tick' };
 
 /** Why an attempt is told to stop. */

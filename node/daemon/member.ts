@@ -113,6 +113,11 @@ export class MemberDriver {
     this.#step({ type: 'epoch', epoch });
   }
 
+  /** A copy of the log here ends with this checkpoint, synced: the founder is told so when it starts (promises 2 and 5). */
+  holds(checkpoint: string): void {
+    this.#step({ type: 'holds', checkpoint });
+  }
+
   /** Tells the founder that this machine leaves the mesh; false where there is no session to say it on. */
   leave(): boolean {
     return this.#session?.send({ type: 'leave' }) ?? false;

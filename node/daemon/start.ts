@@ -226,6 +226,11 @@ export async function runMember(
     },
     onFreeze: () => link?.again(),
   });
+  // What it acknowledged is more than what the founder's beats have told it.
+  kept.replica?.onBegun((copy) => {
+    service.driver.holds(copy.checkpoint.text);
+    copy.subscribe(({ checkpoint }) => service.driver.holds(checkpoint.text));
+  });
   // Attempts stop before the link does, so that the founder still hears of them.
   lifetime.onStop(() => service.stop());
   // The founder asks a member for its results and its live output, a replica for what the founder it lost has left there.
