@@ -1,11 +1,14 @@
 /**
  * `npm run sim -- --seed N [--steps N] [--trace]` replays one simulated run; `--seeds A..B` runs many and stops at the
- * first that breaks a promise. Exit 1: one did.
+ * first that breaks a promise; `--minutes N` runs fresh ones for so long. `--replicas`: meshes whose log is copied, restored
+ * and handed over. Exit 1: a promise was broken.
  */
 import { parseArgs } from 'node:util';
 import { type Report, runSeed } from '../test/sim/run.ts';
+import { runSuccession } from '../test/sim/succession/run.ts';
 
-const USAGE = 'npm run sim -- --seed N [--steps N] [--trace] | --seeds A..B [--walls]';
+const USAGE =
+  'npm run sim -- [--replicas] --seed N [--steps N] [--trace] | --seeds A..B [--walls] [--all] | --minutes N';
 const { values } = parseArgs({
   options: {
     seed: { type: 'string' },
@@ -16,6 +19,9 @@ const { values } = parseArgs({
     walls: { type: 'boolean', default: false },
     /** Goes on after a failure and counts them. */
     all: { type: 'boolean', default: false },
+    /** Fresh seeds of meshes with replicas, for so long. */
+    minutes: { type: 'string' },
+    replicas: { type: 'boolean', default: false },
   },
 });
 
@@ -25,13 +31,58 @@ const number = (text: string | undefined): number => {
   process.exit(2);
 };
 
-if (values.seeds !== undefined) {
+if (values.minutes !== undefined) {
+  const from = 1_000 + Math.floor(Math.random() * 1e8);
+  await manyReplicated(from, Number.MAX_SAFE_INTEGER, Date.now() + number(values.minutes) * 60_000);
+} else if (values.replicas && values.seeds !== undefined) {
+  const [from, to] = values.seeds.split('..');
+  await manyReplicated(number(from), number(to), Number.MAX_SAFE_INTEGER);
+} else if (values.replicas) {
+  await replicated(number(values.seed));
+} else if (values.seeds !== undefined) {
   const [from, to] = values.seeds.split('..');
   many(number(from), number(to));
 } else {
   const steps = values.steps === undefined ? {} : { steps: number(values.steps) };
   const trace = values.trace ? { trace: (line: string) => console.log(line) } : {};
   attempt(() => show(runSeed(number(values.seed), { ...steps, ...trace })));
+}
+
+/** One mesh with replicas; null: a promise was broken. */
+async function replicated(seed: number, quiet = false): Promise<Record<string, number | string> | null> {
+  try {
+    const report = await runSuccession(seed, values.trace ? { trace: (line) => console.log(line) } : {});
+    if (
+      values.walls &&
+      (await runSuccession(seed, { wallSeed: `other ${seed}` })).decisions !== report.decisions
+    )
+      throw new Error(`seed ${seed}: other wall clocks, other decisions (promise 11)`);
+    if (!quiet) console.log(report);
+    return { ...report };
+  } catch (error) {
+    console.error(quiet ? (error as Error).message : error);
+    process.exitCode = 1;
+    return null;
+  }
+}
+
+async function manyReplicated(from: number, to: number, until: number): Promise<void> {
+  const began = Date.now();
+  const totals: Record<string, number> = {};
+  let ran = 0;
+  let failures = 0;
+  for (let seed = from; seed <= to && Date.now() < until; seed += 1) {
+    const report = await replicated(seed, true);
+    ran += 1;
+    if (report === null) failures += 1;
+    if (report === null && !values.all && values.minutes === undefined) break;
+    for (const [key, value] of Object.entries(report ?? {}))
+      if (typeof value === 'number' && key !== 'seed') totals[key] = (totals[key] ?? 0) + value;
+  }
+  console.log(
+    `${ran} seeds from ${from} in ${((Date.now() - began) / 1000).toFixed(1)} s, ${failures} failed`,
+  );
+  console.log(totals);
 }
 
 function many(from: number, to: number): void {

@@ -24,6 +24,8 @@ export interface MemberWorld {
   ticked(member: MemberHost): void;
   /** What it does with a checkpoint that it is shown. @default the larger is kept */
   weigh?(member: MemberHost, held: string | null, shown: string): 'keep' | 'pass' | 'conflict';
+  /** The mesh's epoch, as its folder says. @default 1 */
+  epoch?(member: MemberHost): number;
   /** It was shown two histories. @default that is a fault of the world */
   conflict?(member: MemberHost, checkpoints: [string, string]): void;
   /** The founder said who leads the mesh from here on. */
@@ -89,6 +91,7 @@ export class MemberHost {
       ownerPaused: this.disk.ownerPaused,
       checkpoint: this.disk.checkpoint,
       rosterVersion: 0,
+      epoch: this.world.epoch?.(this) ?? 1,
       // Another process at each boot, in the same place: never taken for a second machine.
       ...(weigh === undefined
         ? {}
@@ -129,6 +132,14 @@ export class MemberHost {
     this.session = null;
     this.step({ type: 'disconnected', session });
     this.#redial();
+  }
+
+  /** It wants nothing more of this founder. */
+  hangUp(): void {
+    const { session } = this;
+    if (session === null) return;
+    this.world.close(this, session);
+    this.closed(session);
   }
 
   owner(act: 'pause' | 'resume'): void {
