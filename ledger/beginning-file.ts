@@ -2,7 +2,7 @@ import { mkdir, rename, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Beginning } from './beginning.ts';
 import { FileSnapshotStore } from './snapshot-store-file.ts';
-import { segmentName } from './storage.ts';
+import { compressedName, segmentName } from './storage.ts';
 import { FileStorage } from './storage-file.ts';
 
 /** Folder of the segments that are fetched, in that of the log: a rename moves them. */
@@ -16,9 +16,11 @@ export function fileBeginning(log: string): Beginning {
     segments: new FileStorage(folder),
     move: async (first, to) => {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      const name = segmentName(first);
       const [from, into] = to === 'log' ? [folder, log] : [log, folder];
-      await rename(join(from, name), join(into, name));
+      for (const form of await new FileStorage(from).forms(first)) {
+        const name = form === 'plain' ? segmentName(first) : compressedName(first);
+        await rename(join(from, name), join(into, name));
+      }
     },
     clear: async () => {
       // What recovery cut from a torn end and kept stays, and so does the folder then.

@@ -1,6 +1,7 @@
-/** Run as a process of its own by `hub/daemon/snapshot-maker.ts`: makes one snapshot and says what the log is to say of it. */
+/** Run as a process of its own by `hub/daemon/snapshot-maker.ts`: makes one snapshot, says what the log is to say of it, and then compresses segments. */
 import { asSuperfleetError, type ErrorObject } from '../protocol/errors.ts';
 import { fileBeginning } from './beginning-file.ts';
+import { type Compressed, compressBefore } from './compress.ts';
 import type { EventBody } from './events.ts';
 import { makeSnapshot } from './snapshot-make.ts';
 import { FileSnapshotStore } from './snapshot-store-file.ts';
@@ -15,22 +16,33 @@ export interface SnapshotOrder {
   mesh: string;
   /** Of a durable checkpoint. */
   size: number;
+  /** Compress the segments that lie wholly before the second newest snapshot, which no start needs. @default false */
+  compress?: boolean;
 }
 
-export type SnapshotAnswer = { body: EventBody<'log.snapshot'> } | { error: ErrorObject };
+/** A snapshot or why there is none; then, where it was asked for, what was compressed or why not all was. */
+export type SnapshotAnswer =
+  | { body: EventBody<'log.snapshot'> }
+  | { error: ErrorObject }
+  | { compressed: Compressed }
+  | { uncompressed: ErrorObject };
 
-async function answerTo({ log, snapshots, mesh, size }: SnapshotOrder): Promise<SnapshotAnswer> {
+async function* answersTo(order: SnapshotOrder): AsyncGenerator<SnapshotAnswer> {
+  const { log, snapshots, mesh, size, compress = false } = order;
+  const storage = new FileStorage(log);
+  const store = new FileSnapshotStore(snapshots);
   try {
-    const body = await makeSnapshot({
-      storage: new FileStorage(log),
-      store: new FileSnapshotStore(snapshots),
-      base: fileBeginning(log).base,
-      mesh,
-      size,
-    });
-    return { body };
+    const body = await makeSnapshot({ storage, store, base: fileBeginning(log).base, mesh, size });
+    yield { body };
   } catch (error) {
-    return { error: asSuperfleetError(error).toJSON() };
+    return yield { error: asSuperfleetError(error).toJSON() };
+  }
+  if (!compress) return;
+  try {
+    const second = (await store.list()).at(-2);
+    if (second !== undefined) yield { compressed: await compressBefore(storage, second) };
+  } catch (error) {
+    yield { uncompressed: asSuperfleetError(error).toJSON() };
   }
 }
 
@@ -40,9 +52,9 @@ process.on('disconnect', alone);
 // A terminal and a supervisor signal the founder's whole group; the founder, which stops in order, ends this process.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 process.once('message', async (order) => {
-  const answer = await answerTo(order as SnapshotOrder);
-  process.send!(answer, () => {
-    process.off('disconnect', alone);
-    process.disconnect();
-  });
+  for await (const answer of answersTo(order as SnapshotOrder)) {
+    await new Promise((sent) => process.send!(answer, sent));
+  }
+  process.off('disconnect', alone);
+  process.disconnect();
 });

@@ -1,5 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises';
-import type { LogStorage, SegmentFile } from './storage.ts';
+import { type LogStorage, readOnly, readOnlyFile, type SegmentFile } from './storage.ts';
 import { FileStorage } from './storage-file.ts';
 
 /** Segments that are held open at one time: a log of 256 GiB. */
@@ -11,7 +10,7 @@ const segmentsMax = 4096;
  */
 export class HeldStorage implements LogStorage {
   readonly #files: FileStorage;
-  readonly #held = new Map<number, FileHandle>();
+  readonly #held = new Map<number, { file: SegmentFile; path: string }>();
 
   private constructor(files: FileStorage) {
     this.#files = files;
@@ -23,7 +22,7 @@ export class HeldStorage implements LogStorage {
     const segments = await files.list();
     if (segments.length > segmentsMax) throw new Error(`more than ${segmentsMax} segments in ${folder}`);
     try {
-      for (const first of segments) held.#held.set(first, await open(files.describe(first), 'r'));
+      for (const first of segments) held.#held.set(first, await files.openForm(first));
     } catch (error) {
       await held.close();
       throw error;
@@ -32,7 +31,7 @@ export class HeldStorage implements LogStorage {
   }
 
   async close(): Promise<void> {
-    for (const handle of this.#held.values()) await handle.close();
+    for (const { file } of this.#held.values()) await file.close();
   }
 
   async list(): Promise<number[]> {
@@ -40,17 +39,14 @@ export class HeldStorage implements LogStorage {
   }
 
   async open(first: number): Promise<SegmentFile> {
-    const handle = this.#held.get(first);
-    if (handle === undefined) throw Object.assign(new Error(`no segment ${first}`), { code: 'ENOENT' });
-    const write = readOnly;
-    return {
-      size: async () => (await handle.stat()).size,
-      read: async (into, position) => (await handle.read(into, 0, into.length, position)).bytesRead,
+    const held = this.#held.get(first);
+    if (held === undefined) throw Object.assign(new Error(`no segment ${first}`), { code: 'ENOENT' });
+    const { file } = held;
+    return readOnlyFile({
+      size: () => file.size(),
+      read: (into, position) => file.read(into, position),
       close: async () => {},
-      write,
-      sync: write,
-      truncate: write,
-    };
+    });
   }
 
   create = readOnly;
@@ -58,9 +54,6 @@ export class HeldStorage implements LogStorage {
   keepCut = readOnly;
 
   describe(first: number): string {
-    return this.#files.describe(first);
+    return this.#held.get(first)?.path ?? this.#files.describe(first);
   }
 }
-
-const readOnly = (): Promise<never> =>
-  Promise.reject(Object.assign(new Error('these segments are only read'), { code: 'EROFS' }));

@@ -1,10 +1,13 @@
+import { openCompressed } from './seekable-zstd.ts';
 import {
+  type CompressingStorage,
+  compressedName,
   cutCopiesMax,
   cutName,
-  type LogStorage,
   type SegmentFile,
-  segmentFirst,
+  type SegmentForm,
   segmentName,
+  segmentsAmong,
 } from './storage.ts';
 
 /** What memory is written to the disk by, and what a failed sync gives up. */
@@ -48,6 +51,8 @@ export function diskError(code: string): Error {
   return Object.assign(new Error(`${code}: injected`), { code });
 }
 
+const partName = (first: number): string => `${segmentName(first)}.part`;
+
 interface MemoryFile {
   /** What a power failure spares. */
   synced: Buffer;
@@ -63,15 +68,14 @@ interface MemoryFile {
 }
 
 /** Segments in memory, with the page cache and the faults of a real disk modelled. For tests and the simulator. */
-export class MemoryStorage implements LogStorage {
+export class MemoryStorage implements CompressingStorage {
   readonly faults: MemoryFaults = {};
   readonly #files = new Map<string, MemoryFile>();
+  /** Names that were taken away since the directory was synced: a loss of power may bring them back. */
+  readonly #removed = new Map<string, MemoryFile>();
 
   async list(): Promise<number[]> {
-    return [...this.#files.keys()]
-      .map(segmentFirst)
-      .filter((first) => first !== null)
-      .sort((a, b) => a - b);
+    return segmentsAmong([...this.#files.keys()]);
   }
 
   async create(first: number): Promise<SegmentFile> {
@@ -80,15 +84,45 @@ export class MemoryStorage implements LogStorage {
     return this.#handle(this.#add(segmentName(first)));
   }
 
-  async open(first: number, _mode: 'read' | 'write'): Promise<SegmentFile> {
+  async open(first: number, mode: 'read' | 'write'): Promise<SegmentFile> {
     const file = this.#files.get(segmentName(first));
+    if (file !== undefined) return this.#handle(file);
+    const compressed = this.#files.get(compressedName(first));
+    if (compressed === undefined) throw diskError('ENOENT');
+    if (mode === 'write') throw diskError('EROFS');
+    return openCompressed(this.#handle(compressed));
+  }
+
+  async forms(first: number): Promise<SegmentForm[]> {
+    const there: SegmentForm[] = [];
+    if (this.#files.has(segmentName(first))) there.push('plain');
+    if (this.#files.has(compressedName(first))) there.push('compressed');
+    return there;
+  }
+
+  async beginCompressed(first: number): Promise<SegmentFile> {
+    return this.#handle(this.#add(partName(first)));
+  }
+
+  async keepCompressed(first: number): Promise<void> {
+    const file = this.#files.get(partName(first));
     if (file === undefined) throw diskError('ENOENT');
-    return this.#handle(file);
+    this.#files.delete(partName(first));
+    this.#files.set(compressedName(first), { ...file, linked: false });
+  }
+
+  async remove(first: number, form: SegmentForm): Promise<void> {
+    const name = form === 'plain' ? segmentName(first) : compressedName(first);
+    const file = this.#files.get(name);
+    if (file === undefined) return;
+    this.#files.delete(name);
+    if (file.linked) this.#removed.set(name, file);
   }
 
   async syncDirectory(): Promise<void> {
     await this.faults.sync?.();
     for (const file of this.#files.values()) file.linked = true;
+    this.#removed.clear();
   }
 
   async keepCut(first: number, offset: number): Promise<string> {
@@ -111,15 +145,17 @@ export class MemoryStorage implements LogStorage {
 
   /** Moves a segment of another storage here. A loss of power is not modelled: a file system's journal has it in one place. */
   adopt(from: MemoryStorage, first: number): void {
-    const name = segmentName(first);
-    const file = from.#files.get(name);
-    if (file === undefined) throw diskError('ENOENT');
-    from.#files.delete(name);
-    this.#files.set(name, file);
+    const names = [segmentName(first), compressedName(first)].filter((name) => from.#files.has(name));
+    if (names.length === 0) throw diskError('ENOENT');
+    for (const name of names) {
+      this.#files.set(name, from.#files.get(name)!);
+      from.#files.delete(name);
+    }
   }
 
   describe(first: number): string {
-    return segmentName(first);
+    const plain = segmentName(first);
+    return this.#files.has(compressedName(first)) && !this.#files.has(plain) ? compressedName(first) : plain;
   }
 
   /** The bytes under a name as a process sees them; undefined where there are none. */
@@ -148,6 +184,11 @@ export class MemoryStorage implements LogStorage {
       if (!file.linked && (kind === 'lost' || (kind !== 'kept' && random() < 0.5))) continue;
       const left = survivors(file, kind, random);
       after.#files.set(name, onDisk(left));
+    }
+    if (kind === 'process') return after;
+    for (const [name, file] of this.#removed) {
+      if (after.#files.has(name) || kind === 'kept' || (kind !== 'lost' && random() < 0.5)) continue;
+      after.#files.set(name, onDisk(survivors(file, kind, random)));
     }
     return after;
   }

@@ -17,6 +17,22 @@ export interface LogStorage {
   describe(first: number): string;
 }
 
+/** How a segment may lie there: as its lines, or those compressed. Reading gives the same bytes. */
+export type SegmentForm = 'plain' | 'compressed';
+
+/**
+ * Storage that holds segments in either form. Where both are there the plain one is the segment. Each change is lasting after
+ * `syncDirectory`.
+ */
+export interface CompressingStorage extends LogStorage {
+  forms(first: number): Promise<SegmentForm[]>;
+  /** An empty file that is no segment yet, for the compressed form. What one before left unfinished is removed. */
+  beginCompressed(first: number): Promise<SegmentFile>;
+  /** It is the compressed form of the segment from here on, at once and whole. */
+  keepCompressed(first: number): Promise<void>;
+  remove(first: number, form: SegmentForm): Promise<void>;
+}
+
 /** One open segment. The caller closes it. */
 export interface SegmentFile {
   size(): Promise<number>;
@@ -40,11 +56,34 @@ export interface LinePlace {
 /** Segments are named by their first index: `0000000000000000.jsonl`. */
 export const segmentName = (first: number): string => `${String(first).padStart(16, '0')}.jsonl`;
 
-/** First index from a segment's name; null for any other name. */
+/** Compressed: `0000000000000000.jsonl.zst`. */
+export const compressedName = (first: number): string => `${segmentName(first)}.zst`;
+
+/** First index from a plain segment's name; null for any other name. */
 export function segmentFirst(name: string): number | null {
   const match = /^([0-9]{16})\.jsonl$/.exec(name);
   return match === null ? null : Number(match[1]);
 }
+
+/** First index from the name of a segment in either form; null for any other name. */
+export const anySegmentFirst = (name: string): number | null => segmentFirst(name.replace(/\.zst$/, ''));
+
+/** First indexes of the segments among these names, ascending, each once. */
+export function segmentsAmong(names: readonly string[]): number[] {
+  const firsts = names.map(anySegmentFirst).filter((first) => first !== null);
+  return [...new Set(firsts)].sort((a, b) => a - b);
+}
+
+/** What of an open segment changes nothing; the rest of it is refused. */
+export const readOnlyFile = (file: Pick<SegmentFile, 'size' | 'read' | 'close'>): SegmentFile => ({
+  ...file,
+  write: readOnly,
+  sync: readOnly,
+  truncate: readOnly,
+});
+
+export const readOnly = (): Promise<never> =>
+  Promise.reject(Object.assign(new Error('these segments are only read'), { code: 'EROFS' }));
 
 /** Name of the copy of cut bytes: segment, offset, and a number where there was one already. */
 export const cutName = (first: number, offset: number, copy: number): string =>

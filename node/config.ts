@@ -93,6 +93,8 @@ const schema = z.strictObject({
       }
     }, 'bytes a second from 0B to 1GiB, such as 4MiB')
     .default('4MiB'),
+  /** Hub: segments of the log that a start no longer reads are compressed. @default true */
+  compressSegments: z.boolean().default(true),
   /** Least level of the program's log on stderr. @default "info" */
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });

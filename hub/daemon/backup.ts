@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { constants, createWriteStream, existsSync } from 'node:fs';
-import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { lineRuns } from '../../ledger/lines.ts';
 import { scanLog } from '../../ledger/scan.ts';
 import { readSound, type Sound } from '../../ledger/sound.ts';
-import { segmentName } from '../../ledger/storage.ts';
+import { type SegmentFile, segmentName } from '../../ledger/storage.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { fileFailure, syncFolder } from '../../node/atomic-file.ts';
 import { folderPaths } from '../../node/folder.ts';
@@ -19,9 +19,12 @@ import { secretsFile } from './secrets.ts';
 /** A file of the backup, and how many of its bytes. */
 interface Part {
   name: string;
-  path: string;
   bytes: number | null;
+  open(): Promise<PartBytes>;
 }
+
+/** What a file of the folder is read by. */
+type PartBytes = Pick<SegmentFile, 'size' | 'read' | 'close'>;
 
 /**
  * `mesh-hub backup`: one archive of a founder's folder, also while it runs. The log goes in up to a checkpoint that is
@@ -37,7 +40,8 @@ export const backUp: BackUp = async ({ dir, file, size, withSecrets, withoutBlob
       hint: 'a log without its key is kept by `mesh-hub ledger export`',
     });
   }
-  const storage = new FileStorage(paths.log);
+  // A segment goes in plain, however it lies here; as a link it could let others' files out.
+  const storage = new FileStorage(paths.log, { followLinks: false });
   const sound = await readSound(storage, size === null ? {} : { upTo: size });
   // Refuses what is damaged; a torn tail is no part of the log.
   if (sound.damage !== null && (size === null || sound.state.frontier.size < size)) {
@@ -49,16 +53,20 @@ export const backUp: BackUp = async ({ dir, file, size, withSecrets, withoutBlob
   const segments = (await storage.list()).filter((first) => first <= end!.segment);
   const secrets = withSecrets && existsSync(secretsFile(dir));
   const parts: Part[] = [
-    { name: 'config.json', path: paths.config, bytes: null },
-    { name: 'identity.key', path: paths.identityKey, bytes: null },
-    { name: 'log.key', path: paths.logKey, bytes: null },
-    ...(secrets ? [{ name: 'secrets.json', path: secretsFile(dir), bytes: null }] : []),
+    { name: 'config.json', bytes: null, open: () => openFile(paths.config) },
+    { name: 'identity.key', bytes: null, open: () => openFile(paths.identityKey) },
+    { name: 'log.key', bytes: null, open: () => openFile(paths.logKey) },
+    ...(secrets ? [{ name: 'secrets.json', bytes: null, open: () => openFile(secretsFile(dir)) }] : []),
     ...segments.map((first) => ({
       name: `log/${segmentName(first)}`,
-      path: storage.describe(first),
       bytes: first === end!.segment ? end!.offset : null,
+      open: () => storage.open(first, 'read'),
     })),
-    ...blobs.map((blob) => ({ name: `blobs/${blob}`, path: join(paths.blobs, 'blobs', blob), bytes: null })),
+    ...blobs.map((blob) => ({
+      name: `blobs/${blob}`,
+      bytes: null,
+      open: () => openFile(join(paths.blobs, 'blobs', blob)),
+    })),
   ];
   const checkpoint = state.checkpoint!;
   const said = {
@@ -121,24 +129,27 @@ async function write(
 
 async function add(
   archive: ReturnType<typeof pack>,
-  { name, path, bytes }: Part,
+  { name, bytes, open: opened }: Part,
 ): Promise<BackupList['files'][number]> {
-  const file = await openFile(path);
+  const file = await opened();
   try {
-    const length = bytes ?? (await file.stat()).size;
+    const length = bytes ?? (await file.size());
     const hash = createHash('sha256');
     const { promise: done, resolve, reject } = Promise.withResolvers<void>();
     done.catch(() => {});
     const sink = archive.entry({ name, size: length, mode: 0o600 }, (error) =>
       error ? reject(error) : resolve(),
     );
-    if (length > 0) {
-      for await (const chunk of file.createReadStream({ start: 0, end: length - 1, autoClose: false })) {
-        hash.update(chunk as Buffer);
-        if (sink.write(chunk)) continue;
-        // A sink that is torn down, because the disk is full, drains no more.
-        await Promise.race([done, new Promise<void>((drained) => sink.once('drain', () => drained()))]);
-      }
+    for (let at = 0; at < length; ) {
+      // The sink may hold on to it.
+      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, length - at));
+      const read = await file.read(chunk, at);
+      if (read === 0) break;
+      at += read;
+      hash.update(chunk.subarray(0, read));
+      if (sink.write(chunk.subarray(0, read))) continue;
+      // A sink that is torn down, because the disk is full, drains no more.
+      await Promise.race([done, new Promise<void>((drained) => sink.once('drain', () => drained()))]);
     }
     sink.end(null);
     await done;
@@ -149,13 +160,20 @@ async function add(
 }
 
 /** A file of the folder and nothing else: run as root, a link planted there would let others' files out. */
-async function openFile(path: string): Promise<FileHandle> {
+async function openFile(path: string): Promise<PartBytes> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  if ((await file.stat()).isFile()) return file;
+  if ((await file.stat()).isFile()) {
+    return {
+      size: async () => (await file.stat()).size,
+      read: async (into, position) => (await file.read(into, 0, into.length, position)).bytesRead,
+      close: () => file.close(),
+    };
+  }
   await file.close();
   throw new SuperfleetError('SF_FOLDER', `${path} is no file`, { expected: 'a file', got: 'something else' });
 }
 
+const CHUNK_BYTES = 256 * 1024;
 const DIGEST = /"([0-9a-f]{64})"/g;
 
 /** Blobs of the store that an entry names, in order of their ids. */

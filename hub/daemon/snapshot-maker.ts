@@ -1,25 +1,36 @@
 import { spawn } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
 import { extname } from 'node:path';
+import type { Compressed } from '../../ledger/compress.ts';
 import type { EventBody } from '../../ledger/events.ts';
 import type { SnapshotAnswer, SnapshotOrder } from '../../ledger/snapshot-process.ts';
 import { ownProgram } from '../../node/own-program.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import { type ErrorObject, SuperfleetError } from '../../protocol/errors.ts';
 
 /** Of the same kind as this file: sources run as they are, what is published is JavaScript. */
 const PROGRAM = new URL(`../../ledger/snapshot-process${extname(import.meta.url)}`, import.meta.url);
 /** Last words of a process that died, for its error. */
 const wordsMax = 2_000;
 
+/** What is told while the process goes on. */
+export interface Told {
+  /** The snapshot is on the disk. */
+  made?(body: EventBody<'log.snapshot'>): void;
+  /** Where that was asked for. */
+  compressed?(done: Compressed): void;
+  uncompressed?(why: SuperfleetError): void;
+}
+
 /**
  * Makes a snapshot as `makeSnapshot` does, in a process that ends with it, or with this one: neither its reading nor the
  * states it holds stall the caller, and their memory goes with it. It gives way to others at the processor. Rejects with what
  * was thrown there, with `SF_INTERNAL` where the process dies, and with the signal's reason; the file is then there whole or
- * not at all, and the process is gone.
+ * not at all, and the process is gone. Where segments are compressed too, it resolves after that.
  */
 export function makeSnapshotInProcess(
   order: SnapshotOrder,
   signal: AbortSignal,
+  told: Told = {},
 ): Promise<EventBody<'log.snapshot'>> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
@@ -28,31 +39,39 @@ export function makeSnapshotInProcess(
       stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...descriptors],
       windowsHide: true,
     });
-    let answer: SnapshotAnswer | null = null;
+    let body: EventBody<'log.snapshot'> | null = null;
+    let failure: SuperfleetError | null = null;
     let words = '';
     const abort = (): void => void child.kill('SIGKILL');
     signal.addEventListener('abort', abort);
     const ended = (how: string): void => {
       signal.removeEventListener('abort', abort);
       if (signal.aborted) reject(signal.reason);
-      else if (answer === null) reject(died(how, words));
-      else if ('body' in answer) resolve(answer.body);
-      else {
-        const { code, message, ...detail } = answer.error;
-        reject(new SuperfleetError(code, message, detail));
-      }
+      else if (body === null) reject(failure ?? died(how, words));
+      else resolve(body);
     };
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       words = `${words}${text}`.slice(-wordsMax);
     });
-    child.on('message', (said) => {
-      answer = said as SnapshotAnswer;
+    child.on('message', (message) => {
+      const said = message as SnapshotAnswer;
+      if ('error' in said) failure = asError(said.error);
+      else if ('uncompressed' in said) told.uncompressed?.(asError(said.uncompressed));
+      else if ('compressed' in said) told.compressed?.(said.compressed);
+      else {
+        body = said.body;
+        told.made?.(body);
+      }
     });
     child.on('error', (error) => {
       if (child.pid === undefined) ended(`did not start: ${error.message}`);
     });
     // Nothing of it writes any more.
-    child.on('close', (code, killed) => ended(`ended with ${killed ?? `code ${code}`}`));
+    child.on('close', (code, killed) => {
+      const how = `ended with ${killed ?? `code ${code}`}`;
+      if (body !== null && code !== 0 && !signal.aborted) told.uncompressed?.(died(how, words));
+      ended(how);
+    });
     if (child.pid === undefined) return;
     giveWay(child.pid);
     // One that is dead already is told of by `close`.
@@ -68,6 +87,9 @@ function giveWay(pid: number): void {
     // It is dead, which is told elsewhere.
   }
 }
+
+const asError = ({ code, message, ...detail }: ErrorObject): SuperfleetError =>
+  new SuperfleetError(code, message, detail);
 
 const died = (how: string, words: string): SuperfleetError => {
   const said = words.trim();

@@ -18,6 +18,8 @@ export interface SnapshotsOptions {
   logger: Logger;
   /** One is on the disk, and the log may say so. */
   made(snapshot: EventBody<'log.snapshot'>): void;
+  /** Segments that lie wholly before the second newest snapshot are compressed after each. */
+  compress: boolean;
   /** How much the log grows between two of them. @default `snapshotEntries`, `snapshotBytes` */
   every?: { entries: number; bytes: number };
 }
@@ -49,7 +51,7 @@ export class Snapshots {
     this.#unsubscribe();
     const { entries } = this.#since;
     const cheap = entries >= stopEntries.min && entries <= stopEntries.max;
-    if (this.#options.log.failure === null && cheap) this.#begin();
+    if (this.#options.log.failure === null && cheap) this.#begin(false);
     if (this.#making === null) return;
     const late = setTimeout(() => this.#abort(), stopMs);
     await this.#making;
@@ -67,28 +69,37 @@ export class Snapshots {
     if (entries >= this.#every.entries || bytes >= this.#every.bytes) this.#begin();
   }
 
-  #begin(): void {
-    this.#making ??= this.#makeOne().finally(() => {
+  #begin(compress = this.#options.compress): void {
+    this.#making ??= this.#makeOne(compress).finally(() => {
       this.#making = null;
     });
   }
 
-  async #makeOne(): Promise<void> {
+  async #makeOne(compress: boolean): Promise<void> {
     const { log, paths, logger, made } = this.#options;
     const { size, root } = log.checkpoint;
     const began = performance.now();
+    const ms = (): number => Math.round(performance.now() - began);
     this.#since = { entries: 0, bytes: 0 };
     try {
-      const order = { log: paths.log, snapshots: paths.snapshots, mesh: log.meshId, size };
-      const snapshot = await makeSnapshotInProcess(order, this.#ending.signal);
-      if (snapshot.size !== size || snapshot.root !== root) {
-        throw new SuperfleetError('SF_INTERNAL', 'the snapshot is of another checkpoint', {
-          expected: `size ${size}, root ${root}`,
-          got: `size ${snapshot.size}, root ${snapshot.root}`,
-        });
-      }
-      logger.debug({ size, ms: Math.round(performance.now() - began) }, 'a snapshot of the log was made');
-      made(snapshot);
+      const order = { log: paths.log, snapshots: paths.snapshots, mesh: log.meshId, size, compress };
+      const snapshot = await makeSnapshotInProcess(order, this.#ending.signal, {
+        made: (snapshot) => {
+          if (snapshot.size !== size || snapshot.root !== root) return;
+          logger.debug({ size, ms: ms() }, 'a snapshot of the log was made');
+          made(snapshot);
+        },
+        compressed: (done) => {
+          if (done.segments > 0)
+            logger.info({ ...done, ms: ms() }, 'old segments of the log were compressed');
+        },
+        uncompressed: ({ code, message }) => logger.warn({ code }, `the log was not compressed: ${message}`),
+      });
+      if (snapshot.size === size && snapshot.root === root) return;
+      throw new SuperfleetError('SF_INTERNAL', 'the snapshot is of another checkpoint', {
+        expected: `size ${size}, root ${root}`,
+        got: `size ${snapshot.size}, root ${snapshot.root}`,
+      });
     } catch (error) {
       if (this.#ending.signal.aborted) return;
       const { code, message } = asSuperfleetError(error);

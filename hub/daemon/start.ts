@@ -234,7 +234,7 @@ async function runHub(stage: Stage, options: FounderWishes): Promise<Running['re
   lifetime.onStop(() => ending.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping')));
   driver.step({ type: 'secrets', values: secrets.values });
   const made = (snapshot: EventBody<'log.snapshot'>): void => driver.step({ type: 'snapshotted', snapshot });
-  const snapshots = new Snapshots({ log, paths, logger, made });
+  const snapshots = new Snapshots({ log, paths, logger, made, compress: config.compressSegments });
   lifetime.onStop(() => snapshots.stop());
   /** A member that saw another history, or more of this one, ends the founder: nothing more is signed (promises 5 and 7). */
   const heed = async (checkpoint: string | null, peer: string): Promise<void> => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EventBody, LogEvent } from '../../ledger/events.ts';
 import { Log, type LogLimits } from '../../ledger/log.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
+import type { CompressingStorage, LogStorage } from '../../ledger/storage.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import { publicKeyToBase64, type SigningKey, signingKeyFromSeed } from '../../protocol/keys.ts';
@@ -58,7 +58,7 @@ export const newLog = (storage: LogStorage, limits: Partial<LogLimits> = {}): Pr
 /** A storage of each kind and what takes it away again. */
 export const BACKENDS: {
   name: string;
-  make(): Promise<{ storage: LogStorage; remove(): Promise<void> }>;
+  make(): Promise<{ storage: CompressingStorage; remove(): Promise<void> }>;
 }[] = [
   { name: 'memory', make: async () => ({ storage: new MemoryStorage(), remove: async () => undefined }) },
   {

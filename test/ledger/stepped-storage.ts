@@ -1,8 +1,17 @@
-import type { LogStorage, SegmentFile } from '../../ledger/storage.ts';
+import type { CompressingStorage, SegmentFile, SegmentForm } from '../../ledger/storage.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 
 /** Calls that change something on the disk. */
-export type Call = 'create' | 'write' | 'sync' | 'syncDirectory' | 'truncate' | 'keepCut';
+export type Call =
+  | 'create'
+  | 'write'
+  | 'sync'
+  | 'syncDirectory'
+  | 'truncate'
+  | 'keepCut'
+  | 'beginCompressed'
+  | 'keepCompressed'
+  | 'remove';
 
 /**
  * What happens instead of one such call. An error is thrown, by a sync after the pages were given up where the disk is
@@ -11,12 +20,12 @@ export type Call = 'create' | 'write' | 'sync' | 'syncDirectory' | 'truncate' | 
 export type Instead = Error | number | Promise<never> | undefined;
 
 /** Any storage with every call that changes something counted (from 1), noted, and open to faults. */
-export class SteppedStorage implements LogStorage {
+export class SteppedStorage implements CompressingStorage {
   readonly calls: Call[] = [];
-  readonly #inner: LogStorage;
+  readonly #inner: CompressingStorage;
   readonly #instead: (step: number, call: Call) => Instead;
 
-  constructor(inner: LogStorage, instead: (step: number, call: Call) => Instead = () => undefined) {
+  constructor(inner: CompressingStorage, instead: (step: number, call: Call) => Instead = () => undefined) {
     this.#inner = inner;
     this.#instead = instead;
   }
@@ -41,6 +50,23 @@ export class SteppedStorage implements LogStorage {
   async keepCut(first: number, offset: number): Promise<string> {
     await this.#step('keepCut');
     return this.#inner.keepCut(first, offset);
+  }
+
+  forms = (first: number): Promise<SegmentForm[]> => this.#inner.forms(first);
+
+  async beginCompressed(first: number): Promise<SegmentFile> {
+    await this.#step('beginCompressed');
+    return this.#file(await this.#inner.beginCompressed(first));
+  }
+
+  async keepCompressed(first: number): Promise<void> {
+    await this.#step('keepCompressed');
+    await this.#inner.keepCompressed(first);
+  }
+
+  async remove(first: number, form: SegmentForm): Promise<void> {
+    await this.#step('remove');
+    await this.#inner.remove(first, form);
   }
 
   #file(file: SegmentFile): SegmentFile {

@@ -45,6 +45,7 @@ test('every field has a default', () => {
     lease: '15s',
     grace: '2s',
     scrub: '4MiB',
+    compressSegments: true,
     logLevel: 'info',
   });
 });

@@ -43,6 +43,7 @@ async function withLog(use: (box: Box) => Promise<void>): Promise<void> {
       log,
       paths,
       logger,
+      compress: false,
       made: (snapshot) => {
         made.push(snapshot);
         wake();
