@@ -1,6 +1,12 @@
+import type { MeshState } from '../../ledger/state/state.ts';
+import type { OwnerPort } from '../../node/api/port.ts';
+import { systemClock } from '../../node/daemon/clock.ts';
 import { loopbackSession } from '../../node/daemon/loopback.ts';
+import type { Machine } from '../../node/daemon/machine.ts';
 import type { MemberDriver } from '../../node/daemon/member.ts';
+import { MemberService } from '../../node/daemon/member-service.ts';
 import type { SessionEnd, SessionHandlers } from '../../node/network/session.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberMessage } from '../../protocol/session.ts';
 import type { FounderDriver } from './founder.ts';
 
@@ -43,3 +49,52 @@ export function connectOwnMember(
     if (again !== null) clearTimeout(again);
   };
 }
+
+/** What every machine does for its mesh, on the founder's own. */
+export async function startOwnMember(
+  machine: Machine,
+  { mesh, self, state }: { mesh: string; self: string; state: MeshState },
+): Promise<MemberService> {
+  const { blobs, config, logger } = machine;
+  const me = state.members.byPeer.get(self);
+  return MemberService.start({
+    machine,
+    mesh,
+    me: { id: self, name: me?.name ?? config.name ?? 'founder' },
+    roles: me?.roles ?? [],
+    owner: me?.owner ?? null,
+    // Its store is the mesh's: what others still need is not a settled result's to delete.
+    ownsBlobs: false,
+    slots: config.slots,
+    labels: config.labels,
+    policy: { owner: config.policy, invite: me?.policy ?? null },
+    rosterVersion: state.mesh.size,
+    // Where this machine sleeps the founder sleeps with it, and no lease of its own member runs out.
+    clock: systemClock,
+    fetch: async (wanted) => {
+      for (const blob of wanted) {
+        if (await blobs.has(blob)) continue;
+        throw new SuperfleetError('SF_NOT_FOUND', `the founder does not hold the blob ${blob}`);
+      }
+    },
+    takeRoster: async () => state.mesh.size,
+    refused: (code, message) => logger.error({ code }, message),
+  });
+}
+
+/** The owner's view of that member. */
+export const ownerOf = (member: MemberService, stop: () => void): OwnerPort => ({
+  status: async () => ({ ...member.status(), replica: null }),
+  pause: (ms) => member.pause(ms),
+  resume: () => member.resume(),
+  leave: () =>
+    Promise.reject(
+      new SuperfleetError('SF_CONFLICT', 'the founder cannot leave its own mesh', {
+        hint: 'mesh-hub stop',
+      }),
+    ),
+  models: () => member.models.list(),
+  addModels: (url) => member.models.add(url),
+  removeModels: (url) => member.models.remove(url),
+  stop,
+});
