@@ -220,8 +220,8 @@ export async function fetchSnapshot(
     sink.expect(word.bytes);
     for (let left = word.bytes; left > 0; ) {
       const part = openLogFrame(await channel.expect(inTime()));
-      if (part.type !== 'data' || part.bytes.byteLength > left)
-        throw outOfTurn(`${left} bytes of a snapshot`);
+      if (part.type !== 'data' || part.bytes.byteLength !== Math.min(left, logDataBytesMax))
+        throw outOfTurn(`${left} bytes of a snapshot in full frames`);
       await sink.append(part.bytes);
       left -= part.bytes.byteLength;
       await channel.write(logWords({ type: 'grant', bytes: part.bytes.byteLength }), signal);

@@ -42,10 +42,13 @@ export async function giveSnapshot(
       for (let at = 0; at < file.bytes; ) {
         // One of its own: the stream may still hold the one before.
         const part = Buffer.allocUnsafe(Math.min(logDataBytesMax, file.bytes - at));
-        const read = await file.read(part, at);
-        if (read === 0) throw new SuperfleetError('SF_INTERNAL', 'a snapshot is shorter than it was');
-        await send(part.subarray(0, read));
-        at += read;
+        for (let read = 0; read < part.length; ) {
+          const got = await file.read(part.subarray(read), at + read);
+          if (got === 0) throw new SuperfleetError('SF_INTERNAL', 'a snapshot is shorter than it was');
+          read += got;
+        }
+        await send(part);
+        at += part.length;
       }
     });
   } finally {
