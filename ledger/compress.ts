@@ -17,6 +17,7 @@ export interface Compressed {
 export async function compressBefore(storage: CompressingStorage, index: number): Promise<Compressed> {
   const done: Compressed = { segments: 0, plainBytes: 0, bytes: 0 };
   const segments = await storage.list();
+  await storage.dropUnfinished();
   for (const [at, first] of segments.entries()) {
     const next = segments[at + 1];
     if (next === undefined || next > index) break;
@@ -37,7 +38,11 @@ export async function compressBefore(storage: CompressingStorage, index: number)
 async function compressSegment(storage: CompressingStorage, first: number): Promise<FrameSizes> {
   const plain = await storage.open(first, 'read');
   try {
-    const sizes = await writeVerified(plain, await storage.beginCompressed(first));
+    const sizes = await writeVerified(plain, await storage.beginCompressed(first)).catch(async (error) => {
+      // Where the disk is full it would stay until there is room.
+      await storage.dropUnfinished();
+      throw error;
+    });
     await storage.keepCompressed(first);
     // Before the plain one goes the other must outlast a loss of power.
     await storage.syncDirectory();

@@ -95,10 +95,13 @@ export class FileStorage implements CompressingStorage {
   }
 
   async beginCompressed(first: number): Promise<SegmentFile> {
+    return new OpenFile(await open(this.#part(first), 'wx+', 0o600));
+  }
+
+  async dropUnfinished(): Promise<void> {
     for (const name of await readdir(this.#folder)) {
       if (PART.test(name)) await rm(join(this.#folder, name), { force: true });
     }
-    return new OpenFile(await open(this.#part(first), 'wx+', 0o600));
   }
 
   async keepCompressed(first: number): Promise<void> {

@@ -104,6 +104,10 @@ export class MemoryStorage implements CompressingStorage {
     return this.#handle(this.#add(partName(first)));
   }
 
+  async dropUnfinished(): Promise<void> {
+    for (const name of this.names()) if (name.endsWith('.part')) this.#files.delete(name);
+  }
+
   async keepCompressed(first: number): Promise<void> {
     const file = this.#files.get(partName(first));
     if (file === undefined) throw diskError('ENOENT');

@@ -26,8 +26,10 @@ export type SegmentForm = 'plain' | 'compressed';
  */
 export interface CompressingStorage extends LogStorage {
   forms(first: number): Promise<SegmentForm[]>;
-  /** An empty file that is no segment yet, for the compressed form. What one before left unfinished is removed. */
+  /** An empty file that is no segment yet, for the compressed form. */
   beginCompressed(first: number): Promise<SegmentFile>;
+  /** Removes what was begun and never kept, by a process that died too. */
+  dropUnfinished(): Promise<void>;
   /** It is the compressed form of the segment from here on, at once and whole. */
   keepCompressed(first: number): Promise<void>;
   remove(first: number, form: SegmentForm): Promise<void>;

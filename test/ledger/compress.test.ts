@@ -284,6 +284,10 @@ test('a disk that refuses, or gives back other bytes, costs nothing: the plain o
     };
     assert.is(await compressBefore(disk, 1e9).catch((error) => error.code), code);
     assert.equal(await disk.forms(0), ['plain']);
+    assert.not(
+      disk.names().some((name) => name.endsWith('.part')),
+      'nothing unfinished',
+    );
     assert.is((await everyReading(disk)).exported, exported);
   }
   const disk = await small();

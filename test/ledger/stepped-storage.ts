@@ -54,6 +54,8 @@ export class SteppedStorage implements CompressingStorage {
 
   forms = (first: number): Promise<SegmentForm[]> => this.#inner.forms(first);
 
+  dropUnfinished = (): Promise<void> => this.#inner.dropUnfinished();
+
   async beginCompressed(first: number): Promise<SegmentFile> {
     await this.#step('beginCompressed');
     return this.#file(await this.#inner.beginCompressed(first));
