@@ -18,6 +18,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeSnapshotInProcess } from '../../../hub/daemon/snapshot-maker.ts';
 import { snapshotName } from '../../../ledger/snapshot-store.ts';
+import { compressedName } from '../../../ledger/storage.ts';
 import { FileStorage } from '../../../ledger/storage-file.ts';
 import { resolveAccount } from '../../../node/privileges.ts';
 import { newLog } from '../../ledger/kit.ts';
@@ -74,6 +75,48 @@ test('a snapshot is made, and the process is gone when it is said', async () => 
   assert.is(body.size, SIZE);
   assert.equal(readdirSync(order.snapshots), [snapshotName(SIZE)]);
   if (linux) assert.equal(childrenOf(process.pid), before);
+});
+
+test('it compresses what lies before the second newest snapshot, and tells why where it could not; the snapshot is there either way', async () => {
+  const box = join(root, 'compress');
+  const [log, snapshots] = [join(box, 'log'), join(box, 'snapshots')];
+  const storage = new FileStorage(log);
+  const growing = await newLog(storage, { segmentBytes: 400 });
+  const sizes: number[] = [];
+  for (let n = 0; n < 4; n += 1) {
+    await growing.append([PAUSED, PAUSED], 1_700_000_000_000, 1).durable;
+    sizes.push(growing.size);
+  }
+  await growing.close();
+  const firsts = await storage.list();
+  const said: unknown[] = [];
+  const make = (size: number) =>
+    makeSnapshotInProcess(
+      { log, snapshots, mesh: growing.meshId, size, compress: true },
+      new AbortController().signal,
+      {
+        made: (body) => said.push(body.size),
+        compressed: ({ segments }) => said.push(`${segments} segments`),
+        uncompressed: ({ message }) => said.push(message),
+      },
+    );
+  await make(sizes[1]!);
+  assert.equal(said.splice(0), [sizes[1]]);
+  await make(sizes[2]!);
+  const before = firsts.filter((_, at) => firsts[at + 1]! <= sizes[1]!);
+  assert.ok(before.length > 0);
+  assert.equal(said.splice(0), [sizes[2], `${before.length} segments`]);
+  for (const first of firsts) {
+    assert.equal(await storage.forms(first), [before.includes(first) ? 'compressed' : 'plain']);
+  }
+  // Nothing that a segment may be.
+  const next = firsts[before.length]!;
+  mkdirSync(join(log, compressedName(next)));
+  await make(sizes[3]!);
+  assert.equal(said.length, 2);
+  assert.is(said[0], sizes[3]);
+  assert.match(String(said[1]), compressedName(next));
+  assert.ok((await storage.forms(next)).includes('plain'));
 });
 
 onLinux(name('one that dies is an error, and leaves nothing; it gives way to others'), async () => {
