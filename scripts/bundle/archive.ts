@@ -10,9 +10,9 @@ const MTIME = new Date(315_532_800_000);
 
 /**
  * Packs a folder into `output/NAME.tar.gz`, with a `SHA256SUMS` of its files in it and `NAME.tar.gz.sha256` beside it.
- * The same folder gives the same bytes. Returns the archive's path.
+ * The same folder at the same `level` of gzip (null: its own default) gives the same bytes. Returns the archive's path.
  */
-export async function archive(folder: string, output: string): Promise<string> {
+export async function archive(folder: string, output: string, level: number | null = null): Promise<string> {
   const name = basename(folder);
   const files = (await readdir(folder, { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile() || entry.isSymbolicLink())
@@ -29,7 +29,7 @@ export async function archive(folder: string, output: string): Promise<string> {
   const made = join(output, `${name}.tar.gz`);
   const options = {
     cwd: dirname(folder),
-    gzip: true,
+    gzip: level === null ? true : { level },
     portable: true,
     mtime: MTIME,
     noDirRecurse: true,

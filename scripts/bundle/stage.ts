@@ -50,9 +50,12 @@ async function unpacked(work: string, cwd: string, ...what: string[]): Promise<s
   return join(folder, 'package');
 }
 
-/** What is published, with the modules it needs to run and no others, at the versions of the lock file. */
-export async function stageApp(work: string): Promise<App> {
-  const folder = await unpacked(work, ROOT);
+/**
+ * What is published, with the modules it needs to run and no others, at the versions of the lock file: packed now, or
+ * from the `tarball` that `npm pack` made of this clone.
+ */
+export async function stageApp(work: string, tarball: string | null): Promise<App> {
+  const folder = await unpacked(work, ROOT, ...(tarball === null ? [] : [tarball]));
   await copyFile(join(ROOT, 'package-lock.json'), join(folder, 'package-lock.json'));
   // Whatever a module's install script would build comes built in it.
   await npm(folder, 'install', '--omit=dev', '--ignore-scripts', '--no-save', '--prefer-offline');
