@@ -101,9 +101,10 @@ export function startLink(options: LinkOptions): Link {
         options.limits,
         stopping.signal,
       ).catch((thrown: unknown) => {
-        // The next dial must not be handed this connection again: it may be half dead.
         const error = asSuperfleetError(thrown);
-        connection.abort(error);
+        // The next dial must not be handed this connection again: it may be half dead. One whose other end answers that it
+        // serves no sessions is not: a founder that is mended is fetching its log over it.
+        if ((error.cause as Error | undefined)?.name !== 'UnsupportedProtocolError') connection.abort(error);
         throw error;
       });
       open = session;

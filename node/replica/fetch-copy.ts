@@ -65,6 +65,7 @@ export async function fetchCopy(
       mesh,
       holder,
       signal: AbortSignal.any([signal, done.signal]),
+      until: size,
       onTip: () => {},
       onTaken: (taken) => {
         if (taken >= size) done.abort(new Error('all of it is here'));
