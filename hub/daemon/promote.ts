@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileBeginning } from '../../ledger/beginning-file.ts';
 import { handoverBatch } from '../../ledger/handover.ts';
 import { LogCopy } from '../../ledger/log-copy.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
@@ -69,6 +70,13 @@ async function promoteMachine(
   if (membership === null || !membership.certificate.roles.includes('replica')) throw noReplica(machine);
   const { mesh } = membership.genesis;
   requireRecoveryKey(recovery, membership.genesis.recoveryKey, mesh);
+  const first = (await fileBeginning(paths.log).base.list()).at(-1);
+  if (first !== undefined) {
+    throw new SuperfleetError('SF_REFUSED', `this replica still fetches entries before ${first}`, {
+      expected: 'a copy of the log from its first entry on',
+      hint: 'promote one that holds all of it, or start this one (mesh-node start) while another replica answers, until its status says so',
+    });
+  }
   const copy = await LogCopy.open({ storage: new FileStorage(paths.log), mesh });
   try {
     const before = copy.size;

@@ -220,7 +220,8 @@ export class LogSource {
     const { checkpoint, handovers } = this.#options.seen();
     const { head } = this.#options;
     const conflict = this.#options.conflict?.() ?? null;
-    const next = log === null ? undefined : this.#options.next?.();
+    // Whoever takes over has the log from its first entry on.
+    const next = log === null || log.first > 0 ? undefined : this.#options.next?.();
     const missing = this.#options.missing?.();
     const at = size === null || log === null ? null : await log.checkpointAt(size);
     const snapshot =
