@@ -79,10 +79,14 @@ export function inflict(world: SuccessionWorld, kind: FaultKind): void {
       site.machine.jumpWall(random.pick([-TWO_HOURS, TWO_HOURS, random.between(-TWO_HOURS, TWO_HOURS)]));
       return;
     case 'liar':
-      if (site.guard !== null) return;
+      if (site.guard !== null || !site.isReplica) return;
       site.lie = (bytes) => lied(world, bytes);
-      later(2_000, 30_000, () => {
+      // The others have nobody else to follow meanwhile.
+      for (const other of world.sites)
+        if (founder !== null && other !== site && other !== founder) world.setDown(other, founder, true);
+      schedule.after(random.between(5_000, 20_000), () => {
         site.lie = null;
+        for (const other of world.sites) if (founder !== null) world.setDown(other, founder, false);
       });
       return;
     case 'slowSource':
@@ -204,7 +208,7 @@ async function handOver(world: SuccessionWorld, dies: number): Promise<void> {
 /** A source that lies, stammers, or falls silent. */
 function lied(world: SuccessionWorld, bytes: Uint8Array): Uint8Array[] {
   const { random } = world;
-  if (!random.chance(0.3)) return [bytes];
+  if (!random.chance(0.5)) return [bytes];
   const text = Buffer.from(bytes);
   const checkpoint = text.lastIndexOf('{"checkpoint":');
   switch (random.int(0, 3)) {
