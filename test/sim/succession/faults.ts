@@ -84,7 +84,7 @@ export function inflict(world: SuccessionWorld, kind: FaultKind): void {
       // The others have nobody else to follow meanwhile.
       for (const other of world.sites)
         if (founder !== null && other !== site && other !== founder) world.setDown(other, founder, true);
-      schedule.after(random.between(5_000, 20_000), () => {
+      schedule.after(random.between(10_000, 30_000), () => {
         site.lie = null;
         for (const other of world.sites) if (founder !== null) world.setDown(other, founder, false);
       });
@@ -208,25 +208,25 @@ async function handOver(world: SuccessionWorld, dies: number): Promise<void> {
 /** A source that lies, stammers, or falls silent. */
 function lied(world: SuccessionWorld, bytes: Uint8Array): Uint8Array[] {
   const { random } = world;
-  if (!random.chance(0.5)) return [bytes];
   const text = Buffer.from(bytes);
   const checkpoint = text.lastIndexOf('{"checkpoint":');
-  switch (random.int(0, 3)) {
+  if (!random.chance(checkpoint === -1 ? 0.02 : 0.7)) return [bytes];
+  switch (checkpoint === -1 ? random.int(0, 1) : random.int(0, 5)) {
     case 0:
       return [bytes, bytes];
     case 1:
       return [];
-    case 2: {
+    case 2:
+    case 3: {
       // Another entry under the true checkpoint: only the root tells.
       const at = text.indexOf('"time":');
-      if (checkpoint === -1 || at === -1) return [bytes];
+      if (at === -1) return [bytes];
       const digit = text.indexOf(',', at) - 1;
       text[digit] = text[digit] === 0x39 ? 0x38 : text[digit]! + 1;
       return [text];
     }
     default: {
       // The true entries under a signature of nobody.
-      if (checkpoint === -1) return [bytes];
       const last = text.lastIndexOf('\\n"}') - 10;
       text[last] = text[last] === 0x41 ? 0x42 : 0x41;
       return [text];
