@@ -78,17 +78,20 @@ export function inflict(world: SuccessionWorld, kind: FaultKind): void {
     case 'wallJump':
       site.machine.jumpWall(random.pick([-TWO_HOURS, TWO_HOURS, random.between(-TWO_HOURS, TWO_HOURS)]));
       return;
-    case 'liar':
-      if (site.guard !== null || !site.isReplica) return;
-      site.lie = (bytes) => lied(world, bytes);
+    case 'liar': {
+      const able = (one: Site): boolean => one.guard === null && one.isReplica;
+      const liar = able(site) ? site : world.sites.find(able);
+      if (liar === undefined) return;
+      liar.lie = (bytes) => lied(world, bytes);
       // The others have nobody else to follow meanwhile.
       for (const other of world.sites)
-        if (founder !== null && other !== site && other !== founder) world.setDown(other, founder, true);
+        if (founder !== null && other !== liar && other !== founder) world.setDown(other, founder, true);
       schedule.after(random.between(10_000, 30_000), () => {
-        site.lie = null;
+        liar.lie = null;
         for (const other of world.sites) if (founder !== null) world.setDown(other, founder, false);
       });
       return;
+    }
     case 'slowSource':
       site.slowMs = random.between(100, 5_000);
       later(2_000, 30_000, () => {

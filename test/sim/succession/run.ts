@@ -54,6 +54,9 @@ export async function runSuccession(
   try {
     for (const { at, spec } of plan.tasks) schedule.at(at, () => submit(world, spec));
     for (const { at, kind } of plan.faults) schedule.at(at, () => inflict(world, kind));
+    // Lies take effect only where somebody follows a liar: some meshes have one much of the time.
+    if (seed % 7 === 0)
+      for (const at of [6_000, 18_000, 30_000]) schedule.at(at, () => inflict(world, 'liar'));
     while (schedule.now < plan.faultsEnd && (await world.step()));
     heal(world);
     await rest(world);
