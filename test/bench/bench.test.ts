@@ -1,4 +1,4 @@
-// alone: it measures
+// limit: 150 s
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';

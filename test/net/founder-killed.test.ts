@@ -9,8 +9,8 @@ import { Fleet, freePort, runs } from './fleet.ts';
 const port = String(await freePort());
 const ARGS = ['--port', port];
 const ROUNDS = 5;
-/** Tasks in the hands of the founder while it is killed. */
-const OPEN_MAX = 24;
+/** Tasks in the hands of the founder while it is killed: twice what the slots hold, so that some always wait. */
+const OPEN_MAX = 12;
 
 const fleet = await Fleet.start({
   hub: { slots: 2 },

@@ -1,5 +1,4 @@
 // limit: 120 s
-// alone: it measures the quickstart
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
