@@ -19,8 +19,9 @@ export type Testimony =
   | { kind: 'unproved' };
 
 /**
- * Holds a checkpoint that a member saw against a log. Only one that a key of this mesh signed says anything. One from
- * before a recovery that speaks of more than the recovered log held was given up by the operator, and is passed over.
+ * Holds a checkpoint that a member saw against a log. Only one that a key of this mesh signed says anything. One of an
+ * epoch that a recovery has ended since is passed over: with the recovery key the operator chose this history, and gave up
+ * whatever else was signed before.
  */
 export async function testimonyOf(
   log: Pick<DurableLog, 'meshId' | 'leadership' | 'first' | 'size' | 'checkpoint' | 'checkpointAt'>,
@@ -29,9 +30,8 @@ export async function testimonyOf(
   const signed = signedBy(log.leadership, text);
   if (signed === null) return { kind: 'unproved' };
   const { checkpoint, epoch } = signed;
-  const ended = log.leadership.handovers[epoch - 1];
-  const given = ended?.body.authority === 'recovery' && checkpoint.size > ended.body.size;
-  if (given) return { kind: 'same' };
+  const since = log.leadership.handovers.slice(epoch - 1);
+  if (since.some(({ body }) => body.authority === 'recovery')) return { kind: 'same' };
   if (checkpoint.size > log.size) return { kind: 'ahead', checkpoint };
   const own = await log.checkpointAt(checkpoint.size);
   if (own?.root === checkpoint.root) return { kind: 'same' };

@@ -38,6 +38,9 @@ test('seeds that found a fault once stay well', async () => {
   await runSuccession(13);
   // Two histories of an epoch that was closed freeze nobody in the next.
   await runSuccession(29);
+  // What members saw of a history that the recovery key did not choose stops no founder that it did.
+  await runSuccession(179);
+  await runSuccession(242);
 });
 
 test('where a founder and its copy both sign, members that see it freeze (promise 7)', async () => {

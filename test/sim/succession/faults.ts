@@ -1,6 +1,6 @@
 import { CRASH_KINDS, type CrashKind } from '../../../ledger/storage-memory.ts';
 import type { FaultKind } from './scenario.ts';
-import type { Site } from './site.ts';
+import { type Site, TWO_HISTORIES } from './site.ts';
 import type { SuccessionWorld } from './world.ts';
 
 const TWO_HOURS = 2 * 3_600_000;
@@ -148,6 +148,19 @@ export function promoteBest(world: SuccessionWorld, times = 1): boolean {
   }
   if (best.length > 0) world.watch.lossExcused = true;
   return best.length > 0;
+}
+
+/** Where no replica can be promoted: a founder that is frozen is told to go on without what it contradicts. */
+export function acceptLoss(world: SuccessionWorld): void {
+  const frozen = world.sites
+    .filter(
+      ({ member, halted, folder }) => member !== null && halted === TWO_HISTORIES && folder.kind === 'hub',
+    )
+    .sort((a, b) => b.disk.syncedSize - a.disk.syncedSize)[0];
+  if (frozen === undefined) return;
+  opens(world, frozen.leadership.epoch + 1);
+  world.watch.lossExcused = true;
+  frozen.acceptLoss().catch((error: unknown) => world.broke(error));
 }
 
 /** An epoch is opened; twice is the one thing that no machine can mend. */

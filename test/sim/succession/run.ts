@@ -5,7 +5,7 @@ import { TERMINAL_STATES } from '../../../protocol/task.ts';
 import { Violation } from '../invariants.ts';
 import { Random } from '../random.ts';
 import { BUNDLE } from '../scenario.ts';
-import { heal, inflict, promoteBest } from './faults.ts';
+import { acceptLoss, heal, inflict, promoteBest } from './faults.ts';
 import { planOf } from './scenario.ts';
 import { KEY_LOST, type Site } from './site.ts';
 import { entriesOf } from './watch.ts';
@@ -95,7 +95,9 @@ async function rest(world: SuccessionWorld): Promise<void> {
         const stuck = site.guard !== null && site.leader === null;
         if (site.member !== null && (stuck || site.halted === KEY_LOST)) site.stepDown();
       }
-      schedule.after(1_000, () => promoteBest(world));
+      schedule.after(1_000, () => {
+        if (!promoteBest(world)) acceptLoss(world);
+      });
       without = schedule.now;
     }
     // An epoch that was opened twice parts the mesh until a person chooses: only what machines do stays promised.

@@ -2,7 +2,10 @@ import { FounderGuard } from '../../../hub/daemon/guard.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import { handoverBatch } from '../../../ledger/handover.ts';
 import { Log } from '../../../ledger/log.ts';
+import { LogCopy } from '../../../ledger/log-copy.ts';
 import { initialState, replay } from '../../../ledger/state/state.ts';
+import { segmentName } from '../../../ledger/storage.ts';
+import { MemoryStorage } from '../../../ledger/storage-memory.ts';
 import { type Equivocation, provesEquivocation, testimonyOf } from '../../../ledger/witness.ts';
 import { type Mark, markedBy } from '../../../node/daemon/instance-mark.ts';
 import { divergesFrom } from '../../../node/daemon/succession.ts';
@@ -29,6 +32,7 @@ const TELL_AGAIN_MS = 5_000;
 const SYSTEM = 'one system';
 /** Its log is from before it was made the founder. */
 export const KEY_LOST = 'its key does not sign its log';
+export const TWO_HISTORIES = 'two histories';
 const silent = { warn: () => {}, info: () => {}, debug: () => {}, error: () => {} };
 
 /** What a data folder holds beside the log; each change is synced before anything goes on. */
@@ -146,7 +150,7 @@ export class Site implements Port {
       if (this.machine.life !== life) return;
       const code = error instanceof SuperfleetError ? error.code : null;
       if (code === 'SF_FENCED') this.stepDown();
-      else if (code === 'SF_EQUIVOCATION') this.halt('two histories');
+      else if (code === 'SF_EQUIVOCATION') this.halt(TWO_HISTORIES);
       // Its disk is from before it was made the founder: that is for a person.
       else if (code === 'SF_FOLDER') this.halt(KEY_LOST);
       else this.world.broke(error);
@@ -203,7 +207,7 @@ export class Site implements Port {
       onConflict: (checkpoints) => {
         if (!provesEquivocation(log.leadership, checkpoints, log.epoch)) return;
         folder.proof = { mesh: log.meshId, checkpoints };
-        this.halt('two histories');
+        this.halt(TWO_HISTORIES);
       },
       onFollowers: (followers) => {
         for (const { peer, size, root } of followers) world.watch.acknowledged(this, peer, size, root);
@@ -246,7 +250,7 @@ export class Site implements Port {
     const testimony = await testimonyOf(log, text);
     if (testimony.kind === 'fork') {
       this.folder.proof = testimony.equivocation;
-      this.halt('two histories');
+      this.halt(TWO_HISTORIES);
     } else if (testimony.kind === 'ahead') {
       this.crash('process');
       this.world.schedule.after(1_000, () => this.boot());
@@ -378,6 +382,30 @@ export class Site implements Port {
     this.world.trace(`${this.name} is promoted at ${copy!.size} entries`);
     const { bytes } = handoverBatch(copy!.standing, to, this.world.recoveryKey, time);
     await copy!.take(bytes);
+  }
+
+  /** As `mesh-hub start --accept-loss`: a founder that is frozen goes on with its own log in a new epoch. */
+  async acceptLoss(): Promise<void> {
+    const { world, folder } = this;
+    // Its process is not running: what a command does to its folder is done when it ends.
+    const storage = new MemoryStorage();
+    storage.put(segmentName(0), this.disk.bytes);
+    const copy = await LogCopy.open({ storage, mesh: world.mesh });
+    const to = { founder: this.peer, logKey: folder.nextKey.publicKey, authority: 'recovery' as const };
+    const { time } = this.machine.clock();
+    await copy.take(handoverBatch(copy.standing, to, world.recoveryKey, time).bytes);
+    const { leadership, checkpoint, meshId: mesh } = copy;
+    await copy.close();
+    this.disk.put(storage.bytes(segmentName(0))!);
+    world.watch.led(this, this.leadership, leadership);
+    folder.handovers = leadership.handovers.map(({ line }) => line);
+    folder.logKey = folder.nextKey;
+    folder.nextKey = world.newKey();
+    folder.proof = null;
+    const clean = { root: checkpoint.root, system: SYSTEM };
+    folder.mark = { format: 1, mesh, place: folder.place, size: checkpoint.size, clean };
+    world.trace(`${this.name} goes on in epoch ${leadership.epoch}`);
+    this.boot();
   }
 
   // ── what every member does ────────────────────────────────────────────────────────────────────────────────
