@@ -29,11 +29,9 @@ export async function runLedger(command: LedgerCommand, session: Session): Promi
   const { signal } = session.terminal;
   switch (command.verb) {
     case 'ledger verify':
-      return check(session, 'checking the log', (await accessOf(session)).verify(signal));
+      return check(session, 'checking the log', async () => (await accessOf(session)).verify(signal));
     case 'ledger scrub':
-      return check(
-        session,
-        'reading the log anew',
+      return check(session, 'reading the log anew', async () =>
         session.client().lines<Step>('POST', '/v1/ledger/scrub', signal),
       );
     case 'ledger tail':
@@ -50,7 +48,7 @@ export async function runLedger(command: LedgerCommand, session: Session): Promi
 async function accessOf(session: Session, follow = false): Promise<LedgerAccess> {
   const client = session.client();
   try {
-    await client.get('/v1/process');
+    await client.get('/v1/process', session.terminal.signal);
   } catch (thrown) {
     const gone = thrown instanceof SuperfleetError && thrown.code === 'SF_UNREACHABLE';
     if (!gone || follow) throw thrown;
@@ -70,10 +68,15 @@ async function accessOf(session: Session, follow = false): Promise<LedgerAccess>
   };
 }
 
-async function check(session: Session, what: string, steps: AsyncIterable<Step>): Promise<number> {
+/** Whatever is waited for, a founder that does not answer among it, is waited for under the meter. */
+async function check(
+  session: Session,
+  what: string,
+  begin: () => Promise<AsyncIterable<Step>>,
+): Promise<number> {
   const meter = session.voice.meter(what);
   try {
-    for await (const { progress, report } of steps) {
+    for await (const { progress, report } of await begin()) {
       if (progress !== undefined)
         meter?.update({ what, done: progress.checked, total: progress.size, unit: 'entries' });
       if (report === undefined) continue;
