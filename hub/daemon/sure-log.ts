@@ -124,6 +124,12 @@ export async function openSureLog(
       'the mark of this founder cannot be kept: each start will ask the members',
     );
   });
+  lifetime.onStop(
+    mark.keepUp(
+      (grown) => log.subscribe(grown),
+      () => standingOf(log),
+    ),
+  );
   return { ledger, logKey, host, registry, access, sessions, guard, relieved, socket, ending };
 }
 

@@ -9,10 +9,13 @@ import { systemMark } from './instance.ts';
 /** Where the mark of a data folder lies: beside it, so that neither a copy of the folder nor a backup has it. */
 export const markFolder = (dir: string): string => `${dir}.instance`;
 
+/** So long after the log has grown the mark says so. */
+const KEEP_UP_MS = 3_000;
+
 const mark = z.strictObject({
   format: z.literal(1),
   mesh: meshId,
-  /** Device and inode of the data folder. */
+  /** Device and inode of the data folder, and when it was made (ns; 0 where the file system does not say). */
   place: z.string().max(64),
   /** Entries when it was written; there are no fewer now. */
   size: count,
@@ -77,6 +80,25 @@ export class InstanceMark {
     return this.#write(at, null);
   }
 
+  /**
+   * Writes how far the log has come a few seconds after it has grown, so that an older state of the folder is told from this
+   * one. Answers with what ends that.
+   */
+  keepUp(onGrowth: (listener: () => void) => () => void, at: () => Standing): () => void {
+    let due: NodeJS.Timeout | null = null;
+    const unsubscribe = onGrowth(() => {
+      due ??= setTimeout(() => {
+        due = null;
+        // What cannot be written now is written after the next growth, or by the stop.
+        this.running(at()).catch(() => {});
+      }, KEEP_UP_MS);
+    });
+    return () => {
+      unsubscribe();
+      if (due !== null) clearTimeout(due);
+    };
+  }
+
   /** It has stopped in order. */
   stopped(at: Standing): Promise<void> {
     return this.#write(at, { root: at.root, system: systemMark() });
@@ -89,9 +111,10 @@ export class InstanceMark {
   }
 }
 
+/** A folder that is made where another was removed may have its number: when it was made tells them apart. */
 function placeOf(dir: string): string {
-  const { dev, ino } = statSync(dir);
-  return `${dev}:${ino}`;
+  const { dev, ino, birthtimeNs } = statSync(dir, { bigint: true });
+  return `${dev}:${ino}:${birthtimeNs}`;
 }
 
 async function readMark(path: string): Promise<Mark | null> {
