@@ -36,6 +36,7 @@ export class Snapshots {
   /** Since the newest snapshot, or the last that was tried. */
   #since: { entries: number; bytes: number };
   #making: Promise<void> | null = null;
+  #ended = false;
 
   constructor(options: SnapshotsOptions) {
     const { log, every = { entries: snapshotEntries, bytes: snapshotBytes } } = options;
@@ -48,6 +49,7 @@ export class Snapshots {
 
   /** Makes the last one where that is cheap; what is not done after a second is left. Never rejects. */
   async stop(): Promise<void> {
+    this.#ended = true;
     this.#unsubscribe();
     const { entries } = this.#since;
     const cheap = entries >= stopEntries.min && entries <= stopEntries.max;
@@ -72,6 +74,8 @@ export class Snapshots {
   #begin(compress = this.#options.compress): void {
     this.#making ??= this.#makeOne(compress).finally(() => {
       this.#making = null;
+      // What was appended meanwhile may be enough for the next.
+      if (!this.#ended) this.#makeWhereDue();
     });
   }
 

@@ -65,6 +65,8 @@ test('while the founder answers, a replica says what it holds and whom it follow
   assert.equal(replica, {
     size: before.mesh.size,
     root: before.mesh.root,
+    from: 0,
+    fetched: 0,
     follows: { id: before.mesh.founder, name: 'hub' },
     behind: 0,
   });

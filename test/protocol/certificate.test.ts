@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { issueCertificate, openCertificate } from '../../protocol/certificate.ts';
 import { meshIdOfLine, parseGenesis } from '../../protocol/genesis.ts';
-import { certificateOf, codeOf, genesis, keys, mesh } from './samples.ts';
+import { certificateOf, codeOf, genesis, keyOf, keys, mesh } from './samples.ts';
 
 test('a certificate comes back as it was issued, and the same facts give the same bytes', () => {
   const one = certificateOf('executor', { roles: ['submitter', 'worker'], labels: { zone: 'b', arch: 'x' } });
@@ -33,6 +33,7 @@ test('the mesh id is the leaf hash of the genesis line, which names the log key'
     name: 'lab',
     founder: keys.founder.peer,
     logKey: keys.log.publicKey,
+    recoveryKey: keyOf('recovery').publicKey,
   });
   assert.is.not(meshIdOfLine(genesis.replace('lab', 'lob')), mesh);
   for (const line of ['', '{}', `${genesis}\n`, genesis.replace('"index":0', '"index":1')]) {

@@ -33,7 +33,7 @@ const textOf = (...args: string[]): string => {
 test('every command of the contract is understood', () => {
   const lines: [string, string][] = [
     ['init --name home --owner ann --port 0 --recovery-key k', 'init'],
-    ['start --detach --port 4701 --user fleet --accept-loss', 'start'],
+    ['start --detach --port 4701 --user fleet --accept-loss --recovery-key k', 'start'],
     ['stop', 'stop'],
     ['status --json', 'status'],
     ['invite --replace lab-07 --expires 1h', 'invite'],

@@ -57,9 +57,12 @@ async function withLog(use: (box: Box) => Promise<void>): Promise<void> {
     }
   };
   const heard = (): Promise<void> => new Promise((resolve) => (wake = resolve));
+  // A founder's process has more to live for than the one that makes its snapshots.
+  const alive = setInterval(() => {}, 1_000);
   try {
     await use({ log, folder, said, made, heard, begin, append });
   } finally {
+    clearInterval(alive);
     await log.close();
     await rm(folder, { recursive: true });
   }

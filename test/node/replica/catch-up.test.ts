@@ -195,10 +195,11 @@ test(
     const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
     const member = await net.member();
     const stopped = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
     const crashing = memoryCopy((step): Promise<void> => {
       if (step !== 'remove') return Promise.resolve();
       stopped.resolve();
-      return new Promise(() => {});
+      return released.promise;
     });
     // Slow enough to be stopped between two pieces.
     const slow = await replica(member, host, log.meshId, crashing, { backfillBytesPerSecond: 1 });
@@ -223,6 +224,8 @@ test(
     assert.is(await third.froms.next(), 0);
     await third.replica.stop();
     assert.is((await verifyLog(left.storage)).root, log.checkpoint.root);
+    released.resolve();
+    await second.replica.stop();
     await log.close();
   }),
 );
