@@ -15,9 +15,9 @@ import { Fleet, freePort, peakBytes, residentBytes } from './fleet.ts';
 
 const MiB = 2 ** 20;
 /** A log of several times the credit: an end that held it all would be seen. */
-const ENTRIES = 100_000;
-/** What catching up may add to the resident memory of either end: less than the log with what is made of it. */
-const GROWTH_BYTES = 48 * MiB;
+const ENTRIES = 200_000;
+/** What catching up may add to the resident memory of either end: the credit as bytes, as text and as entries, far less than of the log. */
+const GROWTH_BYTES = 8 * logCreditBytes;
 
 /** Else a process takes what the machine has before it collects what it let go. */
 const TIGHT = { [LOOKED]: '1', NODE_OPTIONS: '--max-old-space-size=96 --max-semi-space-size=2' };
