@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import type { TaskDetail } from '../../node/api/objects.ts';
 import type { ConfigInput } from '../../node/config.ts';
-import { sweepCgroups } from '../../node/sandbox/limits/cgroup.ts';
+import { cgroupName, sweepCgroups } from '../../node/sandbox/limits/cgroup.ts';
 import type { TaskSpecInput } from '../../protocol/task.ts';
 import { type Daemon, greeter, Mesh } from './mesh.ts';
 
@@ -287,7 +287,7 @@ export function filesUnder(folder: string): string[] {
   });
 }
 
-/** Cgroup folders of nodes with these pids. */
+/** Cgroup folders of nodes that had these pids; another process may have one of them by now, and a folder of its own. */
 function cgroupsOf(pids: number[]): string[] {
   const found: string[] = [];
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
@@ -297,7 +297,8 @@ function cgroupsOf(pids: number[]): string[] {
       for (const name of readdirSync(folder)) {
         const path = join(folder, name);
         if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
-        if (pids.some((pid) => name === `superfleet-${pid}`)) found.push(path);
+        if (pids.some((pid) => name.startsWith(`superfleet-${pid}-`) && name !== cgroupName(pid)))
+          found.push(path);
         else if (depth > 0) walk(path, depth - 1);
       }
     };

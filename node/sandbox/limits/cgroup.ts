@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { processStat } from './tree.ts';
 
 /**
  * Folders of the cgroup file system in which this process may make children, one a hierarchy. On a machine with
@@ -29,6 +30,19 @@ export interface CgroupSlot {
 
 const PREFIX = 'superfleet-';
 const RUN = 'run-';
+
+/** Names a process for good: the kernel gives its pid to others later, and to threads, but not its start time with it. */
+const markOf = (pid: number): string => `${pid}-${processStat(pid)?.started ?? 0}`;
+
+/** The process that `markOf` named lives. */
+const markLives = (mark: string): boolean => {
+  const pid = Number(mark.split('-', 1)[0]);
+  const stat = Number.isInteger(pid) ? processStat(pid) : null;
+  return stat !== null && stat.state !== 'Z' && stat.state !== 'X' && mark === `${pid}-${stat.started}`;
+};
+
+/** Name of the folder that a node with this pid makes in each hierarchy. */
+export const cgroupName = (pid: number): string => `${PREFIX}${markOf(pid)}`;
 
 interface Hierarchy {
   version: 1 | 2;
@@ -94,7 +108,7 @@ export function prepareCgroups(uid: number, gid: number): CgroupSlots {
           sweep(own);
           slots[controller] ??= {
             version,
-            folder: give(join(own, `${PREFIX}${process.pid}`), uid, gid, ['tasks']),
+            folder: give(join(own, cgroupName(process.pid)), uid, gid, ['tasks']),
           };
         }
       } else {
@@ -123,7 +137,7 @@ function unifiedSlot(own: string, uid: number, gid: number, slots: CgroupSlots):
   const alone = isRoot(own) || members(own).every((pid) => pid === process.pid);
   const beside = dirname(own);
   const parent = !alone && existsSync(join(beside, 'cgroup.procs')) && lent(beside).length > 0 ? beside : own;
-  const folder = join(parent, `${PREFIX}${process.pid}`);
+  const folder = join(parent, cgroupName(process.pid));
   give(folder, uid, gid, ['cgroup.subtree_control', 'cgroup.threads']);
   useUnified(folder, slots, parent === own && alone ? own : null);
 }
@@ -190,18 +204,15 @@ export function sweepCgroups(): void {
 
 function sweep(own: string): void {
   for (const name of readdirSync(own)) {
-    const pid = name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length)) : Number.NaN;
-    if (Number.isInteger(pid) && pid !== process.pid && !existsSync(`/proc/${pid}`)) {
-      removeTree(join(own, name));
-    }
+    if (name.startsWith(PREFIX) && !markLives(name.slice(PREFIX.length))) removeTree(join(own, name));
   }
 }
 
 /** A node that was killed can't remove its runs' folders; the next one in the same place does. */
 function sweepRuns(folder: string): void {
   for (const name of readdirSync(folder)) {
-    const pid = name.startsWith(RUN) ? Number(name.split('-')[1]) : Number.NaN;
-    if (Number.isInteger(pid) && !existsSync(`/proc/${pid}`)) removeTree(join(folder, name));
+    const mark = name.startsWith(RUN) ? name.slice(RUN.length, name.lastIndexOf('-')) : null;
+    if (mark !== null && !markLives(mark)) removeTree(join(folder, name));
   }
 }
 
@@ -232,7 +243,7 @@ function tryRemove(folder: string): boolean {
 export class RunCgroup {
   readonly #folders = new Map<string, CgroupSlot>();
   readonly #slots: CgroupSlots;
-  readonly #name = `${RUN}${process.pid}-${randomBytes(8).toString('hex')}`;
+  readonly #name = `${RUN}${markOf(process.pid)}-${randomBytes(8).toString('hex')}`;
 
   constructor(slots: CgroupSlots, limits: { memoryBytes: number; processes: number }) {
     this.#slots = slots;

@@ -4,13 +4,19 @@
  * afterwards: the file runs itself again as the node would start, and sweeps when that has ended.
  */
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { dropPrivileges } from '../../../node/privileges.ts';
 import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
-import { type CgroupSlots, prepareCgroups, sweepCgroups } from '../../../node/sandbox/limits/cgroup.ts';
+import {
+  type CgroupSlots,
+  cgroupName,
+  hierarchies,
+  prepareCgroups,
+  sweepCgroups,
+} from '../../../node/sandbox/limits/cgroup.ts';
 import { life } from './hostile-life.ts';
 import { resources } from './hostile-resources.ts';
 import { run, until } from './support.ts';
@@ -28,6 +34,24 @@ if (process.getuid?.() !== 0) {
   });
   process.exitCode = await new Promise<number>((resolve) => node.once('exit', (code) => resolve(code ?? 1)));
   sweepCgroups();
+  test('a folder is swept though its pid is in use again, and one whose node lives is not', () => {
+    const texts = ['mountinfo', 'cgroup'].map((name) => readFileSync(`/proc/self/${name}`, 'utf8'));
+    const { own } = hierarchies(texts[0]!, texts[1]!).find(({ version, controllers }) =>
+      version === 1 ? controllers.includes('memory') : existsSync('/sys/fs/cgroup/cgroup.controllers'),
+    )!;
+    const folders = [`superfleet-${process.pid}-1`, cgroupName(process.pid)].map((name) => join(own, name));
+    for (const folder of folders) mkdirSync(folder);
+    try {
+      sweepCgroups();
+      assert.equal(
+        folders.map((folder) => existsSync(folder)),
+        [false, true],
+      );
+    } finally {
+      for (const folder of folders.filter((path) => existsSync(path))) rmdirSync(folder);
+    }
+  });
+  if (process.exitCode === 0) test.run();
 } else {
   delete process.env[AS_NODE];
   let slots: CgroupSlots = { memory: null, pids: null, unified: null };
