@@ -4,6 +4,7 @@ import type { Checkpoint } from './checkpoint.ts';
 import type { CommittedBatch } from './durable-log.ts';
 import type { Entry } from './entry.ts';
 import { formatCheckpoint, LineFault } from './line.ts';
+import type { Digest } from './merkle.ts';
 
 const NEWLINE = 0x0a;
 
@@ -30,7 +31,7 @@ export function batchOf(lines: readonly (string | Uint8Array)[], checkpoint: Che
  */
 export function takeBatches(chain: Chain, bytes: Buffer): CommittedBatch {
   const entries: Entry[] = [];
-  const leaves: Uint8Array[] = [];
+  const leaves: Digest[] = [];
   const bad = (why: string): SuperfleetError =>
     new SuperfleetError('SF_NOT_PROVED', `batches do not follow this log at entry ${chain.next}: ${why}`);
   let begin = 0;

@@ -65,8 +65,8 @@ export class Chain {
   }
 
   /** RFC 6962 leaf hash of the entry that was taken last. */
-  get leaf(): Buffer {
-    return Buffer.from(this.#leaf, 'latin1');
+  get leaf(): Digest {
+    return this.#leaf;
   }
 
   /** Takes one line, given without newline. Throws `LineFault`, and stays as it was, where the line cannot follow. */

@@ -5,6 +5,7 @@ import type { ChainState } from './chain.ts';
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
+import type { Digest } from './merkle.ts';
 import { Offsets } from './offsets.ts';
 import {
   type RawBatches,
@@ -36,7 +37,7 @@ export interface DurableBatch {
 /** A batch as its subscribers get it the moment it is durable. */
 export interface CommittedBatch extends DurableBatch {
   /** RFC 6962 leaf hash of each entry. */
-  leaves: Uint8Array[];
+  leaves: Digest[];
   /** Its lines, the checkpoint's among them, as they stand in the segment. */
   bytes: Buffer;
 }

@@ -1,4 +1,5 @@
-import { type Cursor, NOT_READ, type Reader, readCount, readerOf, skip, textOf } from './canonical.ts';
+import { type Cursor, NOT_READ, type Reader, readCount, readerOf, skip, textOf } from './canonical/read.ts';
+import { type Written, writerOf } from './canonical/write.ts';
 import type { KnownEntry } from './entry.ts';
 import { EVENT_BODIES, type EventType } from './events.ts';
 
@@ -10,11 +11,15 @@ const BODY = Buffer.from('","body":');
 const QUOTE = 0x22;
 const CLOSE_BRACE = 0x7d;
 
-/** By type; a type whose schema has no reader is not here. */
+/** By type; a type whose schema has no writer is not here. */
+const WRITERS = new Map<string, NonNullable<ReturnType<typeof writerOf>>>();
+/** The same for readers. */
 const READERS = new Map<string, { type: EventType; read: Reader }>();
 for (const type of Object.keys(EVENT_BODIES) as EventType[]) {
   const read = readerOf(EVENT_BODIES[type]);
   if (read !== null) READERS.set(type, { type, read });
+  const write = writerOf(EVENT_BODIES[type]);
+  if (write !== null) WRITERS.set(type, write);
 }
 
 /**
@@ -39,6 +44,22 @@ export function readEntryLine(line: Buffer): KnownEntry | null {
   const body = known.read(cursor);
   if (body === NOT_READ || cursor.at !== line.length - 1 || line[cursor.at] !== CLOSE_BRACE) return null;
   return { index, epoch, time, type, body } as KnownEntry;
+}
+
+/**
+ * The line of an event as a founder commonly has them, checked and written in one pass, and the body as its schema gives it
+ * back; exactly what checking and `JSON.stringify` make of it, in plain ASCII. Null says nothing about the event: it is
+ * then checked and written in full. The caller has seen to the head, and sees to the length.
+ */
+export function writeEntryLine(
+  { index, epoch, time }: { index: number; epoch: number; time: number },
+  { type, body }: { type: string; body: unknown },
+): { entry: KnownEntry; line: string } | null {
+  const written: Written = { value: undefined };
+  const text = WRITERS.get(type)?.(body, written) ?? null;
+  if (text === null) return null;
+  const line = `{"index":${index},"epoch":${epoch},"time":${time},"type":"${type}","body":${text}}`;
+  return { entry: { index, epoch, time, type, body: written.value } as KnownEntry, line };
 }
 
 /** Types of which lines are read in one pass. */

@@ -5,7 +5,7 @@ import { batchOf } from './batch.ts';
 import { type Checkpoint, makeCheckpoint } from './checkpoint.ts';
 import type { CommittedBatch } from './durable-log.ts';
 import { makeEntry } from './line.ts';
-import { Frontier, type FrontierState, leafHash } from './merkle.ts';
+import { Frontier, type FrontierState, leafDigest } from './merkle.ts';
 
 /** Where a log stands when it changes hands. */
 export interface HandoverFrom {
@@ -42,7 +42,7 @@ export function handoverBatch(
   const head = { index: last.size, epoch, time: Math.max(time, before) };
   const { entry, line } = makeEntry(head, { type: HANDOVER_TYPE, body });
   const tree = Frontier.from(frontier);
-  const leaf = leafHash(line);
+  const leaf = leafDigest(line);
   tree.append(leaf);
   const checkpoint = makeCheckpoint({ origin, size: tree.size, root: tree.root().toString('hex') }, key);
   const bytes = batchOf([line], checkpoint);

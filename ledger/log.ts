@@ -32,13 +32,22 @@ export interface Appended {
   durable: Promise<Checkpoint>;
 }
 
-interface Waiting {
+/** Appends that become durable together: they share one promise. */
+class Gathered {
   /** Of its entries, without newlines. */
-  lines: Buffer[];
-  entries: Entry[];
-  bytes: number;
-  resolve: (checkpoint: Checkpoint) => void;
-  reject: (error: SuperfleetError) => void;
+  readonly lines: Buffer[] = [];
+  readonly entries: Entry[] = [];
+  /** With newlines, without a checkpoint. */
+  bytes = 0;
+  readonly #settled = Promise.withResolvers<Checkpoint>();
+  readonly durable = this.#settled.promise;
+  readonly resolve = this.#settled.resolve;
+  readonly reject = this.#settled.reject;
+
+  constructor() {
+    // Who ignores `durable` learns of a failure from `failure` or `onFailure`.
+    this.durable.catch(() => undefined);
+  }
 }
 
 /**
@@ -51,7 +60,8 @@ export class Log extends DurableLog {
   #frontier: Frontier;
   #time: number;
   #next: number;
-  #waiting: Waiting[] = [];
+  /** Batches to be, in order; the last takes what is appended, as far as it fits. */
+  #waiting: Gathered[] = [];
   #waitingBytes = 0;
   #writing: Promise<void> | null = null;
   #taking: Promise<unknown> = Promise.resolve();
@@ -176,8 +186,8 @@ export class Log extends DurableLog {
     const head = { epoch, time: Math.max(time, this.#time) };
     const first = this.#next;
     const made = events.map((event, at) => makeEntry({ index: first + at, ...head }, event));
-    const lines = made.map((each) => each.bytes);
-    const bytes = lines.reduce((sum, line) => sum + line.length + 1, 0);
+    let bytes = 0;
+    for (const each of made) bytes += each.bytes.length + 1;
     if (bytes + checkpointLineBytesMax > batchBytesMax) {
       throw new SuperfleetError('SF_USAGE', `an append of ${bytes} bytes does not fit one batch`, {
         expected: `at most ${batchBytesMax - checkpointLineBytesMax} bytes`,
@@ -192,15 +202,29 @@ export class Log extends DurableLog {
       });
     }
     this.#recovered = null;
-    this.#next += lines.length;
+    this.#next += made.length;
     this.#time = head.time;
-    const { promise, resolve, reject } = Promise.withResolvers<Checkpoint>();
-    // Who ignores `durable` learns of a failure from `failure` or `onFailure`.
-    promise.catch(() => undefined);
-    this.#waiting.push({ lines, entries: made.map(({ entry }) => entry), bytes, resolve, reject });
+    const gathered = this.#gathered(made.length, bytes);
+    for (const { entry, bytes: line } of made) {
+      gathered.lines.push(line);
+      gathered.entries.push(entry);
+    }
+    gathered.bytes += bytes;
     this.#waitingBytes += bytes;
     this.#writing ??= this.#writeAll();
-    return { first, last: this.#next - 1, durable: promise };
+    return { first, last: this.#next - 1, durable: gathered.durable };
+  }
+
+  /** The batch that takes an append of so many entries. An append is never split: it is durable as a whole. */
+  #gathered(entries: number, bytes: number): Gathered {
+    const { batchEntriesMax, batchBytesMax } = this.#limits;
+    const last = this.#waiting.at(-1);
+    if (last !== undefined && last.lines.length + entries <= batchEntriesMax) {
+      if (last.bytes + bytes + checkpointLineBytesMax <= batchBytesMax) return last;
+    }
+    const fresh = new Gathered();
+    this.#waiting.push(fresh);
+    return fresh;
   }
 
   /**
@@ -294,8 +318,9 @@ export class Log extends DurableLog {
   async #writeAll(): Promise<void> {
     // Whatever is appended in the same turn of the event loop shares the first batch.
     await null;
-    while (this.#waiting.length > 0 && this.failure === null) {
-      const batch = this.#takeBatch();
+    for (;;) {
+      const batch = this.failure === null ? this.#waiting.shift() : undefined;
+      if (batch === undefined) break;
       try {
         await this.#writeBatch(batch);
       } catch (error) {
@@ -305,26 +330,11 @@ export class Log extends DurableLog {
     this.#writing = null;
   }
 
-  /** What waits, in order and as far as it fits. An append is never split: it is durable as a whole. */
-  #takeBatch(): Waiting[] {
-    let entries = 0;
-    let bytes = checkpointLineBytesMax;
-    const over = this.#waiting.findIndex((waiting) => {
-      entries += waiting.lines.length;
-      bytes += waiting.bytes;
-      return entries > this.#limits.batchEntriesMax || bytes > this.#limits.batchBytesMax;
-    });
-    return this.#waiting.splice(0, over === -1 ? this.#waiting.length : over);
-  }
-
-  async #writeBatch(batch: Waiting[]): Promise<void> {
-    const lines = batch.flatMap((waiting) => waiting.lines);
+  async #writeBatch(batch: Gathered): Promise<void> {
+    const { lines, entries } = batch;
     const first = this.size;
-    const leaves = lines.map((line) => {
-      const leaf = leafDigest(line);
-      this.#frontier.append(leaf);
-      return Buffer.from(leaf, 'latin1');
-    });
+    const leaves = lines.map(leafDigest);
+    for (const leaf of leaves) this.#frontier.append(leaf);
     const said = {
       origin: this.meshId,
       size: this.#frontier.size,
@@ -332,17 +342,16 @@ export class Log extends DurableLog {
     };
     const checkpoint = makeCheckpoint(said, this.#key!);
     const bytes = batchOf(lines, checkpoint);
-    const entries = batch.flatMap((waiting) => waiting.entries);
     const written = { first, last: checkpoint.size - 1, checkpoint, entries, leaves, bytes };
     await this.write(written, this.leadership);
-    this.#waitingBytes -= batch.reduce((sum, waiting) => sum + waiting.bytes, 0);
-    for (const waiting of batch) waiting.resolve(checkpoint);
+    this.#waitingBytes -= batch.bytes;
+    batch.resolve(checkpoint);
     this.announce(written);
   }
 
-  async #stop(error: unknown, batch: Waiting[]): Promise<void> {
+  async #stop(error: unknown, batch: Gathered): Promise<void> {
     const failure = await this.fail(error);
-    for (const waiting of [...batch, ...this.#waiting.splice(0)]) waiting.reject(failure);
+    for (const each of [batch, ...this.#waiting.splice(0)]) each.reject(failure);
     this.#waitingBytes = 0;
     this.announceFailure(failure);
   }

@@ -2,7 +2,7 @@ import { SuperfleetError } from '../protocol/errors.ts';
 import type { Leadership } from '../protocol/handover.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { CommittedBatch, DurableLog } from './durable-log.ts';
-import { leafHash } from './merkle.ts';
+import { type Digest, leafHash } from './merkle.ts';
 import type { TreeHead } from './merkle-proof.ts';
 import type { TileStore } from './tile-store.ts';
 import { TileTree } from './tile-tree.ts';
@@ -47,7 +47,7 @@ export class LogProofs {
   readonly #unsubscribe: () => void;
   readonly #warned = new Set<string>();
   /** Batches whose leaves no tile has yet, in order. */
-  #held: { first: number; leaves: readonly Uint8Array[] }[] = [];
+  #held: { first: number; leaves: readonly Digest[] }[] = [];
   #heldLeaves = 0;
   #tree: TileTree | null = null;
   #working: Promise<void> | null = null;
@@ -168,7 +168,9 @@ export class LogProofs {
       if (head.first > size) break;
       this.#held.shift();
       this.#heldLeaves -= head.leaves.length;
-      if (head.first + head.leaves.length > size) return head.leaves.slice(size - head.first);
+      if (head.first + head.leaves.length > size) {
+        return head.leaves.slice(size - head.first).map((leaf) => Buffer.from(leaf, 'latin1'));
+      }
     }
     const end = Math.min(this.#held[0]?.first ?? this.#log.size, size + readLeavesMax);
     const leaves: Uint8Array[] = [];

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeCheckpoint } from '../../ledger/checkpoint.ts';
-import { readEntryLine, readTypes } from '../../ledger/entry-line.ts';
-import { EVENT_BODIES, type LogEvent } from '../../ledger/events.ts';
+import { readEntryLine, readTypes, writeEntryLine } from '../../ledger/entry-line.ts';
+import { EVENT_BODIES, type EventType, type LogEvent } from '../../ledger/events.ts';
 import {
   formatCheckpoint,
   type Line,
@@ -173,6 +173,57 @@ test('every type of event is read in one pass, and its entry is what parsing and
   }
 });
 
+const HEAD = { index: 7, epoch: 1, time: 1_700_000_000_000 };
+
+/** Fails where the short way writes a body that its schema refuses, or writes it in another way. True: it was written. */
+function writesRight(type: EventType, body: unknown): boolean {
+  const written = writeEntryLine(HEAD, { type, body });
+  if (written === null) return false;
+  const parsed = EVENT_BODIES[type].safeParse(body);
+  assert.ok(parsed.success, `written, though it is refused: ${JSON.stringify(body)}`);
+  const line = JSON.stringify({ ...HEAD, type, body: parsed.data });
+  assert.is(written.line, line);
+  assert.is(JSON.stringify(written.entry), line);
+  assert.equal(written.entry.body, parsed.data);
+  assert.equal(slowly(Buffer.from(line)), { kind: 'entry', entry: written.entry });
+  return true;
+}
+
+test('every type of event is written in one pass, and its line is what checking and JSON.stringify make of it', () => {
+  for (const [n, { type, body }] of EVENTS.entries()) {
+    const plain = /^[\x20-\x7e]*$/.test(LINES[n]!) && !LINES[n]!.includes('\\');
+    assert.is(writesRight(type, body), plain, type);
+  }
+});
+
+test('an entry shares no object with the event it was made of', () => {
+  const objects = (value: unknown): object[] =>
+    typeof value === 'object' && value !== null ? [value, ...Object.values(value).flatMap(objects)] : [];
+  for (const event of EVENTS) {
+    const { entry } = makeEntry(HEAD, event);
+    const given = new Set(objects(event.body));
+    for (const part of objects(entry.body)) assert.not(given.has(part), event.type);
+  }
+});
+
+test('what JSON does not write as it stands is left to checking', () => {
+  const { body } = EVENTS.find(({ type }) => type === 'member.renamed')!;
+  class Named {
+    peer = FOUNDER;
+    name = 'x';
+    by = by;
+  }
+  const hidden = Object.defineProperty({ ...body }, 'toJSON', { value: () => 7, enumerable: true });
+  for (const odd of [new Named(), hidden, { ...body, more: undefined }, Object.create(body), [], null]) {
+    assert.not(writesRight('member.renamed', odd), JSON.stringify(odd));
+  }
+  assert.ok(writesRight('member.renamed', body));
+  const { body: life } = started(5);
+  for (const odd of [-0, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, 1.5, 1n, new Number(1), '1']) {
+    assert.not(writesRight('attempt.started', { ...life, attempt: odd }));
+  }
+});
+
 /** Spellings, and beginnings and ends of them, that a reader of JSON may stumble over. */
 const BITS = [
   ...'"\\{}[]:,-+.eE 0159aZ_\t\n\u0000\u007fé',
@@ -287,8 +338,9 @@ const VALUES: unknown[] = [
   Array.from({ length: 257 }, () => 'a'),
 ];
 
-test('bodies changed in their values, keys and order are read as their schemas have it, or left', () => {
+test('bodies changed in their values, keys and order are read and written as their schemas have it, or left', () => {
   let taken = 0;
+  let written = 0;
   fc.assert(
     fc.property(
       fc.nat(EVENTS.length - 1),
@@ -315,12 +367,15 @@ test('bodies changed in their values, keys and order are read as their schemas h
           delete holder[key];
           if (how === 'last') holder[key] = old;
         }
+        const { type, body } = entry as { type: EventType; body: object };
+        if (writesRight(type, body)) written += 1;
         if (agree(JSON.stringify(entry))) taken += 1;
       },
     ),
     { numRuns: 20_000 },
   );
   assert.ok(taken > 100, `${taken} changed bodies were still of their form`);
+  assert.ok(written >= taken, `${written} of them were written, ${taken} read`);
 });
 
 test('a line cut short anywhere, or with bytes behind it, is not read', () => {

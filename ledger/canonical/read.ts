@@ -1,4 +1,14 @@
 import type { z } from 'zod';
+import {
+  checksOf,
+  type Definition,
+  lengthsOf,
+  predicateOf,
+  type Run,
+  runOf,
+  type Schema,
+  UnknownSchema,
+} from './schema.ts';
 
 /**
  * Readers of canonical JSON, made from zod schemas: one pass over the bytes decides spelling and schema together and
@@ -18,37 +28,6 @@ export interface Cursor {
 
 /** Reads one value at the cursor and moves it behind the value; after `NOT_READ` the cursor is anywhere. */
 export type Reader = (cursor: Cursor) => unknown;
-
-/** A schema this cannot make a reader of; whoever adds such a schema reads it in the ordinary way. */
-class UnknownSchema extends Error {}
-
-// zod publishes its definitions for libraries like this; these are the parts that are used here.
-interface Definition {
-  type: string;
-  checks?: { _zod: { def: Check } }[];
-  format?: string;
-  check?: string;
-  values?: unknown[];
-  entries?: Record<string, string>;
-  shape?: Record<string, Schema>;
-  innerType?: Schema;
-  element?: Schema;
-  options?: Schema[];
-  keyType?: Schema;
-  valueType?: Schema;
-}
-interface Check {
-  check: string;
-  format?: string;
-  pattern?: RegExp;
-  minimum?: number;
-  maximum?: number;
-  length?: number;
-  value?: number;
-  inclusive?: boolean;
-  fn?: (value: unknown) => unknown;
-}
-type Schema = z.core.$ZodType & { safeParse(value: unknown): { success: boolean; data?: unknown } };
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -340,20 +319,6 @@ function isText(text: string, bytes: Buffer, begin: number, length: number): boo
   return true;
 }
 
-interface Lengths {
-  least: number;
-  most: number;
-}
-
-/** A string of some characters only, after a fixed beginning. */
-interface Run {
-  prefix: Uint8Array;
-  /** 1 for each of the characters, by its code. */
-  member: Uint8Array;
-  /** How many of them there may be: one choice or two. */
-  lengths: [Lengths, Lengths?];
-}
-
 function runReader({ prefix, member, lengths }: Run, minimum: number, maximum: number): Reader {
   const [{ least, most }, other] = lengths;
   return (cursor) => {
@@ -373,66 +338,4 @@ function runReader({ prefix, member, lengths }: Run, minimum: number, maximum: n
     cursor.at = end + 1;
     return textOf(bytes, begin, end);
   };
-}
-
-const RUN = /^([A-Za-z0-9]*)(\[[A-Za-z0-9._-]+\])\{(\d+)(?:,(\d+))?\}$/;
-
-/** `^PREFIX[characters]{n,m}$`, also as a choice of lengths in one group; null for any other pattern. */
-function runOf(pattern: RegExp): Run | null {
-  const whole = /^\^(?:\(([^()]*)\)|([^()|]*))\$$/.exec(pattern.source);
-  if (whole === null || pattern.flags !== '') return null;
-  const parts = (whole[1] ?? whole[2]!).split('|').map((part) => RUN.exec(part));
-  const [first] = parts;
-  if (!first || parts.some((part) => part === null || part[1] !== first[1] || part[2] !== first[2]))
-    return null;
-  if (parts.length > 2) return null;
-  const one = new RegExp(`^${first[2]}$`);
-  const member = Uint8Array.from({ length: 256 }, (_, code) =>
-    code < 0x7f && one.test(String.fromCharCode(code)) ? 1 : 0,
-  );
-  const [shorter, other] = parts.map((part) => ({
-    least: Number(part![3]),
-    most: Number(part![4] ?? part![3]),
-  }));
-  const lengths: Run['lengths'] = other === undefined ? [shorter!] : [shorter!, other];
-  return { prefix: Buffer.from(first[1]!), member, lengths };
-}
-
-/** Whether a value passes these checks; null where there are none. What is not a plain pattern or function the schema decides. */
-function predicateOf<T>(schema: Schema, checks: readonly Check[]): ((value: T) => boolean) | null {
-  if (checks.length === 0) return null;
-  const plain = checks.map(({ check, format, pattern, fn }) => {
-    if (check === 'custom' && fn !== undefined) return (value: T) => Boolean(fn(value));
-    const regex = check === 'string_format' && format === 'regex' && !/[gy]/.test(pattern!.flags);
-    return regex ? (value: T) => pattern!.test(value as string) : null;
-  });
-  if (plain.includes(null)) return (value) => schema.safeParse(value).success;
-  const [only, ...more] = plain as ((value: T) => boolean)[];
-  return more.length === 0 ? only! : (value) => only!(value) && more.every((fits) => fits(value));
-}
-
-/** The schema's own check, where its format is one, and those added to it. */
-function checksOf(def: Definition): Check[] {
-  const added = (def.checks ?? []).map((check) => check._zod.def);
-  return def.check === undefined ? added : [def as Check, ...added];
-}
-
-function lengthsOf(checks: (Check | { _zod: { def: Check } })[] = []): {
-  minimum: number;
-  maximum: number;
-  others: Check[];
-} {
-  let minimum = 0;
-  let maximum = Number.POSITIVE_INFINITY;
-  const others: Check[] = [];
-  for (const each of checks) {
-    const check = '_zod' in each ? each._zod.def : each;
-    if (check.check === 'min_length') minimum = Math.max(minimum, check.minimum!);
-    else if (check.check === 'max_length') maximum = Math.min(maximum, check.maximum!);
-    else if (check.check === 'length_equals') {
-      minimum = Math.max(minimum, check.length!);
-      maximum = Math.min(maximum, check.length!);
-    } else others.push(check);
-  }
-  return { minimum, maximum, others };
 }
