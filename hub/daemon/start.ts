@@ -1,8 +1,10 @@
 import { noWishes, type Running } from '../../node/cli/options.ts';
+import type { Founder } from '../../node/daemon/founder-role.ts';
 import { markFolder } from '../../node/daemon/instance-mark.ts';
 import { openMachine } from '../../node/daemon/machine.ts';
+import { startMember } from '../../node/daemon/run-member.ts';
 import { type Stage, stageOf } from '../../node/daemon/stage.ts';
-import { type Founder, living, startMember } from '../../node/daemon/start.ts';
+import { living } from '../../node/daemon/start.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import type { StartHub, StartHubOptions } from '../cli/options.ts';
 import { estateOf } from './estate.ts';

@@ -15,10 +15,12 @@ import {
   type Me,
 } from '../network/join-client.ts';
 import { otherMesh, strangeFounder } from '../network/whose.ts';
+import { foresee, madeOf } from './founder-role.ts';
 import { defaultOwner, type Machine, openMachine } from './machine.ts';
 import { enrolledMesh, Membership, requireSameMesh, smallFiles } from './membership.ts';
+import { nameOf, runMember } from './run-member.ts';
 import { openHost, stageOf } from './stage.ts';
-import { foresee, living, madeOf, nameOf, runMember } from './start.ts';
+import { living } from './start.ts';
 
 /** Founders on this LAN answer mDNS within milliseconds; machines that just woke take a few seconds. */
 const DISCOVER_MS = 15_000;
