@@ -1,5 +1,6 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open, opendir } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, opendir, rename, rm } from 'node:fs/promises';
 
 /**
  * A walk below a folder that a task filled, in the manner of openat(2): each name is opened relative to the folder
@@ -56,6 +57,58 @@ export class InsideFolder {
     return null;
   }
 
+  /** What has that name, a link as itself; null where nothing has, or it is closed to us. */
+  async look(name: Buffer | string): Promise<Stats | null> {
+    try {
+      return await lstat(this.#at(name));
+    } catch (error) {
+      if (isNotThat(error)) return null;
+      throw error;
+    }
+  }
+
+  /** The folder of that name, made with mode 0755 where there is nothing; null where that name is anything else. */
+  async makeFolder(name: Buffer | string): Promise<InsideFolder | null> {
+    try {
+      await mkdir(this.#at(name), 0o755);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return this.folder(name);
+      if (isNotThat(error)) return null;
+      throw error;
+    }
+    const made = await this.folder(name);
+    // Whatever the umask of this process: the task's own is 022.
+    if (made !== null) await made.#handle.chmod(0o755);
+    return made;
+  }
+
+  /**
+   * Puts `bytes` under that name, whole or not at all: a new file of mode 0644, or in the place of a regular file, whose
+   * permissions it keeps. False where that name is anything else. What was there is never written into: its other
+   * names (hard links), wherever they are, keep the old content.
+   */
+  async replace(name: Buffer | string, bytes: Uint8Array): Promise<boolean> {
+    const target = this.#at(name);
+    const before = await this.look(name);
+    if (before !== null && !before.isFile()) return false;
+    const fresh = this.#at(`.superfleet-${randomBytes(12).toString('hex')}`);
+    try {
+      const file = await open(fresh, FRESH, 0o600);
+      try {
+        await file.writeFile(bytes);
+        await file.chmod(before === null ? 0o644 : before.mode & 0o777);
+      } finally {
+        await file.close();
+      }
+      await rename(fresh, target);
+      return true;
+    } catch (error) {
+      await rm(fresh, { force: true });
+      if (isNotThat(error) || (error as NodeJS.ErrnoException).code === 'EISDIR') return false;
+      throw error;
+    }
+  }
+
   /** Names in it as bytes, and what they are said to be; opening is what counts. */
   async *entries(): AsyncGenerator<{ name: Buffer; kind: 'file' | 'folder' | 'other' }> {
     const options = { encoding: 'buffer' as BufferEncoding };
@@ -70,9 +123,10 @@ export class InsideFolder {
   }
 }
 
-const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
+const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 const FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK;
 const FILE = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+const FRESH = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
 const DOT = Buffer.from('.');
 const DOTS = Buffer.from('..');
 
