@@ -3,8 +3,9 @@
  * under `test/long`), each file in a process group of its own. A watchdog ends a hung file and names it; a file that
  * leaves a process behind has failed. The last line is `N passed, N failed`.
  *
- * A file may say in its first lines what bounds it, `// limit: 240 s`, and that it measures or needs the whole machine,
- * `// alone: why`; all others run two at a time.
+ * A file may say in its first lines what bounds it, `// limit: 240 s`; that it loads or measures the whole machine,
+ * `// alone: why`; or that it waits more than it works and holds times against promises, `// timed: why`. Two at a time run,
+ * but for those alone; the timed ones beside each other only, so that nothing takes the processor from under them.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -26,16 +27,18 @@ const compiled = compiledFolder();
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 
-// The ones with the highest bounds first, so that none of them is left over for the end.
-const crowd = files.filter((file) => !headerOf(file).alone);
-await drain(
-  crowd.sort((a, b) => headerOf(b).limitS - headerOf(a).limitS),
-  2,
-);
-await drain(
-  files.filter((file) => headerOf(file).alone),
-  1,
-);
+for (const [kind, width] of [
+  ['crowd', 2],
+  ['timed', 2],
+  ['alone', 1],
+] as const) {
+  const those = files.filter((file) => headerOf(file).kind === kind);
+  // The ones with the highest bounds first, so that none of them is left over for the end.
+  await drain(
+    those.sort((a, b) => headerOf(b).lasts - headerOf(a).lasts),
+    width,
+  );
+}
 
 const seconds = ((Date.now() - started) / 1000).toFixed(1);
 console.log(`\n${files.length} files in ${seconds} s`);
@@ -43,6 +46,13 @@ if (files.length === 0) console.log(`no test file matches ${parts.join(', ')}`);
 const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : '';
 console.log(`${totals.passed} passed, ${totals.failed} failed${skipped}`);
 process.exit(totals.failed === 0 && files.length > 0 ? 0 : 1);
+
+interface Header {
+  limitS: number;
+  /** Only what takes long says what bounds it. */
+  lasts: number;
+  kind: 'crowd' | 'timed' | 'alone';
+}
 
 async function drain(queue: string[], width: number): Promise<void> {
   const waiting = [...queue];
@@ -53,12 +63,11 @@ async function drain(queue: string[], width: number): Promise<void> {
 }
 
 /** What a file says of itself in its first lines. */
-function headerOf(file: string): { limitS: number; alone: boolean } {
+function headerOf(file: string): Header {
   const head = readFileSync(file, 'utf8').slice(0, 600);
-  return {
-    limitS: Number(/^\/\/ limit: (\d+) s$/m.exec(head)?.[1] ?? LIMIT_S),
-    alone: /^\/\/ alone: /m.test(head),
-  };
+  const limit = /^\/\/ limit: (\d+) s$/m.exec(head)?.[1];
+  const kind = /^\/\/ (alone|timed): /m.exec(head)?.[1] as Header['kind'] | undefined;
+  return { limitS: Number(limit ?? LIMIT_S), lasts: Number(limit ?? 0), kind: kind ?? 'crowd' };
 }
 
 async function runFile(file: string): Promise<void> {

@@ -74,12 +74,16 @@ export async function look(options: DoctorOptions, signal?: AbortSignal): Promis
   const introduce = asking?.introduce ?? null;
   const port = bin === 'mesh-hub' ? (options.port ?? config?.port ?? defaultPort) : null;
   const mdns = options.mdns ?? config?.mdns ?? true;
+  const mesh = config?.mesh ?? null;
   try {
-    const mesh = config?.mesh ?? null;
     const [tools, models, heard, portFacts, founder] = await Promise.all([
       brief || !report.works ? null : toolVersions(sandbox, signal),
       brief ? null : modelServers(),
-      mdns ? multicast(brief ? { listenMs: 0 } : {}) : null,
+      mdns
+        ? multicast(brief ? { listenMs: 0 } : {}).then((facts) =>
+            introduce === null ? facts : asked(facts, mesh, introduce),
+          )
+        : null,
       port === null || port === 0 ? null : portOf(port, introduce, signal),
       places.length === 0 ? null : founderAt(places.slice(0, PLACES_MAX), mesh, introduce, signal),
     ]);
@@ -95,7 +99,7 @@ export async function look(options: DoctorOptions, signal?: AbortSignal): Promis
       folder: { path: dir, fault: account === null ? folderFault(dir) : null },
       diskFreeBytes: diskFree(dir),
       clock: Date.now(),
-      multicast: heard === null || introduce === null ? heard : await asked(heard, mesh, introduce),
+      multicast: heard,
       port: portFacts,
       founder,
       firewall: account === null ? await firewallHere() : { manager: null, ruleset: null },

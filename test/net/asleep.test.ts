@@ -1,8 +1,8 @@
 // limit: 120 s
-// alone: its leases are short
+// timed: its leases are short
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { childless, descendants, Fleet, runs } from './fleet.ts';
+import { childless, descendants, Fleet, runs, wake } from './fleet.ts';
 import { isRoot } from './mesh.ts';
 
 /**
@@ -22,7 +22,7 @@ if (!isRoot) {
       members: { m1: { slots: 1 }, m2: { slots: 1 } },
     });
     try {
-      const task = await fleet.submit(['sh', '-c', 'sleep 20; : lid-closed']);
+      const task = await fleet.submit(['sh', '-c', 'sleep 600; : lid-closed']);
       const started = await fleet.about(task, 'attempt.started');
       await runs('lid-closed');
       const name = (await fleet.describe(task)).executor!.name!;
@@ -51,6 +51,7 @@ if (!isRoot) {
       );
       const next = await fleet.submit(['true'], { on: name });
       assert.is((await fleet.ended(next)).state, 'delivered', 'and is given work again');
+      await wake('lid-closed');
       const ended = await fleet.ended(task);
       assert.equal([ended.state, ended.executor?.name], ['delivered', other]);
       const accepted = fleet.entries.filter((e) => e.type === 'task.executed' && e.body.task === task);

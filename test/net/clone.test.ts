@@ -1,11 +1,11 @@
 // limit: 120 s
-// alone: it tells a machine that answers from one that does not
+// timed: it tells a machine that answers from one that does not
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { NodeObject } from '../../node/api/objects.ts';
-import { Fleet } from './fleet.ts';
+import { Fleet, wake } from './fleet.ts';
 
 /** A cloned disk: two processes with one key, each with a data folder of its own. */
 const fleet = await Fleet.start({ hub: { slots: 0 }, members: { m1: { slots: 1 } } });
@@ -33,7 +33,7 @@ test('a cloned disk: the copy is refused in words (exit 4), the machine keeps it
   clone();
   fleet.members.set('m1', await fleet.startMember('m1'));
   await online();
-  const task = await fleet.submit(['sleep', '12']);
+  const task = await fleet.submit(['sh', '-c', 'sleep 600; : mark-kept']);
   await fleet.about(task, 'attempt.started');
   const copy = await fleet.node('copy', ['start', '--json', '--port', '0']);
   assert.is(copy.code, 4, copy.stderr);
@@ -46,6 +46,7 @@ test('a cloned disk: the copy is refused in words (exit 4), the machine keeps it
   const warning = (await warnings()).find((text) => text.includes('two machines have the identity of m1'));
   assert.ok(warning, 'status warns');
   assert.is(sessionsOf(fleet.daemon('m1').log), 1, 'its session was never broken');
+  await wake('mark-kept');
   const ended = await fleet.ended(task);
   assert.equal([ended.state, ended.attempts], ['delivered', 1]);
 });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Fleet, gone, runs } from './fleet.ts';
+import { Fleet, gone, runs, wake } from './fleet.ts';
 
 const fleet = await Fleet.start({
   hub: { slots: 1 },
@@ -19,10 +19,11 @@ const node = async (name: string): Promise<Node | undefined> =>
   (await fleet.client.get<{ items: Node[] }>('/v1/nodes')).items.find((one) => one.name === name);
 
 test('a drained member keeps what runs and gets nothing new; eligible, it gets work again', async () => {
-  const running = await fleet.submit(['sleep', '1.5'], { on: 'drained' });
+  const running = await fleet.submit(['sh', '-c', 'sleep 600; : mark-of-the-drained'], { on: 'drained' });
   await fleet.about(running, 'attempt.started');
   assert.is((await fleet.json<Node>(['node', 'drain', 'drained'])).state, 'draining');
   const waiting = await fleet.submit(['true'], { on: 'drained' });
+  await wake('mark-of-the-drained');
   assert.is((await fleet.ended(running)).executor!.name, 'drained', 'what ran went on');
   assert.is((await fleet.describe(waiting)).state, 'queued');
   assert.match((await fleet.hub(['task', 'why', waiting])).stdout, /drained\s+is draining/);
@@ -41,7 +42,7 @@ function hasEnded(pid: number): boolean {
 
 test('a member that leaves stops its work, ends, and its tasks go elsewhere; it may join again', async () => {
   const mark = 'mark-of-the-leaver';
-  const task = await fleet.submit(['sh', '-c', `sleep 1; : ${mark}`], { on: 'leaver' });
+  const task = await fleet.submit(['sh', '-c', `sleep 600; : ${mark}`], { on: 'leaver' });
   await runs(mark);
   const left = await fleet.node('leaver', ['leave']);
   assert.is(left.code, 0, left.stderr);
@@ -60,12 +61,13 @@ test('a member that leaves stops its work, ends, and its tasks go elsewhere; it 
   assert.match(start.stderr, /has joined no mesh/);
   const { token } = await fleet.json<{ token: string }>(['invite']);
   fleet.members.set('leaver', await fleet.joinWith('leaver', token));
+  await wake(mark);
   assert.is((await fleet.ended(task)).executor!.name, 'leaver');
 });
 
 test('a revoked member loses its leases at once, and its key is refused for good', async () => {
   const mark = 'mark-of-the-revoked';
-  const task = await fleet.submit(['sh', '-c', `sleep 3; : ${mark}`], { on: 'revoked' });
+  const task = await fleet.submit(['sh', '-c', `sleep 600; : ${mark}`], { on: 'revoked' });
   await runs(mark);
   const from = fleet.next;
   const daemon = fleet.daemon('revoked');

@@ -250,6 +250,28 @@ export async function runs(mark: string, count = 1): Promise<number[]> {
   }
 }
 
+/**
+ * Ends what the task with this mark sleeps for, as soon as it does: its shell goes on with what comes after. A task lasts
+ * as long as a test has use for it, on a slow machine and on a fast one.
+ */
+export async function wake(mark: string): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (const shell of await runs(mark)) {
+    for (let woken = false; !woken; ) {
+      for (const pid of descendants(shell)) {
+        try {
+          process.kill(pid, 'SIGTERM');
+          woken = true;
+        } catch {
+          // It ended by itself.
+        }
+      }
+      if (!woken && performance.now() > deadline) throw new Error(`${mark} sleeps for nothing`);
+      if (!woken) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
 /** Waits for the end of every process whose command line holds the text, and answers how long that took. */
 export async function gone(text: string, patienceMs = 10_000): Promise<number> {
   const began = performance.now();

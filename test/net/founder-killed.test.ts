@@ -1,10 +1,9 @@
 // limit: 120 s
-// alone: it measures how soon a founder is back
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import type { Page, TaskObject } from '../../node/api/objects.ts';
-import { Fleet, freePort, runs } from './fleet.ts';
+import { Fleet, freePort, runs, wake } from './fleet.ts';
 
 const port = String(await freePort());
 const ARGS = ['--port', port];
@@ -48,7 +47,7 @@ async function assertVerifies(): Promise<void> {
 test('the founder killed: what runs goes on on its member, what waits waits, what is verified is verified (promises 2, 10, 16)', async () => {
   const mark = 'mark-runs-on';
   const repository = await fleet.repository();
-  const running = await fleet.submit(['sh', '-c', `sleep 7; : ${mark}`], { on: 'm1' });
+  const running = await fleet.submit(['sh', '-c', `sleep 600; : ${mark}`], { on: 'm1' });
   await fleet.about(running, 'attempt.started');
   const queued = await fleet.submit(['true'], { on: 'm1' });
   const verified = await fleet.submit(['true'], { on: 'm2', repository, checks: ['sleep 1.5'] });
@@ -59,6 +58,7 @@ test('the founder killed: what runs goes on on its member, what waits waits, wha
   console.log(`founder killed: up again after ${Math.round(ms)} ms`);
   assert.equal(await runs(mark), before, 'the same processes');
   assert.is((await fleet.describe(queued)).state, 'queued');
+  await wake(mark);
   for (const task of [running, queued, verified]) {
     const ended = await fleet.ended(task);
     assert.is(ended.state, 'delivered');

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import { Client } from '../../node/api/client.ts';
 import type { MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
-import { Fleet, freePort } from './fleet.ts';
+import { Fleet, freePort, wake } from './fleet.ts';
 import { run } from './mesh.ts';
 
 // Where members look for a founder that was started anew: they have no mDNS here.
@@ -57,7 +57,7 @@ test('a mesh is handed over: no task is lost, what runs goes on, and the epoch r
   const before = await fleet.submit(['true']);
   await fleet.ended(before);
   // Two slots: one runs on over the handover, the other is free for what the new founder gives out.
-  const long = await fleet.submit(['sh', '-c', 'sleep 5; echo through']);
+  const long = await fleet.submit(['sh', '-c', 'sleep 600; echo through']);
   await fleet.about(long, 'attempt.started');
   const secret = await fleet.submit(['sh', '-c', 'test "$TOKEN" = "open sesame"'], { secrets: ['TOKEN'] });
   const queued = await Promise.all(Array.from({ length: 6 }, () => fleet.submit(['sh', '-c', 'sleep 0.4'])));
@@ -65,6 +65,7 @@ test('a mesh is handed over: no task is lost, what runs goes on, and the epoch r
   assert.is(done.code, 0, done.stderr + fleet.hubDaemon!.log);
   const report = JSON.parse(done.stdout);
   assert.equal([report.epoch, report.founder.name, report.taken], [2, 'r1', true]);
+  await wake('echo through');
   for (const id of [long, secret, ...queued]) {
     const ended = await fleet.ended(id);
     assert.is(ended.state, 'delivered', JSON.stringify(ended));

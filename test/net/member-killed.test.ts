@@ -1,5 +1,5 @@
 // limit: 120 s
-// alone: it measures how soon work goes on elsewhere
+// timed: it measures how soon work goes on elsewhere
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';

@@ -1,16 +1,16 @@
 // limit: 120 s
-// alone: its leases are short
+// timed: its leases are short
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { appears, childless, descendants, Fleet, sizeOf } from './fleet.ts';
+import { appears, childless, descendants, Fleet, sizeOf, wake } from './fleet.ts';
 
-const LEASE_MS = 2_000;
+const LEASE_MS = 4_000;
 /** Beside the lease: the founder looks four times a second, and the next attempt is prepared. */
 const MARGIN_MS = 1_500;
 
 const fleet = await Fleet.start({
-  hub: { slots: 0, lease: '2s', heartbeat: '500ms', grace: '1s' },
+  hub: { slots: 0, lease: '4s', heartbeat: '500ms', grace: '1s' },
   members: { m1: { slots: 2 }, m2: { slots: 2 } },
 });
 test.after(() => fleet.close());
@@ -29,7 +29,7 @@ async function freeze(task: string): Promise<{ name: string; ms: number }> {
 }
 
 test('a member frozen in mid-task loses it after one lease, and stops it by itself when it goes on (promise 10)', async () => {
-  const task = await fleet.submit(['sleep', '5']);
+  const task = await fleet.submit(['sh', '-c', 'sleep 600; : mark-frozen']);
   await fleet.about(task, 'attempt.started');
   const { name, ms } = await freeze(task);
   console.log(`member frozen: running elsewhere after ${Math.round(ms)} ms, at a lease of ${LEASE_MS} ms`);
@@ -39,6 +39,7 @@ test('a member frozen in mid-task loses it after one lease, and stops it by itse
   assert.ok(descendants(pid).length > 0, 'its task goes on beside the frozen process');
   child.kill('SIGCONT');
   await childless(pid, 1_000);
+  await wake('mark-frozen');
   const ended = await fleet.ended(task);
   assert.is(ended.state, 'delivered');
   assert.is.not(ended.executor!.name, name);

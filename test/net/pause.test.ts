@@ -1,5 +1,5 @@
 // limit: 120 s
-// alone: it measures how soon work stops
+// timed: it measures how soon work stops
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Client } from '../../node/api/client.ts';

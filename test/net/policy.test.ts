@@ -1,5 +1,5 @@
 // limit: 150 s
-// alone: it measures how soon work stops
+// timed: it measures how soon work stops
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -1,9 +1,9 @@
 // limit: 120 s
-// alone: its leases are short
+// timed: its leases are short
 import { execFileSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Fleet } from './fleet.ts';
+import { Fleet, wake } from './fleet.ts';
 import { lan } from './hosts.ts';
 import { isRoot } from './mesh.ts';
 
@@ -45,12 +45,13 @@ if (!isRoot) {
   }
 
   test(NAMES[0]!, async () => {
-    const task = await fleet.submit(['sleep', '8'], { on: 'm1' });
+    const task = await fleet.submit(['sh', '-c', 'sleep 600; : mark-goes-on'], { on: 'm1' });
     await fleet.untilAsked(async () => (await fleet.describe(task)).state === 'running', 'it runs');
     await fleet.hubDaemon!.end('SIGKILL');
     await fleet.up(['--port', '4702']);
     const ms = await back('found on another port');
     assert.ok(ms < FOUND_MS, `back after ${ms} ms`);
+    await wake('mark-goes-on');
     await fleet.untilAsked(async () => (await fleet.describe(task)).state === 'delivered', 'it is delivered');
     assert.is((await fleet.describe(task)).attempts, 1);
   });

@@ -3,7 +3,7 @@ import { cpSync, rmSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { NodeObject } from '../../node/api/objects.ts';
-import { Fleet } from './fleet.ts';
+import { Fleet, wake } from './fleet.ts';
 
 /** A machine is re-imaged: its disk was wiped in mid-task, and it joins again. */
 const fleet = await Fleet.start({ hub: { slots: 0 } });
@@ -18,8 +18,8 @@ test('a wiped machine takes its old place by an invite of the operator; while it
   fleet.configure('old', { slots: 1 });
   const old = fleet.join('old', [token, '--name', 'lab-07']);
   const { id } = await old.event('ready');
-  const task = await fleet.submit(['sleep', '6'], { on: id as string });
-  const anywhere = await fleet.submit(['sleep', '6']);
+  const task = await fleet.submit(['sleep', '600'], { on: id as string });
+  const anywhere = await fleet.submit(['sh', '-c', 'sleep 600; : mark-anywhere']);
   await fleet.about(task, 'attempt.started');
 
   const made = await fleet.json<{ token: string; roles: string[]; labels: object }>([
@@ -49,6 +49,7 @@ test('a wiped machine takes its old place by an invite of the operator; while it
   assert.equal([now.id, now.owner, now.labels.room], [ready.id as string, 'lab', '2']);
   const lost = await fleet.about(task, 'attempt.ended');
   assert.is(lost.body.reason, 'lost');
+  await wake('mark-anywhere');
   const ended = await fleet.ended(anywhere);
   assert.equal([ended.state, ended.executor?.id], ['delivered', ready.id as string]);
 

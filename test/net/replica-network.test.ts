@@ -1,5 +1,5 @@
 // limit: 150 s
-// alone: its leases are short, and a lossy link needs its time
+// timed: its leases are short, and a lossy link needs its time
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'uvu';
