@@ -7,9 +7,10 @@ import {
 } from '../protocol/handover.ts';
 import { publicKeyToBase64 } from '../protocol/keys.ts';
 import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
+import { CheckpointLines } from './checkpoint-line.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
-import { type Line, LineFault, mayBeCheckpoint, parseLine, readCheckpointLine } from './line.ts';
+import { type Line, LineFault, mayBeCheckpoint, parseLine } from './line.ts';
 import { type Digest, digestToHex, Frontier, leafDigest } from './merkle.ts';
 
 /** What is known of a log up to some entry. Everything later is checked against it. */
@@ -35,11 +36,14 @@ export interface ChainState {
  */
 export class Chain {
   readonly signatures: 'all' | 'deferred';
+  /** This chain's own: every line changes it. */
   #state: ChainState;
-  #rooted = { size: -1, root: '' };
+  /** Null before the mesh id is known. */
+  #checkpoints: CheckpointLines | null = null;
+  #rooted = { size: -1, root: '', hex: '' };
   /** Of the entry that came last. */
   #leaf: Digest = '';
-  /** The state as of the last checkpoint: where a torn tail is cut. */
+  /** The state as of the last checkpoint: where a torn tail is cut. It was given out and stays as it is. */
   #settled: ChainState;
 
   /** `from`: what was verified before; the chain goes on from its checkpoint. @default the beginning */
@@ -82,15 +86,19 @@ export class Chain {
   #expectedCheckpoint(line: Uint8Array): Checkpoint | null {
     const { meshId: origin } = this.#state;
     if (origin === null || !mayBeCheckpoint(line)) return null;
-    return readCheckpointLine(line, { origin, size: this.next, root: this.#root() });
+    this.#checkpoints ??= new CheckpointLines(origin);
+    const { size, root, hex } = this.#root();
+    const bytes = Buffer.isBuffer(line) ? line : Buffer.from(line.buffer, line.byteOffset, line.length);
+    return this.#checkpoints.read(bytes, size, root, hex);
   }
 
-  /** Root over the entries so far, in hex. */
-  #root(): string {
+  /** Root over the entries so far. */
+  #root(): { size: number; root: Digest; hex: string } {
     if (this.#rooted.size !== this.next) {
-      this.#rooted = { size: this.next, root: this.#state.frontier.rootHex() };
+      const root = this.#state.frontier.rootDigest();
+      this.#rooted = { size: this.next, root, hex: digestToHex(root) };
     }
-    return this.#rooted.root;
+    return this.#rooted;
   }
 
   /** A chain that goes on from the last checkpoint, as if what came after had not been read. */
@@ -127,7 +135,7 @@ export class Chain {
   #handedOver(entry: Entry, line: string): Leadership {
     const { leadership } = this.#state;
     const { root } = entry.body as EventBody<'epoch.handover'>;
-    if (root !== this.#root()) {
+    if (root !== this.#root().hex) {
       throw new LineFault('a handover that names another root than the entries before it give');
     }
     return proved(() => followHandover(leadership!, line));
@@ -139,19 +147,17 @@ export class Chain {
     if (checkpoint.size !== this.next) {
       throw new LineFault(`a checkpoint of size ${checkpoint.size} after ${this.next} entries`);
     }
-    const root = this.#root();
-    if (checkpoint.root !== root) {
-      throw new LineFault(`a checkpoint whose root is ${checkpoint.root} where the entries give ${root}`);
+    const { hex } = this.#root();
+    if (checkpoint.root !== hex) {
+      throw new LineFault(`a checkpoint whose root is ${checkpoint.root} where the entries give ${hex}`);
     }
-    const next: ChainState = {
-      ...this.#state,
-      signedBy: signerAt(this.#state.leadership!, checkpoint.size),
-      checkpoint,
-      checkpoints: this.#state.checkpoints + 1,
-    };
-    if (this.signatures === 'all') checkSignature(next);
-    this.#state = next;
-    this.#settled = { ...next, frontier: next.frontier.clone() };
+    const state = this.#state;
+    const signedBy = signerAt(state.leadership!, checkpoint.size);
+    if (this.signatures === 'all') checkSignature({ meshId: state.meshId, signedBy, checkpoint });
+    state.signedBy = signedBy;
+    state.checkpoint = checkpoint;
+    state.checkpoints += 1;
+    this.#settled = { ...state, frontier: state.frontier.clone() };
   }
 }
 

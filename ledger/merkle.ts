@@ -82,15 +82,16 @@ export class Frontier {
 
   /** Merkle tree hash of the leaves so far; of none, the hash of nothing. */
   root(): Buffer {
-    return Buffer.from(this.#root(), 'latin1');
+    return Buffer.from(this.rootDigest(), 'latin1');
   }
 
   /** `root` in hex. */
   rootHex(): string {
-    return digestToHex(this.#root());
+    return digestToHex(this.rootDigest());
   }
 
-  #root(): Digest {
+  /** `root` as a digest. */
+  rootDigest(): Digest {
     const last = this.#hashes.at(-1);
     if (last === undefined) return hash('sha256', Buffer.alloc(0), 'binary');
     let root = last;

@@ -8,19 +8,13 @@ import { lineRuns } from './lines.ts';
 import { Offsets } from './offsets.ts';
 import type { LinePlace, LogStorage, SegmentFile } from './storage.ts';
 import { tailFault } from './tail.ts';
+import { NewestUnchecked, type Unchecked } from './unchecked.ts';
 
 /** A torn write is at most this long: of the founder one batch, of a replica as many as come in one piece. */
 export const tailBytesMax = { batch: batchBytesMax + entryLineBytesMax, piece: 2 * batchBytesMax };
 
 /** Signatures that `recent` checks: about a quarter of a second. */
 const recentSignatures = 2048;
-
-/** A checkpoint whose signature is still to be checked, and where it lies. */
-interface Unchecked {
-  signed: Parameters<typeof checkSignature>[0];
-  segment: number;
-  offset: number;
-}
 
 /** Where the log ends and how. */
 export interface Scan {
@@ -87,7 +81,7 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
   const last = segments.at(-1) ?? null;
   const begun = { from: chain.next, end: 0, tornBytes: 0, bytes: 0 };
   const scan: Scan = { chain, offsets, last, ...begun };
-  const unchecked: Unchecked[] = [];
+  const unchecked = new NewestUnchecked(recentSignatures);
   for (const segment of segments) {
     const begin = segment === from?.place.segment ? from.place.offset : 0;
     const report = (bytes: number): void =>
@@ -100,16 +94,16 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
       await file.close();
     }
   }
-  if (options.signatures === 'recent')
-    for (const each of unchecked.slice(-recentSignatures)) check(storage, each);
+  if (options.signatures === 'recent') for (const each of unchecked.newest()) check(storage, each);
   return scan;
 }
 
-function check(storage: LogStorage, { signed, segment, offset }: Unchecked): void {
+function check(storage: LogStorage, { checkpoint, signedBy, segment, offset }: Unchecked): void {
   try {
-    checkSignature(signed);
+    // That every checkpoint speaks of this mesh was checked when it was read.
+    checkSignature({ meshId: checkpoint.origin, signedBy, checkpoint });
   } catch (error) {
-    const place = { segment: storage.describe(segment), offset, index: signed.checkpoint!.size };
+    const place = { segment: storage.describe(segment), offset, index: checkpoint.size };
     throw new LogDamagedError(place, (error as Error).message, error);
   }
 }
@@ -120,7 +114,7 @@ async function scanSegment(
   begin: number,
   file: SegmentFile,
   scan: Scan,
-  unchecked: Unchecked[],
+  unchecked: NewestUnchecked,
   options: ScanOptions,
   report: (bytes: number) => void,
 ): Promise<void> {
@@ -149,10 +143,8 @@ async function scanSegment(
           if (offset - end > tailBytesMax.batch) throw new LineFault('no checkpoint for longer than a batch');
         } else {
           scan.offsets.add({ index: batch, segment, offset: end });
-          const { meshId, signedBy, checkpoint } = chain.settled;
-          unchecked.push({ signed: { meshId, signedBy, checkpoint }, segment, offset });
-          if (unchecked.length >= 2 * recentSignatures) unchecked.splice(0, recentSignatures);
-          options.onBatch?.(pending, checkpoint!);
+          unchecked.add(line, chain.settled.signedBy!, segment, offset);
+          options.onBatch?.(pending, parsed.checkpoint);
           pending = [];
           end = offset + line.length + 1;
         }
@@ -167,7 +159,7 @@ async function scanSegment(
     if (fault !== null) break;
   }
   // Before what follows is judged: a tail hangs on the checkpoint before it.
-  if (end > begin) check(storage, unchecked.at(-1)!);
+  if (end > begin) for (const last of unchecked.newest(1)) check(storage, last);
   scan.end = end;
   if (segment !== scan.last) {
     fault ??=

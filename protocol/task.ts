@@ -60,7 +60,7 @@ const relativePath = z
   .string()
   .min(1)
   .max(512)
-  .refine((path) => !path.startsWith('/') && !path.split('/').includes('..') && !path.includes('\0'), {
+  .refine((path) => !/^\/|(?:^|\/)\.\.(?:\/|$)|\0/.test(path), {
     message: 'a path inside the workspace, without ..',
   });
 

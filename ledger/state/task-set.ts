@@ -18,7 +18,10 @@ export interface Tasks {
   count: number;
   /** Ids of tasks not in a terminal state. */
   open: Set<string>;
-  /** Ids of the others in `byId`, in the order in which they ended; at most `endedMax`. */
+  /**
+   * Ids of the others in `byId`, at most `endedMax`: that of the n-th task that ended, from 0, at `n % endedMax`. So the oldest
+   * gives way without the others being moved.
+   */
   ended: string[];
   endedMax: number;
   /** By member. */
@@ -53,28 +56,40 @@ export function addTask(state: Tasks, task: TaskRecord): void {
 
 /** An open task has ended; the one that ended first of those that are kept leaves where they are too many. */
 export function endTask(state: Tasks, id: string): void {
+  const place = nextEnded(state);
+  const oldest = state.ended[place];
+  state.ended[place] = id;
   state.open.delete(id);
-  state.ended.push(id);
-  if (state.ended.length <= state.endedMax) return;
-  const oldest = state.byId.get(state.ended.shift()!)!;
-  state.byId.delete(oldest.id);
-  state.byNumber.delete(oldest.number);
+  if (oldest === undefined) return;
+  state.byNumber.delete(state.byId.get(oldest)!.number);
+  state.byId.delete(oldest);
 }
 
-export const saveTasks = ({ byId, count, ended, endedMax, blame }: Tasks): Saved => ({
-  byId: savePairs(byId),
-  count,
-  ended,
-  endedMax,
-  blame: savePairs(blame),
+/** Where the next task that ends has its place in `ended`. */
+const nextEnded = ({ count, open, endedMax }: Tasks): number => (count - open.size) % endedMax;
+
+/** Ids of the ended tasks that are kept, in the order in which they ended. */
+export function keptEnded(state: Tasks): string[] {
+  const oldest = nextEnded(state);
+  return [...state.ended.slice(oldest), ...state.ended.slice(0, oldest)];
+}
+
+export const saveTasks = (state: Tasks): Saved => ({
+  byId: savePairs(state.byId),
+  count: state.count,
+  ended: keptEnded(state),
+  endedMax: state.endedMax,
+  blame: savePairs(state.blame),
 });
 
 /** The inverse of `saveTasks`. */
 export function loadTasks(saved: unknown): Tasks {
-  const { byId: pairs, count, ended, endedMax, blame } = saved as Saved;
+  const { byId: pairs, count, ended: inOrder, endedMax, blame } = saved as Saved;
   const byId = loadPairs<TaskRecord>(pairs);
   const kept = [...byId.values()];
   const open = new Set(kept.filter(({ state }) => !TERMINAL_STATES.has(state)).map(({ id }) => id));
   const byNumber = new Map(kept.map((task) => [task.number, task]));
-  return { byId, byNumber, count, open, ended: [...ended], endedMax, blame: loadPairs<Blame>(blame) };
+  const newest = inOrder.length - ((count - open.size) % endedMax);
+  const ended = [...inOrder.slice(newest), ...inOrder.slice(0, newest)];
+  return { byId, byNumber, count, open, ended, endedMax, blame: loadPairs<Blame>(blame) };
 }

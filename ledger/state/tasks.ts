@@ -110,7 +110,7 @@ function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
     need(entry, member !== task.accepted!.member, 'the executor may not verify its own result');
   }
   task.attemptCount = number;
-  task.attempts.push({
+  const attempt: AttemptRecord = {
     number,
     role,
     member,
@@ -120,7 +120,9 @@ function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
     startedAt: null,
     end: null,
     evidence: null,
-  });
+  };
+  // An array of just this length: one that is pushed to has room for 16 more, in each of the many tasks that are kept.
+  task.attempts = task.attempts.concat([attempt]);
   // Only closed attempts are let go; at most two are open, and those are among the newest.
   if (task.attempts.length > attemptsKeptMax) {
     const oldest = task.attempts.findIndex((kept) => kept.end !== null);
@@ -195,9 +197,22 @@ function executed(state: Tasks, entry: Of<'task.executed'>): void {
   const attempt = open(entry, task, entry.body.attempt);
   need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
   need(entry, task.accepted === null, 'a result of it was accepted already');
-  const { task: _, correlation: __, ...facts } = entry.body;
-  attempt.end = { kind: 'executed', at: entry.time };
-  task.accepted = { ...facts, member: attempt.member, at: entry.time };
+  const { body, time } = entry;
+  attempt.end = { kind: 'executed', at: time };
+  // Here and below key by key, in the order of the body: a rest of it is slow, and this is done for every task there was.
+  task.accepted = {
+    attempt: body.attempt,
+    exitCode: body.exitCode,
+    commit: body.commit,
+    receipt: body.receipt,
+    envelope: body.envelope,
+    bundle: body.bundle,
+    log: body.log,
+    artifacts: body.artifacts,
+    checksChanged: body.checksChanged,
+    member: attempt.member,
+    at: time,
+  };
   task.state = 'executed';
 }
 
@@ -206,10 +221,20 @@ function verified(state: Tasks, entry: Of<'task.verified'>): void {
   const attempt = open(entry, task, entry.body.attempt);
   need(entry, attempt.role === 'verify', `attempt ${attempt.number} executes`);
   need(entry, task.accepted?.receipt === entry.body.receipt, 'it names another receipt');
-  const { task: _, correlation: __, ...facts } = entry.body;
-  attempt.end = { kind: 'verified', at: entry.time, passed: facts.passed };
-  task.verification = { ...facts, member: attempt.member, at: entry.time };
-  if (facts.passed && task.accepted!.checksChanged.length === 0) task.state = 'verified';
+  const { body, time } = entry;
+  attempt.end = { kind: 'verified', at: time, passed: body.passed };
+  task.verification = {
+    attempt: body.attempt,
+    receipt: body.receipt,
+    verification: body.verification,
+    envelope: body.envelope,
+    passed: body.passed,
+    sameOwner: body.sameOwner,
+    detail: body.detail,
+    member: attempt.member,
+    at: time,
+  };
+  if (body.passed && task.accepted.checksChanged.length === 0) task.state = 'verified';
 }
 
 function evidence(state: Tasks, entry: Of<'task.evidence'>): void {

@@ -5,6 +5,7 @@ import type { Entry } from '../../../ledger/entry.ts';
 import { resolveMember } from '../../../ledger/state/members.ts';
 import { bundleChain } from '../../../ledger/state/repositories.ts';
 import { initialState, loadState, replay, type SavedState, saveState } from '../../../ledger/state/state.ts';
+import { keptEnded } from '../../../ledger/state/task-set.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { hex, peerOf } from '../../hub/core/fleet.ts';
@@ -53,7 +54,7 @@ test('a state that keeps few tasks is that which keeps all, but for those that e
       );
       assert.equal([...few.tasks.byId.values()], kept);
       assert.equal([...few.tasks.byNumber.values()], kept);
-      assert.equal(few.tasks.ended, newest);
+      assert.equal(keptEnded(few.tasks), newest);
       assert.equal(
         [few.tasks.open, few.tasks.blame, few.tasks.count],
         [all.tasks.open, all.tasks.blame, all.tasks.count],
