@@ -2,26 +2,32 @@
 export interface Brain {
   /** How people name it: `ollama`, `openai`, `recorded`. */
   readonly name: string;
+  /** Where it is, for people and for measured speed, such as `http://127.0.0.1:11434`: two servers may speak one language. */
+  readonly server: string;
   /** Whose machine reads the prompt: this one, or somebody else's for money. */
   readonly place: 'local' | 'cloud';
   /** Models it offers now. Rejects with a `BrainError`. */
   models(signal: AbortSignal): Promise<Model[]>;
   /**
    * One answer, as it comes. The last event is `end`; where the answer breaks off before, it throws a `BrainError`. Ending
-   * the iteration or aborting cancels the request at the server.
+   * the iteration or aborting closes the request at the server. Aborted by a time limit (`TimeoutError`) it is the fault
+   * `timeout`; by anything else it throws the signal's reason, since nothing went wrong.
    */
   chat(request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent>;
+  /** Frees the memory a model takes, where the server has a way to say so. Rejects with a `BrainError`. */
+  unload?(model: string, signal: AbortSignal): Promise<void>;
 }
 
 /** A model as its server tells of it; null where it does not say. */
 export interface Model {
   name: string;
+  /** Prompt and answer together, as much as this server can give the model. */
   contextTokens: number | null;
   /** It calls tools. */
   tools: boolean | null;
   /** Of its weights. */
   bytes: number | null;
-  /** Such as `7.6B`, in parameters. */
+  /** Weights as a number: 7.6e9 for what is called 7.6B. */
   parameters: number | null;
 }
 
@@ -72,6 +78,8 @@ export type ChatEvent =
 /** As the server counted; null where it did not. */
 export interface Usage {
   promptTokens: number | null;
+  /** Of the prompt, those read now and not found in the server's cache: what `promptMs` was spent on. */
+  promptFreshTokens: number | null;
   generatedTokens: number | null;
   /** Time of the server, for measured speed. */
   promptMs: number | null;
@@ -80,9 +88,9 @@ export interface Usage {
 
 /**
  * Why there is no answer. `unreachable`: nobody listens; `model`: the server has no such model; `refused`: it says no (key, quota,
- * policy); `context`: the prompt does not fit; `timeout`: it took too long; `broken`: it spoke something else or broke off.
+ * policy, a request it does not take); `busy`: not now (queue full, rate limit, model still loading); `context`: the prompt does not fit; `timeout`: it took too long; `broken`: it spoke something else or broke off.
  */
-export type BrainFault = 'unreachable' | 'model' | 'refused' | 'context' | 'timeout' | 'broken';
+export type BrainFault = 'unreachable' | 'model' | 'refused' | 'busy' | 'context' | 'timeout' | 'broken';
 
 export class BrainError extends Error {
   readonly fault: BrainFault;
