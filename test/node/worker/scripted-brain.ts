@@ -51,7 +51,13 @@ export class ScriptedBrain implements Brain {
     this.asked.push(structuredClone(request));
     const answer = this.#answers[Math.min(this.asked.length, this.#answers.length) - 1]!;
     if (answer === 'silence') {
-      await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      // As a socket would, it keeps the process.
+      const socket = setInterval(() => {}, 60_000);
+      try {
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      } finally {
+        clearInterval(socket);
+      }
       return;
     }
     if ('error' in answer) throw answer.error;
