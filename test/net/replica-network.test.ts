@@ -6,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { verifyLog } from '../../ledger/verify.ts';
+import { Client } from '../../node/api/client.ts';
 import type { MeshObject, NodeObject, OwnNodeObject, Page } from '../../node/api/objects.ts';
 import { Fleet } from './fleet.ts';
 import { lan } from './hosts.ts';
@@ -113,8 +114,8 @@ if (!isRoot) {
     await rules(hub, `${drop('input', 'saddr')}\n${drop('output', 'daddr')}`);
     await work(2);
     const { size } = await mesh();
-    const status = async (): Promise<OwnNodeObject> =>
-      JSON.parse((await fleet.node('far', ['status', '--json'])).stdout);
+    const own = new Client({ dir: fleet.dir('far'), startHint: 'mesh-node start' });
+    const status = (): Promise<OwnNodeObject> => own.get<OwnNodeObject>('/v1/node');
     // A dial to a founder that swallows packets takes its time before the other replica has its turn.
     const follows = (): Promise<void> =>
       fleet.untilAsked(async () => {

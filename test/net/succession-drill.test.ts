@@ -3,7 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { MeshObject, NodeObject } from '../../node/api/objects.ts';
+import { Client } from '../../node/api/client.ts';
+import type { MeshObject, NodeObject, TaskDetail } from '../../node/api/objects.ts';
 import { lan } from './hosts.ts';
 import { isRoot, Mesh, type Outcome, run } from './mesh.ts';
 
@@ -62,34 +63,31 @@ drilled(
       assert.is(done.code, 0, `${machine}: ${command}\n${done.stdout}${done.stderr}\n${said}`);
       return done;
     };
+    /** What is only asked goes by the socket: a command each time would be most of the work. */
+    const clientOf = (machine: string): Client =>
+      new Client({ dir: mesh.dir(machine), startHint: 'mesh-node start' });
     const status = async (machine: string): Promise<MeshObject | null> => {
-      const done = await run([join(ROOT, 'scripts/mesh-hub'), 'status', '--json'], {
-        where: hosts.get(machine)!,
-        env: { MESH_HOME: mesh.dir(machine) },
-      });
-      return done.code === 0 ? JSON.parse(done.stdout) : null;
+      return clientOf(machine)
+        .get<MeshObject>('/v1/status')
+        .catch(() => null);
     };
     const online = async (machine: string, name: string): Promise<boolean> => {
-      const done = await run([join(ROOT, 'scripts/mesh-hub'), 'node', 'describe', name, '--json'], {
-        where: hosts.get(machine)!,
-        env: { MESH_HOME: mesh.dir(machine) },
-      });
-      if (done.code !== 0) return false;
-      const node = JSON.parse(done.stdout) as NodeObject;
+      const node = await clientOf(machine)
+        .get<NodeObject>(`/v1/nodes/${name}`)
+        .catch(() => null);
+      if (node === null) return false;
       return node.state === 'online' && (!node.roles.includes('replica') || node.lag === 0);
     };
     const task = async (machine: string, argv: string): Promise<string> =>
       (await type(machine, `mesh-hub task run --no-repo -- ${argv}`)).stdout.trim();
     const delivered = (machine: string, id: string): Promise<number> =>
       until(async () => {
-        const done = await run([join(ROOT, 'scripts/mesh-hub'), 'task', 'describe', id, '--json'], {
-          where: hosts.get(machine)!,
-          env: { MESH_HOME: mesh.dir(machine) },
-        });
-        if (done.code !== 0) return false;
-        const { state } = JSON.parse(done.stdout);
-        assert.ok(!['failed', 'cancelled', 'rejected'].includes(state), done.stdout);
-        return state === 'delivered';
+        const detail = await clientOf(machine)
+          .get<TaskDetail>(`/v1/tasks/${id}`)
+          .catch(() => null);
+        if (detail === null) return false;
+        assert.ok(!['failed', 'cancelled', 'rejected'].includes(detail.state), JSON.stringify(detail));
+        return detail.state === 'delivered';
       }, `${id} is delivered`);
     try {
       const founder = await mesh.founder({ where: hosts.get('hub')!, args: [] });
