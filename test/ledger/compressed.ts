@@ -12,6 +12,12 @@ const digestOf = async (pieces: AsyncIterable<Uint8Array>): Promise<string> => {
   return digest.digest('hex');
 };
 
+/** The digest of what a log exports: every entry, read once. */
+export async function exportOf(storage: LogStorage): Promise<string> {
+  const log = await Log.open({ storage, key: null });
+  return digestOf(log.export()).finally(() => log.close());
+}
+
 /** What every way of reading a log gives of it, to be compared. */
 export async function everyReading(storage: LogStorage): Promise<Record<string, unknown>> {
   const log = await Log.open({ storage, key: null });

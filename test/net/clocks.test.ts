@@ -32,7 +32,7 @@ const clocks = async (fleet: Fleet): Promise<string[]> =>
 
 /** Joins with this environment; its name is its own. */
 async function joins(fleet: Fleet, name: string, env: NodeJS.ProcessEnv, token: string): Promise<void> {
-  fleet.configure(name, { slots: 1 });
+  fleet.configure(name, { slots: 2 });
   const member = fleet.join(name, [token, '--name', name], { env });
   await member.event('ready');
   fleet.members.set(name, member);
@@ -49,8 +49,6 @@ if (library === undefined) {
       await Promise.all([joins(fleet, 'ahead', off('+2'), token), joins(fleet, 'right', {}, token)]);
       // Longer than two leases: it is renewed by the beats, whatever the wall clock says.
       const task = await fleet.submit(['sleep', '7'], { on: 'ahead' });
-      const ended = await fleet.ended(task);
-      assert.equal([ended.state, ended.attempts], ['delivered', 1]);
       const repository = await fleet.repository();
       const checked = await fleet.submit(['sed', '-i', 's/Helo/Hello/', 'greet.sh'], {
         repository,
@@ -59,6 +57,8 @@ if (library === undefined) {
       });
       const verified = await fleet.ended(checked);
       assert.equal([verified.state, verified.verified], ['delivered', true]);
+      const ended = await fleet.ended(task);
+      assert.equal([ended.state, ended.attempts], ['delivered', 1]);
       const warned = await clocks(fleet);
       assert.is(warned.length, 1);
       assert.match(warned[0] ?? '', /the clock of ahead is 2 h ahead of the founder's/);
@@ -101,14 +101,14 @@ if (library === undefined) {
       );
       await joins(fleet, 'right', {}, made.token);
       const task = await fleet.submit(['sleep', '7'], { on: 'right' });
+      const short = await fleet.json<{ token: string }>(['invite', '--expires', '1s']);
       await fleet.untilAsked(
         async () => (await fleet.describe(task)).state === 'delivered',
         'a task of two leases is delivered',
       );
       assert.is((await fleet.describe(task)).attempts, 1);
       assert.match((await clocks(fleet)).join(), /the clock of right is 2 h ahead of the founder's/);
-      const short = await fleet.json<{ token: string }>(['invite', '--expires', '1s']);
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      // Made before the seconds of that task.
       fleet.configure('late', { slots: 0 });
       const refused = await fleet.node('late', ['join', short.token, '--port', '0', '--json']);
       assert.is(refused.code, 4, refused.stderr);

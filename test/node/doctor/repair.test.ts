@@ -197,11 +197,13 @@ asRoot('doctor --fix --yes asks nothing, runs them, and looks again', () => {
 });
 
 asRoot('on a terminal doctor --fix asks: no and Ctrl-C change nothing, yes does it', async () => {
-  for (const [typedText, exit, ran] of [
+  const answers = [
     ['n\n', 6, 0],
     ['\x03', 130, 0],
     ['y\n', 6, 1],
-  ] as const) {
+  ] as const;
+  // Each in a mount namespace and on a terminal of its own.
+  const asked = answers.map(async ([typedText, exit, ran]) => {
     const stand = recorder();
     try {
       const command = bare(stand, ['--fix']).map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
@@ -221,7 +223,9 @@ asRoot('on a terminal doctor --fix asks: no and Ctrl-C change nothing, yes does 
     } finally {
       stand.close();
     }
-  }
+  });
+  for (const { reason } of (await Promise.allSettled(asked)) as { reason?: unknown }[])
+    if (reason !== undefined) throw reason;
 });
 
 asRoot('doctor --fix --yes installs bubblewrap for real, in an overlay of this system', () => {
