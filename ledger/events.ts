@@ -203,4 +203,5 @@ export type EventBody<T extends EventType> = z.infer<(typeof EVENT_BODIES)[T]>;
 /** An event a core decided on, before the log gives it index, epoch and time. */
 export type LogEvent = { [T in EventType]: { type: T; body: EventBody<T> } }[EventType];
 
-export const isEventType = (type: string): type is EventType => Object.hasOwn(EVENT_BODIES, type);
+const EVENT_TYPES: ReadonlySet<string> = new Set(Object.keys(EVENT_BODIES));
+export const isEventType = (type: string): type is EventType => EVENT_TYPES.has(type);

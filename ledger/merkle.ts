@@ -25,7 +25,12 @@ export function leafHash(line: Uint8Array | string): Buffer {
 /** A hash as text of one character a byte, `latin1` to buffers. */
 export type Digest = string;
 
-export const digestToHex = (digest: Digest): string => Buffer.from(digest, 'latin1').toString('hex');
+const digestSpace = Buffer.alloc(HASH_BYTES);
+
+export function digestToHex(digest: Digest): string {
+  digestSpace.write(digest, 'latin1');
+  return digestSpace.toString('hex');
+}
 
 /** `leafHash` as a digest. */
 export function leafDigest(line: Uint8Array | string): Digest {
@@ -49,6 +54,23 @@ function nodeDigest(left: Digest, right: Digest): Digest {
   nodeSpace.write(left, 1, 'latin1');
   nodeSpace.write(right, 1 + HASH_BYTES, 'latin1');
   return hash('sha256', nodeSpace, 'binary');
+}
+
+/** By place in a frontier: a space of its own for each, and what stands on the left in it. */
+const edgeSpaces = Array.from({ length: FRONTIER_HASHES_MAX }, () => ({
+  left: '' as Digest,
+  space: Buffer.from(nodeSpace),
+}));
+
+/** `nodeDigest` where the left one is that of a frontier at this place, which is mostly the one that was there before. */
+function edgeDigest(at: number, left: Digest, right: Digest): Digest {
+  const edge = edgeSpaces[at]!;
+  if (edge.left !== left) {
+    edge.space.write(left, 1, 'latin1');
+    edge.left = left;
+  }
+  edge.space.write(right, 1 + HASH_BYTES, 'latin1');
+  return hash('sha256', edge.space, 'binary');
 }
 
 /** The part of the tree that every later root is made from, in a form that JSON carries. */
@@ -95,7 +117,7 @@ export class Frontier {
     const last = this.#hashes.at(-1);
     if (last === undefined) return hash('sha256', Buffer.alloc(0), 'binary');
     let root = last;
-    for (let at = this.#hashes.length - 2; at >= 0; at -= 1) root = nodeDigest(this.#hashes[at]!, root);
+    for (let at = this.#hashes.length - 2; at >= 0; at -= 1) root = edgeDigest(at, this.#hashes[at]!, root);
     return root;
   }
 

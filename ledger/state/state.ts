@@ -74,16 +74,17 @@ export function applyEntry(
   if (known !== null) {
     if (entry.index === 0 && known.type !== 'mesh.created')
       throw new StateError(known, 'the log begins with it');
-    for (const name of NAMES) reduceOne(state, name, known);
+    // Each by name: half as long as a loop over them, whose one call can be made fast for none.
+    state.mesh = meshReducer.reduce(state.mesh, known);
+    state.invites = invitesReducer.reduce(state.invites, known);
+    state.members = membersReducer.reduce(state.members, known);
+    state.tasks = tasksReducer.reduce(state.tasks, known);
+    state.repositories = repositoriesReducer.reduce(state.repositories, known);
+    state.secrets = secretsReducer.reduce(state.secrets, known);
   }
   mesh.size = entry.index + 1;
   mesh.epoch = entry.epoch;
   mesh.time = entry.time;
-}
-
-function reduceOne<K extends keyof MeshState>(state: MeshState, name: K, entry: KnownEntry): void {
-  const reducer: Reducer<MeshState[K]> = REDUCERS[name];
-  state[name] = reducer.reduce(state[name], entry);
 }
 
 /** Replays entries on top of `state` (default: the empty one), which it mutates and returns. */
