@@ -15,6 +15,9 @@ export interface Step {
   timeoutMs: number;
 }
 
+/** What a step needs of the attempt's log; who wants the output too puts itself before it. */
+export type StepLog = Pick<AttemptLog, 'say' | 'write' | 'masked'>;
+
 /** Last bytes of stderr, for naming what was missing. */
 const complaintBytesMax = 4096;
 
@@ -49,7 +52,7 @@ export async function runStep(
   mounts: Mount[],
   workspace: string,
   limits: TaskSpec['limits'],
-  log: AttemptLog,
+  log: StepLog,
   member: string,
   signal: AbortSignal,
 ): Promise<number> {
@@ -80,7 +83,7 @@ async function judge(
   step: Step,
   limits: TaskSpec['limits'],
   said: string,
-  log: AttemptLog,
+  log: StepLog,
   member: string,
 ): Promise<number> {
   const failure = failureOf(end, step, limits, said, member);

@@ -7,6 +7,7 @@ import type { Change } from './changes.ts';
 import { changesBytesMax, parseChanges } from './changes.ts';
 import { GitFault, type GitFaultOf, printable } from './fault.ts';
 import { layOutGitDirectory, objectFormatOf } from './layout.ts';
+import { LOOK, type LookQuestion, lookEnv } from './look.ts';
 import { linkOrCopy, type RepositoryCache, type TreeSize } from './repository-cache.ts';
 import { type GitEnd, type GitRun, gitInSandbox, runGit } from './sandboxed-git.ts';
 import { CONTENTS, PREPARE, RESTORE, STEP, TAKE } from './scripts.ts';
@@ -233,6 +234,17 @@ export class AttemptRepository {
     }
   }
 
+  /** Answers a question about the checkout on `stdout`. Everything is mounted read-only, so nothing is changed by asking. */
+  async look(question: LookQuestion, stdout: (chunk: Buffer) => void, signal: AbortSignal): Promise<GitEnd> {
+    const mounts: Mount[] = [
+      { from: this.workspace, to: '/workspace', writable: false },
+      { from: this.#path('git'), to: '/git', writable: false },
+      { from: this.#path('cache'), to: '/cache', writable: false },
+    ];
+    const run = { script: LOOK, env: lookEnv(question), mounts, disk: null, stdin: null, stdout };
+    return ended(await runGit(this.#sandbox, run, signal), signal);
+  }
+
   #withMounts(run: GitRun): GitRun {
     const own: Mount[] = [
       { from: this.workspace, to: '/workspace', writable: true },
@@ -244,15 +256,7 @@ export class AttemptRepository {
   }
 
   async #run(run: GitRun, signal: AbortSignal): Promise<GitEnd> {
-    const end = await runGit(this.#sandbox, this.#withMounts(run), signal);
-    signal.throwIfAborted();
-    if (/No space left on device|Disk quota exceeded/.test(end.complaint)) {
-      throw new GitFault('machine', `the disk is full: ${lastLine(end.complaint)}`);
-    }
-    if (end.end.exitCode === 126 || end.end.exitCode === 127) {
-      throw new GitFault('machine', `git could not start in its sandbox: ${lastLine(end.complaint)}`);
-    }
-    return end;
+    return ended(await runGit(this.#sandbox, this.#withMounts(run), signal), signal);
   }
 
   async #prepareFault(end: GitEnd, verifying: boolean, bytesMax: number): Promise<GitFault> {
@@ -322,6 +326,18 @@ export class AttemptRepository {
       await file.close();
     }
   }
+}
+
+/** How git ended, unless that was by the signal or by what this machine lacks. */
+function ended(end: GitEnd, signal: AbortSignal): GitEnd {
+  signal.throwIfAborted();
+  if (/No space left on device|Disk quota exceeded/.test(end.complaint)) {
+    throw new GitFault('machine', `the disk is full: ${lastLine(end.complaint)}`);
+  }
+  if (end.end.exitCode === 126 || end.end.exitCode === 127) {
+    throw new GitFault('machine', `git could not start in its sandbox: ${lastLine(end.complaint)}`);
+  }
+  return end;
 }
 
 function takeFault({ end, complaint }: GitEnd): GitFault {
