@@ -125,19 +125,22 @@ export class OllamaBrain implements Brain {
 
 /** Passes on lines of JSON objects; anything else, and what Ollama tells of a failure in mid-answer, is thrown. */
 async function* wholeLines(answer: Answer, server: string): AsyncGenerator<Buffer> {
-  let rest: Buffer = Buffer.alloc(0);
+  /** The line so far, joined only when it is whole. */
+  let begun: Buffer[] = [];
+  let bytes = 0;
   for await (const part of answer) {
-    const from = rest.length;
-    rest = from === 0 ? part : Buffer.concat([rest, part]);
     let start = 0;
-    for (let end = rest.indexOf(10, from); end !== -1; end = rest.indexOf(10, start)) {
-      yield* checked(rest.subarray(start, end), server);
+    for (let end = part.indexOf(10); end !== -1; end = part.indexOf(10, start)) {
+      yield* checked(Buffer.concat([...begun, part.subarray(start, end)]), server);
+      begun = [];
+      bytes = 0;
       start = end + 1;
     }
-    rest = rest.subarray(start);
-    if (rest.length > LINE_BYTES_MAX) throw new BrainError('broken', `${server} sent a line without an end`);
+    begun.push(part.subarray(start));
+    bytes += part.length - start;
+    if (bytes > LINE_BYTES_MAX) throw new BrainError('broken', `${server} sent a line without an end`);
   }
-  yield* checked(rest, server);
+  yield* checked(Buffer.concat(begun), server);
 }
 
 function checked(line: Buffer, server: string): Buffer[] {

@@ -18,7 +18,7 @@ const scripted = (
   test(name, async () => {
     const server = new ScriptedOllama(models, typeof script === 'function' ? script : () => script);
     await server.listen();
-    const brain = new OllamaBrain({ url: server.url, silenceMs: 20_000 });
+    const brain = new OllamaBrain({ url: server.url });
     await run(brain, server).finally(() => server.close());
   });
 

@@ -17,7 +17,7 @@ const scripted = (
   test(name, async () => {
     const server = new ScriptedOpenAI([MODEL], typeof script === 'function' ? script : () => script, dialect);
     await server.listen();
-    const brain = new OpenAIBrain({ url: `${server.url}/v1/`, silenceMs: 20_000 });
+    const brain = new OpenAIBrain({ url: `${server.url}/v1/` });
     await run(brain, server).finally(() => server.close());
   });
 
