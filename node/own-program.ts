@@ -60,3 +60,6 @@ export function ownProgram(module: URL): OwnProgram {
   const args = ['--preserve-symlinks', '--preserve-symlinks-main', program.under(HELD_AT)];
   return { command, args, descriptors: [program.fd] };
 }
+
+/** A path of this program by which this process can read it, also where only root could enter its folder. */
+export const reachableFile = (path: string): string => heldFor(path)?.under() ?? path;

@@ -101,13 +101,20 @@ export function treeUse(tree: number[], folders: string[], limitBytes: number): 
   return { memoryBytes: own + Math.max(shared, tmpfs), threads };
 }
 
+/** `f_type` of a tmpfs (linux/magic.h). */
+const TMPFS_MAGIC = 0x01021994;
+
 /** Bytes held by the sandbox's folders in memory, seen through any of its processes that lets itself be looked at. */
 function memoryFolders(tree: number[], folders: string[]): number {
   for (const pid of tree.slice(1).reverse()) {
     try {
-      return folders
-        .map((folder) => statfsSync(`/proc/${pid}/root${folder}`))
-        .reduce((sum, stat) => sum + (stat.blocks - stat.bfree) * stat.bsize, 0);
+      return (
+        folders
+          .map((folder) => statfsSync(`/proc/${pid}/root${folder}`))
+          // A run may be given a folder on the disk as its home.
+          .filter(({ type }) => type === TMPFS_MAGIC)
+          .reduce((sum, stat) => sum + (stat.blocks - stat.bfree) * stat.bsize, 0)
+      );
     } catch {
       // Gone, or not yet in its own root; ask the next.
     }

@@ -1,0 +1,78 @@
+import { randomUUID } from 'node:crypto';
+import { lstat, rename } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { count } from '../../protocol/ids.ts';
+import { removeTree } from '../git/remove-tree.ts';
+import { SANDBOX_HOME } from '../sandbox/profile.ts';
+import type { Mount } from '../sandbox/types.ts';
+import { copyTree, makeParents } from './tree.ts';
+
+/** `made.json` of an environment: what is kept, each part under the name of its place in the list. */
+export const preparedFile = z.strictObject({
+  format: z.literal(1),
+  digest: z.string().regex(/^[0-9a-f]{64}$/),
+  parts: z
+    .array(z.strictObject({ in: z.enum(['workspace', 'home']), path: z.string().min(1).max(1024) }))
+    .max(1024),
+  bytes: count,
+});
+export type PreparedFile = z.infer<typeof preparedFile>;
+
+/** A prepared environment in use: it stays on the disk until it is released. */
+export class Prepared {
+  readonly digest: string;
+  readonly #folder: string;
+  readonly #file: PreparedFile;
+  #release: (() => void) | null;
+
+  constructor(folder: string, file: PreparedFile, release: () => void) {
+    this.digest = file.digest;
+    this.#folder = folder;
+    this.#file = file;
+    this.#release = release;
+  }
+
+  /** What a sandbox is given, read-only; `place` leaves out what lies elsewhere. */
+  mounts(place: 'workspace' | 'home' | 'both' = 'both'): Mount[] {
+    return this.#file.parts.flatMap((part, at) =>
+      place === 'both' || place === part.in
+        ? [
+            {
+              from: join(this.#folder, String(at)),
+              to: `${part.in === 'home' ? SANDBOX_HOME : '/workspace'}/${part.path}`,
+              writable: false,
+            },
+          ]
+        : [],
+    );
+  }
+
+  /**
+   * Copies the parts of the workspace to where they belong in a checkout, in which no process writes; what is there makes room.
+   * The copy is the task's own. Throws `SF_FOLDER` or `SF_DISK_FULL`; then some parts may be there.
+   */
+  async copyInto(checkout: string, signal: AbortSignal): Promise<void> {
+    for (const [at, part] of this.#file.parts.entries()) {
+      if (part.in !== 'workspace') continue;
+      await makeParents(checkout, part.path);
+      const to = join(checkout, part.path);
+      // Whole at once: a copy cut short must not look like one.
+      const temporary = join(dirname(to), `.${basename(to).slice(0, 64)}-${randomUUID()}`);
+      try {
+        await copyTree(join(this.#folder, String(at)), temporary, signal);
+        if ((await lstat(to).catch(() => null)) !== null) await removeTree(to);
+        await rename(temporary, to);
+      } catch (error) {
+        await removeTree(temporary);
+        throw error;
+      }
+    }
+  }
+
+  /** May be called more than once. */
+  release(): void {
+    this.#release?.();
+    this.#release = null;
+  }
+}
