@@ -22,12 +22,14 @@ const WORDS: Readonly<Record<Role, readonly string[]>> = {
 };
 const ROLES = Object.keys(WORDS) as Role[];
 
+/** Looking something up at hosts that the owner allowed changes nothing, and is what a reviewer is for. */
 const READER: ReadonlySet<Permission> = new Set(['read', 'net']);
+const NOBODY: ReadonlySet<Permission> = new Set(['read']);
 const WRITER: ReadonlySet<Permission> = new Set(['read', 'write', 'run', 'net']);
 
 /**
  * The persona of a task. The title in its role file decides, and where there is none, or it tells no role, the name. Whoever
- * is not known reads only; so does a title that tells two roles, since the lesser right is the safe one.
+ * is not known reads the files and nothing else; so does a title that tells two roles, since the lesser right is the safe one.
  */
 export function personaOf(name: string, roleFile: string | null): Persona {
   const told = roleFile === null ? [] : rolesIn(titleOf(roleFile) ?? '');
@@ -37,6 +39,7 @@ export function personaOf(name: string, roleFile: string | null): Persona {
         ? told[0]!
         : null
       : (ROLES.find((one) => one === name.toLowerCase()) ?? null);
+  if (role === null) return { name, role, may: NOBODY };
   return { name, role, may: role === 'benjamin' || role === 'lucas' ? WRITER : READER };
 }
 

@@ -60,8 +60,10 @@ export const run = defineTool({
 /** A bound that ended the command, or a program that is not there, is the model's to know; what else failed is this machine. */
 function wordsFor(error: unknown): string {
   if (!(error instanceof AttemptFailure)) throw error;
-  if (error.exitCode !== null)
-    return `exit ${error.exitCode}: a program that it needs is not on this machine`;
+  if (error.exitCode !== null) {
+    const why = error.exitCode === 126 ? 'may not be executed' : 'is not on this machine';
+    return `exit ${error.exitCode}: a program that it needs ${why}`;
+  }
   if (error.reason === 'environment') throw error;
   return error.message;
 }

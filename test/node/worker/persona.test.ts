@@ -5,22 +5,14 @@ import { personaOf, titleOf } from '../../../node/worker/persona.ts';
 const may = (name: string, file: string | null = null): string =>
   [...personaOf(name, file).may].sort().join(' ');
 const READS = 'net read';
+const ONLY_FILES = 'read';
 const WRITES = 'net read run write';
 
 test('benjamin and lucas write; the other three and whoever is unknown read', () => {
   for (const name of ['benjamin', 'lucas', 'Benjamin', 'LUCAS']) assert.is(may(name), WRITES, name);
-  const readers = [
-    'captain',
-    'harper',
-    'evaluator',
-    'Harper',
-    '',
-    'root',
-    'benjamin2',
-    ' benjamin',
-    'bеnjamin',
-  ];
-  for (const name of [...readers, 'constructor', '__proto__', 'builder']) assert.is(may(name), READS, name);
+  for (const name of ['captain', 'harper', 'evaluator', 'Harper']) assert.is(may(name), READS, name);
+  const unknown = ['', 'root', 'benjamin2', ' benjamin', 'bеnjamin', 'constructor', '__proto__', 'builder'];
+  for (const name of unknown) assert.is(may(name), ONLY_FILES, name);
 });
 
 test('the title of the role file decides before the name does', () => {
@@ -33,13 +25,13 @@ test('the title of the role file decides before the name does', () => {
 
 test('a title that tells no role leaves it to the name, one that tells two gives nobody the right to write', () => {
   assert.is(may('benjamin', '# Senior engineer\n'), WRITES);
-  assert.is(may('somebody', '# Senior engineer\n'), READS);
+  assert.is(may('somebody', '# Senior engineer\n'), ONLY_FILES);
   assert.is(personaOf('benjamin', '# Builder and reviewer\n').role, null);
-  assert.is(may('benjamin', '# Builder and reviewer\n'), READS);
+  assert.is(may('benjamin', '# Builder and reviewer\n'), ONLY_FILES);
 });
 
 test('a role is a whole word of the title, and only of the title', () => {
-  assert.is(may('x', '# Rebuilders\n'), READS);
+  assert.is(may('x', '# Rebuilders\n'), ONLY_FILES);
   assert.is(may('harper', 'You are not the builder.\n\n## Builder\n'), READS);
   assert.is(titleOf('text\n#no\n# A title \nmore'), 'A title');
   assert.is(titleOf('\uFEFF# A title\r\nmore'), 'A title');
