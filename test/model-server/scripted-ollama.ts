@@ -17,8 +17,8 @@ export interface ScriptedOllamaModel {
 const MS = 1_000_000;
 
 /**
- * No model: a server with Ollama's API (docs.ollama.com/api) over real HTTP, whose answers to `/api/chat` come from a script.
- * It says so in its version.
+ * No model: a server with Ollama's API (docs.ollama.com/api) over real HTTP, whose answers to `/api/chat` come from a script,
+ * always as a stream. It says what it is in its version.
  */
 export class ScriptedOllama extends ScriptedServer {
   readonly models: ScriptedOllamaModel[];
@@ -68,6 +68,7 @@ export class ScriptedOllama extends ScriptedServer {
       const error = `registry.ollama.ai/library/${model.name} does not support tools`;
       return reply.json(400, { error });
     }
+    if (asked.stream === false) return reply.json(500, { error: 'this server is scripted for streams only' });
     this.loaded.add(model.name);
     const steps = whole(this.script(asked, this.to('/api/chat').length - 1));
     for (const step of steps) {

@@ -67,6 +67,9 @@ export class ScriptedOpenAI extends ScriptedServer {
   }
 
   async #chat(asked: ScriptedBody, reply: Reply): Promise<void> {
+    if (asked.stream !== true) {
+      return reply.json(501, failure('this server is scripted for streams only', 'not_supported_error'));
+    }
     const steps = whole(this.script(asked, this.to('/v1/chat/completions').length - 1));
     const chunk = chunksFor(asked, steps, this.dialect);
     for (const step of steps) {
