@@ -1,12 +1,8 @@
 import { isAlias, isMap, isSeq, Lexer, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { parseDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import { taskToolsMax } from '../../protocol/limits.ts';
-import { parseSize } from '../../protocol/size.ts';
-import { taskLimits, taskSpec, toolName, toolRange } from '../../protocol/task.ts';
 import { InsideFolder } from '../attempt/open-inside.ts';
-import { isHostPattern } from './host-pattern.ts';
+import { manifestSchema } from './manifest-schema.ts';
 
 export const manifestName = '.superfleet.yaml';
 /** A manifest is written by a person. */
@@ -15,85 +11,8 @@ export const manifestBytesMax = 64 * 1024;
 const tokensMax = 8192;
 /** Values that aliases may stand for, by the count of the YAML library. */
 const aliasesMax = 64;
-const hostsMax = 64;
-const cachePathsMax = 64;
 /** Characters shown of what was found. */
 const gotCharactersMax = 120;
-
-const field = <T extends z.ZodType>(expected: string, schema: T): T => schema.describe(expected);
-
-const read = (parse: (text: string) => number) =>
-  z.string().transform((text, context) => {
-    try {
-      return parse(text);
-    } catch {
-      context.addIssue({ code: 'custom' });
-      return z.NEVER;
-    }
-  });
-
-const cachePath = z
-  .string()
-  .max(512)
-  .refine(
-    (path) =>
-      path.split('/').every((name) => !['', '.', '..', '.git'].includes(name)) && !path.includes('\0'),
-  );
-
-const size = (most: z.ZodType<number, number>) => read(parseSize).pipe(most);
-const { memoryBytes, processes, workspaceBytes } = taskLimits.shape;
-const { timeoutMs, checkTimeoutMs } = taskSpec.shape;
-
-const EXPECTED = {
-  lines: 'a list of at most 64 command lines, each 1 to 4096 characters',
-  duration: 'a duration of at least 1ms, such as 30s, 5m or 2h',
-  size: 'a size, such as 512MiB or 4GiB',
-} as const;
-
-const schema = z
-  .strictObject({
-    prepare: field(EXPECTED.lines, taskSpec.shape.checks.unwrap()),
-    checks: field(EXPECTED.lines, taskSpec.shape.checks.unwrap()),
-    checkFiles: field(
-      'a list of at most 64 globs of files in the repository, without ..',
-      taskSpec.shape.checkFiles.unwrap(),
-    ),
-    limits: field(
-      'memory, workspace, processes, timeout or checkTimeout',
-      z
-        .strictObject({
-          memory: field(EXPECTED.size, size(memoryBytes.unwrap())),
-          workspace: field(EXPECTED.size, size(workspaceBytes.unwrap())),
-          processes: field('a whole number from 1 to 65536', processes.unwrap()),
-          timeout: field(EXPECTED.duration, read(parseDuration).pipe(timeoutMs.unwrap())),
-          checkTimeout: field(EXPECTED.duration, read(parseDuration).pipe(checkTimeoutMs.unwrap())),
-        })
-        .partial(),
-    ),
-    needs: field(
-      'tools or network',
-      z
-        .strictObject({
-          tools: field(
-            `at most ${taskToolsMax} tools by name, each with its versions, such as node: ">=20 <25"`,
-            z
-              .record(toolName, toolRange)
-              .refine((all) => Object.keys(all).length <= taskToolsMax)
-              .transform((all) => ({ ...all })),
-          ),
-          network: field(
-            `a list of at most ${hostsMax} hosts, such as registry.npmjs.org or "*.example.org"`,
-            z.array(z.string().refine(isHostPattern)).max(hostsMax),
-          ),
-        })
-        .partial(),
-    ),
-    cache: field(
-      `a list of at most ${cachePathsMax} paths in the repository, such as node_modules, without . and ..`,
-      z.array(cachePath).max(cachePathsMax),
-    ),
-  })
-  .partial();
 
 /** `.superfleet.yaml`: what a repository says of itself. What it does not say is null. */
 export interface Manifest {
@@ -186,7 +105,7 @@ function fromText(text: string): Manifest {
     throw refused('is not YAML', { line: lines.linePos(fault.pos[0]).line, expected: 'YAML 1.2', got });
   }
   const value: unknown = document.toJS({ maxAliasCount: aliasesMax });
-  const parsed = schema.safeParse(value ?? {});
+  const parsed = manifestSchema.safeParse(value ?? {});
   if (parsed.success) return manifestOf(parsed.data);
   const issue = parsed.error.issues[0]!;
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
@@ -208,7 +127,7 @@ function fromText(text: string): Manifest {
   );
 }
 
-function manifestOf(said: z.output<typeof schema>): Manifest {
+function manifestOf(said: z.output<typeof manifestSchema>): Manifest {
   const { limits = {}, needs = {} } = said;
   return {
     prepare: said.prepare ?? null,
@@ -228,7 +147,7 @@ function manifestOf(said: z.output<typeof schema>): Manifest {
 
 /** The schema at a path, as deep as objects go. */
 function schemaAt(path: readonly PropertyKey[]): z.ZodType {
-  let at: z.ZodType = schema;
+  let at: z.ZodType = manifestSchema;
   for (const name of path) {
     if (!(at instanceof z.ZodObject)) break;
     const inner: unknown = at.shape[String(name)];

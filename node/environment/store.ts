@@ -70,8 +70,9 @@ export class EnvironmentStore {
   /** An environment that is here, marked as used now; null: it is to be prepared. */
   async use(digest: string): Promise<Prepared | null> {
     if (!DIGEST.test(digest)) return null;
-    // Counted first, so that it can't be removed while it is read.
+    // Counted first: a removal under way is waited for, a later one sees that it is in use.
     const release = this.#count(digest);
+    await this.#turn;
     const file = await this.#read(digest);
     if (file === null) {
       release();

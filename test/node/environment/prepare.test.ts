@@ -403,8 +403,14 @@ real('past its bytes the least recently used goes, but never one in use', async 
   a.release();
   a.release();
   c.release();
-  (await make('d')).release();
+  const d = await make('d');
+  d.release();
   assert.not(existsSync(join(place.environments, a.digest)));
+  // One that is asked for while another needs its room is there whole, or not given.
+  const [e, asked] = await Promise.all([make('e'), store.use(d.digest)]);
+  assert.ok(asked === null || existsSync(asked.mounts()[0]?.from ?? ''));
+  asked?.release();
+  e.release();
   write(place.checkout, simple('mkdir made; head -c 4000000 /dev/urandom > made/large'));
   await store.prepare(await place.request(), signal()).then(
     () => assert.unreachable(),
