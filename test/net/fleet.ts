@@ -251,25 +251,26 @@ export async function runs(mark: string, count = 1): Promise<number[]> {
 }
 
 /**
- * Ends what the task with this mark sleeps for, as soon as it does: its shell goes on with what comes after. A task lasts
- * as long as a test has use for it, on a slow machine and on a fast one.
+ * From now on ends what tasks with this mark sleep for: their shells go on with what comes after. A task lasts as long as
+ * a test has use for it, on a slow machine and on a fast one. One that is only about to sleep is woken too.
  */
 export async function wake(mark: string): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
-  for (const shell of await runs(mark)) {
-    for (let woken = false; !woken; ) {
-      for (const pid of descendants(shell)) {
+  const sleepers = (): void => {
+    for (const { pid: shell } of processes((text) => text.startsWith('sh -c ') && text.includes(mark))) {
+      const below = new Set(descendants(shell));
+      for (const { pid } of processes((text) => text.startsWith('sleep '))) {
         try {
-          process.kill(pid, 'SIGTERM');
-          woken = true;
+          if (below.has(pid)) process.kill(pid, 'SIGTERM');
         } catch {
           // It ended by itself.
         }
       }
-      if (!woken && performance.now() > deadline) throw new Error(`${mark} sleeps for nothing`);
-      if (!woken) await new Promise((resolve) => setTimeout(resolve, 5));
     }
-  }
+  };
+  await runs(mark);
+  sleepers();
+  const timer = setInterval(sleepers, 100).unref();
+  setTimeout(() => clearInterval(timer), PATIENCE_MS).unref();
 }
 
 /** Waits for the end of every process whose command line holds the text, and answers how long that took. */
