@@ -96,11 +96,10 @@ on('git tells of the checkout, new files too, and changes nothing', async () => 
   );
 });
 
-on('git sees a change of the same second and size', async () => {
+on('git sees a change of the same second and size, also when it is asked in a later one', async () => {
   const tools = await open();
-  await tools.call('run', {
-    command: "printf 'export function add(a, b) {\\n  return a + b;\\n}\\n' >src/add.js",
-  });
+  const lines = 'export function add(a, b) {\\n  return a + b;\\n}\\n';
+  await tools.call('run', { command: `printf '${lines}' >src/add.js; sleep 1.1` });
   assert.is((await tools.call('git', { ask: 'status' })).content, ' M src/add.js\n');
 });
 
