@@ -261,7 +261,7 @@ on('a secret of the task is masked wherever a tool shows it, cut or whole', asyn
   const secret = 'correct-horse-battery';
   const tools = await open({ secrets: { TOKEN: secret } });
   const shown = await tools.call('run', {
-    command: `echo "$TOKEN" | tee leak; echo "$TOKEN" >"name-$TOKEN"; head -c 3990 /dev/zero | tr '\\0' x; printf "$TOKEN"; yes x | head -c 20000`,
+    command: `echo "$TOKEN" | tee leak; echo "$TOKEN" >"name-$TOKEN"; head -c 3964 /dev/zero | tr '\\0' x; printf "$TOKEN"; yes x | head -c 20000`,
   });
   assert.not.ok(shown.failed);
   const calls: [string, Record<string, unknown>][] = [
