@@ -9,18 +9,14 @@ import type { Digest } from './merkle.ts';
 const NEWLINE = 0x0a;
 
 /** Lines of one batch and its checkpoint, as they are written. */
-export function batchOf(lines: readonly (string | Uint8Array)[], checkpoint: Checkpoint): Buffer {
-  const pieces = [...lines, formatCheckpoint(checkpoint)].map((line) =>
-    typeof line === 'string' ? Buffer.from(line) : line,
-  );
-  const length = pieces.reduce((sum, line) => sum + line.length + 1, 0);
-  const bytes = Buffer.allocUnsafe(length);
-  let at = 0;
-  for (const line of pieces) {
-    bytes.set(line, at);
-    at += line.length + 1;
-    bytes[at - 1] = NEWLINE;
-  }
+export function batchOf(lines: readonly string[], checkpoint: Checkpoint): Buffer {
+  // Two texts: the dash of a checkpoint would make one of both take two bytes a character.
+  const entries = `${lines.join('\n')}\n`;
+  const last = `${formatCheckpoint(checkpoint)}\n`;
+  const length = Buffer.byteLength(entries);
+  const bytes = Buffer.allocUnsafe(length + Buffer.byteLength(last));
+  bytes.write(entries);
+  bytes.write(last, length);
   return bytes;
 }
 

@@ -32,31 +32,31 @@ export type Line = { kind: 'entry'; entry: Entry } | { kind: 'checkpoint'; check
 export class LineFault extends Error {}
 
 /**
- * The entry and its line without newline as text and as bytes, the body as its schema gives it back. Throws `SF_USAGE` where the type is
+ * The entry, its line without newline and that line's length in bytes, the body as its schema gives it back. Throws `SF_USAGE` where the type is
  * unknown, the body does not fit its schema or the line is too long: nothing invalid is ever written.
  */
 export function makeEntry(
   head: { index: number; epoch: number; time: number },
   event: LogEvent,
-): { entry: Entry; line: string; bytes: Buffer } {
+): { entry: Entry; line: string; length: number } {
   const written = writeEntryLine(head, event);
   // In plain ASCII a character is a byte.
   if (written !== null && written.line.length < entryLineBytesMax) {
-    return { ...written, bytes: Buffer.from(written.line, 'latin1') };
+    return { ...written, length: written.line.length };
   }
   const { index, epoch, time } = head;
   const { type } = event;
   const entry = { index, epoch, time, type, body: checkEvent(event) };
   const line = JSON.stringify(entry);
-  const bytes = Buffer.from(line);
-  if (bytes.length + 1 > entryLineBytesMax) {
+  const length = Buffer.byteLength(line);
+  if (length + 1 > entryLineBytesMax) {
     throw new SuperfleetError('SF_USAGE', `the body of ${type} is too long for one line of the log`, {
       expected: `a line of at most ${entryLineBytesMax} bytes`,
-      got: `${bytes.length + 1} bytes`,
+      got: `${length + 1} bytes`,
       hint: 'put what is long into a blob and name the blob',
     });
   }
-  return { entry, line, bytes };
+  return { entry, line, length };
 }
 
 /** The body as its schema gives it back; throws `SF_USAGE` where `append` would, but for the length. */

@@ -35,7 +35,7 @@ export interface Appended {
 /** Appends that become durable together: they share one promise. */
 class Gathered {
   /** Of its entries, without newlines. */
-  readonly lines: Buffer[] = [];
+  readonly lines: string[] = [];
   readonly entries: Entry[] = [];
   /** With newlines, without a checkpoint. */
   bytes = 0;
@@ -187,7 +187,7 @@ export class Log extends DurableLog {
     const first = this.#next;
     const made = events.map((event, at) => makeEntry({ index: first + at, ...head }, event));
     let bytes = 0;
-    for (const each of made) bytes += each.bytes.length + 1;
+    for (const each of made) bytes += each.length + 1;
     if (bytes + checkpointLineBytesMax > batchBytesMax) {
       throw new SuperfleetError('SF_USAGE', `an append of ${bytes} bytes does not fit one batch`, {
         expected: `at most ${batchBytesMax - checkpointLineBytesMax} bytes`,
@@ -205,7 +205,7 @@ export class Log extends DurableLog {
     this.#next += made.length;
     this.#time = head.time;
     const gathered = this.#gathered(made.length, bytes);
-    for (const { entry, bytes: line } of made) {
+    for (const { entry, line } of made) {
       gathered.lines.push(line);
       gathered.entries.push(entry);
     }

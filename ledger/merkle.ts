@@ -10,7 +10,7 @@ const FRONTIER_HASHES_MAX = 53;
 
 // Digests are made as text of one character a byte: a buffer made by `hash` costs four times as much as the hash of a
 // node. The space that is hashed is the same every time; nothing waits between filling and hashing.
-const leafSpace = Buffer.alloc(2048);
+const leafSpace = Buffer.alloc(8192);
 /** By length: the space up to there. */
 const leafSpaces: (Buffer | undefined)[] = new Array(leafSpace.length + 1).fill(undefined);
 const LEAF_PREFIX = Buffer.of(0x00);
@@ -34,12 +34,20 @@ export function digestToHex(digest: Digest): string {
 
 /** `leafHash` as a digest. */
 export function leafDigest(line: Uint8Array | string): Digest {
-  const bytes = typeof line === 'string' ? Buffer.from(line) : line;
-  const length = bytes.length + 1;
-  if (length > leafSpace.length) return hash('sha256', Buffer.concat([LEAF_PREFIX, bytes]), 'binary');
-  leafSpace.set(bytes, 1);
-  leafSpaces[length] ??= leafSpace.subarray(0, length);
-  return hash('sha256', leafSpaces[length], 'binary');
+  // Three bytes a character is the most that UTF-8 takes.
+  if ((typeof line === 'string' ? 3 * line.length : line.length) >= leafSpace.length) {
+    const bytes = typeof line === 'string' ? Buffer.from(line) : line;
+    return hash('sha256', Buffer.concat([LEAF_PREFIX, bytes]), 'binary');
+  }
+  let length = 1;
+  if (typeof line === 'string') length += leafSpace.write(line, 1);
+  else {
+    leafSpace.set(line, 1);
+    length += line.length;
+  }
+  const space = leafSpaces[length] ?? leafSpace.subarray(0, length);
+  leafSpaces[length] = space;
+  return hash('sha256', space, 'binary');
 }
 
 /** SHA-256(0x01 ‖ left ‖ right). */
