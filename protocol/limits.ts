@@ -56,6 +56,12 @@ export const heartbeatIdleMs = 15_000;
 export const leaseMs = 15_000;
 export const graceMs = 2_000;
 export const taskTimeoutMs = 30 * 60_000;
+/** What a goal may take where nobody says. */
+export const turnsDefault = 40;
+export const tokensDefault = 2_000_000;
+export const healsDefault = 3;
+/** Of one goal: it stands in the log, in a line of 64 KiB with all else of its task. */
+export const goalCharactersMax = 8192;
 export const inviteMs = 24 * 3_600_000;
 /** Attempts running at once over the whole mesh. */
 export const ringSlots = 36;

@@ -38,7 +38,9 @@ function execution({ receipt, executor, meshName, mesh }: ReceiptFacts): string[
       : [
           `The repository is ${quoted(repository.name)} (first commit ${repository.id}), asked for as ${quoted(repository.ref)}.`,
         ]),
-    `The command was: ${clipped(receipt.spec.argv.map(shellWord).join(' '))}`,
+    receipt.spec.kind === 'command'
+      ? `The command was: ${clipped(receipt.spec.argv.map(shellWord).join(' '))}`
+      : `The goal was: ${quoted(receipt.spec.code.goal)}`,
     ...(Object.keys(env).length === 0
       ? []
       : [

@@ -12,7 +12,7 @@ import {
   timestamp,
   unixMs,
 } from './statement.ts';
-import { failureReason, type TaskSpec, taskSpec } from './task.ts';
+import { type CodeSpec, type CommandSpec, codeSpec, commandSpec, failureReason } from './task.ts';
 
 /**
  * A receipt: what an executor signs about one attempt, as an in-toto Statement v1 with SLSA provenance v1.
@@ -22,20 +22,38 @@ export const PROVENANCE_TYPE = 'https://slsa.dev/provenance/v1';
 export const BUILD_TYPE = 'superfleet:build:task:v1';
 
 /** The part of a task that decides what is run: scheduling (labels, `on`, retries) is not the executor's to sign. */
-const runSpec = taskSpec.omit({
+const scheduling = {
   labels: true,
   on: true,
   retries: true,
   requireVerified: true,
   repository: true,
-});
-export type RunSpec = z.infer<typeof runSpec> & Pick<TaskSpec, 'repository'>;
+} as const;
+const commandRun = commandSpec.omit(scheduling);
+const codeRun = codeSpec.omit(scheduling);
+const runSpec = z.discriminatedUnion('kind', [commandRun.strip(), codeRun.strip()]);
+type Scheduling = Exclude<keyof typeof scheduling, 'repository'>;
+export type RunSpec = Omit<CommandSpec, Scheduling> | Omit<CodeSpec, Scheduling>;
 
 /** A file by its digest. */
 export interface FileDigest {
   bytes: number;
   sha256: string;
 }
+
+/** What a model did for a goal. Counts are null where its server does not count; changes are those git found, not those it told of. */
+const workDone = z.object({
+  brain: z.string().max(64),
+  model: z.string().max(128),
+  turns: count,
+  calls: count,
+  promptTokens: count.nullable(),
+  generatedTokens: count.nullable(),
+  /** Times a red check was shown to it. */
+  heals: count,
+  files: count,
+});
+export type WorkDone = z.infer<typeof workDone>;
 
 /** Everything a receipt says. */
 export interface Receipt {
@@ -57,8 +75,10 @@ export interface Receipt {
   outcome: 'succeeded' | 'failed';
   /** Null exactly when the outcome is succeeded. */
   reason: z.infer<typeof failureReason> | null;
-  /** Of the task's command; null where a signal ended it or it never ran. */
+  /** Of the task's command; null where a signal ended it, it never ran, or the task has none. */
   exitCode: number | null;
+  /** Null where no model was asked. */
+  work: WorkDone | null;
   /** One per check line that was run, in the task's order: `exitCodes[i]` belongs to `spec.checks[i]`. */
   checks: { line: string; exitCode: number | null }[];
   /** Check files that the result changes: such a result stays a proposal. */
@@ -75,6 +95,11 @@ const bytesAnnotation = z.object({ bytes: count });
 const file = z.object({ name: z.string(), digest: sha256Digest, annotations: bytesAnnotation });
 const commitSubject = z.object({ name: z.string(), digest: gitCommitDigest });
 
+/** Where the work began. */
+const input = {
+  repository: z.strictObject({ id: z.string(), name: z.string(), ref: z.string() }).nullable(),
+  base: commitId.nullable(),
+};
 const schema = z.object({
   _type: z.literal(STATEMENT_TYPE),
   subject: z
@@ -86,12 +111,10 @@ const schema = z.object({
     buildDefinition: z.object({
       buildType: z.literal(BUILD_TYPE),
       // SLSA: a consumer must refuse parameters it does not know.
-      externalParameters: z.strictObject({
-        task: taskId,
-        ...runSpec.shape,
-        repository: z.strictObject({ id: z.string(), name: z.string(), ref: z.string() }).nullable(),
-        base: commitId.nullable(),
-      }),
+      externalParameters: z.discriminatedUnion('kind', [
+        z.strictObject({ task: taskId, ...commandRun.shape, ...input }),
+        z.strictObject({ task: taskId, ...codeRun.shape, ...input }),
+      ]),
       internalParameters: z.object({
         mesh: meshId,
         attempt: count.min(1),
@@ -112,6 +135,7 @@ const schema = z.object({
             outcome: z.enum(['succeeded', 'failed']),
             reason: failureReason.nullable(),
             exitCode,
+            work: workDone.optional(),
             checkExitCodes: z.array(exitCode).max(64),
             checksChanged: z.array(z.string().max(512)).max(64),
           }),
@@ -157,7 +181,7 @@ export function buildReceipt(facts: Receipt): Uint8Array {
         buildType: BUILD_TYPE,
         externalParameters: {
           task: facts.task,
-          ...runSpec.strip().parse(rest),
+          ...runSpec.parse(rest),
           repository:
             repository === null ? null : { id: repository.id, name: repository.name, ref: repository.ref },
           base: repository?.base ?? null,
@@ -189,6 +213,7 @@ export function buildReceipt(facts: Receipt): Uint8Array {
               outcome: facts.outcome,
               reason: facts.reason,
               exitCode: facts.exitCode,
+              ...(facts.work === null ? {} : { work: facts.work }),
               checkExitCodes: facts.checks.map((check) => check.exitCode),
               checksChanged: facts.checksChanged,
             },
@@ -235,6 +260,7 @@ export function parseReceipt(bytes: Uint8Array): Receipt {
     outcome: result.outcome,
     reason: result.reason,
     exitCode: result.exitCode,
+    work: result.work ?? null,
     checks: result.checkExitCodes.map((code, index) => ({ line: spec.checks[index] ?? '', exitCode: code })),
     checksChanged: result.checksChanged,
     commit: commits[0]?.digest.gitCommit ?? null,
@@ -283,7 +309,7 @@ function contradictionIn(facts: Receipt): string | null {
   if (checks.some((check, index) => check.line !== spec.checks[index]))
     return 'a check that the task does not have';
   if (facts.outcome === 'succeeded') {
-    if (facts.exitCode !== 0) return 'a task succeeds with exit code 0';
+    if (spec.kind === 'command' && facts.exitCode !== 0) return 'a command succeeds with exit code 0';
     if (checks.length !== spec.checks.length || checks.some((check) => check.exitCode !== 0)) {
       return 'a task succeeds with all its checks green';
     }

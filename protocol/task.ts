@@ -2,11 +2,15 @@ import { z } from 'zod';
 import { blobId, commitId, count, labels, memberName, peerId, secretName } from './ids.ts';
 import {
   artifactsMax,
+  goalCharactersMax,
+  healsDefault,
   memoryBytesMax,
   processesMax,
   retriesMax,
   taskTimeoutMs,
   taskToolsMax,
+  tokensDefault,
+  turnsDefault,
   workspaceBytesMax,
 } from './limits.ts';
 
@@ -109,11 +113,8 @@ export const modelName = z
   .string()
   .regex(/^[^\p{C}\s]{1,128}$/u, 'the name of a model: 1–128 printable characters');
 
-/** What the submitter asks for. Public: logged, shown, and signed into the receipt. Secrets are names only. */
-export const taskSpec = z.strictObject({
-  kind: z.literal('command'),
-  /** argv, no shell. */
-  argv: z.array(z.string().max(8192)).min(1).max(512),
+/** What a task of any kind says. */
+const shared = {
   /** Each run by `sh -c` in the workspace, in order; all must exit 0. */
   checks: z.array(z.string().min(1).max(4096)).max(64).default([]),
   /** Globs of files restored from the base before checks run, besides those that the check lines name. */
@@ -147,7 +148,52 @@ export const taskSpec = z.strictObject({
   requireVerified: z.boolean().default(false),
   limits: taskLimits.prefault({}),
   repository: repositoryInput.nullable().default(null),
+};
+
+/** A command, run in the workspace. */
+export const commandSpec = z.strictObject({
+  kind: z.literal('command'),
+  /** argv, no shell. */
+  argv: z.array(z.string().max(8192)).min(1).max(512),
+  ...shared,
 });
+export type CommandSpec = z.infer<typeof commandSpec>;
+export type CommandSpecInput = z.input<typeof commandSpec>;
+
+/** How a model works on a goal. */
+export const codeWork = z.strictObject({
+  /** In the words of a person. */
+  goal: z.string().min(1).max(goalCharactersMax),
+  /** Whom the model speaks as; decides what it may do. */
+  persona: z
+    .string()
+    .regex(/^[\p{L}\p{N}][\p{L}\p{N}_-]{0,31}$/u, 'a name such as benjamin')
+    .default('benjamin'),
+  /** One answer, or as many turns as it takes. */
+  mode: z.enum(['single', 'multi']).default('multi'),
+  /** Answers of the model at most, healing included. */
+  turns: count.min(1).max(1000).default(turnsDefault),
+  /** Tokens of prompts and answers together at most. */
+  tokens: count
+    .min(1)
+    .max(2 ** 40)
+    .default(tokensDefault),
+  /** Times a red check is shown to the model to be mended. */
+  heals: count.max(20).default(healsDefault),
+});
+export type CodeWork = z.infer<typeof codeWork>;
+
+/** A goal that a model pursues until the checks pass. `timeoutMs` bounds all of its work, checks apart. */
+export const codeSpec = z.strictObject({
+  kind: z.literal('code'),
+  code: codeWork,
+  ...shared,
+});
+export type CodeSpec = z.infer<typeof codeSpec>;
+export type CodeSpecInput = z.input<typeof codeSpec>;
+
+/** What the submitter asks for. Public: logged, shown, and signed into the receipt. Secrets are names only. */
+export const taskSpec = z.discriminatedUnion('kind', [commandSpec, codeSpec]);
 export type TaskSpec = z.infer<typeof taskSpec>;
 /** What may be left out when a task is submitted. */
 export type TaskSpecInput = z.input<typeof taskSpec>;

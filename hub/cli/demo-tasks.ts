@@ -1,4 +1,4 @@
-import type { TaskSpecInput } from '../../protocol/task.ts';
+import type { CommandSpecInput } from '../../protocol/task.ts';
 
 /** What the demo's repository holds: a greeter that is misspelt, with a test that says so, and some words to work on. */
 export const demoFiles: Record<string, string> = {
@@ -17,7 +17,7 @@ export interface DemoTask {
   about: string;
   /** Runs in an empty workspace. */
   bare?: boolean;
-  spec: Omit<TaskSpecInput, 'repository' | 'kind'>;
+  spec: Omit<CommandSpecInput, 'repository' | 'kind'>;
 }
 
 /** A label that no machine has, unless somebody meant to. */

@@ -6,6 +6,35 @@ import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure } from './failure.ts';
 import { runStep, type Step, stepInSandbox } from './step.ts';
 
+/** One check that was run to its end. */
+export interface CheckRun {
+  line: string;
+  exitCode: number;
+  /** The end of what it printed, secrets masked. */
+  output: string;
+}
+
+/** A check that ran and said no, with what it printed. */
+export class RedCheck extends AttemptFailure {
+  readonly run: CheckRun;
+
+  constructor(message: string, run: CheckRun) {
+    super('check', 'task', message);
+    this.run = run;
+  }
+}
+
+/** The end of what a check prints that is kept beside the log. */
+const outputBytesMax = 16 * 1024;
+
+/** Runs the task's checks in the workspace as it is, all of them, whatever they say. Throws where one could not start or met a limit. */
+export async function tryChecks(context: AttemptContext, checkout: Checkout): Promise<CheckRun[]> {
+  const runs: CheckRun[] = [];
+  for (const index of context.assignment.spec.checks.keys())
+    runs.push(await runCheck(context, checkout, index));
+  return runs;
+}
+
 /**
  * Runs the task's checks in order, each by `sh -c` in the workspace with no secrets, after the check files have been
  * put back as the base has them. Throws at the first that is red, could not start, or met a limit.
@@ -30,34 +59,50 @@ export async function runChecks(
   for (const [index, line] of spec.checks.entries()) {
     facts.ran = true;
     const check = { line, exitCode: null as number | null };
-    const step = checkStep(spec, index);
-    const { name } = step;
     facts.checks.push(check);
-    const running = runStep(
-      context.sandbox,
-      step,
-      checkout.mounts,
-      checkout.path,
-      spec.limits,
-      context.log,
-      context.member.name,
-      context.signal,
-    );
-    checkAhead(context, checkout, index + 1);
-    check.exitCode = await running;
-    if (check.exitCode === 0) continue;
-    throw new AttemptFailure(
-      'check',
-      'task',
-      `${name} is red (exit ${check.exitCode}): ${line.slice(0, 400)}${restoredWords(found.changed)}`,
+    const run = await runCheck(context, checkout, index);
+    check.exitCode = run.exitCode;
+    if (run.exitCode === 0) continue;
+    throw new RedCheck(
+      `${nameOf(spec, index)} is red (exit ${run.exitCode}): ${line.slice(0, 400)}${restoredWords(found.changed)}`,
+      run,
     );
   }
 }
 
+async function runCheck(context: AttemptContext, checkout: Checkout, index: number): Promise<CheckRun> {
+  const { spec } = context.assignment;
+  const step = checkStep(spec, index);
+  let end = Buffer.alloc(0);
+  const running = runStep(
+    context.sandbox,
+    step,
+    checkout.mounts,
+    checkout.path,
+    spec.limits,
+    context.log,
+    context.member.name,
+    context.signal,
+    (chunk) => {
+      end = Buffer.concat([end, chunk]).subarray(-outputBytesMax);
+    },
+  );
+  checkAhead(context, checkout, index + 1);
+  const exitCode = await running;
+  return { line: step.line, exitCode, output: context.log.masked(end.toString('utf8')) };
+}
+
+const nameOf = (spec: TaskSpec, index: number): string => `check ${index + 1} of ${spec.checks.length}`;
+
 function checkStep(spec: TaskSpec, index: number): Step {
   const line = spec.checks[index]!;
-  const name = `check ${index + 1} of ${spec.checks.length}`;
-  return { name, line, argv: ['sh', '-c', line], env: spec.env, timeoutMs: spec.checkTimeoutMs };
+  return {
+    name: nameOf(spec, index),
+    line,
+    argv: ['sh', '-c', line],
+    env: spec.env,
+    timeoutMs: spec.checkTimeoutMs,
+  };
 }
 
 /** Sets up the sandbox of a check that is to come, where there is such a check. */

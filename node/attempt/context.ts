@@ -1,8 +1,10 @@
+import type { WorkDone } from '../../protocol/receipt.ts';
 import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { SignedStatement } from '../../protocol/statement.ts';
 import type { Artifact } from '../../protocol/task.ts';
 import type { RepositoryCache } from '../git/repository-cache.ts';
 import type { SandboxAhead } from '../sandbox/ahead.ts';
+import type { GoalWorker } from './goal.ts';
 import type { AttemptLog } from './log.ts';
 import type { ResultBlobs } from './result-blobs.ts';
 import type { AttemptHooks } from './types.ts';
@@ -15,6 +17,8 @@ export interface AttemptContext {
   sandbox: SandboxAhead;
   blobs: ResultBlobs;
   cache: RepositoryCache;
+  /** What pursues goals on this machine; null: nothing does. */
+  worker: GoalWorker | null;
   /** Private folder of the attempt; deleted with it. */
   work: string;
   log: AttemptLog;
@@ -37,6 +41,8 @@ export interface AttemptFacts {
   commit: string | null;
   bundle: ResultBlob | null;
   artifacts: Artifact[];
+  /** What a model did; null where none was asked. */
+  work: WorkDone | null;
 }
 
 export const noFacts = (): AttemptFacts => ({
@@ -47,4 +53,5 @@ export const noFacts = (): AttemptFacts => ({
   commit: null,
   bundle: null,
   artifacts: [],
+  work: null,
 });

@@ -13,6 +13,7 @@ import { type AttemptContext, type AttemptFacts, noFacts } from './context.ts';
 import { execute } from './execute.ts';
 import { AttemptFailure, asFailure } from './failure.ts';
 import { AttemptFolders } from './folders.ts';
+import type { GoalWorker } from './goal.ts';
 import { AttemptLog } from './log.ts';
 import { ResultBlobs } from './result-blobs.ts';
 import type { AttemptHooks, AttemptRunner } from './types.ts';
@@ -33,6 +34,8 @@ export interface AttemptRunnerOptions {
   sign(statement: Uint8Array): SignedStatement | Promise<SignedStatement>;
   /** Wall clock in Unix ms. @default Date.now */
   time?: () => number;
+  /** Pursues goals; without one tasks of kind `code` are refused. @default null */
+  worker?: GoalWorker | null;
   /** Bounds of the cache of repositories. @default those of repository-cache.ts */
   cache?: { entriesMax?: number; bytesMax?: number };
 }
@@ -133,6 +136,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       sandbox,
       blobs: this.#blobs,
       cache: this.#cache,
+      worker: this.#options.worker ?? null,
       work,
       log,
       mesh,
@@ -306,6 +310,7 @@ function statementOf(context: AttemptContext, facts: AttemptFacts, result: Attem
     outcome: result.outcome,
     reason: result.reason,
     exitCode: result.exitCode,
+    work: facts.work,
     bundle: result.bundle,
     log: result.log,
     artifacts: result.artifacts,

@@ -43,7 +43,7 @@ export const stepInSandbox = (
 });
 
 /**
- * Runs a step to its end, output into the log. Resolves with its exit code; throws an `AttemptFailure` where a limit
+ * Runs a step to its end, output into the log and, as it comes, to `tap`. Resolves with its exit code; throws an `AttemptFailure` where a limit
  * or the clock ended it, or where it could not start here: that is this machine's lack, neither red nor green.
  */
 export async function runStep(
@@ -55,6 +55,7 @@ export async function runStep(
   log: StepLog,
   member: string,
   signal: AbortSignal,
+  tap: (chunk: Buffer) => void = () => {},
 ): Promise<number> {
   signal.throwIfAborted();
   await log.say(`${step.name}: ${step.line}`);
@@ -64,6 +65,7 @@ export async function runStep(
     try {
       for await (const chunk of stream) {
         if (complains) complaint = Buffer.concat([complaint, chunk]).subarray(-complaintBytesMax);
+        tap(chunk);
         await log.write(chunk);
       }
     } catch {

@@ -1,5 +1,6 @@
 import type { Entry } from '../../ledger/entry.ts';
 import { escapeLine } from '../../protocol/escape.ts';
+import type { TaskSpec } from '../../protocol/task.ts';
 import type {
   AsOf,
   CopyObject,
@@ -203,16 +204,21 @@ export const stateWords = (task: TaskObject): string =>
     ? cell(task.state)
     : `${cell(task.state)}/${cell(task.reason)}`;
 
+/** What was asked for. */
+function workFields(spec: TaskSpec | undefined): [string, string | null][] {
+  if (spec?.kind === 'code') return [['goal', spec.code.goal]];
+  return [['command', spec === undefined ? null : spec.argv.map(shellWord).join(' ')]];
+}
+
 export function taskText(
-  task: TaskObject & { detail?: string | null; spec?: { argv?: string[] } },
+  task: TaskObject & { detail?: string | null; spec?: TaskSpec },
   paint: Paint,
 ): string {
-  const argv = task.spec?.argv;
   return fields([
     ['id', task.id],
     ['state', stateWords(task)],
     ['detail', task.detail ?? null],
-    ['command', argv === undefined ? null : argv.map(shellWord).join(' ')],
+    ...workFields(task.spec),
     [
       'verified',
       task.verified

@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import type { TaskSpecInput } from '../../protocol/task.ts';
+import type { CommandSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { AsOf, Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import type { Arrival } from '../submit/arrival.ts';
@@ -333,7 +333,7 @@ const noResult = (task: TaskObject): SuperfleetError =>
   });
 
 /** Only what was asked for: the founder fills in its defaults. */
-function specOf(wishes: TaskWishes): Omit<TaskSpecInput, 'repository'> {
+function specOf(wishes: TaskWishes): Omit<CommandSpecInput, 'repository'> {
   const limits = {
     ...(wishes.memoryBytes === null ? {} : { memoryBytes: wishes.memoryBytes }),
     ...(wishes.processes === null ? {} : { processes: wishes.processes }),

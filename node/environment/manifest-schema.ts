@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseDuration } from '../../protocol/duration.ts';
 import { taskToolsMax } from '../../protocol/limits.ts';
 import { parseSize } from '../../protocol/size.ts';
-import { taskLimits, taskSpec, toolName, toolRange } from '../../protocol/task.ts';
+import { taskLimits, commandSpec, toolName, toolRange } from '../../protocol/task.ts';
 import { isHostPattern } from './host-pattern.ts';
 
 const hostsMax = 64;
@@ -30,7 +30,7 @@ const cachePath = z
 
 const size = (most: z.ZodType<number, number>) => read(parseSize).pipe(most);
 const { memoryBytes, processes, workspaceBytes } = taskLimits.shape;
-const { timeoutMs, checkTimeoutMs } = taskSpec.shape;
+const { timeoutMs, checkTimeoutMs } = commandSpec.shape;
 
 const EXPECTED = {
   lines: 'a list of at most 64 command lines, each 1 to 4096 characters',
@@ -41,11 +41,11 @@ const EXPECTED = {
 /** The fields of a manifest; each is described by what is expected of it. */
 export const manifestSchema = z
   .strictObject({
-    prepare: field(EXPECTED.lines, taskSpec.shape.checks.unwrap()),
-    checks: field(EXPECTED.lines, taskSpec.shape.checks.unwrap()),
+    prepare: field(EXPECTED.lines, commandSpec.shape.checks.unwrap()),
+    checks: field(EXPECTED.lines, commandSpec.shape.checks.unwrap()),
     checkFiles: field(
       'a list of at most 64 globs of files in the repository, without ..',
-      taskSpec.shape.checkFiles.unwrap(),
+      commandSpec.shape.checkFiles.unwrap(),
     ),
     limits: field(
       'memory, workspace, processes, timeout or checkTimeout',

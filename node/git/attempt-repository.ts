@@ -10,7 +10,7 @@ import { layOutGitDirectory, objectFormatOf } from './layout.ts';
 import { LOOK, type LookQuestion, lookEnv } from './look.ts';
 import { linkOrCopy, type RepositoryCache, type TreeSize } from './repository-cache.ts';
 import { type GitEnd, type GitRun, gitInSandbox, runGit } from './sandboxed-git.ts';
-import { CONTENTS, PREPARE, RESTORE, STEP, TAKE } from './scripts.ts';
+import { CONTENTS, PREPARE, RESET, RESTORE, STEP, TAKE } from './scripts.ts';
 
 /** Files one workspace may begin with. More than any honest repository; fewer than would fill a disk with inodes. */
 export const workspaceFilesMax = 1_000_000;
@@ -217,6 +217,18 @@ export class AttemptRepository {
     );
     if (end.end.exitCode !== 0) {
       throw new GitFault('work', `the check files could not be put back: ${lastLine(end.complaint)}`);
+    }
+  }
+
+  /** Puts everything that is not ignored back as a commit of `take` has it; null: as the base has it. */
+  async reset(commit: string | null, signal: AbortSignal): Promise<void> {
+    const env = { COMMIT: commit ?? this.#base };
+    const end = await this.#run(
+      { script: RESET, env, mounts: [], disk: null, stdin: null, stdout: null },
+      signal,
+    );
+    if (end.end.exitCode !== 0) {
+      throw new GitFault('work', `the workspace could not be put back: ${lastLine(end.complaint)}`);
     }
   }
 

@@ -128,5 +128,12 @@ xargs -0 -r rm -rf -- </io/remove || exit ${STEP.restore}
 git read-tree "$BASE" && git checkout-index -f -q -z --stdin </io/restore || exit ${STEP.restore}
 `;
 
+/** Everything that is not ignored as it is in a commit. What is ignored, such as what a build made, stays. */
+export const RESET = `
+umask 022
+git read-tree --reset -u "$COMMIT" || exit ${STEP.restore}
+git clean -q -ffd || exit ${STEP.restore}
+`;
+
 /** The contents of the objects named on stdin, one after the other. */
 export const CONTENTS = 'exec git cat-file --batch --buffer';

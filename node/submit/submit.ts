@@ -1,5 +1,5 @@
 import { asSuperfleetError } from '../../protocol/errors.ts';
-import type { RepositoryBundle, RepositoryInput, TaskSpecInput } from '../../protocol/task.ts';
+import type { CodeSpecInput, CommandSpecInput, RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskObject } from '../api/objects.ts';
 import { type Change, type Repository, uncommitted } from './repository.ts';
@@ -38,7 +38,7 @@ export interface Submission {
 export async function submit(
   repository: Repository,
   ref: string,
-  spec: Omit<TaskSpecInput, 'repository'>,
+  spec: Omit<CommandSpecInput, 'repository'> | Omit<CodeSpecInput, 'repository'>,
   submission: Submission,
 ): Promise<TaskObject> {
   const { client, env, signal, includeDirty = false, onInput, onProgress } = submission;

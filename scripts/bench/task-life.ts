@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { LogEvent } from '../../ledger/events.ts';
 import { peerIdFromPublicKey } from '../../protocol/keys.ts';
-import { type TaskSpec, taskSpec } from '../../protocol/task.ts';
+import { type CommandSpec, commandSpec } from '../../protocol/task.ts';
 
 /** What a founder logs of one task that goes well, in order; bodies as long as those of a real mesh, 500 B a line on average. */
 export const LIFE_ENTRIES = 8;
@@ -15,7 +15,7 @@ export const MEMBER_PEERS: readonly string[] = Array.from({ length: MEMBERS }, (
   peerIdFromPublicKey(hash('sha256', `member ${n}`, 'buffer')),
 );
 
-const SPEC: TaskSpec = taskSpec.parse({
+const SPEC: CommandSpec = commandSpec.parse({
   kind: 'command',
   argv: ['npm', 'run', 'codemod', '--', '--from', 'callbacks', '--to', 'promises'],
   checks: [

@@ -5,7 +5,7 @@ import { buildReceipt, type Receipt } from '../../protocol/receipt.ts';
 import type { AttemptResult } from '../../protocol/session.ts';
 import { encodeSigned, signBatch, signStatement } from '../../protocol/statement.ts';
 import { buildVerification, type Verification } from '../../protocol/verification.ts';
-import { digestOf, keys, mesh, messageOf, receipt, spec, verification } from './samples.ts';
+import { commandOf, digestOf, keys, mesh, messageOf, receipt, spec, verification } from './samples.ts';
 
 const blob = digestOf('a manifest');
 const signed = (facts: Receipt, key = keys.executor) => encodeSigned(signStatement(buildReceipt(facts), key));
@@ -62,7 +62,10 @@ test('a receipt counts only if signature, membership, task, attempt, epoch of it
   assert.match(withReceipt({ attempt: 2 }), /the attempt/);
   assert.match(withReceipt({ epoch: 2 }), /the epoch/);
   assert.match(withAssignment({ spec: { ...spec, checks: ['npm test', 'true'] } }), /the task as submitted/);
-  assert.match(withReceipt({ spec: { ...receipt.spec, argv: ['true'] } }), /the task as submitted/);
+  assert.match(
+    withReceipt({ spec: { ...commandOf(receipt.spec), argv: ['true'] } }),
+    /the task as submitted/,
+  );
 
   const other = { bytes: 1, sha256: digestOf('other') };
   assert.match(withReceipt({ commit: 'd'.repeat(40) }), /the commit/);

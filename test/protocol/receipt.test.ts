@@ -5,7 +5,7 @@ import { entryLineBytesMax, envelopeBytesMax } from '../../protocol/limits.ts';
 import { buildReceipt, parseReceipt, type Receipt } from '../../protocol/receipt.ts';
 import { encodeSigned, signStatement } from '../../protocol/statement.ts';
 import { buildVerification } from '../../protocol/verification.ts';
-import { codeOf, digestOf, keys, messageOf, receipt, spec, verification } from './samples.ts';
+import { codeOf, commandOf, digestOf, keys, messageOf, receipt, spec, verification } from './samples.ts';
 
 type Json = { [key: string]: Json } & Json[];
 const parsed = (): Json => JSON.parse(Buffer.from(buildReceipt(receipt)).toString());
@@ -79,7 +79,7 @@ test('what is built is read back, whatever the facts', () => {
       return {
         ...receipt,
         ...rest,
-        spec: { ...receipt.spec, argv, repository: repository ? receipt.spec.repository : null },
+        spec: { ...commandOf(receipt.spec), argv, repository: repository ? receipt.spec.repository : null },
         checks,
         outcome: green ? 'succeeded' : 'failed',
         reason: green ? null : 'check',

@@ -64,6 +64,7 @@ export const receipt: Receipt = {
   outcome: 'succeeded',
   reason: null,
   exitCode: 0,
+  work: null,
   checks: [
     { line: 'npm test', exitCode: 0 },
     { line: 'test -s out.txt', exitCode: 0 },
@@ -130,6 +131,12 @@ export const fileBytes = (change: Partial<ReceiptFile> = {}): Uint8Array => enco
 function runSpecOf(): Receipt['spec'] {
   const { labels, on, retries, requireVerified, ...run } = spec;
   return run;
+}
+
+/** The spec of a command; another one is a fault of the test. */
+export function commandOf(of: Receipt['spec']): Extract<Receipt['spec'], { kind: 'command' }> {
+  if (of.kind !== 'command') throw new Error(`not a command: ${of.kind}`);
+  return of;
 }
 
 /** The code of the SuperfleetError that this throws; null where it throws nothing. */

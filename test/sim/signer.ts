@@ -19,7 +19,7 @@ const receiptFacts = (mesh: string, member: string, of: Expected['assignment'], 
   member,
   lease: [of.task, of.attempt, of.epoch],
   nonce: of.nonce,
-  argv: of.spec.argv,
+  work: of.spec.kind === 'command' ? of.spec.argv : of.spec.code,
   checks: of.spec.checks,
   out: [out.outcome, out.exitCode, out.commit, out.bundle, out.log, out.artifacts],
 });

@@ -117,7 +117,7 @@ test('task run prints the id and returns', () =>
     assert.is(done.code, 0, done.err);
     const id = done.out.trim();
     const task = (await hub.run(['task', 'describe', id, '--json'])).json() as unknown as TaskDetail;
-    assert.equal(task.spec.argv, ['echo', 'hi']);
+    assert.equal(task.spec.kind === 'command' && task.spec.argv, ['echo', 'hi']);
     assert.is(task.correlation, 'ci-9');
     const listed = await hub.run(['task', 'list', '--state', 'queued', '--json']);
     assert.is((listed.json().items as { id: string }[])[0]?.id, id);

@@ -31,6 +31,7 @@ function receiptOf(assignment: Assignment, result: AttemptResult, checksChanged:
     outcome: 'succeeded',
     reason: null,
     exitCode: 0,
+    work: null,
     checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
     checksChanged,
     commit: result.commit,

@@ -36,6 +36,7 @@ function signedReceipt(
     outcome: 'succeeded',
     reason: null,
     exitCode: 0,
+    work: null,
     checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
     checksChanged: [],
     commit: result.commit,

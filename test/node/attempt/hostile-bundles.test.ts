@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttemptResult } from '../../../protocol/session.ts';
-import type { TaskSpecInput } from '../../../protocol/task.ts';
+import type { CommandSpecInput } from '../../../protocol/task.ts';
 import { hostile, member, repository, world } from './hostile.ts';
 
 /** What a hostile submitter may send as the repository. A verifier meets the same in results (verify.test.ts). */
 async function withBundle(
   bytes: Buffer,
   commit: string,
-  spec: Partial<TaskSpecInput> = {},
+  spec: Partial<CommandSpecInput> = {},
 ): Promise<AttemptResult> {
   const { blob } = await world.founder.put(bytes);
   const full = { kind: 'command' as const, argv: ['true'], ...spec };

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttemptResult } from '../../../protocol/session.ts';
-import type { TaskSpecInput } from '../../../protocol/task.ts';
+import type { CommandSpecInput } from '../../../protocol/task.ts';
 import { dropRoot } from '../../unprivileged.ts';
 import { bytesOf, canRun, Member, World } from './harness.ts';
 
@@ -58,7 +58,7 @@ test.after(async () => {
 /** One attempt of a shell script on the shared repository. */
 export async function attempt(
   script: string,
-  spec: Partial<TaskSpecInput> = {},
+  spec: Partial<CommandSpecInput> = {},
 ): Promise<{ result: AttemptResult; log: string; task: string }> {
   const full = { kind: 'command' as const, argv: ['sh', '-c', script], ...spec };
   const assignment = await world.assignment(full, { repository, base, bundles });

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { acceptReceipt, acceptVerification } from '../../../protocol/acceptance.ts';
 import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
 import { openStatement, parseSigned } from '../../../protocol/statement.ts';
-import type { TaskSpecInput } from '../../../protocol/task.ts';
+import type { CommandSpecInput } from '../../../protocol/task.ts';
 import { parseVerification } from '../../../protocol/verification.ts';
 import { dropRoot } from '../../unprivileged.ts';
 import { bytesOf, canRun, executorKey, MESH, Member, toVerify, verifierKey, World } from './harness.ts';
@@ -31,7 +31,7 @@ test.after(async () => {
 const mend = ['sed', '-i', 's/Helo/Hello/', 'greet.sh'];
 
 /** Executes a task; gives what the founder would then hand to a verifier. */
-async function executed(spec: Partial<TaskSpecInput> = {}): Promise<{
+async function executed(spec: Partial<CommandSpecInput> = {}): Promise<{
   assignment: Assignment;
   result: AttemptResult;
   receipt: ReturnType<typeof acceptReceipt>;

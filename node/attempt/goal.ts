@@ -1,0 +1,90 @@
+import type { WorkDone } from '../../protocol/receipt.ts';
+import type { CodeSpec } from '../../protocol/task.ts';
+import type { Taken } from '../git/attempt-repository.ts';
+import type { Checkout } from './checkout.ts';
+import { type CheckRun, checkAhead, RedCheck, runChecks, tryChecks } from './checks.ts';
+import type { AttemptContext, AttemptFacts } from './context.ts';
+import { AttemptFailure } from './failure.ts';
+import { take } from './take.ts';
+
+/** Brains and their loop, as an attempt uses them. */
+export interface GoalWorker {
+  /** Chooses who is asked. Rejects with an `AttemptFailure` where there is nobody. */
+  begin(task: Goal): Promise<Pursuit>;
+}
+
+/** A goal in a checkout. */
+export interface Goal {
+  context: AttemptContext;
+  spec: CodeSpec;
+  checkout: Checkout;
+  /** The checks as the base has them. */
+  before: readonly CheckRun[];
+}
+
+/** One way to a goal; each call works on until the model says that it is done, or rejects with an `AttemptFailure`. */
+export interface Pursuit {
+  /** What was done so far; null: nobody was asked. */
+  readonly done: WorkDone | null;
+  begin(): Promise<void>;
+  /** The check is red with what was done. */
+  heal(red: CheckRun): Promise<void>;
+  /** The workspace is as it was at first, and so is what the model knows but for how the first way ended. */
+  otherWay(red: CheckRun): Promise<void>;
+}
+
+/**
+ * Runs the checks to see what is red, lets a model work until it says that it is done, runs them again with the base's check files,
+ * and shows it what is red: as often as the task allows, and once more from the start. What it changed is measured by git each time.
+ */
+export async function pursueGoal(
+  context: AttemptContext,
+  spec: CodeSpec,
+  checkout: Checkout,
+  facts: AttemptFacts,
+): Promise<Taken> {
+  const { assignment, hooks, log, signal, worker } = context;
+  if (worker === null) throw noModel(context.member.name, 'it runs no worker for goals');
+  hooks.progress('run', log.bytes);
+  hooks.started();
+  facts.ran = true;
+  const before = await tryChecks(context, checkout);
+  if (before.length > 0) await checkout.repository?.reset(null, signal);
+  const pursuit = await worker.begin({ context, spec, checkout, before });
+  const { heals } = spec.code;
+  let files = 0;
+  try {
+    await pursuit.begin();
+    for (let healed = 0, otherWay = false; ; ) {
+      hooks.progress('check', log.bytes);
+      const taken = await take(context, checkout, () => checkAhead(context, checkout, 0));
+      files = taken.changes.length;
+      facts.checks = [];
+      try {
+        await runChecks(context, checkout, taken.changes, facts);
+        return taken;
+      } catch (error) {
+        if (!(error instanceof RedCheck) || (healed >= heals && (otherWay || heals === 0))) throw error;
+        hooks.progress('run', log.bytes);
+        if (healed < heals) {
+          healed += 1;
+          await log.say(`mending, ${healed} of ${heals}: ${error.message}`);
+          await checkout.repository?.reset(taken.commit, signal);
+          await pursuit.heal(error.run);
+        } else {
+          otherWay = true;
+          healed = 0;
+          await log.say(`mending came to nothing; another way, from the base of task ${assignment.task}`);
+          await checkout.repository?.reset(null, signal);
+          await pursuit.otherWay(error.run);
+        }
+      }
+    }
+  } finally {
+    facts.work = pursuit.done === null ? null : { ...pursuit.done, files };
+  }
+}
+
+/** An honest refusal: the machine's lack, which costs the task nothing. */
+export const noModel = (member: string, why: string): AttemptFailure =>
+  new AttemptFailure('environment', 'machine', `no model on ${member} can work on this: ${why}`);
