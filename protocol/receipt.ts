@@ -51,6 +51,9 @@ const workDone = z.object({
   generatedTokens: count.nullable(),
   /** Times a red check was shown to it. */
   heals: count,
+  /** It said that it is not sure. */
+  lowConfidence: z.boolean(),
+  /** Files that differ from the base. */
   files: count,
 });
 export type WorkDone = z.infer<typeof workDone>;

@@ -22,10 +22,12 @@ export interface Goal {
   before: readonly CheckRun[];
 }
 
-/** One way to a goal; each call works on until the model says that it is done, or rejects with an `AttemptFailure`. */
+/** Ways to a goal; each call works on until the model is done or stopped, and rejects with an `AttemptFailure` where that says all. */
 export interface Pursuit {
   /** What was done so far; null: nobody was asked. */
-  readonly done: WorkDone | null;
+  readonly done: Omit<WorkDone, 'files'> | null;
+  /** Why the model was stopped before it was done; null: it was not. Green checks make up for it. */
+  readonly stopped: AttemptFailure | null;
   begin(): Promise<void>;
   /** The check is red with what was done. */
   heal(red: CheckRun): Promise<void>;
@@ -60,10 +62,13 @@ export async function pursueGoal(
       const taken = await take(context, checkout, () => checkAhead(context, checkout, 0));
       files = taken.changes.length;
       facts.checks = [];
+      const { stopped } = pursuit;
+      if (stopped !== null && (files === 0 || spec.checks.length === 0)) throw stopped;
       try {
         await runChecks(context, checkout, taken.changes, facts);
         return taken;
       } catch (error) {
+        if (error instanceof RedCheck && stopped !== null) throw stopped;
         if (!(error instanceof RedCheck) || (healed >= heals && (otherWay || heals === 0))) throw error;
         hooks.progress('run', log.bytes);
         if (healed < heals) {

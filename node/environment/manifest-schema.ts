@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseDuration } from '../../protocol/duration.ts';
 import { taskToolsMax } from '../../protocol/limits.ts';
 import { parseSize } from '../../protocol/size.ts';
-import { taskLimits, commandSpec, toolName, toolRange } from '../../protocol/task.ts';
+import { commandSpec, taskLimits, toolName, toolRange } from '../../protocol/task.ts';
 import { isHostPattern } from './host-pattern.ts';
 
 const hostsMax = 64;

@@ -1,5 +1,10 @@
 import { asSuperfleetError } from '../../protocol/errors.ts';
-import type { CodeSpecInput, CommandSpecInput, RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
+import type {
+  CodeSpecInput,
+  CommandSpecInput,
+  RepositoryBundle,
+  RepositoryInput,
+} from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskObject } from '../api/objects.ts';
 import { type Change, type Repository, uncommitted } from './repository.ts';

@@ -8,6 +8,7 @@ import {
   type Usage,
 } from '../brain/types.ts';
 import type { Conversation } from './conversation.ts';
+import type { Ending } from './tools/tool.ts';
 
 /** A model that may be asked, in the order they are to be tried. */
 export interface Candidate {
@@ -17,16 +18,20 @@ export interface Candidate {
   contextTokens: number;
 }
 
-/** How a model says that it is done. */
-export type Ending =
-  | { kind: 'finished'; summary: string; lowConfidence: string | null }
-  | { kind: 'clarification_needed' | 'partial_completion' | 'task_rejection'; text: string };
+/** What came of a call. */
+export interface Outcome {
+  content: string;
+  failed: boolean;
+  /** How often this very call failed in a row, this time included. */
+  repeats: number;
+  ending?: Ending;
+}
 
 /** What the loop does for the model. */
 export interface Hands {
   readonly definitions: readonly ToolDefinition[];
-  /** Carries a call out and answers what the model is told of it. Rejects only with the signal's reason. */
-  call(call: ToolCall, signal: AbortSignal): Promise<{ content: string; failed: boolean; ending?: Ending }>;
+  /** Carries a call out. Rejects where this machine fails, or with the signal's reason; what the model got wrong is an outcome. */
+  call(call: ToolCall, signal: AbortSignal): Promise<Outcome>;
 }
 
 /** What a loop may use. */
@@ -49,7 +54,7 @@ export interface LoopOptions {
   /** Before each request: null, or why no more may be spent. */
   mayAsk?(candidate: Candidate): string | null;
   /** A line for the log of the attempt. */
-  note(line: string): void;
+  note(line: string): Promise<void>;
   /** After each answer: what it took. */
   answered?(candidate: Candidate, usage: Usage, ms: number): void;
   /** Monotonic ms. @default performance.now */
@@ -68,6 +73,8 @@ export interface LoopResult {
   /** As the servers counted; null once one of them did not. */
   promptTokens: number | null;
   generatedTokens: number | null;
+  /** Of prompts and answers, estimated where a server does not count. */
+  tokens: number;
   /** Of the model that answered last; null: none did. */
   model: string | null;
 }
@@ -78,13 +85,13 @@ const AGAIN_MS = [500, 2_000] as const;
 const MAY_PASS: ReadonlySet<BrainFault> = new Set(['unreachable', 'busy', 'broken', 'timeout']);
 /** Answers in a row that call nothing. */
 const SILENT_MAX = 3;
-/** The same calls in a row that all fail. */
-const SAME_FAILURES_MAX = 3;
+/** Failures of the same call. */
+const REPEATS_MAX = 3;
 const NUDGE =
   'You called no tool, so nothing was done. Call a tool; when the goal is reached call finish, and when you cannot go on call signal.';
 const CUT = 'Your answer was cut off because it was too long. Take a smaller step.';
 const SAME =
-  'You have made exactly these calls before, and they failed in the same way. Do something else, or call signal.';
+  'You made exactly this call before, and it failed in the same way. Do something else, or call signal.';
 
 /**
  * Asks a model, carries out what it calls, tells it what came of that, until it says that it is done or a bound is reached. Never
@@ -110,17 +117,14 @@ class Loop {
     calls: 0,
     promptTokens: 0,
     generatedTokens: 0,
+    tokens: 0,
     model: null,
   };
-  /** Of all requests, estimated where a server does not count. */
-  #spent = 0;
   /** Place of the candidate that is asked. */
   #at = 0;
   /** The answer that was asked for took all the time that was left. */
   #late = false;
   #silent = 0;
-  #lastFailed = '';
-  #sameFailures = 0;
 
   constructor(options: LoopOptions, signal: AbortSignal) {
     this.#options = options;
@@ -143,7 +147,7 @@ class Loop {
       if (answer.calls.length === 0) return this.#stopped('stalled', 'the one answer called no tool');
       return {
         ...this.#result,
-        ending: { kind: 'finished', summary: answer.text.trim(), lowConfidence: null },
+        ending: { kind: 'finish', summary: answer.text.trim(), lowConfidence: false },
       };
     }
   }
@@ -171,10 +175,10 @@ class Loop {
         return this.#stopped('context', `what must be said takes more than ${candidate.model} holds`);
       }
       if (compaction !== null) {
-        note(`made room: ${compaction.shortened} texts shortened, ${compaction.removed} turns removed`);
+        await note(`made room: ${compaction.shortened} texts shortened, ${compaction.removed} turns removed`);
       }
-      if (this.#spent + conversation.tokens + toolTokens > bounds.tokens) {
-        return this.#stopped('tokens', `${this.#spent} of ${bounds.tokens} tokens are spent`);
+      if (this.#result.tokens + conversation.tokens + toolTokens > bounds.tokens) {
+        return this.#stopped('tokens', `${this.#result.tokens} of ${bounds.tokens} tokens are spent`);
       }
       const refused = mayAsk?.(candidate) ?? null;
       if (refused !== null) return this.#stopped('budget', refused);
@@ -187,7 +191,7 @@ class Loop {
         }
         if (!(error instanceof BrainError)) throw error;
         last = error;
-        note(`no answer of ${candidate.model} (${candidate.brain.name}): ${error.message}`);
+        await note(`no answer of ${candidate.model} (${candidate.brain.name}): ${error.message}`);
         const { fault } = error;
         if (fault === 'context' && !squeezed) {
           squeezed = true;
@@ -203,7 +207,7 @@ class Loop {
         tries = 0;
         squeezed = false;
         const next = candidates[this.#at];
-        if (next !== undefined) note(`asking ${next.model} (${next.brain.name}) instead`);
+        if (next !== undefined) await note(`asking ${next.model} (${next.brain.name}) instead`);
       }
     }
   }
@@ -245,7 +249,7 @@ class Loop {
     this.#result.model = model;
     this.#options.answered?.(candidate, usage, ms);
     const called = answer.calls.map(({ name }) => name).join(', ') || 'nothing';
-    note(
+    await note(
       `turn ${this.#result.turns + 1}, ${model}, ${wordsOf(usage)}${(ms / 1000).toFixed(1)} s: calls ${called}`,
     );
     return answer;
@@ -257,16 +261,16 @@ class Loop {
     this.#result.promptTokens = add(this.#result.promptTokens, usage.promptTokens);
     this.#result.generatedTokens = add(this.#result.generatedTokens, usage.generatedTokens);
     const written = answer.text.length + answer.calls.reduce((sum, { text }) => sum + text.length, 0);
-    this.#spent += usage.promptTokens ?? prompt;
-    this.#spent += usage.generatedTokens ?? this.#options.conversation.tokensOf(written);
+    this.#result.tokens += usage.promptTokens ?? prompt;
+    this.#result.tokens += usage.generatedTokens ?? this.#options.conversation.tokensOf(written);
   }
 
   /** Carries out what was called, in order; an ending ends it there. */
   async #act({ text, calls, cut }: Answer): Promise<Ending | LoopResult['ending'] | null> {
     const { conversation, hands, note } = this.#options;
-    if (text.trim() !== '') note(`the model says: ${text.trim()}`);
+    if (text.trim() !== '') await note(`the model says: ${text.trim()}`);
     conversation.answered(text, calls);
-    let allFailed = calls.length > 0;
+    let repeats = 0;
     let ending: Ending | null = null;
     for (const call of calls) {
       if (ending !== null) {
@@ -277,7 +281,7 @@ class Loop {
       this.#signal.throwIfAborted();
       this.#result.calls += 1;
       conversation.result(call, done.content);
-      allFailed &&= done.failed;
+      repeats = Math.max(repeats, done.repeats);
       ending = done.ending ?? null;
     }
     if (ending !== null) return ending;
@@ -287,21 +291,10 @@ class Loop {
     }
     if (cut) conversation.say(CUT);
     else if (calls.length === 0) conversation.say(NUDGE);
-    return this.#sameAgain(calls, allFailed);
-  }
-
-  #sameAgain(calls: readonly ToolCall[], allFailed: boolean): LoopResult['ending'] | null {
-    const made = allFailed ? JSON.stringify(calls.map(({ name, text }) => [name, text])) : '';
-    this.#sameFailures = allFailed && made === this.#lastFailed ? this.#sameFailures + 1 : allFailed ? 1 : 0;
-    this.#lastFailed = made;
-    if (this.#sameFailures >= SAME_FAILURES_MAX) {
-      return {
-        kind: 'stopped',
-        why: 'looping',
-        text: `the same calls failed ${SAME_FAILURES_MAX} times in a row`,
-      };
+    if (repeats >= REPEATS_MAX) {
+      return { kind: 'stopped', why: 'looping', text: `the same call failed ${repeats} times` };
     }
-    if (this.#sameFailures > 1) this.#options.conversation.say(SAME);
+    if (repeats > 1) conversation.say(SAME);
     return null;
   }
 

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { GoalWorker } from '../../../node/attempt/goal.ts';
 import { LocalAttemptRunner } from '../../../node/attempt/run.ts';
 import type { AttemptHooks } from '../../../node/attempt/types.ts';
 import { DiskBlobStore } from '../../../node/blobs/disk.ts';
@@ -98,6 +99,7 @@ export class Member {
     founder: BlobStore,
     name = 'spare-1',
     key = executorKey,
+    worker: GoalWorker | null = null,
   ): Promise<Member> {
     await mkdir(folder, { recursive: true });
     const blobs = await DiskBlobStore.open(join(folder, 'blobs'));
@@ -110,6 +112,7 @@ export class Member {
       mesh: MESH,
       member: { id: key.peer, name },
       sign: (statement) => signStatement(statement, key),
+      worker,
     });
     return new Member(folder, blobs, founder, sandbox, runner);
   }

@@ -21,10 +21,18 @@ class SaidHands implements Hands {
 
   async call(call: ToolCall): ReturnType<Hands['call']> {
     this.done.push(call);
-    if (call.name === 'fail') return { content: 'no such file', failed: true };
-    if (call.name !== 'finish') return { content: `${call.name} was done`, failed: false };
+    if (call.name === 'fail') {
+      const repeats = this.done.filter(({ name, text }) => name === 'fail' && text === call.text).length;
+      return { content: 'no such file', failed: true, repeats };
+    }
+    if (call.name !== 'finish') return { content: `${call.name} was done`, failed: false, repeats: 0 };
     const summary = String(call.arguments?.summary);
-    return { content: 'ended', failed: false, ending: { kind: 'finished', summary, lowConfidence: null } };
+    return {
+      content: 'ended',
+      failed: false,
+      repeats: 0,
+      ending: { kind: 'finish', summary, lowConfidence: false },
+    };
   }
 }
 
@@ -48,7 +56,9 @@ async function ran(
       conversation: new Conversation('You mend code.', 'Make the test green.'),
       hands,
       bounds: BOUNDS,
-      note: (line) => notes.push(line),
+      note: async (line) => {
+        notes.push(line);
+      },
       wait: async (ms) => waits.push(ms),
       ...options,
     },
@@ -69,7 +79,7 @@ test('it carries out what is called, tells what came of it, and ends when the mo
     FINISH,
   ]);
   const result = await ran([brain]);
-  assert.equal(result.ending, { kind: 'finished', summary: 'mended', lowConfidence: null });
+  assert.equal(result.ending, { kind: 'finish', summary: 'mended', lowConfidence: false });
   assert.equal([result.turns, result.calls, result.model], [3, 4, 'of-scripted']);
   assert.equal([result.promptTokens, result.generatedTokens], [300, 30]);
   assert.equal(result.done, ['read', 'write', 'run', 'finish']);
@@ -147,13 +157,13 @@ test('a model that only talks is told so, and ends stalled', async () => {
   assert.match(brain.asked[1]!.messages.at(-1)!.content, /called no tool/);
   assert.is(
     (await ran([new ScriptedBrain([{ text: 'Hm.' }, { text: 'Hm.' }, FINISH])])).ending.kind,
-    'finished',
+    'finish',
   );
 });
 
 test('one that was cut off is told so', async () => {
   const brain = new ScriptedBrain([{ text: 'and so', cut: true }, FINISH]);
-  assert.is((await ran([brain])).ending.kind, 'finished');
+  assert.is((await ran([brain])).ending.kind, 'finish');
   assert.match(brain.asked[1]!.messages.at(-1)!.content, /cut off/);
 });
 
@@ -161,9 +171,9 @@ test('one that makes the same failing calls again is told so, and ends looping; 
   const brain = new ScriptedBrain([{ calls: [['fail', { path: 'a' }]] }]);
   const result = await ran([brain]);
   assert.equal([(result.ending as { why: string }).why, result.turns], ['looping', 3]);
-  assert.match(brain.asked[2]!.messages.at(-1)!.content, /exactly these calls before/);
+  assert.match(brain.asked[2]!.messages.at(-1)!.content, /exactly this call before/);
   const others = Array.from({ length: 6 }, (_, n): Answer => ({ calls: [['fail', { path: `${n}` }]] }));
-  assert.is((await ran([new ScriptedBrain([...others, FINISH])])).ending.kind, 'finished');
+  assert.is((await ran([new ScriptedBrain([...others, FINISH])])).ending.kind, 'finish');
 });
 
 const failing = (fault: BrainFault): Answer => ({ error: new BrainError(fault, `it is ${fault}`) });
@@ -171,12 +181,12 @@ const failing = (fault: BrainFault): Answer => ({ error: new BrainError(fault, `
 test('a server that is gone or breaks off is asked again, then the next candidate is', async () => {
   for (const fault of ['unreachable', 'busy', 'broken', 'timeout'] as const) {
     const healed = await ran([new ScriptedBrain([failing(fault), failing(fault), FINISH])]);
-    assert.equal([healed.ending.kind, healed.waits.length], ['finished', 2]);
+    assert.equal([healed.ending.kind, healed.waits.length], ['finish', 2]);
     const next = await ran([
       new ScriptedBrain([failing(fault)], 'first'),
       new ScriptedBrain([FINISH], 'second'),
     ]);
-    assert.equal([next.ending.kind, next.model], ['finished', 'of-second']);
+    assert.equal([next.ending.kind, next.model], ['finish', 'of-second']);
     assert.ok(
       next.notes.some((line) => line.startsWith('asking of-second')),
       next.notes.join('\n'),
@@ -204,7 +214,7 @@ test('what does not fit is made to, once more than it seemed to need where the s
   for (let n = 0; n < 12; n += 1) conversation.say('word '.repeat(300));
   const brain = new ScriptedBrain([failing('context'), FINISH]);
   const result = await ran([brain], { conversation });
-  assert.is(result.ending.kind, 'finished');
+  assert.is(result.ending.kind, 'finish');
   const sizes = brain.asked.map(({ messages }) => JSON.stringify(messages).length);
   assert.ok(sizes[1]! < sizes[0]! * 0.7, String(sizes));
 });
@@ -213,7 +223,7 @@ test('a single turn carries out one answer and is done', async () => {
   const result = await ran([new ScriptedBrain([{ text: 'It was a typo.', calls: [['write', {}]] }])], {
     singleTurn: true,
   });
-  assert.equal(result.ending, { kind: 'finished', summary: 'It was a typo.', lowConfidence: null });
+  assert.equal(result.ending, { kind: 'finish', summary: 'It was a typo.', lowConfidence: false });
   assert.equal([result.turns, result.done], [1, ['write']]);
 });
 

@@ -12,13 +12,13 @@ import type { Fetcher } from '../../../../node/worker/tools/http.ts';
 import type { ToolContext } from '../../../../node/worker/tools/tool.ts';
 import { Toolbox, type ToolOutcome } from '../../../../node/worker/tools/toolbox.ts';
 import { WorkspaceFiles } from '../../../../node/worker/tools/workspace.ts';
-import type { TaskSpecInput } from '../../../../protocol/task.ts';
+import type { CommandSpecInput } from '../../../../protocol/task.ts';
 import { executorKey, type TestRepository, type World } from '../../attempt/harness.ts';
 
 export interface Options {
   persona?: string;
   secrets?: Record<string, string>;
-  spec?: Partial<TaskSpecInput>;
+  spec?: Partial<CommandSpecInput>;
   fetch?: Fetcher | null;
   remainingMs?: () => number;
 }
@@ -73,6 +73,7 @@ export class Tools {
       sandbox: new SandboxAhead(createSandbox(), signal),
       blobs: new ResultBlobs(world.founder, false),
       cache: new RepositoryCache(join(work, 'repos')),
+      worker: null,
       work,
       log,
       mesh: 'ab'.repeat(32),

@@ -1,0 +1,302 @@
+import type { WorkDone } from '../../protocol/receipt.ts';
+import type { CheckRun } from '../attempt/checks.ts';
+import { AttemptFailure } from '../attempt/failure.ts';
+import { type Goal, type GoalWorker, noModel, type Pursuit } from '../attempt/goal.ts';
+import { choose, noModel as noneFits, type Offer } from '../brain/choose.ts';
+import type { Speeds } from '../brain/speed.ts';
+import { type Brain, BrainError, type ToolCall } from '../brain/types.ts';
+import { withoutTools } from '../brain/without-tools.ts';
+import { Conversation } from './conversation.ts';
+import { goalText, otherWayText, redText } from './goal-text.ts';
+import { type Candidate, type Hands, type LoopResult, runLoop, type Stopped } from './loop.ts';
+import type { Persona } from './persona.ts';
+import type { Prompts } from './prompts.ts';
+import type { ToolContext } from './tools/tool.ts';
+import { Toolbox } from './tools/toolbox.ts';
+import { WorkspaceFiles } from './tools/workspace.ts';
+
+/** Prompt and answer together that a model is asked to hold, where it can hold more. */
+const contextTokensMax = 32_768;
+/** A model that says that it holds less than this is not asked to write code. */
+const contextTokensMin = 4_096;
+/** Of an answer with code in it; a quarter of the context at most. */
+const answerTokensMax = 8_192;
+/** A context below this takes the compact instructions. */
+const compactBelowTokens = 16_384;
+/** A server has this long to list its models. */
+const listMs = 5_000;
+
+export interface WorkerOptions {
+  /** Servers of models that this machine may ask now. */
+  brains(): Promise<readonly Brain[]>;
+  speeds: Speeds;
+  prompts: Prompts;
+}
+
+/** Pursues goals with the models that this machine may ask. */
+export class ConvergenceWorker implements GoalWorker {
+  readonly #options: WorkerOptions;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+  }
+
+  async begin(goal: Goal): Promise<Pursuit> {
+    const { member, signal } = goal.context;
+    const candidates = await this.#candidates(goal, signal);
+    if (typeof candidates === 'string') throw noModel(member.name, candidates);
+    const { mode, persona: name } = goal.spec.code;
+    const small = Math.min(...candidates.map(({ contextTokens }) => contextTokens)) < compactBelowTokens;
+    const style = mode === 'single' || small ? 'compact' : 'full';
+    const { text, persona } = await this.#options.prompts.instructions(style, name);
+    return new GoalPursuit(goal, candidates, text, persona, this.#options.speeds);
+  }
+
+  /** Whom to ask, in this order; a text: why there is nobody. */
+  async #candidates({ spec }: Goal, signal: AbortSignal): Promise<Candidate[] | string> {
+    const brains = await this.#options.brains();
+    const silent: string[] = [];
+    const listed = await Promise.all(
+      brains.map(async (brain) => {
+        try {
+          const models = await brain.models(AbortSignal.any([signal, AbortSignal.timeout(listMs)]));
+          return models.map((model) => ({ brain, model }));
+        } catch (error) {
+          signal.throwIfAborted();
+          if (!(error instanceof BrainError)) throw error;
+          silent.push(error.message);
+          return [];
+        }
+      }),
+    );
+    const offers = listed.flat().map(({ brain, model }) => ({
+      of: brain,
+      brain: brain.name,
+      place: brain.place,
+      server: brain.server,
+      model,
+      speed: this.#options.speeds.of(brain.server, model.name),
+    }));
+    const choice = choose<Offer & { of: Brain }>(offers, {
+      model: spec.model ?? null,
+      brain: null,
+      contextTokens: contextTokensMin,
+      tools: 'any',
+      cloud: false,
+    });
+    if (choice.candidates.length === 0) return [noneFits(choice).message, ...silent].join('; ');
+    return choice.candidates.map(({ offer, byFormat }) => ({
+      brain: byFormat ? withoutTools(offer.of) : offer.of,
+      model: offer.model.name,
+      contextTokens: Math.min(offer.model.contextTokens ?? contextTokensMax, contextTokensMax),
+    }));
+  }
+}
+
+/** What became of what the task may use, over all its ways. */
+interface Spent {
+  turns: number;
+  calls: number;
+  heals: number;
+  ms: number;
+  promptTokens: number | null;
+  generatedTokens: number | null;
+  /** Estimated where a server does not count. */
+  tokens: number;
+}
+
+class GoalPursuit implements Pursuit {
+  readonly #goal: Goal;
+  readonly #candidates: readonly Candidate[];
+  readonly #instructions: string;
+  readonly #speeds: Speeds;
+  readonly #toolbox: Toolbox;
+  readonly #spent: Spent = {
+    turns: 0,
+    calls: 0,
+    heals: 0,
+    ms: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    tokens: 0,
+  };
+  #conversation: Conversation;
+  #began = 0;
+  #asked: { brain: string; model: string } | null = null;
+  #lowConfidence = false;
+  #stopped: AttemptFailure | null = null;
+
+  constructor(
+    goal: Goal,
+    candidates: readonly Candidate[],
+    instructions: string,
+    persona: Persona,
+    speeds: Speeds,
+  ) {
+    this.#goal = goal;
+    this.#candidates = candidates;
+    this.#instructions = instructions;
+    this.#speeds = speeds;
+    this.#conversation = new Conversation(instructions, goalText(goal));
+    const { assignment, log, member, sandbox } = goal.context;
+    const { env, limits } = goal.spec;
+    const context: ToolContext = {
+      place: goal.checkout,
+      files: new WorkspaceFiles(goal.checkout.path, limits.workspaceBytes),
+      sandbox,
+      limits,
+      env,
+      secrets: assignment.secrets,
+      log,
+      member: member.name,
+      remainingMs: () => this.#msLeft(),
+      fetch: null,
+    };
+    this.#toolbox = new Toolbox({ persona, context });
+  }
+
+  get stopped(): AttemptFailure | null {
+    return this.#stopped;
+  }
+
+  get done(): Omit<WorkDone, 'files'> | null {
+    if (this.#asked === null) return null;
+    const { turns, calls, heals, promptTokens, generatedTokens } = this.#spent;
+    return {
+      ...this.#asked,
+      turns,
+      calls,
+      promptTokens,
+      generatedTokens,
+      heals,
+      lowConfidence: this.#lowConfidence,
+    };
+  }
+
+  begin(): Promise<void> {
+    return this.#work();
+  }
+
+  heal(red: CheckRun): Promise<void> {
+    this.#spent.heals += 1;
+    this.#conversation.say(redText(red));
+    return this.#work();
+  }
+
+  otherWay(red: CheckRun): Promise<void> {
+    this.#spent.heals += 1;
+    this.#conversation = new Conversation(
+      this.#instructions,
+      `${goalText(this.#goal)}\n\n${otherWayText(red)}`,
+    );
+    return this.#work();
+  }
+
+  #msLeft(): number {
+    const running = this.#began === 0 ? 0 : performance.now() - this.#began;
+    return Math.max(0, this.#goal.spec.timeoutMs - this.#spent.ms - running);
+  }
+
+  async #work(): Promise<void> {
+    const { context, spec } = this.#goal;
+    const { code } = spec;
+    const spent = this.#spent;
+    const narrowest = Math.min(...this.#candidates.map(({ contextTokens }) => contextTokens));
+    const bounds = {
+      turns: code.turns - spent.turns,
+      tokens: code.tokens - spent.tokens,
+      wallMs: this.#msLeft(),
+      answerTokens: Math.min(answerTokensMax, Math.floor(narrowest / 4)),
+    };
+    this.#stopped = null;
+    this.#began = performance.now();
+    try {
+      const result = await runLoop(
+        {
+          candidates: this.#candidates,
+          conversation: this.#conversation,
+          hands: this.#hands(),
+          bounds,
+          singleTurn: code.mode === 'single',
+          note: (line) => context.log.say(line),
+          answered: ({ brain, model }, usage) => {
+            this.#asked = { brain: brain.name, model };
+            this.#speeds.note(brain.server, model, usage);
+          },
+        },
+        context.signal,
+      );
+      this.#count(result);
+      await this.#conclude(result);
+    } finally {
+      spent.ms += performance.now() - this.#began;
+      this.#began = 0;
+    }
+  }
+
+  #hands(): Hands {
+    const toolbox = this.#toolbox;
+    return {
+      definitions: toolbox.definitions,
+      call: (call: ToolCall, signal) => {
+        this.#goal.context.hooks.progress('run', this.#goal.context.log.bytes);
+        return toolbox.call(call, signal);
+      },
+    };
+  }
+
+  #count(result: LoopResult): void {
+    const spent = this.#spent;
+    const add = (a: number | null, b: number | null): number | null =>
+      a === null || b === null ? null : a + b;
+    spent.turns += result.turns;
+    spent.calls += result.calls;
+    spent.tokens += result.tokens;
+    spent.promptTokens = add(spent.promptTokens, result.promptTokens);
+    spent.generatedTokens = add(spent.generatedTokens, result.generatedTokens);
+  }
+
+  async #conclude({ ending, turns }: LoopResult): Promise<void> {
+    const { log, member } = this.#goal.context;
+    switch (ending.kind) {
+      case 'finish':
+        this.#lowConfidence ||= ending.lowConfidence;
+        await log.say(
+          `the model is done${ending.lowConfidence ? ', not sure of it' : ''}: ${ending.summary}`,
+        );
+        return;
+      case 'signal':
+        if (ending.signal === 'low_confidence') {
+          this.#lowConfidence = true;
+          await log.say(`the model is done, not sure of it: ${ending.text}`);
+          return;
+        }
+        throw new AttemptFailure('signal', 'task', `${ending.signal}: ${ending.text}`);
+      case 'stopped': {
+        await log.say(`the model was stopped (${ending.why}): ${ending.text}`);
+        const nobody = ending.why === 'brain' && turns === 0 && this.#asked === null;
+        this.#stopped = nobody
+          ? noModel(member.name, ending.text)
+          : stoppedFailure(ending.why, ending.text, member.name);
+        // Without a model there is nothing to judge.
+        if (ending.why === 'brain') throw this.#stopped;
+      }
+    }
+  }
+}
+
+/** Why a model did not end by itself, as the reason of the task. */
+function stoppedFailure(why: Stopped, text: string, member: string): AttemptFailure {
+  switch (why) {
+    case 'time':
+      return new AttemptFailure('timeout', 'task', `the model had not reached the goal ${text}`);
+    case 'tokens':
+    case 'turns':
+    case 'budget':
+      return new AttemptFailure('budget', 'task', `the model had not reached the goal: ${text}`);
+    case 'brain':
+      return new AttemptFailure('environment', 'machine', `the model on ${member} went away: ${text}`);
+    default:
+      return new AttemptFailure('task', 'task', `the model did not reach the goal (${why}): ${text}`);
+  }
+}
