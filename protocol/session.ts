@@ -25,6 +25,8 @@ export const SESSION_VERSION = { major: 1, minor: 2 } as const;
 
 /** Feature of a hello: the member takes assignments whose task names a model or tools. */
 export const REQUIREMENTS_FEATURE = 'requirements';
+/** The same: it takes tasks of kind `code`, to pursue their goals or to verify what came of it. */
+export const GOALS_FEATURE = 'goals';
 
 const version = z.object({ major: count, minor: count });
 

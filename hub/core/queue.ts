@@ -111,6 +111,7 @@ export class RunQueue {
     const key = JSON.stringify([
       Object.entries(need.labels).sort(),
       need.on,
+      need.goal,
       need.model,
       Object.entries(need.tools).sort(),
       need.secrets,

@@ -1,17 +1,25 @@
 import coerce from 'semver/functions/coerce.js';
-import { REQUIREMENTS_FEATURE } from '../../protocol/session.ts';
+import { GOALS_FEATURE, REQUIREMENTS_FEATURE } from '../../protocol/session.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
 import type { LiveMember } from './context.ts';
 
-/** What a task asks of a machine besides labels: a model it offers, tools it has. */
+/** What a task asks of a machine besides labels: that it knows its kind, a model it offers, tools it has. */
 export interface Requirements {
+  /** A goal is to be pursued, or verified; false: a command. */
+  goal: boolean;
+  /** A name; `*`: any. */
   model: string | null;
   /** Tool → range of versions, `*` for any. */
   tools: Record<string, string>;
 }
 
-export const requirementsOf = ({ model, tools }: Pick<TaskSpec, 'model' | 'tools'>): Requirements => ({
-  model: model ?? null,
+export const requirementsOf = ({
+  kind,
+  model,
+  tools,
+}: Pick<TaskSpec, 'kind' | 'model' | 'tools'>): Requirements => ({
+  goal: kind === 'code',
+  model: model ?? (kind === 'code' ? '*' : null),
   tools: tools ?? {},
 });
 
@@ -22,14 +30,21 @@ const NAMED_MAX = 3;
  * The first of the requirements that this member does not meet, with what it has instead; null: it meets all, or has not
  * said yet what it has. Pure.
  */
-export function lacking({ model, tools }: Requirements, live: LiveMember | undefined): string | null {
+export function lacking({ goal, model, tools }: Requirements, live: LiveMember | undefined): string | null {
   const wanted = rangesOf(tools);
   const capacity = live?.capacity ?? null;
-  if (capacity === null || (model === null && wanted.size === 0)) return null;
+  if (capacity === null) return null;
+  if (goal && !live?.features.includes(GOALS_FEATURE)) return 'runs an older release, which pursues no goals';
+  if (model === null && wanted.size === 0) return null;
   if (!live?.features.includes(REQUIREMENTS_FEATURE)) {
     return 'runs an older release, which does not know --model and --tool';
   }
-  if (model !== null && !capacity.models.some((one) => one === model || one === `${model}:latest`)) {
+  if (model === '*' && capacity.models.length === 0) return 'offers no model';
+  if (
+    model !== null &&
+    model !== '*' &&
+    !capacity.models.some((one) => one === model || one === `${model}:latest`)
+  ) {
     return capacity.models.length === 0
       ? `offers no model (asked: ${model})`
       : `does not offer the model ${model}, but ${some(capacity.models)}`;

@@ -182,7 +182,7 @@ function needWords({ on, labels, secrets: _, ...rest }: Need): string {
     value === '' ? `label ${key}` : `label ${key}=${value}`,
   );
   if (on !== null) words.unshift(`named ${on}`);
-  if (rest.model !== null) words.push(`the model ${rest.model}`);
+  if (rest.model !== null) words.push(rest.model === '*' ? 'a model' : `the model ${rest.model}`);
   for (const [tool, range] of Object.entries(rest.tools))
     words.push(range === '*' ? tool : `${tool} ${range}`);
   return words.join(', ') || 'a worker with a sandbox (mesh-hub invite)';

@@ -4,6 +4,7 @@ import {
   type AttemptResult,
   type Capacity,
   type FounderMessage,
+  GOALS_FEATURE,
   type Instance,
   type Lease,
   leaseKey,
@@ -204,7 +205,7 @@ export class MemberCore {
     const hello: MemberHello = {
       type: 'hello',
       version: SESSION_VERSION,
-      features: [REQUIREMENTS_FEATURE],
+      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE],
       mesh: this.#mesh,
       capacity: this.#offer(),
       // Those that ended without the founder's knowledge too: it hears why after its welcome.

@@ -7,6 +7,7 @@ import type { SigningKey } from '../../protocol/keys.ts';
 import type { Capacity } from '../../protocol/session.ts';
 import { signStatement } from '../../protocol/statement.ts';
 import { osUser } from '../api/client.ts';
+import type { GoalWorker } from '../attempt/goal.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, type ConfigChange, ConfigFile, readConfig } from '../config.ts';
@@ -133,6 +134,7 @@ export function openRunner(
   mesh: string,
   member: { readonly id: string; readonly name: string },
   ownsBlobs: boolean,
+  worker: GoalWorker,
 ): Promise<LocalAttemptRunner> {
   const { folder, sandbox, blobs, key } = machine;
   return LocalAttemptRunner.open({
@@ -143,6 +145,7 @@ export function openRunner(
     mesh,
     member,
     sign: (statement) => signStatement(statement, key),
+    worker,
   });
 }
 

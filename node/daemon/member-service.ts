@@ -5,12 +5,16 @@ import type { Capacity, Place } from '../../protocol/session.ts';
 import type { NodeObject, NodeState } from '../api/objects.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
+import { Speeds } from '../brain/speed.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
 import { TailSources } from '../network/tail-source.ts';
 import type { Verdict } from '../offer/policy.ts';
 import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
+import { Prompts } from '../worker/prompts.ts';
+import { ConvergenceWorker } from '../worker/worker.ts';
+import { brainsOf } from './brains.ts';
 import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
 import { LentModelServers } from './lent-models.ts';
@@ -116,10 +120,15 @@ export class MemberService {
 
   static async start(options: MemberServiceOptions): Promise<MemberService> {
     const { machine, mesh, me, ownsBlobs, clock = wakefulClock() } = options;
-    const runner = await openRunner(machine, mesh, me, ownsBlobs);
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
     const policy = new PolicyWatch(options.policy);
     const models = new LentModelServers(machine);
+    const worker = new ConvergenceWorker({
+      brains: brainsOf(models),
+      speeds: new Speeds(),
+      prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
+    });
+    const runner = await openRunner(machine, mesh, me, ownsBlobs, worker);
     const capacity = await machine.measure(offerOf(options, pause, policy, await models.names()));
     const core = new MemberCore(
       {

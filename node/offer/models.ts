@@ -93,7 +93,7 @@ function get(base: string, path: string): Promise<string> {
 }
 
 /** A name is asked for when it is used, and what it stands for then must lie on the LAN (promise 17). */
-const lookupOnLan: LookupFunction = (host, options, answer) => {
+export const lookupOnLan: LookupFunction = (host, options, answer) => {
   lookup(host, { ...options, all: true }, (error, found: LookupAddress[]) => {
     const near = (found ?? []).filter(({ address }) => onLan(address));
     const [first] = near;
