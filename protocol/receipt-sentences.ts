@@ -1,4 +1,5 @@
 import { escapeLine } from './escape.ts';
+import type { WorkDone } from './receipt.ts';
 import type { Party, ReceiptFacts, ReceiptVerdict } from './receipt-verdict.ts';
 import { formatSize } from './size.ts';
 import { timestamp } from './statement.ts';
@@ -41,6 +42,7 @@ function execution({ receipt, executor, meshName, mesh }: ReceiptFacts): string[
     receipt.spec.kind === 'command'
       ? `The command was: ${clipped(receipt.spec.argv.map(shellWord).join(' '))}`
       : `The goal was: ${quoted(receipt.spec.code.goal)}`,
+    ...(receipt.work === null ? [] : [workOf(receipt.work)]),
     ...(Object.keys(env).length === 0
       ? []
       : [
@@ -147,3 +149,10 @@ const changed = (who: string, files: readonly string[]): string[] =>
       ];
 const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+/** What a model did, in the executor's words. */
+function workOf({ brain, model, turns, calls, heals, files, lowConfidence }: WorkDone): string {
+  const healed = heals === 0 ? '' : `, shown ${heals} red ${heals === 1 ? 'check' : 'checks'} to mend`;
+  const unsure = lowConfidence ? '; it said that it is not sure' : '';
+  return `The model ${quoted(model)} (${brain}) worked on it: ${turns} answers, ${calls} calls, ${files} files changed${healed}${unsure}.`;
+}

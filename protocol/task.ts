@@ -5,6 +5,7 @@ import {
   goalCharactersMax,
   healsDefault,
   memoryBytesMax,
+  personaPattern,
   processesMax,
   retriesMax,
   taskTimeoutMs,
@@ -165,10 +166,7 @@ export const codeWork = z.strictObject({
   /** In the words of a person. */
   goal: z.string().min(1).max(goalCharactersMax),
   /** Whom the model speaks as; decides what it may do. */
-  persona: z
-    .string()
-    .regex(/^[\p{L}\p{N}][\p{L}\p{N}_-]{0,31}$/u, 'a name such as benjamin')
-    .default('benjamin'),
+  persona: z.string().regex(personaPattern, 'a name such as benjamin').default('benjamin'),
   /** One answer, or as many turns as it takes. */
   mode: z.enum(['single', 'multi']).default('multi'),
   /** Answers of the model at most, healing included. */

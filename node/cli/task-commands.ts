@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Entry } from '../../ledger/entry.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import type { CommandSpecInput } from '../../protocol/task.ts';
+import type { CodeSpecInput, CommandSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { AsOf, Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import type { Arrival } from '../submit/arrival.ts';
@@ -11,8 +11,9 @@ import { Fetching } from './fetching.ts';
 import { logs } from './logs.ts';
 import { writeOutput } from './output.ts';
 import { cell, historyText, stateWords, table, tasksText, taskText } from './render.ts';
+import type { Delivery, SendCommand, TaskWishes } from './send-grammar.ts';
 import { type Session, show } from './session.ts';
-import type { Delivery, TaskCommand, TaskWishes } from './task-grammar.ts';
+import type { TaskCommand } from './task-grammar.ts';
 import { lastLines, type Why } from './waiting.ts';
 import { isTerminal, waitFor } from './watch.ts';
 
@@ -21,11 +22,12 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
   const { voice } = session;
   if (command.verb === 'receipt verify')
     return (await import('./receipt.ts')).verifyReceipt(command, session);
-  const client = session.client(command.verb === 'task run' ? command.correlation : null);
+  const client = session.client('correlation' in command ? command.correlation : null);
   const path = 'task' in command ? `/v1/tasks/${command.task}` : '/v1/tasks';
   switch (command.verb) {
     case 'task run':
-      return runTask(command, session, client);
+    case 'task code':
+      return sendTask(command, session, client);
     case 'task rerun': {
       const made = await client.post<TaskObject>(`${path}/rerun`);
       return finish(command, session, client, made, null);
@@ -87,16 +89,13 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
   }
 }
 
-async function runTask(
-  command: Extract<TaskCommand, { verb: 'task run' }>,
-  session: Session,
-  client: Client,
-): Promise<number> {
+async function sendTask(command: SendCommand, session: Session, client: Client): Promise<number> {
   const { terminal, voice } = session;
-  const spec = specOf(command.wishes);
+  const spec = specOf(command);
   const { quotedCommandNote, sendingProgress, submissionNotes } = await import('./submission-notes.ts');
-  const quoted = quotedCommandNote(command.wishes.argv);
+  const quoted = command.verb === 'task run' ? quotedCommandNote(command.wishes.argv) : null;
   if (quoted !== null) voice.note(quoted);
+  if (command.verb === 'task code' && command.wishes.checks.length === 0) voice.note(UNCHECKED);
   if (command.repo === false) {
     const made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
     return finish(command, session, client, made, null);
@@ -332,16 +331,27 @@ const noResult = (task: TaskObject): SuperfleetError =>
     got: stateWords(task),
   });
 
+const UNCHECKED =
+  "note: without --check nothing but the model's word says that it is done, and nobody verifies it";
+
+/** What is asked of the executor. */
+function specOf(
+  command: SendCommand,
+): Omit<CommandSpecInput, 'repository'> | Omit<CodeSpecInput, 'repository'> {
+  const shared = sharedOf(command.wishes);
+  return command.verb === 'task run'
+    ? { kind: 'command', argv: command.wishes.argv, ...shared }
+    : { kind: 'code', code: command.wishes.code, ...shared };
+}
+
 /** Only what was asked for: the founder fills in its defaults. */
-function specOf(wishes: TaskWishes): Omit<CommandSpecInput, 'repository'> {
+function sharedOf(wishes: TaskWishes): Omit<CommandSpecInput, 'repository' | 'kind' | 'argv'> {
   const limits = {
     ...(wishes.memoryBytes === null ? {} : { memoryBytes: wishes.memoryBytes }),
     ...(wishes.processes === null ? {} : { processes: wishes.processes }),
     ...(wishes.workspaceBytes === null ? {} : { workspaceBytes: wishes.workspaceBytes }),
   };
   return {
-    kind: 'command',
-    argv: wishes.argv,
     checks: wishes.checks,
     checkFiles: wishes.checkFiles,
     env: wishes.env,

@@ -1,5 +1,16 @@
 import type { TaskState } from '../../protocol/task.ts';
 import type { Grammar } from './parse.ts';
+import {
+  addSendGrammar,
+  type Delivery,
+  delivery,
+  deliveryOptions,
+  flag,
+  or,
+  repoOption,
+  type SendCommand,
+  waitOptions,
+} from './send-grammar.ts';
 import { usageError } from './usage-errors.ts';
 import * as v from './values.ts';
 
@@ -16,47 +27,9 @@ const TASK_STATES = [
   'rejected',
 ] as const satisfies readonly TaskState[];
 
-/** What follows a task to its end, and where its result goes. */
-export interface Delivery {
-  /** As typed; null: the repository around the current folder; false: none. */
-  repo: string | null | false;
-  output: string | null;
-  force: boolean;
-}
-
-/** What a submitter may say about a task; null or empty where the founder's defaults hold. */
-export interface TaskWishes {
-  argv: string[];
-  checks: string[];
-  checkFiles: string[];
-  labels: Record<string, string>;
-  model: string | null;
-  /** Tool → versions; `*` for any. */
-  tools: Record<string, string>;
-  on: string | null;
-  timeoutMs: number | null;
-  checkTimeoutMs: number | null;
-  retries: number | null;
-  env: Record<string, string>;
-  secrets: string[];
-  artifacts: string[];
-  memoryBytes: number | null;
-  processes: number | null;
-  workspaceBytes: number | null;
-  requireVerified: boolean;
-}
-
 /** The verbs both bins have. */
 export type TaskCommand =
-  | ({
-      verb: 'task run';
-      wishes: TaskWishes;
-      ref: string | null;
-      includeDirty: boolean;
-      wait: boolean;
-      follow: boolean;
-      correlation: string | null;
-    } & Delivery)
+  | SendCommand
   | { verb: 'task list'; states: string[] | null; cursor: string | null; limit: number }
   | { verb: 'task describe'; task: string }
   | { verb: 'task logs'; task: string; follow: boolean }
@@ -84,149 +57,10 @@ export type TaskCommand =
       commit: string | null;
     };
 
-const repoOption = () =>
-  v.option('--repo <path>', 'the repository (default: the one around this folder)', v.text('--repo'));
-const deliveryOptions = () => [
-  repoOption(),
-  v.option('--no-repo', 'no repository: an empty workspace, no branch placed'),
-  v.option('--output <dir>', 'folder for artifacts (default: ./mesh-ID)', v.text('--output')),
-  v.option('--force', 'write over artifacts and over branch mesh/ID'),
-];
-const waitOptions = () => [
-  v.option('--wait', 'wait for the end, place branch mesh/ID, exit 0 or 1 by the result'),
-  v.option('--follow', 'like --wait, with the live output on stderr'),
-];
-
-type Options = Record<string, unknown>;
-const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
-const list = (value: unknown): string[] => (value as string[] | undefined) ?? [];
-const flag = (value: unknown): boolean => value === true;
-const map = (value: unknown): Record<string, string> => (value as Record<string, string> | undefined) ?? {};
-const repoOf = (options: Options): string | null | false =>
-  options.repo === false ? false : or<string>(options.repo);
-const delivery = (options: Options): Delivery => ({
-  repo: repoOf(options),
-  output: or(options.output),
-  force: flag(options.force),
-});
-
 /** Adds `task …` and `receipt …` to a grammar. */
 export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string): void {
   grammar.group('task', 'send work, see it, take the result');
-  grammar.leaf('task', {
-    usage: 'run',
-    summary: 'send a command to run on another machine; prints the id of the task',
-    about:
-      'Sends a command to run on another machine. What follows -- is argv, run without a shell in a copy of the ' +
-      'repository at --ref; uncommitted changes are sent only by --include-dirty. ' +
-      'Prints the id of the task.',
-    takesArgv: true,
-    options: [
-      ...deliveryOptions(),
-      v.option('--ref <rev>', 'commit, branch or tag to run on (default: HEAD)', v.text('--ref')),
-      v.option(
-        '--include-dirty',
-        'send the files as they are: uncommitted and untracked ones, not ignored ones',
-      ),
-      v.option('--check <line>', 'shell line that must exit 0 afterwards; repeatable', v.checkLine),
-      v.option(
-        '--check-file <glob>',
-        'files restored from the base before checks; repeatable',
-        v.globOf('--check-file'),
-      ),
-      v.option('--label <k=v>', 'only machines with this label; repeatable', v.label),
-      v.option('--model <name>', 'only machines that offer this model', v.model),
-      v.option(
-        '--tool <name[op version]>',
-        "only machines with this tool: python3, go@1.22, 'node>=20'; repeatable",
-        v.tool,
-      ),
-      v.option('--on <node>', 'only this machine: its name or peer id', v.nodeName('--on')),
-      v.option('--timeout <duration>', 'end the command after this (default: 30m)', v.duration('--timeout')),
-      v.option(
-        '--check-timeout <duration>',
-        'end a check after this (default: 30m)',
-        v.duration('--check-timeout'),
-      ),
-      v.option(
-        '--retries <n>',
-        'further attempts after a failure of the task (default: 0)',
-        v.integer('--retries', 0, 20),
-      ),
-      v.option('--env <K=V>', 'environment; public: logged and signed; repeatable', v.environment),
-      v.option('--secret <name>', 'give the task a secret the founder keeps; repeatable', v.secrets),
-      v.option(
-        '--artifact <glob>',
-        'files to bring back besides the commit; repeatable',
-        v.globOf('--artifact'),
-      ),
-      v.option('--memory <size>', 'memory of the whole task (default: 4GiB)', v.size('--memory')),
-      v.option(
-        '--processes <n>',
-        'processes of the task (default: 512)',
-        v.integer('--processes', 1, 65_536),
-      ),
-      v.option('--disk <size>', 'bytes of its workspace (default: 8GiB)', v.size('--disk')),
-      v.option('--require-verified', 'wait for a verifier rather than end unverified'),
-      ...waitOptions(),
-      v.option('--correlation <id>', 'an id of yours, carried everywhere', v.correlation),
-    ],
-    examples: [
-      `${bin} task run --check 'make test' --wait -- make format`,
-      `${bin} task run --ref main --artifact 'dist/*.tar.gz' --wait -- make dist`,
-      `${bin} task run --no-repo --wait -- python3 -c 'print(6 * 7)'`,
-    ],
-    read: ({ options, argv }) => {
-      if (argv === null || argv.length === 0) {
-        throw usageError('task run needs a command', {
-          expected: '-- COMMAND [ARGUMENT...]',
-          got: argv === null ? 'no --' : 'nothing behind --',
-          hint: `${bin} task run --wait -- make test`,
-        });
-      }
-      const repo = repoOf(options);
-      if (repo === false && options.ref !== undefined) {
-        throw usageError('--no-repo and --ref exclude each other', { expected: 'one of them', got: 'both' });
-      }
-      const includeDirty = flag(options.includeDirty);
-      const other = repo === false ? '--no-repo' : options.ref === undefined ? null : '--ref';
-      if (includeDirty && other !== null) {
-        throw usageError(`${other} and --include-dirty exclude each other`, {
-          expected: 'one of them',
-          got: 'both',
-          hint: '--include-dirty sends the files that lie here now',
-        });
-      }
-      return {
-        verb: 'task run',
-        wishes: {
-          argv,
-          checks: list(options.check),
-          checkFiles: list(options.checkFile),
-          labels: map(options.label),
-          model: or(options.model),
-          tools: map(options.tool),
-          on: or(options.on),
-          timeoutMs: or(options.timeout),
-          checkTimeoutMs: or(options.checkTimeout),
-          retries: or(options.retries),
-          env: map(options.env),
-          secrets: list(options.secret),
-          artifacts: list(options.artifact),
-          memoryBytes: or(options.memory),
-          processes: or(options.processes),
-          workspaceBytes: or(options.disk),
-          requireVerified: flag(options.requireVerified),
-        },
-        ref: or(options.ref),
-        includeDirty,
-        wait: flag(options.wait) || flag(options.follow),
-        follow: flag(options.follow),
-        correlation: or(options.correlation),
-        ...delivery(options),
-      };
-    },
-  });
+  addSendGrammar(grammar, bin);
   addTaskReaders(grammar, bin);
   addReceiptGrammar(grammar, bin);
 }

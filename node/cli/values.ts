@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
+import { personaPattern } from '../../protocol/limits.ts';
 import { requirePolicy } from '../../protocol/policy.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { usageError } from './usage-errors.ts';
@@ -192,3 +193,9 @@ function named(what: string, cause: unknown): Error {
     hint: error.hint,
   });
 }
+
+/** Whom a model speaks as. */
+export const persona = (text: string): string => {
+  if (!personaPattern.test(text)) throw wrong('--persona', 'a name such as benjamin', text);
+  return text;
+};

@@ -118,6 +118,37 @@ test('task run gathers every flag into one object', () => {
   });
 });
 
+test('task code gathers the goal and how it is pursued; what is not said is the founder’s to fill in', () => {
+  const plain = commandOf('task', 'code', 'make it green', '--check', 'npm test');
+  assert.is(plain.verb, 'task code');
+  assert.equal(plain.verb === 'task code' && [plain.wishes.code, plain.wishes.checks], [
+    { goal: 'make it green' },
+    ['npm test'],
+  ]);
+  const line = '--persona lucas --turns 7 --tokens 9000 --heals 0 --single-turn --model qwen:7b';
+  const told = commandOf('task', 'code', ' a b ', ...line.split(' '));
+  assert.equal(told.verb === 'task code' && told.wishes.code, {
+    goal: 'a b',
+    persona: 'lucas',
+    turns: 7,
+    tokens: 9000,
+    heals: 0,
+    mode: 'single',
+  });
+  for (const bad of [
+    [' '],
+    ['x'.repeat(8193)],
+    ['x', '--persona', '../x'],
+    ['x', '--turns', '0'],
+    ['x', '--', 'y'],
+  ]) {
+    assert.throws(
+      () => commandOf('task', 'code', ...bad),
+      (error: SuperfleetError) => error.code === 'SF_USAGE',
+    );
+  }
+});
+
 test('what follows -- is argv, whatever it looks like', () => {
   fc.assert(
     fc.property(fc.array(fc.string(), { minLength: 1 }), (argv) => {
@@ -143,7 +174,7 @@ test('wrong usage says what was expected and what came, exit 2', () => {
     [['status', '--colour'], /--json/, '--colour'],
     [['statsu'], /status/, 'statsu'],
     [['task', 'rum'], /run/, 'rum'],
-    [['task'], /run, list/, 'nothing'],
+    [['task'], /run, code, list/, 'nothing'],
     [[], /init, start/, 'nothing'],
     [['node', 'approve'], /<code>/, 'nothing'],
     [['task', 'run', '--ref'], /--ref/, 'no value'],

@@ -1,0 +1,125 @@
+// limit: 180 s
+/** Goals across real processes: typed on one machine, pursued on one with a model, verified on another. The model is a scripted server. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { NodeObject, TaskDetail } from '../../node/api/objects.ts';
+import type { Why } from '../../hub/core/why.ts';
+import type { ScriptedBody, Step } from '../model-server/script.ts';
+import { ScriptedOllama } from '../model-server/scripted-ollama.ts';
+import { Fleet } from './fleet.ts';
+import { greeter } from './mesh.ts';
+
+const MODEL = 'scripted-coder:7b';
+const call = (name: string, args: Record<string, unknown>): Step => ({ do: 'call', name, arguments: args });
+const mend = call('edit', { path: 'greet.sh', old: 'Helo', new: 'Hello' });
+const finish = call('finish', { summary: 'The greeting is spelled right.' });
+
+const server = await new ScriptedOllama([MODEL]).listen();
+const fleet = await Fleet.start({
+  hub: { slots: 0 },
+  members: { thinker: { slots: 1 }, checker: { slots: 1 } },
+});
+const repository = await greeter(join(fleet.home, 'project'));
+test.after(async () => {
+  await fleet.close();
+  await server.close();
+});
+
+/** The model answers so, one after the other, for each conversation anew. */
+function answers(steps: Step[][]): ScriptedBody[] {
+  const asked: ScriptedBody[] = [];
+  server.script = (body) => {
+    asked.push(body);
+    return steps[Math.min(asked.length, steps.length) - 1]!;
+  };
+  return asked;
+}
+
+test('a goal waits for a machine with a model, converges there, is verified elsewhere, and comes back as a branch', async () => {
+  const asked = answers([[call('read', { path: 'greet.sh' })], [mend], [finish]]);
+  const { token } = await fleet.client.post<{ token: string }>('/v1/invites', {
+    roles: ['worker', 'submitter'],
+    policy: 'always',
+  });
+  fleet.configure('laptop', { slots: 0 });
+  await fleet.joinWith('laptop', token);
+  const sent = await fleet.node(
+    'laptop',
+    ['task', 'code', 'greet.sh is to say Hello', '--check', 'sh test.sh'],
+    {
+      cwd: repository,
+    },
+  );
+  assert.is(sent.code, 0, sent.stderr);
+  const id = sent.stdout.trim();
+  const why = JSON.parse((await fleet.node('laptop', ['task', 'why', id, '--json'])).stdout) as Why;
+  assert.is(why.wait, 'noFit');
+  assert.ok(
+    why.members.every(({ why: reason }) => /offers no model|takes no tasks|no slot/.test(reason)),
+    JSON.stringify(why.members),
+  );
+
+  const lent = await fleet.node('thinker', ['models', 'add', server.url]);
+  assert.is(lent.code, 0, lent.stderr);
+  const task = await fleet.ended(id);
+  assert.equal([task.state, task.verified, task.confidence, task.detail], ['delivered', true, 0.9, null]);
+  assert.equal([task.executor?.name, task.verifier?.name], ['thinker', 'checker']);
+  assert.is(asked.length, 3);
+
+  const got = await fleet.node('laptop', ['task', 'get', id], { cwd: repository });
+  assert.is(got.code, 0, got.stderr);
+  const git = (...args: string[]): string =>
+    execFileSync('git', args, { cwd: repository, encoding: 'utf8' }).trim();
+  assert.is(git('diff', '--name-status', `mesh/${id}^`, `mesh/${id}`), 'M\tgreet.sh');
+  assert.is(git('log', '-1', '--format=%s', `mesh/${id}`), 'greet.sh is to say Hello');
+
+  const logs = await fleet.node('laptop', ['task', 'logs', id]);
+  assert.match(logs.stdout, /turn 2, scripted-coder:7b, .* calls edit/);
+  assert.match(logs.stdout, /the model is done: The greeting is spelled right\./);
+  const described = await fleet.hub(['task', 'describe', id]);
+  assert.match(described.stdout, /^goal +greet\.sh is to say Hello$/m);
+  const receipt = join(fleet.home, 'receipt.json');
+  assert.is((await fleet.hub(['receipt', 'show', id, '--output', receipt])).code, 0);
+  const mesh = (await fleet.json<{ mesh: string }>(['status'])).mesh;
+  const proved = await fleet.hub(['receipt', 'verify', receipt, '--mesh', mesh]);
+  assert.is(proved.code, 0, proved.stdout);
+  assert.match(proved.stdout, /The goal was: .greet\.sh is to say Hello./);
+  assert.match(proved.stdout, /scripted-coder:7b/);
+});
+
+test('one that is not reached fails with its reason, and one of another model waits and says why', async () => {
+  answers([[finish]]);
+  const red = await fleet.hub(
+    ['task', 'code', 'do nothing', '--check', 'sh test.sh', '--heals', '0', '--wait', '--json'],
+    {
+      cwd: repository,
+    },
+  );
+  assert.is(red.code, 1, red.stderr);
+  assert.is((JSON.parse(red.stdout) as TaskDetail).reason, 'check');
+
+  const other = await fleet.hub(['task', 'code', 'x', '--model', 'bigger:70b'], { cwd: repository });
+  const why = await fleet.hub(['task', 'why', other.stdout.trim()]);
+  assert.match(why.stdout, /thinker +does not offer the model bigger:70b, but scripted-coder:7b/);
+  assert.is((await fleet.hub(['task', 'stop', other.stdout.trim()])).code, 0);
+});
+
+test('a task that is stopped while its model thinks lets go of the model at once', async () => {
+  server.script = () => [{ do: 'hang' }];
+  const before = server.to('/api/chat').length;
+  const sent = await fleet.hub(['task', 'code', 'think', '--check', 'sh test.sh'], { cwd: repository });
+  const id = sent.stdout.trim();
+  await fleet.untilAsked(async () => server.to('/api/chat').length > before, 'the model is asked');
+  const stopped = await fleet.hub(['task', 'stop', id]);
+  assert.is(stopped.code, 0, stopped.stderr);
+  assert.is(await server.to('/api/chat').at(-1)!.ended, 'left');
+  assert.is((await fleet.ended(id)).state, 'cancelled');
+  await fleet.untilAsked(
+    async () => (await fleet.client.get<NodeObject>('/v1/nodes/thinker')).slots.used === 0,
+    'its slot is free',
+  );
+});
+
+test.run();
