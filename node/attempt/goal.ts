@@ -18,8 +18,6 @@ export interface Goal {
   context: AttemptContext;
   spec: CodeSpec;
   checkout: Checkout;
-  /** The checks as the base has them. */
-  before: readonly CheckRun[];
 }
 
 /** Ways to a goal; each call works on until the model is done or stopped, and rejects with an `AttemptFailure` where that says all. */
@@ -28,7 +26,8 @@ export interface Pursuit {
   readonly done: Omit<WorkDone, 'files'> | null;
   /** Why the model was stopped before it was done; null: it was not. Green checks make up for it. */
   readonly stopped: AttemptFailure | null;
-  begin(): Promise<void>;
+  /** `before`: the checks, run on the base. */
+  begin(before: readonly CheckRun[]): Promise<void>;
   /** The check is red with what was done. */
   heal(red: CheckRun): Promise<void>;
   /** The workspace is as it was at first, and so is what the model knows but for how the first way ended. */
@@ -50,13 +49,14 @@ export async function pursueGoal(
   hooks.progress('run', log.bytes);
   hooks.started();
   facts.ran = true;
+  // Before anything that takes long: where there is no model, another machine is to have the task.
+  const pursuit = await worker.begin({ context, spec, checkout });
   const before = await tryChecks(context, checkout);
   if (before.length > 0) await checkout.repository?.reset(null, signal);
-  const pursuit = await worker.begin({ context, spec, checkout, before });
   const { heals } = spec.code;
   let files = 0;
   try {
-    await pursuit.begin();
+    await pursuit.begin(before);
     for (let healed = 0, otherWay = false; ; ) {
       hooks.progress('check', log.bytes);
       const taken = await take(context, checkout, () => checkAhead(context, checkout, 0));

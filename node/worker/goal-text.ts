@@ -1,12 +1,12 @@
+import type { CodeSpec } from '../../protocol/task.ts';
 import type { CheckRun } from '../attempt/checks.ts';
-import type { Goal } from '../attempt/goal.ts';
 import { shortened } from './conversation.ts';
 
 /** Of what one check printed. */
 const outputCharactersMax = 4_000;
 
 /** The goal as a model is given it: what is asked, how it is judged, and what of that is red now. */
-export function goalText({ spec, before }: Pick<Goal, 'spec' | 'before'>): string {
+export function goalText(spec: CodeSpec, before: readonly CheckRun[]): string {
   const parts = [`The goal:\n${spec.code.goal.trim()}`];
   if (spec.checks.length > 0) {
     const lines = spec.checks.map((line) => `    ${line}`).join('\n');

@@ -120,6 +120,8 @@ class GoalPursuit implements Pursuit {
     generatedTokens: 0,
     tokens: 0,
   };
+  /** What it was told at first. */
+  #goalText = '';
   #conversation: Conversation;
   #began = 0;
   #asked: { brain: string; model: string } | null = null;
@@ -137,7 +139,7 @@ class GoalPursuit implements Pursuit {
     this.#candidates = candidates;
     this.#instructions = instructions;
     this.#speeds = speeds;
-    this.#conversation = new Conversation(instructions, goalText(goal));
+    this.#conversation = new Conversation(instructions, '');
     const { assignment, log, member, sandbox } = goal.context;
     const { env, limits } = goal.spec;
     const context: ToolContext = {
@@ -173,7 +175,9 @@ class GoalPursuit implements Pursuit {
     };
   }
 
-  begin(): Promise<void> {
+  begin(before: readonly CheckRun[]): Promise<void> {
+    this.#goalText = goalText(this.#goal.spec, before);
+    this.#conversation = new Conversation(this.#instructions, this.#goalText);
     return this.#work();
   }
 
@@ -185,10 +189,7 @@ class GoalPursuit implements Pursuit {
 
   otherWay(red: CheckRun): Promise<void> {
     this.#spent.heals += 1;
-    this.#conversation = new Conversation(
-      this.#instructions,
-      `${goalText(this.#goal)}\n\n${otherWayText(red)}`,
-    );
+    this.#conversation = new Conversation(this.#instructions, `${this.#goalText}\n\n${otherWayText(red)}`);
     return this.#work();
   }
 
