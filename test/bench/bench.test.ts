@@ -52,6 +52,17 @@ test('replay reads the whole log it wrote, and leaves no folder behind', async (
   assert.equal(logFolders(), before);
 });
 
+test('turn carries a conversation to its end', async () => {
+  const { code, stdout, stderr } = await bench(['turn', '--json'], {
+    BENCH_TURN_TURNS: '4',
+    BENCH_TURN_RUNS: '1',
+  });
+  assert.is(code, 0, stderr);
+  const [figure, ...more] = JSON.parse(stdout) as { figure: string; unit: string; ours: number }[];
+  assert.equal([figure?.figure, figure?.unit, more.length], ['turn.own', 'ms', 0]);
+  assert.ok(figure!.ours > 0);
+});
+
 test('without --json the figures are a table', async () => {
   const { code, stdout } = await bench(['join'], { BENCH_JOIN_MEMBERS: '2', BENCH_JOIN_RUNS: '1' });
   assert.is(code, 0);
