@@ -63,6 +63,8 @@ const schema = z.strictObject({
   policy: knownPolicy.nullable().default(null),
   /** Addresses of model servers elsewhere on the LAN whose models this machine lends. @default [] */
   models: z.array(z.string().max(512)).max(16).default([]),
+  /** Members without a model may ask those of this machine. @default true */
+  infer: z.boolean().default(true),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
   user: z
     .string()

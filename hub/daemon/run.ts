@@ -101,6 +101,7 @@ export async function runHub(
     return driver.attach(session, hello);
   });
   await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
+  await member.lendModels(registry);
   const source = await LogSource.serve({
     registry,
     mesh: log.meshId,

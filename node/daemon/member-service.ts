@@ -8,6 +8,9 @@ import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { Speeds } from '../brain/speed.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
+import { OfferedModels } from '../infer/offered.ts';
+import { type InferenceServer, serveInference } from '../infer/server.ts';
+import type { Registry } from '../network/registry.ts';
 import { TailSources } from '../network/tail-source.ts';
 import type { Verdict } from '../offer/policy.ts';
 import { PolicyWatch } from '../offer/watch.ts';
@@ -62,6 +65,8 @@ export class MemberService {
   readonly tails = new TailSources();
   readonly driver: MemberDriver;
   readonly models: LentModelServers;
+  /** What the model servers of this machine offer. */
+  readonly offered: OfferedModels;
   readonly #options: MemberServiceOptions;
   readonly #core: MemberCore;
   readonly #runner: LocalAttemptRunner;
@@ -70,6 +75,7 @@ export class MemberService {
   readonly #policy: PolicyWatch;
   #capacity: Capacity;
   #resuming: NodeJS.Timeout | null = null;
+  #inference: InferenceServer | null = null;
   #kept: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -79,6 +85,7 @@ export class MemberService {
     pause: OwnerPause,
     policy: PolicyWatch,
     models: LentModelServers,
+    offered: OfferedModels,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -88,6 +95,7 @@ export class MemberService {
     this.#pause = pause;
     this.#policy = policy;
     this.models = models;
+    this.offered = offered;
     models.changed = () => this.#measure();
     this.#capacity = capacity;
     this.driver = new MemberDriver({
@@ -123,9 +131,11 @@ export class MemberService {
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
     const policy = new PolicyWatch(options.policy);
     const models = new LentModelServers(machine);
+    const brains = brainsOf(models);
+    const speeds = new Speeds();
     const worker = new ConvergenceWorker({
-      brains: brainsOf(models),
-      speeds: new Speeds(),
+      brains,
+      speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
     });
     const runner = await openRunner(machine, mesh, me, ownsBlobs, worker);
@@ -146,7 +156,28 @@ export class MemberService {
       },
       clock(),
     );
-    return new MemberService({ ...options, clock }, runner, core, pause, policy, models, capacity);
+    return new MemberService(
+      { ...options, clock },
+      runner,
+      core,
+      pause,
+      policy,
+      models,
+      new OfferedModels(brains, speeds),
+      capacity,
+    );
+  }
+
+  /** Lends the models of this machine to members, as long as its owner lets it work. */
+  async lendModels(registry: Registry): Promise<void> {
+    const { machine } = this.#options;
+    this.#inference = await serveInference({
+      registry,
+      models: this.offered,
+      lends: () => machine.config.infer && !this.#stopped,
+      onRequest: (peer, model, correlation) =>
+        machine.logger.info({ peer, model, correlation }, 'a member asks a model of this machine'),
+    });
   }
 
   get online(): boolean {
@@ -170,8 +201,7 @@ export class MemberService {
   status(): NodeObject {
     const { me, roles, owner } = this.#options;
     const { slots, models, tools, labels, limits } = this.#capacity;
-    const stopped = this.#pause.paused || (this.able && !this.#policy.verdict.holds);
-    const state: NodeState = stopped ? 'paused' : this.#core.online ? 'online' : 'offline';
+    const state: NodeState = this.#stopped ? 'paused' : this.#core.online ? 'online' : 'offline';
     return {
       id: me.id,
       name: me.name,
@@ -190,6 +220,11 @@ export class MemberService {
     };
   }
 
+  /** By its owner, or by when it works. */
+  get #stopped(): boolean {
+    return this.#pause.paused || (this.able && !this.#policy.verdict.holds);
+  }
+
   #work(): string {
     const { report } = this.#options.machine;
     return workOf({
@@ -204,6 +239,7 @@ export class MemberService {
 
   #onPolicy({ holds, why, told }: Verdict): void {
     this.driver.policy(told);
+    if (!holds) this.#inference?.drop();
     const { policy } = this.#policy.inForce;
     this.#options.machine.logger.info(
       { policy },
@@ -213,9 +249,11 @@ export class MemberService {
 
   /** The owner's stop: resolves when nothing of a task runs on this machine any more (promise 15). */
   async pause(ms: number | null): Promise<void> {
+    this.#inference?.drop();
     await this.driver.owner('pause');
     // Stopped first, written second: a full disk is no reason to keep the owner waiting.
     await this.#pause.pause(ms);
+    this.#inference?.drop();
     this.#planResume();
     await this.#measure();
   }
@@ -228,6 +266,7 @@ export class MemberService {
   }
 
   async stop(): Promise<void> {
+    this.#inference?.drop();
     clearInterval(this.#measuring);
     this.#policy.close();
     if (this.#resuming !== null) clearTimeout(this.#resuming);

@@ -148,6 +148,7 @@ export async function runMember(
     membership.isFounder(peer) || membership.replicas().includes(peer);
   await serveBlobs({ registry, store: blobs, allow: mayHave });
   await serveTails(registry, service.tails);
+  await service.lendModels(registry);
 
   link.start();
 

@@ -38,6 +38,7 @@ test('every field has a default', () => {
     labels: {},
     policy: null,
     models: [],
+    infer: true,
     user: null,
     mesh: null,
     founder: null,
