@@ -3,7 +3,14 @@ import { z } from 'zod';
 import { formatDuration, parseDuration } from '../protocol/duration.ts';
 import { SuperfleetError } from '../protocol/errors.ts';
 import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
-import { elasticSlotsMax, graceMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../protocol/limits.ts';
+import {
+  brainPattern,
+  elasticSlotsMax,
+  graceMs,
+  heartbeatIdleMs,
+  heartbeatMs,
+  leaseMs,
+} from '../protocol/limits.ts';
 import { knownPolicy } from '../protocol/policy-schema.ts';
 import { parseSize } from '../protocol/size.ts';
 import { writeFileAtomic } from './atomic-file.ts';
@@ -41,6 +48,38 @@ const leaseMsMax = 10 * 60_000;
 
 const scrubBytesMax = 1024 ** 3;
 
+const absolutePath = z
+  .string()
+  .max(1024)
+  .regex(/^(\/[^/\0]+)+$/, 'an absolute path, such as /opt/agent')
+  .refine(
+    (path) => !path.split('/').some((name) => name === '.' || name === '..'),
+    'a path without . and ..',
+  );
+const homePath = z
+  .string()
+  .max(256)
+  .regex(/^[A-Za-z0-9._-]+(\/[A-Za-z0-9._-]+)*$/, 'a path in the home folder, such as .config/agent.json')
+  .refine(
+    (path) => !path.split('/').some((name) => name === '.' || name === '..'),
+    'a path without . and ..',
+  );
+
+/** A coding agent that the owner has installed. In its texts `{goal}`, `{model}` and `{url}` (of its model) are filled in. */
+const agent = z.strictObject({
+  /** What `--brain` names. */
+  name: z.string().regex(brainPattern, 'a name such as opencode'),
+  argv: z.array(z.string().max(8192)).min(1).max(64),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(8192)).default({}),
+  /** Files and folders outside /usr that it needs, at the same paths in the sandbox. */
+  readOnly: z.array(absolutePath).max(16).default([]),
+  /** Text by path in its home folder. */
+  files: z.record(homePath, z.string().max(16_384)).default({}),
+  /** The model it is given. @default null: the one that a goal of this machine would be */
+  model: z.string().min(1).max(128).nullable().default(null),
+});
+export type AgentConfig = z.infer<typeof agent>;
+
 /** `config.json` of a data folder. Every field may be left out; an unknown one is an error. */
 const schema = z.strictObject({
   /** Which daemon the folder is of. @default null: not yet made or joined */
@@ -65,6 +104,8 @@ const schema = z.strictObject({
   models: z.array(z.string().max(512)).max(16).default([]),
   /** Members without a model may ask those of this machine. @default true */
   infer: z.boolean().default(true),
+  /** Coding agents of this machine that goals may be given to. @default [] */
+  agents: z.array(agent).max(8).default([]),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
   user: z
     .string()

@@ -62,6 +62,8 @@ export const tokensDefault = 2_000_000;
 export const healsDefault = 3;
 /** Of one goal: it stands in the log, in a line of 64 KiB with all else of its task. */
 export const goalCharactersMax = 8192;
+/** What works on a goal: a kind of model server, or an agent. */
+export const brainPattern = /^[a-z0-9][a-z0-9._-]{0,31}$/;
 /** Whom a model speaks as. */
 export const personaPattern = /^[\p{L}\p{N}][\p{L}\p{N}_-]{0,31}$/u;
 export const inviteMs = 24 * 3_600_000;

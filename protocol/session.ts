@@ -56,6 +56,8 @@ export const capacity = z.object({
   cpus: count,
   diskFreeBytes: count,
   models: z.array(z.string().max(128)).max(64),
+  /** What works on goals here: kinds of model servers, agents by name. @default not said */
+  brains: z.array(z.string().max(32)).max(32).optional(),
   /** Tool name → version as the tool printed it. */
   tools: z
     .record(z.string().max(64), z.string().max(128))

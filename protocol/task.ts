@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { blobId, commitId, count, labels, memberName, peerId, secretName } from './ids.ts';
 import {
   artifactsMax,
+  brainPattern,
   goalCharactersMax,
   healsDefault,
   memoryBytesMax,
@@ -167,6 +168,8 @@ export const codeWork = z.strictObject({
   goal: z.string().min(1).max(goalCharactersMax),
   /** Whom the model speaks as; decides what it may do. */
   persona: z.string().regex(personaPattern, 'a name such as benjamin').default('benjamin'),
+  /** Only this brain: `ollama`, `openai`, or an agent of the machine by its name. @default the first that fits, no agent */
+  brain: z.string().regex(brainPattern, 'a name such as ollama').optional(),
   /** One answer, or as many turns as it takes. */
   mode: z.enum(['single', 'multi']).default('multi'),
   /** Answers of the model at most, healing included. */

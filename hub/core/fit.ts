@@ -70,7 +70,7 @@ export function verifierMismatch(
   // It never can: to wait for it would be to wait in vain.
   if (live?.capacity?.sandbox === null) return 'has no working sandbox';
   // Checks ask no model.
-  return lacking({ ...requirementsOf(task.spec), model: null }, live);
+  return lacking({ ...requirementsOf(task.spec), brain: null, model: null }, live);
 }
 
 /**

@@ -112,6 +112,7 @@ export class RunQueue {
       Object.entries(need.labels).sort(),
       need.on,
       need.goal,
+      need.brain,
       need.model,
       Object.entries(need.tools).sort(),
       need.secrets,

@@ -7,20 +7,19 @@ import type { LiveMember } from './context.ts';
 export interface Requirements {
   /** A goal is to be pursued, or verified; false: a command. */
   goal: boolean;
+  /** What is to work on the goal; null: anything. */
+  brain: string | null;
   /** A name; `*`: any. */
   model: string | null;
   /** Tool → range of versions, `*` for any. */
   tools: Record<string, string>;
 }
 
-export const requirementsOf = ({
-  kind,
-  model,
-  tools,
-}: Pick<TaskSpec, 'kind' | 'model' | 'tools'>): Requirements => ({
-  goal: kind === 'code',
-  model: model ?? (kind === 'code' ? '*' : null),
-  tools: tools ?? {},
+export const requirementsOf = (spec: TaskSpec): Requirements => ({
+  goal: spec.kind === 'code',
+  brain: spec.kind === 'code' ? (spec.code.brain ?? null) : null,
+  model: spec.model ?? (spec.kind === 'code' ? '*' : null),
+  tools: spec.tools ?? {},
 });
 
 /** Names of what a machine has that are told to who asks why it does not fit. */
@@ -30,11 +29,15 @@ const NAMED_MAX = 3;
  * The first of the requirements that this member does not meet, with what it has instead; null: it meets all, or has not
  * said yet what it has. Pure.
  */
-export function lacking({ goal, model, tools }: Requirements, live: LiveMember | undefined): string | null {
+export function lacking(
+  { goal, brain, model, tools }: Requirements,
+  live: LiveMember | undefined,
+): string | null {
   const wanted = rangesOf(tools);
   const capacity = live?.capacity ?? null;
   if (capacity === null) return null;
   if (goal && !live?.features.includes(GOALS_FEATURE)) return 'runs an older release, which pursues no goals';
+  if (brain !== null && !capacity.brains?.includes(brain)) return `does not offer ${brain}`;
   if (model === null && wanted.size === 0) return null;
   if (!live?.features.includes(REQUIREMENTS_FEATURE)) {
     return 'runs an older release, which does not know --model and --tool';

@@ -182,6 +182,7 @@ function needWords({ on, labels, secrets: _, ...rest }: Need): string {
     value === '' ? `label ${key}` : `label ${key}=${value}`,
   );
   if (on !== null) words.unshift(`named ${on}`);
+  if (rest.brain !== null) words.push(`the brain ${rest.brain}`);
   if (rest.model !== null) words.push(rest.model === '*' ? 'a model' : `the model ${rest.model}`);
   for (const [tool, range] of Object.entries(rest.tools))
     words.push(range === '*' ? tool : `${tool} ${range}`);

@@ -194,6 +194,11 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
     options: [
       ...sendOptions('the work of the model'),
       v.option(
+        '--brain <name>',
+        'only this: ollama, openai, or an agent of a machine (default: any model)',
+        v.brain,
+      ),
+      v.option(
         '--persona <name>',
         'whom the model speaks as; benjamin and lucas write, all others read (default: benjamin)',
         v.persona,
@@ -225,6 +230,7 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
         });
       }
       const code: CodeSpecInput['code'] = { goal };
+      if (options.brain !== undefined) code.brain = options.brain as string;
       if (options.persona !== undefined) code.persona = options.persona as string;
       if (options.turns !== undefined) code.turns = options.turns as number;
       if (options.tokens !== undefined) code.tokens = options.tokens as number;

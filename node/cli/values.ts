@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
-import { personaPattern } from '../../protocol/limits.ts';
+import { brainPattern, personaPattern } from '../../protocol/limits.ts';
 import { requirePolicy } from '../../protocol/policy.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { usageError } from './usage-errors.ts';
@@ -193,6 +193,12 @@ function named(what: string, cause: unknown): Error {
     hint: error.hint,
   });
 }
+
+/** What works on a goal. */
+export const brain = (text: string): string => {
+  if (!brainPattern.test(text)) throw wrong('--brain', 'a name such as ollama', text);
+  return text;
+};
 
 /** Whom a model speaks as. */
 export const persona = (text: string): string => {

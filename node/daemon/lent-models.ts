@@ -17,9 +17,13 @@ export class LentModelServers {
     this.#machine = machine;
   }
 
-  /** Names of the models that they offer now. */
-  async names(): Promise<string[]> {
-    return (await this.#ask()).flatMap(({ models }) => models);
+  /** Names of the models that they offer now, and what they speak. */
+  async offer(): Promise<{ models: string[]; brains: string[] }> {
+    const answering = (await this.#ask()).filter(({ fault }) => fault === null);
+    return {
+      models: answering.flatMap(({ models }) => models),
+      brains: [...new Set(answering.map(({ speaks }) => (speaks === 'Ollama' ? 'ollama' : 'openai')))],
+    };
   }
 
   async list(): Promise<ModelServerObject[]> {

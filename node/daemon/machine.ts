@@ -52,6 +52,7 @@ export interface Machine {
     ownerPaused: boolean;
     seat: boolean;
     lent: string[];
+    brains: string[];
     policy: string;
   }): Promise<Capacity>;
   /** Writes changed fields of the config. */

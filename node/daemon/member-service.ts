@@ -8,6 +8,7 @@ import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { Speeds } from '../brain/speed.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
+import { SandboxRuntime } from '../environment/runtime.ts';
 import { OfferedModels } from '../infer/offered.ts';
 import { type InferenceServer, serveInference } from '../infer/server.ts';
 import type { Registry } from '../network/registry.ts';
@@ -133,13 +134,19 @@ export class MemberService {
     const models = new LentModelServers(machine);
     const brains = brainsOf(models);
     const speeds = new Speeds();
+    let runtime: Promise<SandboxRuntime> | null = null;
     const worker = new ConvergenceWorker({
       brains,
+      agents: () => machine.config.agents,
+      runtime: () => {
+        runtime ??= SandboxRuntime.open(join(machine.folder.paths.root, 'runtime'));
+        return runtime;
+      },
       speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
     });
     const runner = await openRunner(machine, mesh, me, ownsBlobs, worker);
-    const capacity = await machine.measure(offerOf(options, pause, policy, await models.names()));
+    const capacity = await machine.measure(offerOf(options, pause, policy, await models.offer()));
     const core = new MemberCore(
       {
         mesh,
@@ -290,7 +297,7 @@ export class MemberService {
   async #measure(): Promise<void> {
     const { machine } = this.#options;
     try {
-      const lent = await this.models.names();
+      const lent = await this.models.offer();
       this.#capacity = await machine.measure(offerOf(this.#options, this.#pause, this.#policy, lent));
       this.driver.capacity(this.#capacity);
     } catch (cause) {
@@ -328,16 +335,17 @@ export class MemberService {
 }
 
 const offerOf = (
-  { slots, labels }: MemberServiceOptions,
+  { slots, labels, machine }: MemberServiceOptions,
   pause: OwnerPause,
   policy: PolicyWatch,
-  lent: string[],
+  lent: { models: string[]; brains: string[] },
 ): Parameters<Machine['measure']>[0] => ({
   slots,
   labels,
   ownerPaused: pause.paused,
   seat: policy.seat,
-  lent,
+  lent: lent.models,
+  brains: [...lent.brains, ...machine.config.agents.map(({ name }) => name)],
   policy: policy.inForce.policy,
 });
 

@@ -23,6 +23,8 @@ export interface CapacityOptions {
   seat?: boolean;
   /** Models of servers elsewhere that this machine lends. @default [] */
   lent?: string[];
+  /** What else works on goals: kinds of those servers, agents by name. @default [] */
+  brains?: string[];
   /** The policy in force. @default not said */
   policy?: string;
 }
@@ -31,6 +33,7 @@ export interface CapacityOptions {
 const SLOT_BYTES = 1024 ** 3;
 const SLOTS_MAX = 1024;
 const MODELS_MAX = 64;
+const BRAINS_MAX = 32;
 /** Tools come and go with packages: looked up again after this. */
 const TOOLS_MS = 15 * 60_000;
 const known = new WeakMap<Sandbox, { at: number; tools: Promise<Record<string, string>> }>();
@@ -46,6 +49,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     seat = false,
     policy,
     lent = [],
+    brains = [],
   } = options;
   const [servers, tools] = await Promise.all([
     modelServers(),
@@ -65,6 +69,9 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     cpus,
     diskFreeBytes: diskFree(dir) ?? 0,
     models: [...new Set([...servers.flatMap(({ models }) => models), ...lent])].slice(0, MODELS_MAX),
+    brains: [
+      ...new Set([...servers.map(({ name }) => (name === 'Ollama' ? 'ollama' : 'openai')), ...brains]),
+    ].slice(0, BRAINS_MAX),
     tools,
     labels,
     ownerPaused,

@@ -6,6 +6,9 @@ import { choose, noModel as noneFits, type Offer } from '../brain/choose.ts';
 import type { Speeds } from '../brain/speed.ts';
 import { type Brain, BrainError, type ToolCall } from '../brain/types.ts';
 import { withoutTools } from '../brain/without-tools.ts';
+import type { AgentConfig } from '../config.ts';
+import type { SandboxRuntime } from '../environment/runtime.ts';
+import { AgentPursuit } from './agent.ts';
 import { Conversation } from './conversation.ts';
 import { goalText, otherWayText, redText } from './goal-text.ts';
 import { type Candidate, type Hands, type LoopResult, runLoop, type Stopped } from './loop.ts';
@@ -27,6 +30,10 @@ const compactBelowTokens = 16_384;
 const listMs = 5_000;
 
 export interface WorkerOptions {
+  /** Coding agents of this machine. @default none */
+  agents?(): readonly AgentConfig[];
+  /** What an agent's sandbox is given of this program; asked for where an agent is. */
+  runtime?(): Promise<SandboxRuntime>;
   /** Servers of models that this machine may ask now. */
   brains(): Promise<readonly Brain[]>;
   speeds: Speeds;
@@ -43,17 +50,27 @@ export class ConvergenceWorker implements GoalWorker {
 
   async begin(goal: Goal): Promise<Pursuit> {
     const { member, signal } = goal.context;
-    const candidates = await this.#candidates(goal, signal);
+    const { brain, mode, persona: name } = goal.spec.code;
+    const agent = this.#options.agents?.().find((one) => one.name === brain) ?? null;
+    const candidates = await this.#candidates(goal, agent, signal);
     if (typeof candidates === 'string') throw noModel(member.name, candidates);
-    const { mode, persona: name } = goal.spec.code;
     const small = Math.min(...candidates.map(({ contextTokens }) => contextTokens)) < compactBelowTokens;
     const style = mode === 'single' || small ? 'compact' : 'full';
     const { text, persona } = await this.#options.prompts.instructions(style, name);
+    if (agent !== null) {
+      const runtime = await this.#options.runtime?.();
+      if (runtime === undefined) throw noModel(member.name, 'it cannot run agents');
+      return new AgentPursuit(goal, agent, candidates[0]!, persona, runtime);
+    }
     return new GoalPursuit(goal, candidates, text, persona, this.#options.speeds);
   }
 
   /** Whom to ask, in this order; a text: why there is nobody. */
-  async #candidates({ spec }: Goal, signal: AbortSignal): Promise<Candidate[] | string> {
+  async #candidates(
+    { spec }: Goal,
+    agent: AgentConfig | null,
+    signal: AbortSignal,
+  ): Promise<Candidate[] | string> {
     const brains = await this.#options.brains();
     const silent: string[] = [];
     const listed = await Promise.all(
@@ -78,8 +95,8 @@ export class ConvergenceWorker implements GoalWorker {
       speed: this.#options.speeds.of(brain.server, model.name),
     }));
     const choice = choose<Offer & { of: Brain }>(offers, {
-      model: spec.model ?? null,
-      brain: null,
+      model: spec.model ?? agent?.model ?? null,
+      brain: agent === null ? (spec.code.brain ?? null) : null,
       contextTokens: contextTokensMin,
       tools: 'any',
       cloud: false,

@@ -39,6 +39,7 @@ test('every field has a default', () => {
     policy: null,
     models: [],
     infer: true,
+    agents: [],
     user: null,
     mesh: null,
     founder: null,

@@ -1,0 +1,218 @@
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { LookupFunction } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** A request for a model is no longer than this, nor an answer. */
+const requestBytesMax = 16 * 1024 * 1024;
+const answerBytesMax = 64 * 1024 * 1024;
+/** The end of an answer, where its counts stand. */
+const tailBytesMax = 256 * 1024;
+/** Requests at one time; an agent asks one model. */
+const openMax = 8;
+/** Looking at models, and asking them. Nothing that changes what a server holds. */
+const READS = new Set(['/v1/models', '/api/version', '/api/tags', '/api/ps']);
+const ASKS = new Set([
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/responses',
+  '/api/chat',
+  '/api/generate',
+  '/api/show',
+]);
+
+export interface ModelDoorOptions {
+  /** The one server behind it, such as `http://127.0.0.1:11434`. */
+  url: string;
+  /** The one model that may be asked. */
+  model: string;
+  /** Tokens of prompts and answers after which nothing more is asked. */
+  tokensMax: number;
+  lookup?: LookupFunction;
+}
+
+/** What went through: null once a server did not count. */
+export interface DoorUse {
+  requests: number;
+  promptTokens: number | null;
+  generatedTokens: number | null;
+}
+
+/**
+ * A Unix socket behind which there is one model of one server and nothing else: what an agent in a sandbox is given. Requests for
+ * another model, for another path or beyond the bound of tokens are refused in words, here and not by the agent's leave.
+ */
+export class ModelDoor {
+  readonly socket: string;
+  readonly use: DoorUse = { requests: 0, promptTokens: 0, generatedTokens: 0 };
+  readonly #options: ModelDoorOptions;
+  readonly #folder: string;
+  readonly #server: Server;
+  #open = 0;
+
+  private constructor(options: ModelDoorOptions, folder: string) {
+    this.#options = options;
+    this.#folder = folder;
+    this.socket = join(folder, 'model.sock');
+    this.#server = createServer((request, response) => {
+      this.#take(request, response).catch(() => response.destroy());
+    });
+  }
+
+  static async open(options: ModelDoorOptions): Promise<ModelDoor> {
+    // A socket's path is short; a data folder's may not be.
+    const folder = await mkdtemp(join(tmpdir(), 'superfleet-door-'));
+    const door = new ModelDoor(options, folder);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        door.#server.once('error', reject);
+        door.#server.listen(door.socket, resolve);
+      });
+      await chmod(door.socket, 0o600);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+    return door;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = (request.url ?? '').split('?')[0]!;
+    const asks = request.method === 'POST' && ASKS.has(path);
+    if (!asks && !(request.method === 'GET' && READS.has(path))) {
+      return refuse(
+        response,
+        403,
+        `${request.method} ${path} is not allowed; models may be listed and asked`,
+      );
+    }
+    const body = asks ? await bodyOf(request) : null;
+    if (body === 'too long') return refuse(response, 413, `a request has at most ${requestBytesMax} bytes`);
+    const why = body === null ? null : this.#refusal(body);
+    if (why !== null) return refuse(response, 403, why);
+    if (this.#open >= openMax) return refuse(response, 429, `${openMax} requests are under way`);
+    this.#open += 1;
+    try {
+      await this.#pass(path, body, asks && path !== '/api/show', response);
+    } finally {
+      this.#open -= 1;
+    }
+  }
+
+  #refusal(body: Buffer): string | null {
+    const { model: allowed, tokensMax } = this.#options;
+    let asked: unknown;
+    try {
+      asked = JSON.parse(body.toString('utf8'));
+    } catch {
+      return 'the request is no JSON';
+    }
+    const { model = null, name = null } = (asked ?? {}) as { model?: unknown; name?: unknown };
+    const named = model ?? name;
+    if (named !== allowed) return `the model of this task is ${allowed}, not ${String(named).slice(0, 128)}`;
+    const { promptTokens, generatedTokens } = this.use;
+    const spent = (promptTokens ?? 0) + (generatedTokens ?? 0);
+    return spent >= tokensMax ? `the ${tokensMax} tokens of this task are spent` : null;
+  }
+
+  #pass(path: string, body: Buffer | null, counts: boolean, response: ServerResponse): Promise<void> {
+    const { url, lookup } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const target = new URL(`${url}${path}`);
+    const make = target.protocol === 'https:' ? httpsRequest : httpRequest;
+    const headers =
+      body === null ? {} : { 'content-type': 'application/json', 'content-length': body.length };
+    const asked = make(
+      target,
+      { method: body === null ? 'GET' : 'POST', headers, agent: false, ...(lookup && { lookup }) },
+      (answer) => {
+        let bytes = 0;
+        let tail = Buffer.alloc(0);
+        response.writeHead(answer.statusCode ?? 502, {
+          'content-type': answer.headers['content-type'] ?? 'application/json',
+        });
+        answer.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes > answerBytesMax) asked.destroy();
+          tail = Buffer.concat([tail, chunk]).subarray(-tailBytesMax);
+          if (!response.write(chunk)) {
+            answer.pause();
+            response.once('drain', () => answer.resume());
+          }
+        });
+        answer.on('error', () => response.destroy());
+        answer.on('end', () => {
+          if (counts && answer.statusCode === 200) this.#count(tail.toString('utf8'));
+          response.end();
+        });
+      },
+    );
+    asked.on('error', (error) => refuse(response, 502, `the model server does not answer: ${error.message}`));
+    asked.on('close', () => resolve());
+    // Who asked has left: the model is not kept busy for nobody.
+    response.on('close', () => asked.destroy());
+    asked.end(body ?? undefined);
+    return promise;
+  }
+
+  /** The counts that end an answer, in either API's form. */
+  #count(tail: string): void {
+    const { use } = this;
+    use.requests += 1;
+    let prompt: number | null = null;
+    let generated: number | null = null;
+    for (const line of tail.split('\n')) {
+      const value = parsed(line.replace(/^data: ?/, ''));
+      const usage = value?.usage as Record<string, unknown> | null | undefined;
+      prompt = countOf(usage?.prompt_tokens ?? usage?.input_tokens ?? value?.prompt_eval_count) ?? prompt;
+      generated = countOf(usage?.completion_tokens ?? usage?.output_tokens ?? value?.eval_count) ?? generated;
+    }
+    use.promptTokens = use.promptTokens === null || prompt === null ? null : use.promptTokens + prompt;
+    use.generatedTokens =
+      use.generatedTokens === null || generated === null ? null : use.generatedTokens + generated;
+  }
+}
+
+const countOf = (value: unknown): number | null =>
+  Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : null;
+
+function parsed(text: string): Record<string, unknown> | null {
+  if (!text.startsWith('{')) return null;
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    return null;
+  }
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer | 'too long'> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of request) {
+    bytes += (part as Buffer).length;
+    if (bytes > requestBytesMax) return 'too long';
+    parts.push(part as Buffer);
+  }
+  return Buffer.concat(parts);
+}
+
+/** In the form that clients of either API show. */
+function refuse(response: ServerResponse, status: number, message: string): void {
+  if (response.headersSent) return void response.destroy();
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
+  response.end(JSON.stringify({ error: { message, type: 'refused' } }));
+}

@@ -1,0 +1,126 @@
+/** The door to one model, over a real Unix socket, with a scripted server behind it. */
+import { existsSync } from 'node:fs';
+import { request } from 'node:http';
+import { dirname } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ModelDoor } from '../../../node/worker/model-door.ts';
+import { ScriptedOllama } from '../../model-server/scripted-ollama.ts';
+import { ScriptedOpenAI } from '../../model-server/scripted-openai.ts';
+
+const MODEL = 'scripted:7b';
+const ollama = await new ScriptedOllama([MODEL, 'other:7b']).listen();
+const openai = await new ScriptedOpenAI([MODEL]).listen();
+test.after(async () => {
+  await Promise.all([ollama.close(), openai.close()]);
+});
+
+interface Answered {
+  status: number;
+  text: string;
+}
+
+function ask(door: ModelDoor, method: string, path: string, body?: unknown): Promise<Answered> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath: door.socket, method, path, agent: false }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (part: string) => {
+        text += part;
+      });
+      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text }));
+      answer.on('error', reject);
+    });
+    asked.on('error', reject);
+    asked.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
+  });
+}
+
+const chat = (model: string): object => ({
+  model,
+  messages: [{ role: 'user', content: 'hi' }],
+  stream: true,
+});
+
+async function opened<T>(url: string, tokensMax: number, use: (door: ModelDoor) => Promise<T>): Promise<T> {
+  const door = await ModelDoor.open({ url, model: MODEL, tokensMax });
+  try {
+    return await use(door);
+  } finally {
+    await door.close();
+    assert.not.ok(existsSync(dirname(door.socket)));
+  }
+}
+
+for (const [name, server, path] of [
+  ['Ollama', ollama, '/api/chat'],
+  ['OpenAI', openai, '/v1/chat/completions'],
+] as const) {
+  test(`the one model is asked through it and its tokens are counted, as ${name} says them`, () =>
+    opened(server.url, 1e9, async (door) => {
+      const wish = { ...chat(MODEL), stream_options: { include_usage: true } };
+      const { status, text } = await ask(door, 'POST', path, wish);
+      assert.is(status, 200, text);
+      assert.match(text, /ok/);
+      const { requests, promptTokens, generatedTokens } = door.use;
+      assert.is(requests, 1);
+      assert.ok(promptTokens! > 0 && generatedTokens! > 0, JSON.stringify(door.use));
+    }));
+}
+
+test('another model, another path, another method, no JSON and no end are refused before the server hears of them', () =>
+  opened(ollama.url, 1e9, async (door) => {
+    const before = ollama.asked.length;
+    const refused: [string, string, unknown, number, RegExp][] = [
+      ['POST', '/api/chat', chat('other:7b'), 403, /the model of this task is scripted:7b, not other:7b/],
+      ['POST', '/api/chat', '{', 403, /no JSON/],
+      ['POST', '/api/chat', '[]', 403, /not null/],
+      ['POST', '/api/chat', 'null', 403, /not null/],
+      ['POST', '/api/pull', { model: MODEL }, 403, /not allowed/],
+      ['DELETE', '/api/delete', { model: MODEL }, 403, /not allowed/],
+      ['POST', '/api/create', { model: MODEL }, 403, /not allowed/],
+      ['GET', '/api/chat', undefined, 403, /not allowed/],
+      ['GET', '/../etc/passwd', undefined, 403, /not allowed/],
+      ['GET', '//evil.example/v1/models', undefined, 403, /not allowed/],
+      ['POST', '/api/chat', `"${'x'.repeat(17 * 1024 * 1024)}"`, 413, /at most/],
+    ];
+    for (const [method, path, body, status, words] of refused) {
+      const answered = await ask(door, method, path, body).catch((error: Error) => {
+        // A body that is cut off may break the connection before the answer is read.
+        assert.is(status, 413, error.message);
+        return { status: 413, text: 'at most' };
+      });
+      assert.is(answered.status, status, `${method} ${path}`);
+      assert.match(answered.text, words);
+    }
+    assert.is(ollama.asked.length, before);
+    assert.is((await ask(door, 'GET', '/api/tags')).status, 200);
+    assert.is(door.use.requests, 0);
+  }));
+
+test('what is spent is spent: no more is asked, and the words say so', () =>
+  opened(ollama.url, 1, async (door) => {
+    assert.is((await ask(door, 'POST', '/api/chat', chat(MODEL))).status, 200);
+    const over = await ask(door, 'POST', '/api/chat', chat(MODEL));
+    assert.equal([over.status, /tokens of this task are spent/.test(over.text)], [403, true]);
+  }));
+
+test('who leaves lets go of the model', () =>
+  opened(ollama.url, 1e9, async (door) => {
+    const before = ollama.to('/api/chat').length;
+    ollama.script = () => [{ do: 'text', text: 'I think' }, { do: 'hang' }];
+    const asked = request({ socketPath: door.socket, method: 'POST', path: '/api/chat', agent: false });
+    asked.on('error', () => {});
+    asked.end(JSON.stringify(chat(MODEL)));
+    await new Promise((resolve) => asked.on('response', (answer) => answer.once('data', resolve)));
+    asked.destroy();
+    assert.is(await ollama.to('/api/chat')[before]!.ended, 'left');
+  }));
+
+test('a server that is gone is said to be', () =>
+  opened('http://127.0.0.1:1', 1e9, async (door) => {
+    const { status, text } = await ask(door, 'POST', '/api/chat', chat(MODEL));
+    assert.equal([status, /does not answer/.test(text)], [502, true]);
+  }));
+
+test.run();
