@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { Ollama, type ChatRequest as OllamaChat, type Message as OllamaMessage } from 'ollama';
 import { z } from 'zod';
-import { answering, callNumbers, isObject } from './answer.ts';
+import { answering, callNumbers, isObject, isShallow } from './answer.ts';
 import { asBrainError, clip, errorWords, refusal } from './fault.ts';
 import { listOllamaModels } from './ollama-models.ts';
 import { type Answer, abortReason, ask, type ServerOptions } from './request.ts';
@@ -62,7 +62,7 @@ export class OllamaBrain implements Brain {
   }
 
   chat(request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> {
-    return answering(this.server, signal, (own) => this.#read(request, own));
+    return answering(this.server, request, signal, (own) => this.#read(request, own));
   }
 
   async unload(model: string, signal: AbortSignal): Promise<void> {
@@ -85,10 +85,12 @@ export class OllamaBrain implements Brain {
       if (message?.content) yield { type: 'text', text: message.content };
       for (const { id, function: called } of message?.tool_calls ?? []) {
         const { name, arguments: given } = called;
-        const text = typeof given === 'string' ? given : JSON.stringify(given ?? null);
+        // What is nested without end could not even be quoted.
+        const shallow = isShallow(given);
+        const text = typeof given === 'string' ? given : shallow ? JSON.stringify(given ?? null) : '[…]';
         yield {
           type: 'call',
-          call: { id: id || nextId(), name, arguments: isObject(given) ? given : null, text },
+          call: { id: id || nextId(), name, arguments: shallow && isObject(given) ? given : null, text },
         };
       }
       if (rest.done !== true) continue;

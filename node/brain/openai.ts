@@ -80,7 +80,7 @@ export class OpenAIBrain implements Brain {
   }
 
   chat(request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> {
-    return answering(this.server, signal, (own) => this.#read(request, own));
+    return answering(this.server, request, signal, (own) => this.#read(request, own));
   }
 
   async *#read(request: ChatRequest, signal: AbortSignal): AsyncGenerator<ChatEvent> {

@@ -55,7 +55,7 @@ export async function recordedBrain(file: string): Promise<Brain> {
         bytes: null,
         parameters: null,
       })),
-    chat: (request, signal) => answering(file, signal, () => play(request)),
+    chat: (request, signal) => answering(file, request, signal, () => play(request)),
   };
 }
 

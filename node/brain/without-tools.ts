@@ -15,7 +15,7 @@ export function withoutTools(brain: Brain): Brain {
     chat: (request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> =>
       request.tools.length === 0
         ? brain.chat(request, signal)
-        : answering(brain.server, signal, (own) => byFormat(brain, request, own)),
+        : answering(brain.server, request, signal, (own) => byFormat(brain, request, own)),
     ...(brain.unload === undefined ? {} : { unload: brain.unload.bind(brain) }),
   };
 }

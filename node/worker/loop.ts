@@ -87,6 +87,8 @@ const MAY_PASS: ReadonlySet<BrainFault> = new Set(['unreachable', 'busy', 'broke
 const SILENT_MAX = 3;
 /** Failures of the same call. */
 const REPEATS_MAX = 3;
+/** Of a name in the log: longer than any tool's. */
+const NAME_CHARACTERS = 120;
 const NUDGE =
   'You called no tool, so nothing was done. Call a tool; when the goal is reached call finish, and when you cannot go on call signal.';
 const CUT = 'Your answer was cut off because it was too long. Take a smaller step.';
@@ -248,7 +250,7 @@ class Loop {
       conversation.counted(usage.promptTokens, JSON.stringify(hands.definitions).length);
     this.#result.model = model;
     this.#options.answered?.(candidate, usage, ms);
-    const called = answer.calls.map(({ name }) => name).join(', ') || 'nothing';
+    const called = answer.calls.map(({ name }) => name.slice(0, NAME_CHARACTERS)).join(', ') || 'nothing';
     await note(
       `turn ${this.#result.turns + 1}, ${model}, ${wordsOf(usage)}${(ms / 1000).toFixed(1)} s: calls ${called}`,
     );
@@ -275,6 +277,10 @@ class Loop {
     for (const call of calls) {
       if (ending !== null) {
         conversation.result(call, 'not carried out: the task has ended');
+        continue;
+      }
+      if (repeats >= REPEATS_MAX || this.#now() >= this.#ends) {
+        conversation.result(call, 'not carried out');
         continue;
       }
       const done = await hands.call(call, this.#signal);

@@ -8,6 +8,7 @@ import { type Brain, BrainError, type ToolCall } from '../brain/types.ts';
 import { withoutTools } from '../brain/without-tools.ts';
 import type { AgentConfig } from '../config.ts';
 import type { SandboxRuntime } from '../environment/runtime.ts';
+import { printable } from '../git/fault.ts';
 import { AgentPursuit } from './agent.ts';
 import { Conversation } from './conversation.ts';
 import { goalText, otherWayText, redText } from './goal-text.ts';
@@ -26,6 +27,8 @@ const contextTokensMin = 4_096;
 const answerTokensMax = 8_192;
 /** A context below this takes the compact instructions. */
 const compactBelowTokens = 16_384;
+/** Of a model's name, as receipts hold it. */
+const modelLengthMax = 128;
 /** A server has this long to list its models. */
 const listMs = 5_000;
 
@@ -77,7 +80,7 @@ export class ConvergenceWorker implements GoalWorker {
       brains.map(async (brain) => {
         try {
           const models = await brain.models(AbortSignal.any([signal, AbortSignal.timeout(listMs)]));
-          return models.map((model) => ({ brain, model }));
+          return models.filter(({ name }) => isNamed(name)).map((model) => ({ brain, model }));
         } catch (error) {
           signal.throwIfAborted();
           if (!(error instanceof BrainError)) throw error;
@@ -109,6 +112,10 @@ export class ConvergenceWorker implements GoalWorker {
     }));
   }
 }
+
+/** A name that a receipt can hold and a terminal can show. */
+const isNamed = (name: string): boolean =>
+  name.length > 0 && name.length <= modelLengthMax && printable(name) === name;
 
 /** What became of what the task may use, over all its ways. */
 interface Spent {

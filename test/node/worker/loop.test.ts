@@ -108,6 +108,18 @@ test('what is called behind the end is not carried out', async () => {
   assert.equal(done, ['finish']);
 });
 
+test('of many calls in one answer none is carried out when the time is over, or once the same one failed three times', async () => {
+  let clock = 0;
+  const reads = Array.from({ length: 10 }, (): [string, Record<string, unknown>] => ['read', {}]);
+  const late = await ran([new ScriptedBrain([{ calls: reads }])], { now: () => (clock += 10_000) });
+  assert.is((late.ending as { why: string }).why, 'time');
+  assert.ok(late.done.length < 6, `${late.done.length} were carried out`);
+  const fails = reads.map((): [string, Record<string, unknown>] => ['fail', {}]);
+  const looping = await ran([new ScriptedBrain([{ calls: fails }])]);
+  assert.is((looping.ending as { why: string }).why, 'looping');
+  assert.is(looping.done.length, 3);
+});
+
 test('figures of a server that does not count are null, and its answers count against the bound all the same', async () => {
   const none = {
     promptTokens: null,
