@@ -193,9 +193,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       }
     }
     dropResult(context, facts);
-    const words = wordsAlone(context.assignment, ending);
-    const detail = words.detail === null ? null : context.log.masked(words.detail);
-    return { ...words, detail, exitCode: facts.exitCode };
+    return { ...wordsAlone(context, ending), exitCode: facts.exitCode };
   }
 
   /** Log and envelope of an attempt that has ended by itself; what a failure does not return is let go. */
@@ -204,13 +202,11 @@ export class LocalAttemptRunner implements AttemptRunner {
     facts: AttemptFacts,
     failure: AttemptFailure | null,
   ): Promise<AttemptResult> {
-    const { assignment, log } = context;
+    const { log } = context;
     if (failure !== null) dropResult(context, facts);
     const stored = await log.finish(this.#blobs);
-    const words = wordsAlone(assignment, failure);
     const result: AttemptResult = {
-      ...words,
-      detail: words.detail === null ? null : log.masked(words.detail),
+      ...wordsAlone(context, failure),
       exitCode: facts.exitCode,
       commit: facts.commit,
       bundle: facts.bundle,
@@ -228,7 +224,7 @@ export class LocalAttemptRunner implements AttemptRunner {
   }
 }
 
-function wordsAlone(assignment: Assignment, failure: AttemptFailure | null): AttemptResult {
+function wordsAlone({ assignment, log }: AttemptContext, failure: AttemptFailure | null): AttemptResult {
   return {
     task: assignment.task,
     attempt: assignment.attempt,
@@ -238,7 +234,7 @@ function wordsAlone(assignment: Assignment, failure: AttemptFailure | null): Att
     outcome: failure === null ? 'succeeded' : 'failed',
     reason: failure?.reason ?? null,
     fault: failure?.fault ?? null,
-    detail: failure === null ? null : printable(failure.message).slice(0, detailLengthMax),
+    detail: failure === null ? null : printable(log.masked(failure.message)).slice(0, detailLengthMax),
     exitCode: null,
     commit: null,
     bundle: null,

@@ -49,6 +49,8 @@ export class AttemptRepository {
   readonly #folder: string;
   readonly #task: string;
   readonly #base: string;
+  /** `1`: the index is that of a `take`. */
+  #again: '0' | '1' = '0';
   /** The caller's; exists. */
   readonly workspace: string;
 
@@ -162,6 +164,7 @@ export class AttemptRepository {
     return {
       script: TAKE,
       env: {
+        AGAIN: this.#again,
         BASE: this.#base,
         TASK: this.#task,
         MESSAGE: words.message,
@@ -196,6 +199,7 @@ export class AttemptRepository {
     const running = this.#run(this.#takeRun(words, bytesMax), signal);
     meanwhile();
     const end = await running;
+    this.#again = '1';
     if (end.end.exitCode !== 0) throw takeFault(end);
     const changes = await this.#readChanges('work');
     if (changes.length === 0) return { changes, commit: null, bundle: null };
@@ -222,7 +226,7 @@ export class AttemptRepository {
 
   /** Puts everything that is not ignored back as a commit of `take` has it; null: as the base has it. */
   async reset(commit: string | null, signal: AbortSignal): Promise<void> {
-    const env = { COMMIT: commit ?? this.#base };
+    const env = { AGAIN: this.#again, COMMIT: commit ?? this.#base };
     const end = await this.#run(
       { script: RESET, env, mounts: [], disk: null, stdin: null, stdout: null },
       signal,

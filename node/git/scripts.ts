@@ -90,14 +90,21 @@ else
 fi
 `;
 
+/** What the index knows of files on disk; it then names those of a commit, and trusts none. */
+const FORGET = `
+forget() { rm -f /git/index && git read-tree "$1"; }`;
+
 /**
  * The workspace as a tree, what it changes, and where it changes anything: one commit and the thin bundle of it.
  *
  * Git does not trust a file of the same second as its index, and `git add` would write each of them anew, since it can't
  * mark the read-only packs as used. So they are compared first, and noted where they differ; nothing but this program
- * changes the workspace any more, and an index of later than its files says so.
+ * changes the workspace any more, and an index of later than its files says so. That, and whole seconds, let what was changed
+ * since an earlier take pass unseen: then the index is made anew, and each file is read.
  */
 export const TAKE = `
+${FORGET}
+[ "$AGAIN" = 0 ] || forget "$BASE" || exit ${STEP.add}
 read -r GIT_AUTHOR_DATE </io/time || exit ${STEP.add}
 GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
 export GIT_AUTHOR_DATE GIT_COMMITTER_DATE
@@ -130,8 +137,15 @@ git read-tree "$BASE" && git checkout-index -f -q -z --stdin </io/restore || exi
 
 /** Everything that is not ignored as it is in a commit. What is ignored, such as what a build made, stays. */
 export const RESET = `
+${FORGET}
 umask 022
 git read-tree --reset -u "$COMMIT" || exit ${STEP.restore}
+if [ "$AGAIN" != 0 ]; then
+  forget "$COMMIT" || exit ${STEP.restore}
+  git update-index -q --refresh >/dev/null
+  [ $? -le 1 ] || exit ${STEP.restore}
+  git read-tree --reset -u "$COMMIT" || exit ${STEP.restore}
+fi
 git clean -q -ffd || exit ${STEP.restore}
 `;
 
