@@ -62,7 +62,9 @@ export async function* answering(
         yield { type: 'end', reason: 'length', usage: UNCOUNTED };
         return;
       }
-      yield event;
+      yield event.type === 'call' && !isShallow(event.call.arguments)
+        ? { ...event, call: { ...event.call, arguments: null } }
+        : event;
     }
     throw new BrainError('broken', `${server} stopped before the end of its answer`, { begun });
   } catch (error) {

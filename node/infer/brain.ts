@@ -69,7 +69,7 @@ export class MeshBrain implements Brain {
 
   /** As `chat`; `sent` hears of each machine that the prompt goes to, before it does. */
   ask(request: ChatRequest, signal: AbortSignal, sent: Sent): AsyncIterable<ChatEvent> {
-    return answering(this.server, signal, (own) => this.#ask(request, own, sent));
+    return answering(this.server, request, signal, (own) => this.#ask(request, own, sent));
   }
 
   async *#ask(request: ChatRequest, signal: AbortSignal, sent: Sent): AsyncGenerator<ChatEvent> {

@@ -247,7 +247,7 @@ test(
     one.ollama.script = () => Array.from({ length: 12 }, () => ({ do: 'text' as const, text: piece }));
     let text = '';
     let events = 0;
-    for await (const event of borrowing(me, [one.lender]).chat(request(), never)) {
+    for await (const event of borrowing(me, [one.lender]).chat(request({ maxTokens: 100_000 }), never)) {
       if (event.type === 'text') text += event.text;
       events += 1;
       await new Promise((resolve) => setImmediate(resolve));

@@ -166,7 +166,7 @@ test(
       { do: 'hang' },
     ];
     const channel = await channelTo(connection);
-    await channel.write(chatFrame());
+    await channel.write(chatFrame({ maxTokens: 100_000 }));
     // Read, and never granted for.
     let bytes = 0;
     for (;;) {
