@@ -18,7 +18,7 @@ import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
 import { Prompts } from '../worker/prompts.ts';
 import { ConvergenceWorker } from '../worker/worker.ts';
-import { brainsOf } from './brains.ts';
+import { brainsOf, UsedModels } from './brains.ts';
 import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
 import { LentModelServers } from './lent-models.ts';
@@ -74,6 +74,7 @@ export class MemberService {
   readonly #pause: OwnerPause;
   readonly #measuring: NodeJS.Timeout;
   readonly #policy: PolicyWatch;
+  readonly #used: UsedModels;
   #capacity: Capacity;
   #resuming: NodeJS.Timeout | null = null;
   #inference: InferenceServer | null = null;
@@ -87,6 +88,7 @@ export class MemberService {
     policy: PolicyWatch,
     models: LentModelServers,
     offered: OfferedModels,
+    used: UsedModels,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -97,6 +99,7 @@ export class MemberService {
     this.#policy = policy;
     this.models = models;
     this.offered = offered;
+    this.#used = used;
     models.changed = () => this.#measure();
     this.#capacity = capacity;
     this.driver = new MemberDriver({
@@ -132,7 +135,8 @@ export class MemberService {
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
     const policy = new PolicyWatch(options.policy);
     const models = new LentModelServers(machine);
-    const brains = brainsOf(models);
+    const used = new UsedModels();
+    const brains = brainsOf(models, used);
     const speeds = new Speeds();
     let runtime: Promise<SandboxRuntime> | null = null;
     const worker = new ConvergenceWorker({
@@ -171,6 +175,7 @@ export class MemberService {
       policy,
       models,
       new OfferedModels(brains, speeds),
+      used,
       capacity,
     );
   }
@@ -246,7 +251,7 @@ export class MemberService {
 
   #onPolicy({ holds, why, told }: Verdict): void {
     this.driver.policy(told);
-    if (!holds) this.#inference?.drop();
+    if (!holds) this.#letGo();
     const { policy } = this.#policy.inForce;
     this.#options.machine.logger.info(
       { policy },
@@ -260,9 +265,15 @@ export class MemberService {
     await this.driver.owner('pause');
     // Stopped first, written second: a full disk is no reason to keep the owner waiting.
     await this.#pause.pause(ms);
-    this.#inference?.drop();
+    this.#letGo();
     this.#planResume();
     await this.#measure();
+  }
+
+  /** The machine is its owner's: nobody is given an answer, and the memory of the models is free. */
+  #letGo(): void {
+    this.#inference?.drop();
+    void this.#used.letGo();
   }
 
   async resume(): Promise<void> {

@@ -89,6 +89,13 @@ test('a goal waits for a machine with a model, converges there, is verified else
   assert.match(proved.stdout, /scripted-coder:7b/);
 });
 
+test('the owner who pauses the machine has the memory of its model back', async () => {
+  assert.ok(server.loaded.has(MODEL));
+  assert.is((await fleet.node('thinker', ['pause', '10m'])).code, 0);
+  await fleet.untilAsked(async () => !server.loaded.has(MODEL), 'the model is let go');
+  assert.is((await fleet.node('thinker', ['resume'])).code, 0);
+});
+
 test('one that is not reached fails with its reason, and one of another model waits and says why', async () => {
   answers([[finish]]);
   const red = await fleet.hub(
