@@ -2,13 +2,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { TaskDetail } from '../../node/api/objects.ts';
 import { lan } from './hosts.ts';
 import { greeter, isRoot, Mesh, run } from './mesh.ts';
 
 const name =
-  'three hosts without a way out: found by mDNS, approved by code, work done on both, no packet addressed outside (promise 17)';
+  'three hosts without a way out: found by mDNS, approved by code, work done on both, a goal reached by a model on one, no packet addressed outside (promise 17)';
 
 if (!isRoot) {
   console.log('skipped: hosts.test.ts makes network namespaces and needs root');
@@ -34,10 +36,23 @@ if (!isRoot) {
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );
+    // On the first member's own loopback, where it finds it by itself.
+    const ollama = spawn(
+      'ip',
+      [
+        'netns',
+        'exec',
+        net.hosts[1]!,
+        process.execPath,
+        fileURLToPath(new URL('./ollama-host.ts', import.meta.url)),
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
     const bytes: Buffer[] = [];
     capture.stdout.on('data', (chunk: Buffer) => bytes.push(chunk));
     try {
       await once(capture.stderr, 'data'); // "listening on …"
+      await once(ollama.stdout, 'data');
       await mesh.founder({ where: net.hosts[0]!, args: ['--port', '4701'] });
       const members = ['m1', 'm2'].map((member, n) =>
         mesh.applicant(member, { where: net.hosts[n + 1]!, args: ['--port', '0'] }),
@@ -79,10 +94,19 @@ if (!isRoot) {
         assert.is(task.verified, true);
         assert.is(task.executor.name, member);
       }
+      const goal = await mesh.json<TaskDetail>(
+        ['task', 'code', 'greet.sh is to say Hello', '--check', 'sh test.sh', '--wait'],
+        { cwd: repository },
+      );
+      assert.equal([goal.state, goal.verified, goal.detail], ['delivered', true, null]);
+      // Only the first has a model; any other may verify.
+      assert.is(goal.executor?.name, 'm1');
+      assert.not.equal(goal.verifier?.name, 'm1');
     } finally {
       await mesh.close();
       capture.kill('SIGTERM');
-      await once(capture, 'close');
+      ollama.kill('SIGTERM');
+      await Promise.all([once(capture, 'close'), once(ollama, 'close')]);
       net.close();
     }
     const packets = Buffer.concat(bytes);
