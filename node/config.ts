@@ -14,6 +14,7 @@ import {
 import { knownPolicy } from '../protocol/policy-schema.ts';
 import { parseSize } from '../protocol/size.ts';
 import { writeFileAtomic } from './atomic-file.ts';
+import { environmentConfig } from './environment/owner.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
 export const defaultPort = 4701;
@@ -106,6 +107,8 @@ const schema = z.strictObject({
   infer: z.boolean().default(true),
   /** Coding agents of this machine that goals may be given to. @default [] */
   agents: z.array(agent).max(8).default([]),
+  /** What the owner allows while what repositories depend on is prepared. @default no network */
+  environment: environmentConfig.default({ hosts: [] }),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
   user: z
     .string()

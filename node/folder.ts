@@ -58,6 +58,8 @@ export interface FolderPaths {
   results: string;
   /** Bare caches of repositories. */
   repositories: string;
+  /** What repositories depend on, prepared; made when it is first needed. */
+  environments: string;
   /** Membership certificate, newest roster and newest checkpoint of a member. */
   membership: string;
   roster: string;
@@ -103,6 +105,7 @@ export function folderPaths(root: string): FolderPaths {
     attempts: join(root, 'attempts'),
     results: join(root, 'results'),
     repositories: join(root, 'repos'),
+    environments: join(root, 'environments'),
     membership: join(root, 'membership.json'),
     roster: join(root, 'roster.json'),
     checkpoint: join(root, 'checkpoint'),

@@ -2,6 +2,7 @@ import type { WorkDone } from '../../protocol/receipt.ts';
 import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { SignedStatement } from '../../protocol/statement.ts';
 import type { Artifact } from '../../protocol/task.ts';
+import type { Environments } from '../environment/environments.ts';
 import type { RepositoryCache } from '../git/repository-cache.ts';
 import type { SandboxAhead } from '../sandbox/ahead.ts';
 import type { GoalWorker } from './goal.ts';
@@ -19,6 +20,8 @@ export interface AttemptContext {
   cache: RepositoryCache;
   /** What pursues goals on this machine; null: nothing does. */
   worker: GoalWorker | null;
+  /** What repositories depend on; null: nothing is prepared on this machine. */
+  environments: Environments | null;
   /** Private folder of the attempt; deleted with it. */
   work: string;
   log: AttemptLog;

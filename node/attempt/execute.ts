@@ -8,6 +8,7 @@ import { collectArtifacts } from './artifacts.ts';
 import { type Checkout, checkOut, emptyWorkspace, type Place } from './checkout.ts';
 import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
+import { inEnvironment } from './environment.ts';
 import { AttemptFailure } from './failure.ts';
 import { pursueGoal } from './goal.ts';
 import { runStep, type Step, stepInSandbox } from './step.ts';
@@ -23,8 +24,17 @@ export async function execute(context: AttemptContext, facts: AttemptFacts): Pro
     spec.repository === null
       ? await emptyWorkspace(context.work)
       : await checkOut(context, spec.repository, null, (place) => stepsAhead(context, place));
-  if (spec.kind === 'command') await executeCommand(context, spec, checkout, facts);
-  else await executeGoal(context, spec, checkout, facts);
+  if (spec.kind === 'command') {
+    return inEnvironment(context, checkout, (place, timeoutMs) =>
+      executeCommand(context, { ...spec, timeoutMs }, place, facts),
+    );
+  }
+  const goal = (place: Checkout, timeoutMs: number): Promise<void> =>
+    executeGoal(context, { ...spec, timeoutMs }, place, facts);
+  return inEnvironment(context, checkout, goal, async () => {
+    // Where there is no model, nothing is prepared for one.
+    await context.worker?.begin({ context, spec, checkout });
+  });
 }
 
 async function executeCommand(

@@ -5,6 +5,7 @@ import { type Assignment, type AttemptResult, type Lease, leaseKey } from '../..
 import { encodeSigned, type SignedStatement } from '../../protocol/statement.ts';
 import { buildVerification } from '../../protocol/verification.ts';
 import type { BlobStore } from '../blobs/types.ts';
+import type { Environments } from '../environment/environments.ts';
 import { printable } from '../git/fault.ts';
 import { RepositoryCache } from '../git/repository-cache.ts';
 import { SandboxAhead } from '../sandbox/ahead.ts';
@@ -36,6 +37,8 @@ export interface AttemptRunnerOptions {
   time?: () => number;
   /** Pursues goals; without one tasks of kind `code` are refused. @default null */
   worker?: GoalWorker | null;
+  /** Prepares what repositories depend on; without it nothing is prepared. @default null */
+  environments?: Environments | null;
   /** Bounds of the cache of repositories. @default those of repository-cache.ts */
   cache?: { entriesMax?: number; bytesMax?: number };
 }
@@ -137,6 +140,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       blobs: this.#blobs,
       cache: this.#cache,
       worker: this.#options.worker ?? null,
+      environments: this.#options.environments ?? null,
       work,
       log,
       mesh,

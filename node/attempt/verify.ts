@@ -16,6 +16,7 @@ import {
 } from './checkout.ts';
 import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
+import { inEnvironment } from './environment.ts';
 import { AttemptFailure } from './failure.ts';
 
 type ToVerify = NonNullable<Assignment['verify']>;
@@ -67,8 +68,17 @@ async function verifyCommit(
     const path = printable(gitlink.path.toString('utf8')).slice(0, 512);
     throw notPassed(`the commit of the result has another repository's commit at ${path}`);
   }
-  context.hooks.started();
-  await runChecks(context, checkout, checkout.changes, facts);
+  try {
+    await inEnvironment(context, checkout, async (place) => {
+      context.hooks.started();
+      await runChecks(context, place, checkout.changes, facts);
+    });
+  } catch (error) {
+    // The executor could prepare it, so what is wrong with that here is wrong with this machine.
+    if (error instanceof AttemptFailure && !facts.ran && error.reason !== 'check')
+      throw new AttemptFailure('environment', 'machine', error.message);
+    throw error;
+  }
 }
 
 const notPassed = (why: string): AttemptFailure => new AttemptFailure('check', 'task', why);

@@ -11,7 +11,9 @@ import type { GoalWorker } from '../attempt/goal.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, type ConfigChange, ConfigFile, readConfig } from '../config.ts';
-import { measureCapacity } from '../doctor/capacity.ts';
+import { cachedTools, measureCapacity } from '../doctor/capacity.ts';
+import { Environments } from '../environment/environments.ts';
+import { allowedHosts } from '../environment/owner.ts';
 import { type Folder, handOverFolder, openFolder } from '../folder.ts';
 import { dropPrivileges, resolveAccount } from '../privileges.ts';
 import { createSandbox } from '../sandbox/bubblewrap.ts';
@@ -130,7 +132,7 @@ function requireTemporaryFolder(): void {
 }
 
 /** The runner of this machine's attempts, whose receipts are signed with its key. */
-export function openRunner(
+export async function openRunner(
   machine: Machine,
   mesh: string,
   member: { readonly id: string; readonly name: string },
@@ -147,6 +149,12 @@ export function openRunner(
     member,
     sign: (statement) => signStatement(statement, key),
     worker,
+    environments: await Environments.open({
+      folder: folder.paths.environments,
+      sandbox,
+      hosts: () => allowedHosts(machine.config.environment),
+      versions: () => cachedTools(sandbox),
+    }),
   });
 }
 

@@ -79,7 +79,8 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
   };
 }
 
-function cachedTools(sandbox: Sandbox): Promise<Record<string, string>> {
+/** Versions of the tools that tasks find in a sandbox, as last asked for. */
+export function cachedTools(sandbox: Sandbox): Promise<Record<string, string>> {
   const now = performance.now();
   const last = known.get(sandbox);
   if (last !== undefined && now - last.at < TOOLS_MS) return last.tools;

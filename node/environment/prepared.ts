@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { lstat, rename } from 'node:fs/promises';
+import { lstat, mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
+import { SuperfleetError } from '../../protocol/errors.ts';
 import { count } from '../../protocol/ids.ts';
 import { removeTree } from '../git/remove-tree.ts';
 import { SANDBOX_HOME } from '../sandbox/profile.ts';
@@ -18,6 +19,25 @@ export const preparedFile = z.strictObject({
   bytes: count,
 });
 export type PreparedFile = z.infer<typeof preparedFile>;
+
+/** Folders of programs: of npm and pnpm, and of a virtual environment of Python. */
+const PROGRAMS = ['.bin', 'bin'];
+
+async function programsIn(folder: string): Promise<string | null> {
+  for (const name of PROGRAMS)
+    if ((await lstat(join(folder, name)).catch(() => null))?.isDirectory()) return name;
+  return null;
+}
+
+const inTheWay = (path: string): SuperfleetError =>
+  new SuperfleetError(
+    'SF_FOLDER',
+    `the repository has ${JSON.stringify(path)} itself, where what was prepared belongs`,
+    {
+      expected: 'nothing there, or a folder in the root of the repository',
+      hint: `leave ${path} out of the cache of .superfleet.yaml, or out of the repository`,
+    },
+  );
 
 /** A prepared environment in use: it stays on the disk until it is released. */
 export class Prepared {
@@ -68,6 +88,36 @@ export class Prepared {
         throw error;
       }
     }
+  }
+
+  /** Paths in the repository that it fills. */
+  get paths(): string[] {
+    return this.#file.parts.flatMap((part) => (part.in === 'workspace' ? [part.path] : []));
+  }
+
+  /**
+   * Makes a checkout, in which no process writes, ready for its steps, and gives what their sandboxes are to be given. A folder in the
+   * root is mounted read-only, and its programs go on PATH. What lies deeper and files are copied: a task could put a link where a
+   * folder above a mount was, and the mount would follow it. Throws `SF_FOLDER` where the repository has something else there.
+   */
+  async placeIn(checkout: string, signal: AbortSignal): Promise<Mount[]> {
+    const mounts = this.mounts('home');
+    for (const [at, part] of this.#file.parts.entries()) {
+      if (part.in !== 'workspace') continue;
+      const from = join(this.#folder, String(at));
+      const to = join(checkout, part.path);
+      await makeParents(checkout, part.path);
+      const there = await lstat(to).catch(() => null);
+      const mounted = !part.path.includes('/') && (await lstat(from)).isDirectory();
+      if (there !== null && !(mounted && there.isDirectory())) throw inTheWay(part.path);
+      if (mounted) {
+        if (there === null) await mkdir(to);
+        const programs = await programsIn(from);
+        const mount = { from, to: `/workspace/${part.path}`, writable: false };
+        mounts.push(programs === null ? mount : { ...mount, programs });
+      } else await copyTree(from, to, signal);
+    }
+    return mounts;
   }
 
   /** May be called more than once. */

@@ -89,6 +89,13 @@ export class AttemptRepository {
     return bundles.filter((_, index) => held[index] !== true);
   }
 
+  /** Paths that no commit takes, unless the base has them: what was prepared for the task, and is not its work. */
+  async leaveOut(paths: readonly string[]): Promise<void> {
+    const patterns = paths.map((path) => `/${path.replace(/[\\*?[\] ]/g, '\\$&').replace(/[\n\r]/g, '?')}\n`);
+    await mkdir(this.#path('git', 'info'), { recursive: true });
+    await writeFile(this.#path('git', 'info', 'exclude'), patterns.join(''));
+  }
+
   /**
    * Unpacks `missing` and checks out the base, or with `result` that commit. Bounded by `treeBytesMax` before a file
    * is written. The packs made of `missing` are linked into this attempt and then given to `keep`; `meanwhile` is called

@@ -127,11 +127,14 @@ export function bwrapOptions(layout: HostLayout, run: SandboxRun, uid: number, g
   options.push('--perms', '0755', '--dir', '/var', '--symlink', '/tmp', '/var/tmp');
   for (const { from, to, writable } of run.mounts) options.push(writable ? '--bind' : '--ro-bind', from, to);
   options.push('--remount-ro', '/', '--chdir', run.cwd);
-  const env = { ...run.env, PATH: SANDBOX_PATH, HOME: SANDBOX_HOME };
+  const env = { ...run.env, PATH: [...programFolders(run), SANDBOX_PATH].join(':'), HOME: SANDBOX_HOME };
   options.push('--clearenv');
   for (const [name, value] of Object.entries(env)) options.push('--setenv', name, value);
   return options;
 }
+
+const programFolders = ({ mounts }: SandboxRun): string[] =>
+  mounts.flatMap(({ to, programs }) => (programs === undefined ? [] : [`${to}/${programs}`]));
 
 /**
  * The gate, in the sandbox's shell without a fork: it waits until init's filter is in force, which bwrap loads right
@@ -176,5 +179,7 @@ export function wrappedCommand(run: SandboxRun, ceilings: Ceilings): string[] {
   if (run.limits.diskBytes !== null) {
     limits.push(`--fsize=${Math.min(run.limits.diskBytes, ceilings.fileBytes)}`);
   }
-  return ['/bin/sh', '-c', GATE, 'sh', 'prlimit', ...limits, '--', ...run.argv];
+  // What sets the limits is not looked for among programs that came with a task.
+  const prlimit = programFolders(run).length === 0 ? 'prlimit' : '/usr/bin/prlimit';
+  return ['/bin/sh', '-c', GATE, 'sh', prlimit, ...limits, '--', ...run.argv];
 }

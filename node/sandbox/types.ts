@@ -6,6 +6,8 @@ export interface Mount {
   from: string;
   to: string;
   writable: boolean;
+  /** A folder below `to`, whose programs are found by name before the system's. @default none */
+  programs?: string;
 }
 
 export interface SandboxRun {

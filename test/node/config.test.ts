@@ -40,6 +40,7 @@ test('every field has a default', () => {
     models: [],
     infer: true,
     agents: [],
+    environment: { hosts: [] },
     user: null,
     mesh: null,
     founder: null,

@@ -8,6 +8,8 @@ import { LocalAttemptRunner } from '../../../node/attempt/run.ts';
 import type { AttemptHooks } from '../../../node/attempt/types.ts';
 import { DiskBlobStore } from '../../../node/blobs/disk.ts';
 import type { BlobStore } from '../../../node/blobs/types.ts';
+import type { AllowedHost } from '../../../node/environment/admission.ts';
+import { Environments } from '../../../node/environment/environments.ts';
 import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
 import type { Sandbox, SandboxRun } from '../../../node/sandbox/types.ts';
 import { signingKeyFromSeed } from '../../../protocol/keys.ts';
@@ -100,6 +102,7 @@ export class Member {
     name = 'spare-1',
     key = executorKey,
     worker: GoalWorker | null = null,
+    hosts: readonly AllowedHost[] = [],
   ): Promise<Member> {
     await mkdir(folder, { recursive: true });
     const blobs = await DiskBlobStore.open(join(folder, 'blobs'));
@@ -113,6 +116,12 @@ export class Member {
       member: { id: key.peer, name },
       sign: (statement) => signStatement(statement, key),
       worker,
+      environments: await Environments.open({
+        folder: join(folder, 'environments'),
+        sandbox,
+        hosts: () => hosts,
+        versions: async () => ({ node: process.versions.node }),
+      }),
     });
     return new Member(folder, blobs, founder, sandbox, runner);
   }

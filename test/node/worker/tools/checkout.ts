@@ -74,6 +74,7 @@ export class Tools {
       blobs: new ResultBlobs(world.founder, false),
       cache: new RepositoryCache(join(work, 'repos')),
       worker: null,
+      environments: null,
       work,
       log,
       mesh: 'ab'.repeat(32),

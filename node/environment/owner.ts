@@ -1,0 +1,70 @@
+import { z } from 'zod';
+import type { AllowedHost } from './admission.ts';
+import { hostMatches, isHostPattern } from './host-pattern.ts';
+
+const hostsMax = 64;
+
+const pattern = z
+  .string()
+  .refine(isHostPattern, 'a host in lower case such as registry.npmjs.org, "*.example.org", or an address');
+
+const portWords = 'a port from 1 to 65535';
+const port = z.int(portWords).min(1, portWords).max(65_535, portWords);
+
+/** What the owner of a machine allows while environments are prepared: `environment` of `config.json`. */
+export const environmentConfig = z.strictObject({
+  /** Hosts that may be reached, as far as the repository asks for them. @default [] */
+  hosts: z
+    .array(
+      z.union(
+        [
+          pattern,
+          z.strictObject({
+            host: pattern,
+            ports: z.array(port).min(1).max(16).optional(),
+            addresses: z
+              .array(z.union([z.ipv4(), z.ipv6()]))
+              .min(1)
+              .max(16)
+              .optional(),
+          }),
+        ],
+        'a host in lower case such as registry.npmjs.org, or {"host": …, "ports": [443], "addresses": ["192.168.1.9"]}',
+      ),
+    )
+    .max(hostsMax)
+    .default([]),
+});
+
+/** As the proxy's rules. */
+export const allowedHosts = ({ hosts }: z.output<typeof environmentConfig>): AllowedHost[] =>
+  hosts.map((each) => {
+    if (typeof each === 'string') return { host: each };
+    const { host, ports, addresses } = each;
+    return {
+      host,
+      ...(ports === undefined ? {} : { ports }),
+      ...(addresses === undefined ? {} : { addresses }),
+    };
+  });
+
+/**
+ * What a repository may reach: what the owner allows and it asks for, the narrower of the two patterns. `lacking` is what it
+ * asks for that no rule of the owner's covers whole.
+ */
+export function reachable(
+  owner: readonly AllowedHost[],
+  needed: readonly string[],
+): { allowed: AllowedHost[]; lacking: string[] } {
+  const allowed = needed.flatMap((need) =>
+    owner.flatMap((rule): AllowedHost[] => {
+      if (covers(rule.host, need)) return [{ ...rule, host: need }];
+      return covers(need, rule.host) ? [rule] : [];
+    }),
+  );
+  return { allowed, lacking: needed.filter((need) => !owner.some(({ host }) => covers(host, need))) };
+}
+
+/** Whether every host that `inner` names is one that `outer` does; a name covers no pattern. */
+const covers = (outer: string, inner: string): boolean =>
+  outer === inner || (outer.startsWith('*.') && hostMatches(outer, inner.replace(/^\*\./, 'any.')));
