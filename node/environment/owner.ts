@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { AllowedHost } from './admission.ts';
 import { hostMatches, isHostPattern } from './host-pattern.ts';
@@ -23,7 +24,7 @@ export const environmentConfig = z.strictObject({
             host: pattern,
             ports: z.array(port).min(1).max(16).optional(),
             addresses: z
-              .array(z.union([z.ipv4(), z.ipv6()]))
+              .array(z.string().refine((text) => isIP(text) !== 0, 'an IP address'))
               .min(1)
               .max(16)
               .optional(),
