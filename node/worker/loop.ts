@@ -166,7 +166,10 @@ class Loop {
       this.#signal.throwIfAborted();
       const candidate = candidates[this.#at];
       if (candidate === undefined) {
-        return this.#stopped('brain', last?.message ?? 'there is no model to ask');
+        return this.#stopped(
+          last?.fault === 'context' ? 'context' : 'brain',
+          last?.message ?? 'there is no model to ask',
+        );
       }
       const left = this.#ends - this.#now();
       if (left <= 0) return this.#stopped('time', `after ${bounds.wallMs} ms`);
@@ -174,7 +177,11 @@ class Loop {
       const room = candidate.contextTokens - bounds.answerTokens - toolTokens;
       const compaction = conversation.fit(squeezed ? Math.floor(room / 2) : room);
       if (compaction === false) {
-        return this.#stopped('context', `what must be said takes more than ${candidate.model} holds`);
+        last = new BrainError('context', `what must be said takes more than ${candidate.model} holds`);
+        await this.#goOn();
+        tries = 0;
+        squeezed = false;
+        continue;
       }
       if (compaction !== null) {
         await note(`made room: ${compaction.shortened} texts shortened, ${compaction.removed} turns removed`);
@@ -205,13 +212,18 @@ class Loop {
           await wait(again);
           continue;
         }
-        this.#at += 1;
+        await this.#goOn();
         tries = 0;
         squeezed = false;
-        const next = candidates[this.#at];
-        if (next !== undefined) await note(`asking ${next.model} (${next.brain.name}) instead`);
       }
     }
+  }
+
+  /** To the next candidate, where there is one. */
+  async #goOn(): Promise<void> {
+    this.#at += 1;
+    const next = this.#options.candidates[this.#at];
+    if (next !== undefined) await this.#options.note(`asking ${next.model} (${next.brain.name}) instead`);
   }
 
   async #askOne(candidate: Candidate, leftMs: number, toolTokens: number): Promise<Answer> {

@@ -231,6 +231,24 @@ test('what does not fit is made to, once more than it seemed to need where the s
   assert.ok(sizes[1]! < sizes[0]! * 0.7, String(sizes));
 });
 
+test('what a model cannot hold goes to one that can; where none can, that is the reason', async () => {
+  const told = await ran([
+    new ScriptedBrain([failing('context')], 'small'),
+    new ScriptedBrain([FINISH], 'large'),
+  ]);
+  assert.equal([told.ending.kind, told.model], ['finish', 'of-large']);
+  const candidates = [4000, 40_000].map((contextTokens) => ({
+    brain: new ScriptedBrain([FINISH]),
+    model: `of-${contextTokens}`,
+    contextTokens,
+  }));
+  const conversation = new Conversation('x'.repeat(30_000), 'y');
+  const seen = await ran([], { candidates, conversation });
+  assert.equal([seen.ending.kind, seen.model], ['finish', 'of-40000']);
+  const { ending } = await ran([new ScriptedBrain([failing('context')])]);
+  assert.equal(ending, { kind: 'stopped', why: 'context', text: 'it is context' });
+});
+
 test('a single turn carries out one answer and is done', async () => {
   const result = await ran([new ScriptedBrain([{ text: 'It was a typo.', calls: [['write', {}]] }])], {
     singleTurn: true,
