@@ -7,6 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OllamaBrain } from '../../../node/brain/ollama.ts';
 import { ScriptedOllama } from '../../model-server/scripted-ollama.ts';
+import { converged } from '../../repairs/converged.ts';
 import { missingFor, scriptFor } from '../../repairs/repair.ts';
 import { repairs } from '../../repairs/repairs.ts';
 import { Workbench } from '../../repairs/workbench.ts';
@@ -36,24 +37,7 @@ for (const repair of repairs) {
   if (missing.length > 0) console.log(`skipped: ${repair.name}: no ${missing.join(', ')} under /usr`);
   const it = canRun === null && missing.length === 0 ? test : test.skip;
   it(`${repair.name} converges, and git finds changed what was repaired`, async () => {
-    const { result, receipt, log, changed } = await workbench.run(repair);
-    assert.equal([result.outcome, result.reason, result.detail], ['succeeded', null, null], log);
-    assert.equal(changed, repair.changed);
-    assert.match(
-      log.slice(0, log.indexOf('superfleet: turn 1')),
-      /check 1 of 1: exit [1-9]/,
-      'it was red before',
-    );
-    const { turns, heals, files } = receipt!.work!;
-    assert.equal(
-      { turns, heals, files, checks: receipt!.checks },
-      {
-        turns: repair.turns ?? repair.answers.length,
-        heals: repair.heals ?? 0,
-        files: repair.changed.length,
-        checks: [{ line: repair.check, exitCode: 0 }],
-      },
-    );
+    converged(repair, await workbench.run(repair));
   });
 }
 
