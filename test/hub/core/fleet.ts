@@ -208,8 +208,7 @@ export class Fleet {
   /** Submits and returns the task's id; the repository is `REPOSITORY` where nothing else is said. */
   submit(spec: Partial<TaskSpecInput> = {}): string {
     const whole = taskSpec.parse({
-      kind: 'command',
-      argv: ['true'],
+      ...(spec.kind === 'code' ? {} : { kind: 'command', argv: ['true'] }),
       checks: ['true'],
       repository: REPOSITORY,
       ...spec,

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { parseHub } from '../../../hub/cli/command.ts';
 import { meets } from '../../../hub/core/requirements.ts';
 import type { Why } from '../../../hub/core/why.ts';
-import { taskSpec } from '../../../protocol/task.ts';
+import { type TaskSpecInput, taskSpec } from '../../../protocol/task.ts';
 import { CAPACITY, Fleet, HELLO, type TestMember } from './fleet.ts';
 
 for (const [version, range, holds] of [
@@ -102,6 +102,29 @@ test('a member of a release before --tool is sent no task that names one', () =>
   fleet.founder({ type: 'connected', peer: ada.peer, session: 99, hello: { ...HELLO, capacity } });
   const task = fleet.submit({ tools: { go: '*' } });
   assert.match(whyOf(fleet, task, 'ada') ?? '', /older release/);
+});
+
+test('a goal goes to a machine that knows goals and offers a model and the brain it asks for', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  let session = 200;
+  const offer = (features: string[], models: string[], brains?: string[]): void => {
+    session += 1;
+    const capacity = { ...CAPACITY, models, ...(brains && { brains }) };
+    fleet.founder({ type: 'connected', peer: ada.peer, session, hello: { ...HELLO, features, capacity } });
+  };
+  const code = (brain?: string): string =>
+    fleet.submit({ kind: 'code', code: { goal: 'x', ...(brain && { brain }) } } as Partial<TaskSpecInput>);
+  offer(['requirements'], ['qwen:7b']);
+  const any = code();
+  const agent = code('opencode');
+  assert.match(whyOf(fleet, any, 'ada') ?? '', /older release, which pursues no goals/);
+  offer(['requirements', 'goals'], []);
+  assert.match(whyOf(fleet, any, 'ada') ?? '', /offers no model/);
+  offer(['requirements', 'goals'], ['qwen:7b'], ['ollama']);
+  assert.match(whyOf(fleet, agent, 'ada') ?? '', /does not offer opencode/);
+  assert.is(fleet.task(any).state, 'assigned');
+  assert.is(fleet.task(agent).state, 'queued');
 });
 
 test('what names no model and no tool is written as before', () => {
