@@ -16,8 +16,12 @@ const requestBytesMax = 16 * 1024 * 1024;
 const answerBytesMax = 64 * 1024 * 1024;
 /** The end of an answer, where its counts stand. */
 const tailBytesMax = 256 * 1024;
-/** Requests at one time; an agent asks one model. */
+/** Requests at one time, those that are still being read among them; an agent asks one model. */
 const openMax = 8;
+/** Connections that say nothing, too. */
+const connectionsMax = 64;
+/** What a token of a text is at least, in bytes: where nobody counted, so that nothing is asked for ever. */
+const bytesPerToken = 4;
 /** Looking at models, and asking them. Nothing that changes what a server holds. */
 const READS = new Set(['/v1/models', '/api/version', '/api/tags', '/api/ps']);
 const ASKS = new Set([
@@ -28,6 +32,9 @@ const ASKS = new Set([
   '/api/generate',
   '/api/show',
 ]);
+
+/** What is not the agent's to say: which model, and how long a server keeps it in memory. */
+const OWN_KEYS = new Set(['model', 'name', 'keep_alive']);
 
 export interface ModelDoorOptions {
   /** The one server behind it, such as `http://127.0.0.1:11434`. */
@@ -57,6 +64,8 @@ export class ModelDoor {
   readonly #folder: string;
   readonly #server: Server;
   #open = 0;
+  /** Tokens so far, estimated where the server did not count or was left before it had. */
+  #spent = 0;
 
   private constructor(options: ModelDoorOptions, folder: string) {
     this.#options = options;
@@ -65,6 +74,7 @@ export class ModelDoor {
     this.#server = createServer((request, response) => {
       this.#take(request, response).catch(() => response.destroy());
     });
+    this.#server.maxConnections = connectionsMax;
   }
 
   static async open(options: ModelDoorOptions): Promise<ModelDoor> {
@@ -100,20 +110,21 @@ export class ModelDoor {
         `${request.method} ${path} is not allowed; models may be listed and asked`,
       );
     }
-    const body = asks ? await bodyOf(request) : null;
-    if (body === 'too long') return refuse(response, 413, `a request has at most ${requestBytesMax} bytes`);
-    const why = body === null ? null : this.#refusal(body);
-    if (why !== null) return refuse(response, 403, why);
     if (this.#open >= openMax) return refuse(response, 429, `${openMax} requests are under way`);
     this.#open += 1;
     try {
+      const read = asks ? await bodyOf(request) : null;
+      if (read === 'too long') return refuse(response, 413, `a request has at most ${requestBytesMax} bytes`);
+      const body = read === null ? null : this.#allowed(read);
+      if (typeof body === 'string') return refuse(response, 403, body);
       await this.#pass(path, body, asks && path !== '/api/show', response);
     } finally {
       this.#open -= 1;
     }
   }
 
-  #refusal(body: Buffer): string | null {
+  /** The request as the server is to read it; a text: why it is refused. */
+  #allowed(body: Buffer): Buffer | string {
     const { model: allowed, tokensMax } = this.#options;
     let asked: unknown;
     try {
@@ -124,9 +135,10 @@ export class ModelDoor {
     const { model = null, name = null } = (asked ?? {}) as { model?: unknown; name?: unknown };
     const named = model ?? name;
     if (named !== allowed) return `the model of this task is ${allowed}, not ${String(named).slice(0, 128)}`;
-    const { promptTokens, generatedTokens } = this.use;
-    const spent = (promptTokens ?? 0) + (generatedTokens ?? 0);
-    return spent >= tokensMax ? `the ${tokensMax} tokens of this task are spent` : null;
+    if (this.#spent >= tokensMax) return `the ${tokensMax} tokens of this task are spent`;
+    // Written anew: Go's servers take a key in any case, and the last of several, for the model.
+    const rest = Object.entries(asked as object).filter(([key]) => !OWN_KEYS.has(key.toLowerCase()));
+    return Buffer.from(JSON.stringify({ model: allowed, ...Object.fromEntries(rest) }));
   }
 
   #pass(path: string, body: Buffer | null, counts: boolean, response: ServerResponse): Promise<void> {
@@ -134,13 +146,14 @@ export class ModelDoor {
     const { promise, resolve } = Promise.withResolvers<void>();
     const target = new URL(`${url}${path}`);
     const make = target.protocol === 'https:' ? httpsRequest : httpRequest;
+    let bytes = 0;
+    let counted = false;
     const headers =
       body === null ? {} : { 'content-type': 'application/json', 'content-length': body.length };
     const asked = make(
       target,
       { method: body === null ? 'GET' : 'POST', headers, agent: false, ...(lookup && { lookup }) },
       (answer) => {
-        let bytes = 0;
         let tail = Buffer.alloc(0);
         response.writeHead(answer.statusCode ?? 502, {
           'content-type': answer.headers['content-type'] ?? 'application/json',
@@ -156,21 +169,26 @@ export class ModelDoor {
         });
         answer.on('error', () => response.destroy());
         answer.on('end', () => {
-          if (counts && answer.statusCode === 200) this.#count(tail.toString('utf8'));
+          counted = counts && answer.statusCode === 200;
+          if (counted) this.#count(tail.toString('utf8'), (body?.length ?? 0) + bytes);
           response.end();
         });
       },
     );
     asked.on('error', (error) => refuse(response, 502, `the model server does not answer: ${error.message}`));
-    asked.on('close', () => resolve());
+    asked.on('close', () => {
+      // Left in the middle: asked all the same.
+      if (counts && !counted && bytes > 0) this.#count('', (body?.length ?? 0) + bytes);
+      resolve();
+    });
     // Who asked has left: the model is not kept busy for nobody.
     response.on('close', () => asked.destroy());
     asked.end(body ?? undefined);
     return promise;
   }
 
-  /** The counts that end an answer, in either API's form. */
-  #count(tail: string): void {
+  /** The counts that end an answer, in either API's form; `bytes` went to and fro for it. */
+  #count(tail: string, bytes: number): void {
     const { use } = this;
     use.requests += 1;
     let prompt: number | null = null;
@@ -181,6 +199,8 @@ export class ModelDoor {
       prompt = countOf(usage?.prompt_tokens ?? usage?.input_tokens ?? value?.prompt_eval_count) ?? prompt;
       generated = countOf(usage?.completion_tokens ?? usage?.output_tokens ?? value?.eval_count) ?? generated;
     }
+    this.#spent +=
+      prompt === null || generated === null ? Math.ceil(bytes / bytesPerToken) : prompt + generated;
     use.promptTokens = use.promptTokens === null || prompt === null ? null : use.promptTokens + prompt;
     use.generatedTokens =
       use.generatedTokens === null || generated === null ? null : use.generatedTokens + generated;

@@ -105,6 +105,69 @@ test('what is spent is spent: no more is asked, and the words say so', () =>
     assert.equal([over.status, /tokens of this task are spent/.test(over.text)], [403, true]);
   }));
 
+test('no spelling of a key gets another model, nor keeps one in memory', () =>
+  opened(ollama.url, 1e9, async (door) => {
+    const messages = '"messages":[{"role":"user","content":"hi"}],"stream":true';
+    for (const body of [
+      `{"model":"${MODEL}","MODEL":"other:7b","Model":"other:7b",${messages}}`,
+      `{"model":"other:7b","model":"${MODEL}","keep_alive":-1,"Keep_Alive":0,${messages}}`,
+      `{"model":"${MODEL}","name":"other:7b",${messages}}`,
+    ]) {
+      const answered = await ask(door, 'POST', '/api/chat', body);
+      assert.is(answered.status, 200, answered.text);
+      const sent = ollama.to('/api/chat').at(-1)!.body as object;
+      assert.equal(Object.keys(sent), ['model', 'messages', 'stream']);
+      assert.is((sent as { model: string }).model, MODEL);
+    }
+  }));
+
+test('what is not counted is spent all the same: without counts, and where the agent leaves before them', async () => {
+  await opened(openai.url, 20, async (door) => {
+    const path = '/v1/chat/completions';
+    assert.is((await ask(door, 'POST', path, chat(MODEL))).status, 200);
+    assert.equal([door.use.requests, door.use.promptTokens, door.use.generatedTokens], [1, null, null]);
+    assert.is((await ask(door, 'POST', path, chat(MODEL))).status, 403);
+  });
+  const before = ollama.script;
+  ollama.script = () => [{ do: 'text', text: 'I think' }, { do: 'hang' }];
+  try {
+    await opened(ollama.url, 20, async (door) => {
+      const asked = request({ socketPath: door.socket, method: 'POST', path: '/api/chat', agent: false });
+      asked.on('error', () => {});
+      const number = ollama.to('/api/chat').length;
+      asked.end(JSON.stringify(chat(MODEL)));
+      await new Promise((resolve) => asked.on('response', (answer) => answer.once('data', resolve)));
+      asked.destroy();
+      assert.is(await ollama.to('/api/chat')[number]!.ended, 'left');
+      const over = await ask(door, 'POST', '/api/chat', chat(MODEL));
+      assert.is(over.status, 403, over.text);
+      assert.is(door.use.requests, 1);
+    });
+  } finally {
+    ollama.script = before;
+  }
+});
+
+test('requests that never end are few, and take no memory of others', () =>
+  opened(ollama.url, 1e9, async (door) => {
+    const begun = Array.from({ length: 8 }, () => {
+      const asked = request({ socketPath: door.socket, method: 'POST', path: '/api/chat', agent: false });
+      asked.on('error', () => {});
+      asked.write('{"model":');
+      return asked;
+    });
+    await Promise.all(
+      begun.map(
+        (asked) =>
+          new Promise((resolve) => asked.once('socket', (socket) => socket.once('connect', resolve))),
+      ),
+    );
+    let over = await ask(door, 'POST', '/api/chat', chat(MODEL));
+    while (over.status === 200) over = await ask(door, 'POST', '/api/chat', chat(MODEL));
+    assert.is(over.status, 429, over.text);
+    for (const asked of begun) asked.destroy();
+  }));
+
 test('who leaves lets go of the model', () =>
   opened(ollama.url, 1e9, async (door) => {
     const before = ollama.to('/api/chat').length;
