@@ -16,7 +16,12 @@ import {
   sha256Hex,
   taskId,
 } from '../protocol/ids.ts';
-import { artifactsMax, durabilityMax } from '../protocol/limits.ts';
+import {
+  answerCharactersMax,
+  artifactsMax,
+  durabilityMax,
+  questionCharactersMax,
+} from '../protocol/limits.ts';
 import { policyText } from '../protocol/policy-schema.ts';
 import { attemptRole, resultBlob } from '../protocol/session.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
@@ -168,6 +173,14 @@ export const EVENT_BODIES = {
     receipt: sha256Hex.nullable(),
     envelope: blobId.nullable(),
     why: z.string().max(512),
+  }),
+  /** A model needs to know something before it can go on: the task waits for a person's answer when the attempt has ended. */
+  'task.asked': z.strictObject({ ...attempt, question: z.string().min(1).max(questionCharactersMax) }),
+  'task.answered': z.strictObject({
+    task: taskId,
+    correlation: correlationId,
+    text: z.string().min(1).max(answerCharactersMax),
+    by: actor,
   }),
   'task.cancelled': z.strictObject({ task: taskId, correlation: correlationId, by: actor }),
   /** The convergence record: the log's summary of a finished task, and the entry that finishes it. */

@@ -64,6 +64,10 @@ export const healsDefault = 3;
 export const goalCharactersMax = 8192;
 /** What works on a goal: a kind of model server, or an agent. */
 export const brainPattern = /^[a-z0-9][a-z0-9._-]{0,31}$/;
+/** Questions of models that a person answers about one task; characters of a question, and of an answer. */
+export const questionsMax = 8;
+export const questionCharactersMax = 2048;
+export const answerCharactersMax = 4096;
 /** Whom a model speaks as. */
 export const personaPattern = /^[\p{L}\p{N}][\p{L}\p{N}_-]{0,31}$/u;
 export const inviteMs = 24 * 3_600_000;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseDocument } from './dsse.ts';
 import { SuperfleetError } from './errors.ts';
 import { commitId, count, meshId, nonce, peerId, taskId } from './ids.ts';
-import { artifactsMax } from './limits.ts';
+import { artifactsMax, questionCharactersMax } from './limits.ts';
 import { leaseKey, limitKinds } from './session.ts';
 import {
   gitCommitDigest,
@@ -41,6 +41,9 @@ export interface FileDigest {
   sha256: string;
 }
 
+/** Ways in which a model ends its work undone. */
+export const WORK_SIGNALS = ['clarification_needed', 'partial_completion', 'task_rejection'] as const;
+
 /** What a model did for a goal. Counts are null where its server does not count; changes are those git found, not those it told of. */
 const workDone = z.object({
   brain: z.string().max(64),
@@ -55,6 +58,8 @@ const workDone = z.object({
   lowConfidence: z.boolean(),
   /** Files that differ from the base. */
   files: count,
+  /** How it said that it cannot go on. @default it did not */
+  signal: z.object({ kind: z.enum(WORK_SIGNALS), text: z.string().max(questionCharactersMax) }).optional(),
 });
 export type WorkDone = z.infer<typeof workDone>;
 

@@ -12,7 +12,16 @@ import {
   sha256Hex,
   taskId,
 } from './ids.ts';
-import { artifactsMax, entryLineBytesMax, envelopeBytesMax, secretBytesMax, toolsMax } from './limits.ts';
+import {
+  answerCharactersMax,
+  artifactsMax,
+  entryLineBytesMax,
+  envelopeBytesMax,
+  questionCharactersMax,
+  questionsMax,
+  secretBytesMax,
+  toolsMax,
+} from './limits.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
 /**
@@ -201,6 +210,16 @@ const assignment = z.object({
   nonce,
   /** Secret name → value; only for the executor; memory only, never written down. */
   secrets: z.record(z.string(), z.string().max(secretBytesMax)),
+  /** What models asked about the task and persons answered, oldest first; only for the executor. @default nothing */
+  answers: z
+    .array(
+      z.object({
+        question: z.string().max(questionCharactersMax),
+        answer: z.string().max(answerCharactersMax),
+      }),
+    )
+    .max(questionsMax)
+    .optional(),
   /** For a verifier: the receipt to bind and the result to check. */
   verify: z
     .object({

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nodeParam } from '../../node/api/params.ts';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex } from '../../protocol/ids.ts';
-import { durabilityMax, inviteMs } from '../../protocol/limits.ts';
+import { answerCharactersMax, durabilityMax, inviteMs } from '../../protocol/limits.ts';
 import { knownPolicy } from '../../protocol/policy-schema.ts';
 import { repositoryBundle, taskSpec } from '../../protocol/task.ts';
 
@@ -19,6 +19,7 @@ export const submitBody = z.strictObject({
   spec: taskSpec,
   bundle: repositoryBundle.nullable().default(null),
 });
+export const answerBody = z.strictObject({ text: z.string().trim().min(1).max(answerCharactersMax) });
 export const appliedBody = z.strictObject({ commit: commitId });
 export const knownBody = z.strictObject({ commits: z.array(commitId).max(knownCommitsMax) });
 export const inviteBody = z.strictObject({

@@ -5,6 +5,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { blobBytesMax } from '../../protocol/limits.ts';
 import type { Operation } from '../core/types.ts';
 import {
+  answerBody,
   appliedBody,
   blobParam,
   followQuery,
@@ -62,6 +63,11 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   app.post('/v1/tasks/:task/rerun', async (context) => {
     need(port, context, 'submit');
     return context.json(await request(context, { op: 'task.rerun', task: task(context) }), 201);
+  });
+  app.post('/v1/tasks/:task/answer', async (context) => {
+    need(port, context, 'submit');
+    const { text } = await jsonBody(context, answerBody);
+    return context.json(await request(context, { op: 'task.answer', task: task(context), text }));
   });
   app.post('/v1/tasks/:task/applied', async (context) => {
     need(port, context, 'submit');

@@ -14,6 +14,7 @@ const WAITS: Record<string, string> = {
   settling: 'waiting for leases of the founder before',
   replicas: 'waiting for replicas to follow',
   secret: 'need a secret',
+  answer: 'wait for an answer',
   backOff: 'failed, tried again later',
   noFit: 'fit no machine',
   unavailable: 'fit only machines that cannot be had',

@@ -73,6 +73,10 @@ function assignmentOf(
             bundle: accepted!.bundle,
           },
   };
+  const answers = (task.questions ?? []).flatMap(({ text, answer }) =>
+    answer === null ? [] : [{ question: text, answer: answer.text }],
+  );
+  if (role === 'execute' && answers.length > 0) assignment.answers = answers;
   const bytes = Buffer.byteLength(JSON.stringify(assignment));
   if (bytes <= assignmentBytesMax) return assignment;
   return `task, bundles and secrets together take ${bytes} bytes; one assignment holds ${assignmentBytesMax}`;

@@ -5,10 +5,13 @@ import {
   acceptVerification,
   type Expected,
 } from '../../protocol/acceptance.ts';
+import type { WorkDone } from '../../protocol/receipt.ts';
 
 /** What the founder uses of a receipt that counts. */
 export interface ReceiptFacts {
   checksChanged: string[];
+  /** What a model did; null where none was asked. */
+  work: Pick<WorkDone, 'lowConfidence' | 'signal'> | null;
 }
 /** What the founder uses of a verification that counts. */
 export interface VerificationFacts {

@@ -137,6 +137,8 @@ export class FounderContext {
   recalled: ReadonlyMap<string, TaskRecord> = new Map();
   readonly times = new Map<string, TaskTimes>();
   readonly queue = new RunQueue();
+  /** Queued tasks that wait for a person's answer; none of these is in the queue. */
+  readonly asking = new Set<string>();
   /** Executed tasks that wait for a verifier. */
   readonly unverified = new Map<string, Waiting>();
   /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */

@@ -213,6 +213,8 @@ function perform(
       return tasks.stop(ctx, by, operation);
     case 'task.rerun':
       return tasks.rerun(ctx, by, operation);
+    case 'task.answer':
+      return tasks.answer(ctx, by, operation);
     case 'task.applied':
       return tasks.applied(ctx, by, operation);
     case 'task.get':

@@ -1,5 +1,5 @@
 import type { EventBody } from '../../ledger/events.ts';
-import { findAttempt, openAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
+import { findAttempt, openAttempt, openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
 import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
 import { CONFIDENCE, type FailureReason, type Fault } from '../../protocol/task.ts';
 import {
@@ -123,7 +123,12 @@ function settleQueued(ctx: FounderContext, task: TaskRecord): void {
   } else if (last !== null && task.machineFaults >= ctx.config.machineFaultsMax) {
     const detail = `given up after ${task.machineFaults} faults of machines; the last: ${last.detail ?? last.reason}`;
     converge(ctx, task, { state: 'failed', reason: 'lost', detail: detail.slice(0, 2048) });
+  } else if (openQuestion(task) !== null) {
+    ctx.queue.remove(task.id);
+    ctx.troubled.delete(task.id);
+    ctx.asking.add(task.id);
   } else {
+    ctx.asking.delete(task.id);
     ctx.queue.add(task, retryTimes(ctx, task), ctx.now);
     if (task.unfit.length > 0) ctx.troubled.add(task.id);
   }
@@ -247,6 +252,7 @@ export function converge(
   });
   ctx.times.delete(task.id);
   ctx.queue.remove(task.id);
+  ctx.asking.delete(task.id);
   ctx.unverified.delete(task.id);
   ctx.parked.delete(task.id);
   ctx.troubled.delete(task.id);

@@ -1,5 +1,6 @@
 import type { Actor } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import { openQuestion } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
 import type { FounderContext } from './context.ts';
 import { clashWarning, clockWarning } from './identity.ts';
@@ -30,7 +31,7 @@ export function overviewOf(ctx: FounderContext, by: Actor): Overview {
     waits: waits(ctx),
     tasks: running(ctx, by),
     ...lately(ctx, by),
-    ...needs(ctx, active),
+    ...needs(ctx, active, by),
     risks: risks(ctx, active),
   };
 }
@@ -56,6 +57,7 @@ function waits(ctx: FounderContext): Overview['waits'] {
     add(looked > bucketsMax ? 'unknown' : waitOf(ctx, need, true), size);
   }
   add(ctx.state.mesh.paused ? 'paused' : 'backOff', ctx.queue.size - due);
+  add('answer', ctx.asking.size);
   return counts;
 }
 
@@ -94,8 +96,15 @@ function lately(ctx: FounderContext, by: Actor): Pick<Overview, 'failures' | 'pr
   return { failures, proposals };
 }
 
-function needs(ctx: FounderContext, active: MemberRecord[]): Pick<Overview, 'needs'> {
+function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Pick<Overview, 'needs'> {
   const found: Overview['needs'] = [];
+  for (const id of ctx.asking) {
+    if (found.length >= tasksShownMax) break;
+    const task = ctx.task(id);
+    if (!mayRead(ctx.state.members, by, task.by)) continue;
+    const what = `task ${id} asks: ${openQuestion(task)?.text ?? ''}`;
+    found.push({ what, command: `mesh-hub task answer ${id} TEXT` });
+  }
   const secrets = new Map<string, number>();
   for (const { need, size } of ctx.queue.buckets.values()) {
     for (const name of need.secrets) {

@@ -13,6 +13,7 @@ export function wantedFor(ctx: FounderContext, by: Actor, operation: Operation):
     case 'task.why':
     case 'task.stop':
     case 'task.rerun':
+    case 'task.answer':
     case 'task.applied':
       return tasks.byId.has(operation.task) ? null : { task: operation.task };
     case 'task.list':

@@ -7,6 +7,7 @@ import { collectRetryMs, collectsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
 import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from './late-results.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
+import { faultOf } from './signals.ts';
 import type { FounderInput } from './types.ts';
 
 /** A member says what came out. Only the lease that is open now can count; everything else is evidence at most. */
@@ -143,11 +144,10 @@ function executed(
 ): void {
   const { exitCode, commit, bundle, log, artifacts } = result;
   if (result.outcome === 'failed') {
-    const { fault, reason, detail } = result;
+    const { reason, detail } = result;
     settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
     endLease(ctx, lease, {
-      // Persons stop work by other messages: a member cannot have a task tried for ever by naming one.
-      fault: fault === 'person' ? 'machine' : (fault ?? 'task'),
+      fault: faultOf(ctx, lease, result, facts),
       reason: reason ?? 'task',
       detail,
       exitCode,

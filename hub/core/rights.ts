@@ -21,6 +21,7 @@ const NEEDED: Record<Operation['op'], Right> = {
   'task.submit': 'submit',
   'task.stop': 'submit',
   'task.rerun': 'submit',
+  'task.answer': 'submit',
   'task.applied': 'submit',
   'task.get': 'view',
   'task.list': 'view',

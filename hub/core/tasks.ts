@@ -2,6 +2,7 @@ import type { Actor, EventBody } from '../../ledger/events.ts';
 import { assertEvent } from '../../ledger/line.ts';
 import { resolveMember } from '../../ledger/state/members.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
+import { openQuestion } from '../../ledger/state/task-record.ts';
 import { type TaskAnswer, taskView } from '../../node/views/task.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { newTaskId } from '../../protocol/ids.ts';
@@ -127,6 +128,25 @@ export function stop(ctx: FounderContext, by: Actor, { task: id }: Of<'task.stop
     throw new SuperfleetError('SF_CONFLICT', `the task has ended: it is ${task.state}`, { got: task.state });
   }
   ctx.append({ type: 'task.cancelled', body: { task: id, correlation: task.correlation, by } });
+  settle(ctx, task);
+  return taskView(ctx.state, task);
+}
+
+/** A person's word to what a model asked; the task goes on with it. */
+export function answer(ctx: FounderContext, by: Actor, { task: id, text }: Of<'task.answer'>): TaskAnswer {
+  const task = ctx.task(id);
+  requireOwnWork(ctx.state.members, by, task.by);
+  const ended = TERMINAL_STATES.has(task.state);
+  // Asked, and the attempt that asks is about to end: what it will be answered then is not known before.
+  if (ended || task.state !== 'queued' || openQuestion(task) === null) {
+    throw new SuperfleetError('SF_CONFLICT', ended ? 'the task has ended' : 'the task asks nothing', {
+      expected: 'a task that waits for an answer',
+      got: task.state,
+      hint: `mesh-hub task why ${id}`,
+    });
+  }
+  const body = { task: id, correlation: task.correlation, text: text.toWellFormed(), by };
+  ctx.append({ type: 'task.answered', body });
   settle(ctx, task);
   return taskView(ctx.state, task);
 }

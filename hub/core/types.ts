@@ -23,6 +23,7 @@ export type Operation =
   | { op: 'task.submit'; spec: TaskSpec; bundle: RepositoryBundle | null; correlation: string | null }
   | { op: 'task.stop'; task: string }
   | { op: 'task.rerun'; task: string }
+  | { op: 'task.answer'; task: string; text: string }
   | { op: 'task.applied'; task: string; commit: string }
   | { op: 'task.get'; task: string }
   | { op: 'task.list'; states: TaskState[] | null; cursor: string | null; limit: number }

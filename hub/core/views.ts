@@ -46,6 +46,7 @@ export function meshObject(ctx: FounderContext): MeshObject {
   for (const lease of ctx.leases.values()) if (lease.role === 'execute') running += 1;
   let executed = 0;
   for (const { role } of ctx.leases.values()) if (role === 'verify') executed += 1;
+  const queued = ctx.queue.size + ctx.asking.size;
   const awaiting = ctx.unverified.size + ctx.parked.size + executed;
   return {
     ...meshFacts(ctx.mesh, ctx.state),
@@ -55,8 +56,8 @@ export function meshObject(ctx: FounderContext): MeshObject {
     nodes: { online: online.length, total: active.length },
     slots: { used: ctx.leases.size, total },
     queue: {
-      queued: ctx.queue.size,
-      running: Math.max(running, tasks.open.size - ctx.queue.size - awaiting),
+      queued,
+      running: Math.max(running, tasks.open.size - queued - awaiting),
     },
     warnings: [],
   };

@@ -1,5 +1,5 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
-import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
+import { type AttemptRecord, openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
 import { ringHasRoom } from './assign.ts';
@@ -12,11 +12,12 @@ import { durability, starved } from './replicas.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 
 /**
- * What a queued task waits for, the first that holds: the mesh to be resumed, leases of the founder before this one, replicas to follow, a
+ * What a queued task waits for, the first that holds: a person's answer, the mesh to be resumed, leases of the founder before this one, replicas to follow, a
  * secret, its back-off, a machine that fits at all, one of those that fit to be had, one of them to have a free slot.
  * `turn`: for those before it.
  */
 export type Wait =
+  | 'answer'
   | 'paused'
   | 'settling'
   | 'replicas'
@@ -114,6 +115,13 @@ function remedyFor(ctx: FounderContext, member: MemberRecord): string | null {
 }
 
 function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
+  const question = openQuestion(task);
+  if (question !== null) {
+    answer.wait = 'answer';
+    answer.reasons.push(`it waits for an answer to what its model asked: ${question.text}`);
+    answer.remedies.push(`mesh-hub task answer ${task.id} TEXT`);
+    return;
+  }
   const need = needOf(task);
   const due = ctx.queue.notBefore(task.id);
   answer.position = ctx.queue.before(task.number);

@@ -45,6 +45,14 @@ export type VerificationRecord = Omit<EventBody<'task.verified'>, 'task' | 'corr
   at: number;
 };
 
+/** What a model asked in an attempt, and what a person said to it. */
+export interface Question {
+  attempt: number;
+  text: string;
+  at: number;
+  answer: { text: string; by: Actor; at: number } | null;
+}
+
 /** A task as the log tells it. Times are those of the entries: informational, never decided upon. */
 export interface TaskRecord {
   id: string;
@@ -76,6 +84,8 @@ export interface TaskRecord {
   accepted: AcceptedResult | null;
   verification: VerificationRecord | null;
   cancelledBy: Actor | null;
+  /** What models asked about it, oldest first; of these only the last may wait for its answer. @default nothing */
+  questions?: Question[];
   converged: EventBody<'task.converged'> | null;
   applied: { commit: string; by: Actor; at: number } | null;
 }
@@ -86,3 +96,9 @@ export const openAttempt = (task: TaskRecord, role: AttemptRole): AttemptRecord 
 
 export const findAttempt = (task: TaskRecord, number: number): AttemptRecord | null =>
   task.attempts.find((attempt) => attempt.number === number) ?? null;
+
+/** The question that a task waits to have answered, once the attempt that asked it has ended; null: it asks nothing. */
+export function openQuestion(task: TaskRecord): Question | null {
+  const last = task.questions?.at(-1);
+  return last === undefined || last.answer !== null ? null : last;
+}

@@ -1,3 +1,4 @@
+import { questionsMax } from '../../protocol/limits.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { KnownEntry } from '../entry.ts';
 import type { EventBody } from '../events.ts';
@@ -8,6 +9,7 @@ import {
   attemptsKeptMax,
   findAttempt,
   openAttempt,
+  openQuestion,
   type TaskRecord,
 } from './task-record.ts';
 import { addTask, endTask, hasArchived, initialTasks, loadTasks, saveTasks, type Tasks } from './task-set.ts';
@@ -46,6 +48,12 @@ export const tasksReducer: Reducer<Tasks> = {
         break;
       case 'task.evidence':
         evidence(state, entry);
+        break;
+      case 'task.asked':
+        asked(state, entry);
+        break;
+      case 'task.answered':
+        answered(state, entry);
         break;
       case 'task.cancelled':
         unfinished(state, entry, entry.body.task).cancelledBy = entry.body.by;
@@ -101,6 +109,7 @@ function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
   need(entry, task.cancelledBy === null, 'the task was cancelled');
   if (role === 'execute') {
     need(entry, task.state === 'queued', `the task is ${task.state}, not queued`);
+    need(entry, openQuestion(task) === null, 'it waits for an answer');
     task.state = 'assigned';
     task.executions += 1;
   } else {
@@ -243,6 +252,25 @@ function evidence(state: Tasks, entry: Of<'task.evidence'>): void {
   if (attempt === null) return;
   const { receipt, envelope, why } = entry.body;
   attempt.evidence = { receipt, envelope, why };
+}
+
+function asked(state: Tasks, entry: Of<'task.asked'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
+  need(entry, openQuestion(task) === null, 'it waits for an answer already');
+  const { questions = [] } = task;
+  need(entry, questions.length < questionsMax, `${questionsMax} questions were asked about it`);
+  const question = { attempt: attempt.number, text: entry.body.question, at: entry.time, answer: null };
+  task.questions = [...questions, question];
+}
+
+function answered(state: Tasks, entry: Of<'task.answered'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const question = openQuestion(task);
+  need(entry, question !== null, 'it asks nothing');
+  const { text, by } = entry.body;
+  question.answer = { text, by, at: entry.time };
 }
 
 function applied(state: Tasks, entry: Of<'task.applied'>): void {

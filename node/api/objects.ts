@@ -183,6 +183,8 @@ export interface TaskObject {
   correlation: string;
   submittedAt: number;
   finishedAt: number | null;
+  /** What it waits to have answered (`task answer`); null: nothing. Missing from a founder of an older release. */
+  question?: string | null;
 }
 
 /** What `task.get` and `watch` add: enough to fetch everything the task gave. Not in lists. */

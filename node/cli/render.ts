@@ -199,10 +199,12 @@ export function tasksText(tasks: TaskObject[], paint: Paint): string {
   );
 }
 
-export const stateWords = (task: TaskObject): string =>
-  task.reason === null || task.reason === undefined
+export const stateWords = (task: TaskObject): string => {
+  if (task.question != null) return `${cell(task.state)}/asks`;
+  return task.reason === null || task.reason === undefined
     ? cell(task.state)
     : `${cell(task.state)}/${cell(task.reason)}`;
+};
 
 /** What was asked for. */
 function workFields(spec: TaskSpec | undefined): [string, string | null][] {
@@ -218,6 +220,7 @@ export function taskText(
     ['id', task.id],
     ['state', stateWords(task)],
     ['detail', task.detail ?? null],
+    ...(task.question == null ? [] : ([['question', task.question]] as [string, unknown][])),
     ...workFields(task.spec),
     [
       'verified',

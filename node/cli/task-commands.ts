@@ -51,6 +51,13 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
         (task) => `${task.id} ${stateWords(task)}`,
       );
       return EXIT.ok;
+    case 'task answer':
+      show(
+        session,
+        await client.post<TaskDetail>(`${path}/answer`, { text: command.text }),
+        (task) => `${task.id} ${stateWords(task)}`,
+      );
+      return EXIT.ok;
     case 'task logs':
       return logs(command, session, client);
     case 'task history':

@@ -34,6 +34,7 @@ export type TaskCommand =
   | { verb: 'task describe'; task: string }
   | { verb: 'task logs'; task: string; follow: boolean }
   | { verb: 'task stop'; task: string }
+  | { verb: 'task answer'; task: string; text: string }
   | ({ verb: 'task rerun'; task: string; wait: boolean; follow: boolean } & Delivery)
   | { verb: 'task history'; task: string }
   | { verb: 'task why'; task: string }
@@ -105,6 +106,16 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
     summary: 'cancel a task; it ends cancelled',
     examples: [`${bin} task stop abcdefghijkl`],
     read: ({ operands }) => ({ verb: 'task stop', task: taskOf(operands) }),
+  });
+  grammar.leaf('task', {
+    usage: 'answer <task> <text>',
+    summary: 'answer what the model of a task asked; the task goes on',
+    examples: [`${bin} task answer abcdefghijkl 'the file in src, not that in lib'`],
+    read: ({ operands }) => ({
+      verb: 'task answer',
+      task: taskOf(operands),
+      text: v.text('the answer')(operands[1] ?? ''),
+    }),
   });
   grammar.leaf('task', {
     usage: 'rerun <task>',

@@ -1,5 +1,10 @@
 import type { MeshState } from '../../ledger/state/state.ts';
-import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
+import {
+  type AttemptRecord,
+  openQuestion,
+  type Question,
+  type TaskRecord,
+} from '../../ledger/state/task-record.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { Party, TaskDetail, TaskObject } from '../api/objects.ts';
 
@@ -11,6 +16,8 @@ export interface TaskAnswer extends TaskDetail {
   /** Blobs of the signed receipt and verification. */
   envelope: string | null;
   verification: { digest: string; envelope: string; passed: boolean; detail: string | null } | null;
+  /** What models asked about it, oldest first. */
+  questions: Question[];
   rerunOf: string | null;
   applied: TaskRecord['applied'];
   /** The newest attempts, both roles, oldest first. */
@@ -49,6 +56,7 @@ export function taskObject(state: Known, task: TaskRecord): TaskObject {
     correlation: task.correlation,
     submittedAt: task.submittedAt,
     finishedAt: task.finishedAt,
+    question: ended ? null : (openQuestion(task)?.text ?? null),
   };
 }
 
@@ -81,6 +89,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
             passed: verification.passed,
             detail: verification.detail,
           },
+    questions: (task.questions ?? []).map((question) => ({ ...question })),
     rerunOf: task.rerunOf,
     applied: task.applied,
     // A copy: the answer waits for the disk while the record goes on.

@@ -1,3 +1,4 @@
+import type { Assignment } from '../../protocol/session.ts';
 import type { CodeSpec } from '../../protocol/task.ts';
 import type { CheckRun } from '../attempt/checks.ts';
 import { shortened } from './conversation.ts';
@@ -5,9 +6,16 @@ import { shortened } from './conversation.ts';
 /** Of what one check printed. */
 const outputCharactersMax = 4_000;
 
-/** The goal as a model is given it: what is asked, how it is judged, and what of that is red now. */
-export function goalText(spec: CodeSpec, before: readonly CheckRun[]): string {
+/** The goal as a model is given it: what is asked, what was answered about it, how it is judged, and what of that is red now. */
+export function goalText(
+  spec: CodeSpec,
+  before: readonly CheckRun[],
+  answers: Assignment['answers'] = [],
+): string {
   const parts = [`The goal:\n${spec.code.goal.trim()}`];
+  for (const { question, answer } of answers) {
+    parts.push(`It was asked:\n${question.trim()}\nThe person who set the goal answers:\n${answer.trim()}`);
+  }
   if (spec.checks.length > 0) {
     const lines = spec.checks.map((line) => `    ${line}`).join('\n');
     parts.push(

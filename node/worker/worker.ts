@@ -1,3 +1,4 @@
+import { questionCharactersMax } from '../../protocol/limits.ts';
 import type { WorkDone } from '../../protocol/receipt.ts';
 import type { CheckRun } from '../attempt/checks.ts';
 import { AttemptFailure } from '../attempt/failure.ts';
@@ -150,6 +151,7 @@ class GoalPursuit implements Pursuit {
   #began = 0;
   #asked: { brain: string; model: string } | null = null;
   #lowConfidence = false;
+  #signal: WorkDone['signal'];
   #stopped: AttemptFailure | null = null;
 
   constructor(
@@ -196,11 +198,12 @@ class GoalPursuit implements Pursuit {
       generatedTokens,
       heals,
       lowConfidence: this.#lowConfidence,
+      ...(this.#signal === undefined ? {} : { signal: this.#signal }),
     };
   }
 
   begin(before: readonly CheckRun[]): Promise<void> {
-    this.#goalText = goalText(this.#goal.spec, before);
+    this.#goalText = goalText(this.#goal.spec, before, this.#goal.context.assignment.answers);
     this.#conversation = new Conversation(this.#instructions, this.#goalText);
     return this.#work();
   }
@@ -296,7 +299,11 @@ class GoalPursuit implements Pursuit {
           await log.say(`the model is done, not sure of it: ${ending.text}`);
           return;
         }
-        throw new AttemptFailure('signal', 'task', `${ending.signal}: ${ending.text}`);
+        this.#signal = {
+          kind: ending.signal,
+          text: log.masked(ending.text).slice(0, questionCharactersMax).toWellFormed(),
+        };
+        throw new AttemptFailure('signal', 'task', `${ending.signal}: ${this.#signal.text}`);
       case 'stopped': {
         await log.say(`the model was stopped (${ending.why}): ${ending.text}`);
         const nobody = ending.why === 'brain' && turns === 0 && this.#asked === null;

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Why } from '../../hub/core/why.ts';
-import type { NodeObject, TaskDetail } from '../../node/api/objects.ts';
+import type { NodeObject, StatusObject, TaskDetail } from '../../node/api/objects.ts';
 import type { ScriptedBody, Step } from '../model-server/script.ts';
 import { ScriptedOllama } from '../model-server/scripted-ollama.ts';
-import { Fleet } from './fleet.ts';
+import { Fleet, freePort } from './fleet.ts';
 import { greeter } from './mesh.ts';
 
 const MODEL = 'scripted-coder:7b';
@@ -17,7 +17,9 @@ const mend = call('edit', { path: 'greet.sh', old: 'Helo', new: 'Hello' });
 const finish = call('finish', { summary: 'The greeting is spelled right.' });
 
 const server = await new ScriptedOllama([MODEL]).listen();
+const ARGS = ['--port', String(await freePort())];
 const fleet = await Fleet.start({
+  hubArgs: ARGS,
   hub: { slots: 0 },
   members: { thinker: { slots: 1 }, checker: { slots: 1 } },
 });
@@ -111,6 +113,40 @@ test('one that is not reached fails with its reason, and one of another model wa
   const why = await fleet.hub(['task', 'why', other.stdout.trim()]);
   assert.match(why.stdout, /thinker +does not offer the model bigger:70b, but scripted-coder:7b/);
   assert.is((await fleet.hub(['task', 'stop', other.stdout.trim()])).code, 0);
+});
+
+test('a model that asks is answered from the machine that sent the goal, by nobody else, and goes on with the answer', async () => {
+  const asked = answers([
+    [call('signal', { signal: 'clarification_needed', text: 'Which spelling: Hello or Hallo?' })],
+    [mend],
+    [finish],
+  ]);
+  const goal = ['task', 'code', 'mend the greeting', '--check', 'sh test.sh'];
+  const id = (await fleet.node('laptop', goal, { cwd: repository })).stdout.trim();
+  await fleet.untilAsked(
+    async () => (await fleet.client.get<TaskDetail>(`/v1/tasks/${id}`)).question != null,
+    'it asks',
+  );
+  const why = await fleet.node('laptop', ['task', 'why', id]);
+  assert.match(why.stdout, /waits for an answer to what its model asked: Which spelling: Hello or Hallo\?/);
+  assert.match(why.stdout, new RegExp(`try: mesh-hub task answer ${id} TEXT`));
+  assert.match((await fleet.hub(['task', 'list'])).stdout, new RegExp(`^${id} +queued/asks `, 'm'));
+  assert.match((await fleet.hub(['task', 'describe', id])).stdout, /^question +Which spelling/m);
+  assert.is((await fleet.node('checker', ['task', 'answer', id, 'Hallo'])).code, 4);
+  assert.is((await fleet.node('laptop', ['task', 'answer', id, ' '])).code, 2);
+  await fleet.hubDaemon!.end('SIGKILL');
+  await fleet.up(ARGS);
+  await fleet.untilAsked(async () => {
+    const { nodes } = await fleet.client.get<StatusObject>('/v1/status');
+    return nodes.online === nodes.total;
+  }, 'all machines are back');
+  const answered = await fleet.node('laptop', ['task', 'answer', id, 'Hello, as in English']);
+  assert.is(answered.code, 0, answered.stderr);
+  const task = await fleet.ended(id);
+  assert.equal([task.state, task.verified, task.attempts], ['delivered', true, 2]);
+  const told = asked[1]!.messages.map(({ content }) => content).join('\n');
+  assert.match(told, /It was asked:\nWhich spelling[\s\S]*answers:\nHello, as in English/);
+  assert.is((await fleet.node('laptop', ['task', 'answer', id, 'late'])).code, 2);
 });
 
 test('a task that is stopped while its model thinks lets go of the model at once', async () => {

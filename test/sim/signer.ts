@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { EnvelopeChecks } from '../../hub/core/checks.ts';
+import type { EnvelopeChecks, ReceiptFacts } from '../../hub/core/checks.ts';
 import { type Expected, mismatch } from '../../protocol/acceptance.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Assignment, AttemptResult } from '../../protocol/session.ts';
@@ -30,8 +30,9 @@ export function standInReceipt(
   of: Assignment,
   out: Outcome,
   checksChanged: string[] = [],
+  work: ReceiptFacts['work'] = null,
 ): string {
-  const text = JSON.stringify({ facts: receiptFacts(mesh, member, of, out), checksChanged });
+  const text = JSON.stringify({ facts: receiptFacts(mesh, member, of, out), checksChanged, work });
   return JSON.stringify({ text, sig: keyed(member, text) });
 }
 
@@ -89,12 +90,12 @@ function opened({ member, result }: Expected): string {
 export const standInChecks: EnvelopeChecks = {
   receipt(expected) {
     const text = opened(expected);
-    const { facts, checksChanged } = JSON.parse(text) as { facts: object; checksChanged: string[] };
+    const { facts, checksChanged, work } = JSON.parse(text) as { facts: object } & ReceiptFacts;
     const wanted = receiptFacts(expected.mesh, expected.member!, expected.assignment, expected.result);
     if (JSON.stringify(facts) !== JSON.stringify(wanted)) {
       throw new SuperfleetError('SF_NOT_PROVED', 'the receipt is not about this lease and these bytes');
     }
-    return { digest: hash(text), facts: { checksChanged } };
+    return { digest: hash(text), facts: { checksChanged, work } };
   },
   verification(expected, about) {
     const text = opened(expected);

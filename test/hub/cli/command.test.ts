@@ -53,6 +53,7 @@ test('every command of the contract is understood', () => {
     ['task describe abcdefghijkl', 'task describe'],
     ['task logs -f abcdefghijkl', 'task logs'],
     ['task stop abcdefghijkl', 'task stop'],
+    ['task answer abcdefghijkl yes', 'task answer'],
     ['task rerun abcdefghijkl --wait', 'task rerun'],
     ['task history abcdefghijkl', 'task history'],
     ['task why abcdefghijkl', 'task why'],

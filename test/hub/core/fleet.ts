@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ReceiptFacts } from '../../../hub/core/checks.ts';
 import { FounderCore, type FounderOptions, founderAdmitted } from '../../../hub/core/founder.ts';
 import { EffectGate } from '../../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../../hub/core/types.ts';
@@ -382,6 +383,7 @@ export function resultOf(
   change: Partial<AttemptResult> = {},
   passed = true,
   checksChanged: string[] = [],
+  work: ReceiptFacts['work'] = null,
 ): AttemptResult {
   const { task, attempt, epoch, role, correlation } = assignment;
   const executes = role === 'execute';
@@ -405,7 +407,7 @@ export function resultOf(
   };
   if ('envelope' in change) return base;
   const envelope = executes
-    ? standInReceipt(MESH, peer, assignment, base, checksChanged)
+    ? standInReceipt(MESH, peer, assignment, base, checksChanged, work)
     : standInVerification(MESH, peer, assignment, passed, passed ? null : 'a check was red');
   return { ...base, envelope };
 }

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { IllegalTransition } from '../../../ledger/state/errors.ts';
-import { initialState, replay } from '../../../ledger/state/state.ts';
+import { initialState, loadState, replay, saveState } from '../../../ledger/state/state.ts';
 import { attemptsKeptMax } from '../../../ledger/state/task-record.ts';
 import { peerOf } from '../../hub/core/fleet.ts';
 import { BY, Entries, TASK } from './entries.ts';
@@ -140,6 +140,30 @@ test('evidence and applications may come for a task that has left the state, and
     executed().add({ ...applied, body: { ...applied.body, task: 'cccccccccccc' } }),
     /there is no task/,
   );
+});
+
+test('a task that asks is held until it is answered, and asks one thing at a time', () => {
+  const question = { task: TASK, attempt: 1, correlation: TASK, question: 'Which file?' };
+  const answer = {
+    type: 'task.answered',
+    body: { task: TASK, correlation: TASK, text: 'both', by: BY },
+  } as const;
+  const asking = (): Entries =>
+    new Entries().submit().assign(1, 'ada').add({ type: 'task.asked', body: question });
+  illegal(new Entries().submit().add({ type: 'task.asked', body: question }), /no attempt 1/);
+  illegal(asking().add({ type: 'task.asked', body: question }), /waits for an answer already/);
+  const held = (): Entries => asking().end(1, 'person');
+  assert.equal([task(held()).state, task(held()).retriesUsed], ['queued', 0]);
+  illegal(held().assign(2, 'ada'), /it waits for an answer/);
+  illegal(held().add(answer).add(answer), /it asks nothing/);
+  const answered = held().add(answer).assign(2, 'ada');
+  assert.is(task(answered).state, 'assigned');
+  assert.equal(task(answered).questions, [
+    { attempt: 1, text: 'Which file?', at: 1003, answer: { text: 'both', by: BY, at: 1005 } },
+  ]);
+  const state = replay(answered.all);
+  const again = loadState(JSON.parse(JSON.stringify(saveState(state))) as ReturnType<typeof saveState>);
+  assert.equal(again?.tasks.byId.get(TASK), state.tasks.byId.get(TASK));
 });
 
 test.run();

@@ -181,6 +181,7 @@ it('a model that is stopped by a bound has reached the goal where the checks are
 it('every way a model does not get there is a failure of its own reason', async () => {
   const asks = await ran([[call('signal', { signal: 'clarification_needed', text: 'Which greeting?' })]]);
   assert.equal([asks.result.reason, asks.result.detail], ['signal', 'clarification_needed: Which greeting?']);
+  assert.equal(asks.receipt?.work?.signal, { kind: 'clarification_needed', text: 'Which greeting?' });
   const talks = await ran([[{ do: 'text', text: 'I would mend greet.sh.' }]]);
   assert.equal([talks.result.reason, talks.result.fault], ['task', 'task']);
   assert.match(talks.result.detail!, /stalled/);
