@@ -176,6 +176,8 @@ export const EVENT_BODIES = {
   }),
   /** A model needs to know something before it can go on: the task waits for a person's answer when the attempt has ended. */
   'task.asked': z.strictObject({ ...attempt, question: z.string().min(1).max(questionCharactersMax) }),
+  /** A model is not sure of what it did in this attempt, which is about to be accepted. */
+  'task.doubted': z.strictObject({ ...attempt }),
   'task.answered': z.strictObject({
     task: taskId,
     correlation: correlationId,

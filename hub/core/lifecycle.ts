@@ -1,7 +1,13 @@
 import type { EventBody } from '../../ledger/events.ts';
-import { findAttempt, openAttempt, openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
+import {
+  confidenceOf,
+  findAttempt,
+  openAttempt,
+  openQuestion,
+  type TaskRecord,
+} from '../../ledger/state/task-record.ts';
 import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
-import { CONFIDENCE, type FailureReason, type Fault } from '../../protocol/task.ts';
+import type { FailureReason, Fault } from '../../protocol/task.ts';
 import {
   lateResultsMax,
   otherMemberWaitMs,
@@ -203,13 +209,12 @@ export function unprovable(task: TaskRecord): string | null {
 /** Finishes an executed task. `detail` says why it is unverified, where it is. */
 export function deliver(ctx: FounderContext, task: TaskRecord, detail: string | null): void {
   const verified = task.state === 'verified';
-  const unproved = task.spec.checks.length === 0 ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
   converge(ctx, task, {
     state: 'delivered',
     reason: null,
     detail,
     verified,
-    confidence: verified ? CONFIDENCE.verified : unproved,
+    confidence: confidenceOf(task) ?? 0,
   });
 }
 

@@ -7,7 +7,7 @@ import { collectRetryMs, collectsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
 import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from './late-results.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
-import { faultOf } from './signals.ts';
+import { doubt, faultOf } from './signals.ts';
 import type { FounderInput } from './types.ts';
 
 /** A member says what came out. Only the lease that is open now can count; everything else is evidence at most. */
@@ -190,6 +190,7 @@ function executed(
     });
     return;
   }
+  if (facts.work?.lowConfidence === true) doubt(ctx, lease);
   ctx.append(event);
   dropLease(ctx, lease);
   settle(ctx, ctx.task(task));

@@ -1,3 +1,4 @@
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { questionCharactersMax, questionsMax } from '../../protocol/limits.ts';
 import type { AttemptResult } from '../../protocol/session.ts';
 import type { Fault } from '../../protocol/task.ts';
@@ -17,6 +18,8 @@ export function faultOf(
   const task = ctx.task(lease.lease.task);
   const signal = reason === 'signal' && task.spec.kind === 'code' ? work?.signal : undefined;
   if (signal?.kind === 'clarification_needed') return ask(ctx, lease, signal.text) ? 'person' : 'task';
+  // Once: another machine's model may see a way. When that one refuses, too, a person has to look at the task.
+  if (signal?.kind === 'task_rejection' && !rejected(task)) return 'machine';
   // Persons stop work by other messages: a member cannot have a task tried for ever by naming one.
   return fault === 'person' ? 'machine' : (fault ?? 'task');
 }
@@ -31,4 +34,16 @@ function ask(ctx: FounderContext, { lease, correlation }: LiveLease, text: strin
   const question = text.slice(0, questionCharactersMax).toWellFormed().trim() || 'it did not say what';
   ctx.append({ type: 'task.asked', body: { task: id, attempt, correlation, question } });
   return true;
+}
+
+const rejected = ({ attempts }: TaskRecord): boolean =>
+  attempts.some(({ end }) => end?.kind === 'ended' && end.reason === 'signal' && end.fault === 'machine');
+
+/** Logs that the result which is about to be accepted is one that its model is not sure of. */
+export function doubt(ctx: FounderContext, { lease, correlation }: LiveLease): void {
+  const { task: id, attempt } = lease;
+  const task = ctx.task(id);
+  // Logged, and the founder died before it could accept the result.
+  if (task.spec.kind !== 'code' || task.doubted === attempt) return;
+  ctx.append({ type: 'task.doubted', body: { task: id, attempt, correlation } });
 }

@@ -1,5 +1,11 @@
 import type { AttemptRole, ResultBlob } from '../../protocol/session.ts';
-import type { FailureReason, Fault, TaskSpec, TaskState } from '../../protocol/task.ts';
+import {
+  CONFIDENCE,
+  type FailureReason,
+  type Fault,
+  type TaskSpec,
+  type TaskState,
+} from '../../protocol/task.ts';
 import type { Actor, EventBody } from '../events.ts';
 
 /** Attempts remembered of one task; older closed ones are in the log only. Pauses can make any number. */
@@ -39,6 +45,8 @@ export interface AttemptRecord {
 export type AcceptedResult = Omit<EventBody<'task.executed'>, 'task' | 'correlation'> & {
   member: string;
   at: number;
+  /** The model that made it is not sure of it. @default false */
+  lowConfidence?: true;
 };
 export type VerificationRecord = Omit<EventBody<'task.verified'>, 'task' | 'correlation'> & {
   member: string;
@@ -86,6 +94,8 @@ export interface TaskRecord {
   cancelledBy: Actor | null;
   /** What models asked about it, oldest first; of these only the last may wait for its answer. @default nothing */
   questions?: Question[];
+  /** The newest attempt whose model was not sure of what it did. @default none */
+  doubted?: number;
   converged: EventBody<'task.converged'> | null;
   applied: { commit: string; by: Actor; at: number } | null;
 }
@@ -101,4 +111,12 @@ export const findAttempt = (task: TaskRecord, number: number): AttemptRecord | n
 export function openQuestion(task: TaskRecord): Question | null {
   const last = task.questions?.at(-1);
   return last === undefined || last.answer !== null ? null : last;
+}
+
+/** How far the task's accepted result may be relied on, by convention (`CONFIDENCE`); null: there is none. */
+export function confidenceOf({ state, spec, accepted }: TaskRecord): number | null {
+  if (accepted === null) return null;
+  if (state === 'verified')
+    return accepted.lowConfidence ? CONFIDENCE.verifiedLowConfidence : CONFIDENCE.verified;
+  return spec.checks.length === 0 ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
 }

@@ -52,6 +52,9 @@ export const tasksReducer: Reducer<Tasks> = {
       case 'task.asked':
         asked(state, entry);
         break;
+      case 'task.doubted':
+        doubted(state, entry);
+        break;
       case 'task.answered':
         answered(state, entry);
         break;
@@ -222,6 +225,7 @@ function executed(state: Tasks, entry: Of<'task.executed'>): void {
     member: attempt.member,
     at: time,
   };
+  if (task.doubted === attempt.number) task.accepted.lowConfidence = true;
   task.state = 'executed';
 }
 
@@ -265,6 +269,13 @@ function asked(state: Tasks, entry: Of<'task.asked'>): void {
   task.questions = [...questions, question];
 }
 
+function doubted(state: Tasks, entry: Of<'task.doubted'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
+  task.doubted = attempt.number;
+}
+
 function answered(state: Tasks, entry: Of<'task.answered'>): void {
   const task = unfinished(state, entry, entry.body.task);
   const question = openQuestion(task);
@@ -291,6 +302,8 @@ function converged(state: Tasks, entry: Of<'task.converged'>): void {
   need(entry, body.verified === (task.state === 'verified'), `verified is ${body.verified}`);
   need(entry, body.verified || body.confidence <= CONFIDENCE.ownChecks, unverifiedClaim(body));
   if (body.state === 'delivered') need(entry, task.accepted !== null, 'no result of it was accepted');
+  const unsure = task.accepted?.lowConfidence === true;
+  need(entry, !unsure || body.confidence <= CONFIDENCE.verifiedLowConfidence, unsureClaim(body));
   if (body.state === 'cancelled') need(entry, task.cancelledBy !== null, 'nobody cancelled it');
   if (body.state === 'failed') need(entry, body.reason !== null, 'a failure has a reason');
   task.state = body.state;
@@ -301,6 +314,9 @@ function converged(state: Tasks, entry: Of<'task.converged'>): void {
 
 const unverifiedClaim = (body: EventBody<'task.converged'>): string =>
   `unverified output claims a confidence of ${body.confidence}`;
+
+const unsureClaim = (body: EventBody<'task.converged'>): string =>
+  `a result that its model is not sure of claims a confidence of ${body.confidence}`;
 
 /** Null: it has left the state. */
 function known(state: Tasks, entry: KnownEntry, id: string): TaskRecord | null {

@@ -1,11 +1,12 @@
 import type { MeshState } from '../../ledger/state/state.ts';
 import {
   type AttemptRecord,
+  confidenceOf,
   openQuestion,
   type Question,
   type TaskRecord,
 } from '../../ledger/state/task-record.ts';
-import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
+import { TERMINAL_STATES } from '../../protocol/task.ts';
 import type { Party, TaskDetail, TaskObject } from '../api/objects.ts';
 
 /** What a task's names and bundles are looked up in. */
@@ -42,7 +43,7 @@ export function taskObject(state: Known, task: TaskRecord): TaskObject {
     state: task.state,
     reason: converged?.reason ?? null,
     verified: converged?.verified ?? task.state === 'verified',
-    confidence: converged?.confidence ?? confidenceSoFar(task),
+    confidence: converged?.confidence ?? confidenceOf(task),
     executor: party(state, accepted?.member ?? running ?? last?.member ?? null),
     verifier: party(state, verification?.member ?? verifying),
     sameOwner: verification?.sameOwner ?? null,
@@ -58,13 +59,6 @@ export function taskObject(state: Known, task: TaskRecord): TaskObject {
     finishedAt: task.finishedAt,
     question: ended ? null : (openQuestion(task)?.text ?? null),
   };
-}
-
-/** A result nobody else has looked at is a proposal; without a result there is nothing to be confident of. */
-function confidenceSoFar(task: TaskRecord): number | null {
-  if (task.accepted === null) return null;
-  if (task.state === 'verified') return CONFIDENCE.verified;
-  return task.spec.checks.length === 0 ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
 }
 
 export function taskView(state: Known, task: TaskRecord): TaskAnswer {

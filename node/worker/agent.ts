@@ -76,7 +76,7 @@ export class AgentPursuit implements Pursuit {
   }
 
   begin(before: readonly CheckRun[]): Promise<void> {
-    this.#before = goalText(this.#goal.spec, before);
+    this.#before = goalText(this.#goal.spec, before, this.#goal.context.assignment.answers);
     return this.#run(this.#before);
   }
 

@@ -136,6 +136,7 @@ const EVENTS: LogEvent[] = [
     body: { ...task, epoch: 1, member: FOUNDER, receipt: null, envelope: HEX, why: 'too late' },
   },
   { type: 'task.asked', body: { ...task, question: 'Which of the two files?' } },
+  { type: 'task.doubted', body: task },
   { type: 'task.answered', body: { task: taskId(7), correlation: 'c', text: 'the one in src', by } },
   { type: 'task.cancelled', body: { task: taskId(7), correlation: 'c', by } },
   { type: 'task.applied', body: { task: taskId(7), commit: COMMIT, by } },

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { ReceiptFacts } from '../../../hub/core/checks.ts';
 import type { Actor } from '../../../ledger/events.ts';
 import { questionsMax } from '../../../protocol/limits.ts';
-import type { Assignment } from '../../../protocol/session.ts';
+import { type Assignment, leaseKey } from '../../../protocol/session.ts';
 import { CAPACITY, Fleet, peerOf, resultOf, type TestMember } from './fleet.ts';
 
 /** What a model says instead of a result, and what becomes of its task. */
@@ -128,6 +128,53 @@ test('a model that asks again and again ends its task; one of a command holds no
   const command = fleet.submit();
   asks(fleet, ada);
   assert.equal([fleet.task(command).state, fleet.task(command).questions], ['failed', undefined]);
+});
+
+test('what its model is not sure of is worth 0.6 when verified, also after a restart; a command’s is not', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [thinker(fleet, 'ada'), fleet.join('bob')];
+  const unsure = (assignment: Assignment): void => {
+    ada.running.delete(leaseKey(assignment));
+    const work = { lowConfidence: true };
+    fleet.member(ada, { type: 'finished', result: resultOf(ada.peer, assignment, {}, true, [], work) });
+  };
+  const shown = (id: string): number | null =>
+    fleet.ask<{ confidence: number | null }>({ op: 'task.get', task: id }).confidence;
+  const id = goal(fleet);
+  unsure(fleet.running(ada));
+  assert.equal([fleet.task(id).state, shown(id)], ['executed', 0.3]);
+  fleet.restart();
+  for (const member of [ada, bob]) fleet.connect(member);
+  fleet.advance(1_000);
+  fleet.finish(bob, fleet.running(bob, 'verify'));
+  const { converged } = fleet.task(id);
+  assert.equal(
+    [converged?.state, converged?.verified, converged?.confidence, shown(id)],
+    ['delivered', true, 0.6, 0.6],
+  );
+  const command = fleet.submit({ on: 'ada' });
+  unsure(fleet.running(ada));
+  fleet.finish(bob, fleet.running(bob, 'verify'));
+  assert.is(fleet.task(command).converged?.confidence, 0.9);
+});
+
+test('a task that a model rejects goes to another machine once, and then to a person', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [thinker(fleet, 'ada'), thinker(fleet, 'bob')];
+  const id = goal(fleet);
+  const reject = (member: TestMember): void =>
+    signals(fleet, member, fleet.running(member), { kind: 'task_rejection', text: 'it makes no sense' });
+  const [first, second] = ada.running.size > 0 ? [ada, bob] : [bob, ada];
+  reject(first);
+  assert.equal([fleet.task(id).retriesUsed, first.running.size], [0, 0]);
+  reject(second);
+  const { converged } = fleet.task(id);
+  assert.equal([converged?.state, converged?.reason, converged?.attempts], ['failed', 'signal', 2]);
+  assert.match(converged?.detail ?? '', /task_rejection: it makes no sense/);
+  const half = goal(fleet);
+  const one = ada.running.size > 0 ? ada : bob;
+  signals(fleet, one, fleet.running(one), { kind: 'partial_completion', text: 'the tests are left' });
+  assert.equal([fleet.task(half).converged?.reason, fleet.task(half).executions], ['signal', 1]);
 });
 
 test.run();

@@ -166,4 +166,22 @@ test('a task that asks is held until it is answered, and asks one thing at a tim
   assert.equal(again?.tasks.byId.get(TASK), state.tasks.byId.get(TASK));
 });
 
+test('a verified result that its model is not sure of claims no more than 0.6', () => {
+  const unsure = (confidence: number): Entries =>
+    new Entries()
+      .submit()
+      .assign(1, 'ada')
+      .add({ type: 'task.doubted', body: { task: TASK, attempt: 1, correlation: TASK } })
+      .execute(1)
+      .assign(2, 'bob', 'verify')
+      .verify(2, true)
+      .converge(true, confidence);
+  illegal(unsure(0.9), /not sure of claims a confidence of 0.9/);
+  assert.equal([task(unsure(0.6)).state, task(unsure(0.6)).accepted?.lowConfidence], ['delivered', true]);
+  illegal(
+    executed().add({ type: 'task.doubted', body: { task: TASK, attempt: 1, correlation: TASK } }),
+    /no attempt 1/,
+  );
+});
+
 test.run();
