@@ -105,6 +105,14 @@ test('a replica of ours and one of hypercore catch up, each a process of its own
   assert.equal(logFolders(), before);
 });
 
+test('env runs tasks on a prepared repository and on a bare one', async () => {
+  const { code, stdout, stderr } = await bench(['env', '--json'], { BENCH_ENV_RUNS: '1' });
+  assert.is(code, 0, stderr);
+  const [figure, ...more] = JSON.parse(stdout) as { figure: string; unit: string; ours: number }[];
+  assert.equal([figure?.figure, figure?.unit, more.length], ['env.warm', 'ms', 0]);
+  assert.match(stderr, /env warm: \d+ ms[\s\S]*env bare: \d+ ms/);
+});
+
 test('an unknown name and none at all are wrong usage, exit 2, with the names there are', async () => {
   for (const args of [['nothing'], [], ['--json'], ['join', 'nothing', '--json']]) {
     const { code, stdout, stderr } = await bench(args);
