@@ -1,4 +1,4 @@
-import type { CommandSpecInput } from '../../protocol/task.ts';
+import type { CodeSpecInput, CommandSpecInput } from '../../protocol/task.ts';
 
 /** What the demo's repository holds: a greeter that is misspelt, with a test that says so, and some words to work on. */
 export const demoFiles: Record<string, string> = {
@@ -17,13 +17,26 @@ export interface DemoTask {
   about: string;
   /** Runs in an empty workspace. */
   bare?: boolean;
-  spec: Omit<CommandSpecInput, 'repository' | 'kind'>;
+  /** Of kind `command`, unless it says another. */
+  spec: Omit<CommandSpecInput, 'repository' | 'kind'> | Omit<CodeSpecInput, 'repository'>;
 }
 
 /** A label that no machine has, unless somebody meant to. */
 export const demoLabel = { 'superfleet-demo': 'nobody' };
 
 const sh = (script: string): string[] => ['sh', '-c', script];
+
+/** Sent where a machine of the mesh offers a model. */
+export const demoGoal = {
+  name: 'goal',
+  about: 'a model is told what is wanted, and works until the check is green',
+  spec: {
+    kind: 'code',
+    code: { goal: 'The greeting in greet.sh is misspelt; sh test.sh says what is expected. Mend greet.sh.' },
+    checks: ['sh test.sh'],
+    timeoutMs: 600_000,
+  },
+} as const satisfies DemoTask;
 
 /** Small tasks of every kind; each ends within a minute but the one that waits. */
 export const demoTasks: readonly DemoTask[] = [

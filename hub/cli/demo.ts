@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from '../../node/api/client.ts';
-import type { MeshObject, Page, TaskDetail, TaskObject } from '../../node/api/objects.ts';
+import type { MeshObject, NodeObject, Page, TaskDetail, TaskObject } from '../../node/api/objects.ts';
 import { cell, shellWord } from '../../node/cli/render.ts';
 import type { Session } from '../../node/cli/session.ts';
 import { isTerminal } from '../../node/cli/watch.ts';
@@ -9,7 +9,7 @@ import { gitIn } from '../../node/submit/git.ts';
 import { openRepository } from '../../node/submit/repository.ts';
 import { submit } from '../../node/submit/submit.ts';
 import { asSuperfleetError, EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import { type DemoTask, demoFiles, demoTasks } from './demo-tasks.ts';
+import { type DemoTask, demoFiles, demoGoal, demoTasks } from './demo-tasks.ts';
 
 /** The task whose result is shown first has so long; the others end by themselves. */
 const firstResultMs = 60_000;
@@ -41,9 +41,10 @@ export async function runDemo(session: Session): Promise<number> {
   const correlation = `demo-${Date.now().toString(36)}`;
   makeFolder(folder, { mesh: status.mesh, correlation }, typed);
   const client = session.client(correlation);
+  const hasModel = await offersModel(client);
   let sent: { task: DemoTask; id: string }[];
   try {
-    sent = await sendAll(session, client, folder);
+    sent = await sendAll(session, client, folder, hasModel ? [...demoTasks, demoGoal] : demoTasks);
   } catch (thrown) {
     voice.clear();
     const left = await stopTasks(client, correlation).then(
@@ -80,10 +81,25 @@ export async function runDemo(session: Session): Promise<number> {
     [`${typed} task diff ${id('mended')} --repo ${shellWord(repository)}`, 'what made a red check green'],
     [`${typed} receipt show ${id('mended')} --output ${receipt}`, 'the signed receipt of that'],
     [`${typed} receipt verify ${receipt} --mesh ${status.mesh}`, 'checked, as anybody can, offline'],
+    ...(hasModel
+      ? [
+          [`${typed} task logs -f ${id('goal')}`, 'a goal, and what the model does about it'] as [
+            string,
+            string,
+          ],
+        ]
+      : []),
     [`${typed} demo --stop`, 'ends what still runs, and takes the repository away'],
   ];
   voice.out(`${sent.length} tasks are sent, on the repository ${cell(repository)}. Look around:`);
   for (const [command, about] of lines) voice.out(`\n  # ${about}\n  ${command}`);
+  if (!hasModel) {
+    const { code, checks } = demoGoal.spec;
+    const goal = `task code ${shellWord(code.goal)} --check ${shellWord(checks[0])}`;
+    voice.out(
+      `\nNo machine of this mesh offers a model. With one (such as Ollama, and a model pulled) the demo would send it a goal too:\n  ${typed} ${goal} --repo ${shellWord(repository)}`,
+    );
+  }
   return EXIT.ok;
 }
 
@@ -163,6 +179,7 @@ async function sendAll(
   { voice, terminal }: Session,
   client: Client,
   folder: string,
+  tasks: readonly DemoTask[],
 ): Promise<{ task: DemoTask; id: string }[]> {
   const { signal } = terminal;
   const path = join(folder, 'repository');
@@ -182,10 +199,10 @@ async function sendAll(
   await git(['commit', '--quiet', '--no-gpg-sign', '--message', 'a greeter, misspelt']);
   const repository = await openRepository(path, { cwd: folder, env, signal });
   const sent: { task: DemoTask; id: string }[] = [];
-  for (const task of demoTasks) {
+  for (const task of tasks) {
     signal.throwIfAborted();
-    voice.progress(`sending task ${sent.length + 1} of ${demoTasks.length}: ${task.name}`);
-    const spec = { kind: 'command' as const, ...task.spec };
+    voice.progress(`sending task ${sent.length + 1} of ${tasks.length}: ${task.name}`);
+    const spec = 'kind' in task.spec ? task.spec : { kind: 'command' as const, ...task.spec };
     const made =
       task.bare === true
         ? await client.post<TaskObject>('/v1/tasks', { spec, bundle: null })
@@ -193,6 +210,12 @@ async function sendAll(
     sent.push({ task, id: made.id });
   }
   return sent;
+}
+
+/** Some machine that is there would be asked to pursue a goal. */
+async function offersModel(client: Client): Promise<boolean> {
+  const { items } = await client.get<Page<NodeObject>>('/v1/nodes');
+  return items.some(({ state, models, slots }) => state === 'online' && models.length > 0 && slots.total > 0);
 }
 
 /** Waits for the end of a task, or a while; says how it went. */

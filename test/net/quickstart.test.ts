@@ -14,6 +14,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { modelServers } from '../../node/doctor/models.ts';
+import { ScriptedOllama } from '../model-server/scripted-ollama.ts';
 import { isRoot, run } from './mesh.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -33,7 +35,13 @@ function processesNaming(folder: string): string[] {
 }
 
 test('quickstart delivers a verified branch with a receipt, and leaves nothing running', async () => {
-  const done = await run([join(ROOT, 'scripts/quickstart.sh')], { cwd: '/' });
+  const server = await new ScriptedOllama(['scripted-coder:7b'], () => [
+    { do: 'call', name: 'edit', arguments: { path: 'greet.sh', old: 'Helo', new: 'Hello' } },
+    { do: 'call', name: 'finish', arguments: { summary: 'Spelt right.' } },
+  ]).listen();
+  const env = { OLLAMA_HOST: server.url };
+  const done = await run([join(ROOT, 'scripts/quickstart.sh')], { cwd: '/', env });
+  await server.close();
   assert.is(done.code, 0, done.stdout + done.stderr);
   const line = (name: string): string => new RegExp(`^${name} +(/\\S+)`, 'm').exec(done.stdout)?.[1] ?? '';
   const repository = line('repository');
@@ -42,6 +50,9 @@ test('quickstart delivers a verified branch with a receipt, and leaves nothing r
     assert.match(done.stdout, /^-echo "Helo/m, 'the diff is shown');
     assert.match(done.stdout, /^\+echo "Hello/m, 'the diff is shown');
     assert.match(done.stdout, /^proved: /m, 'the receipt is checked');
+    const goal = done.stdout.slice(done.stdout.indexOf('A goal, for a model'));
+    assert.match(goal, /^\$ mesh-hub task code '.*' --check 'sh test.sh'/m);
+    assert.match(goal, /^\+echo "Hello/m, 'what the model did is shown');
     assert.match(done.stdout, /^executor +spare-1$/m, 'a member did it');
     assert.match(done.stdout, /^verified +yes, by (?!spare-1)/m, 'somebody else checked it');
     const receipt = JSON.parse(readFileSync(line('receipt'), 'utf8')) as { format: string };
@@ -96,6 +107,8 @@ if (!readable()) {
       const env = { HOME: home, TMPDIR: join(home, 'tmp of u') };
       const done = await run(asUser([join(root, 'scripts/quickstart.sh'), '--keep'], env), { cwd: '/' });
       assert.is(done.code, 0, done.stdout + done.stderr);
+      if ((await modelServers()).length === 0)
+        assert.match(done.stdout, /^No model server answers[\s\S]*^\$ mesh-hub task code '/m);
       const told = done.stdout.slice(done.stdout.indexOf('To go on with it')).match(/^ {2}.*$/gm) ?? [];
       assert.ok(told.length > 6, done.stdout);
       const went = await run(asUser(['sh', '-e', '-c', told.join('\n')], env), { cwd: '/' });

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { demoFolder } from '../../../hub/cli/demo.ts';
-import { demoLabel, demoTasks } from '../../../hub/cli/demo-tasks.ts';
-import type { TaskDetail } from '../../../node/api/objects.ts';
+import { demoGoal, demoLabel, demoTasks } from '../../../hub/cli/demo-tasks.ts';
+import type { NodeObject, TaskDetail } from '../../../node/api/objects.ts';
+import { ScriptedOllama } from '../../model-server/scripted-ollama.ts';
 import { Fleet } from '../../net/fleet.ts';
 
 interface Demo {
@@ -19,7 +20,14 @@ let fleet: Fleet;
 test.before(async () => {
   fleet = await Fleet.start({ hub: { slots: 0 } });
 });
-test.after(() => fleet.close());
+const server = await new ScriptedOllama(['scripted-coder:7b'], () => [
+  { do: 'call', name: 'edit', arguments: { path: 'greet.sh', old: 'Helo', new: 'Hello' } },
+  { do: 'call', name: 'finish', arguments: { summary: 'Spelt right.' } },
+]).listen();
+test.after(async () => {
+  await fleet.close();
+  await server.close();
+});
 
 test('a mesh without a machine that takes work is no place for a demo: said with what to do, nothing made', async () => {
   const refused = await fleet.hub(['demo']);
@@ -34,8 +42,14 @@ test('a demo is real work of every kind, each task ends as it says, and --stop l
   await Promise.all(
     ['m1', 'm2'].map((name) => fleet.member(name, { args: ['--port', '0', '--slots', '3'] })),
   );
+  const lent = await fleet.node('m1', ['models', 'add', server.url]);
+  assert.is(lent.code, 0, lent.stderr);
+  await fleet.untilAsked(
+    async () => (await fleet.client.get<NodeObject>('/v1/nodes/m1')).models.includes('scripted-coder:7b'),
+    'm1 offers a model',
+  );
   const demo = await fleet.json<Demo>(['demo']);
-  assert.is(demo.tasks.length, demoTasks.length);
+  assert.is(demo.tasks.length, demoTasks.length + 1);
   const again = await fleet.hub(['demo']);
   assert.is(again.code, 2);
   assert.match(again.stderr, /demo --stop/);
@@ -55,6 +69,9 @@ test('a demo is real work of every kind, each task ends as it says, and --stop l
   assert.equal([unchanged!.state, unchanged!.commit], ['delivered', null]);
   assert.equal([unchecked!.state, unchecked!.verified], ['delivered', false]);
 
+  const goal = await ended(demoGoal.name);
+  assert.equal([goal.state, goal.verified, goal.executor?.name], ['delivered', true, 'm1']);
+
   // What it says to look at is there.
   const why = await fleet.hub(['task', 'why', id('waiting')]);
   assert.match(why.stdout, Object.keys(demoLabel)[0]!);
@@ -71,6 +88,22 @@ test('a demo is real work of every kind, each task ends as it says, and --stop l
   assert.not.ok(existsSync(demoFolder(fleet.dir('hub'))));
   assert.is((await ended('waiting')).state, 'cancelled');
   assert.is((await fleet.json<{ queue: { queued: number } }>(['status'])).queue.queued, 0);
+});
+
+test('where no machine offers a model, the demo says what it would do with one', async () => {
+  assert.is((await fleet.node('m1', ['models', 'remove', server.url])).code, 0);
+  const offered = async (): Promise<string[]> => (await fleet.client.get<NodeObject>('/v1/nodes/m1')).models;
+  await fleet.untilAsked(async () => !(await offered()).includes('scripted-coder:7b'), 'the model is gone');
+  const found = (await offered()).length > 0;
+  const demo = await fleet.hub(['demo']);
+  assert.is(demo.code, 0, demo.stderr);
+  if (found) console.log('skipped: a model server runs on this machine, so there is a model');
+  else
+    assert.match(
+      demo.stdout,
+      /offers a model\. With one[\s\S]*mesh-hub task code '.*' --check 'sh test.sh' --repo/,
+    );
+  assert.is((await fleet.hub(['demo', '--stop'])).code, 0);
 });
 
 test.run();
