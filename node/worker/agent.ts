@@ -40,6 +40,8 @@ export class AgentPursuit implements Pursuit {
   #work: Omit<WorkDone, 'files'>;
   #asked = false;
   #msLeft: number;
+  /** Spent, estimated where they were not counted. */
+  #tokens = 0;
   #stopped: AttemptFailure | null = null;
 
   constructor(
@@ -94,11 +96,11 @@ export class AgentPursuit implements Pursuit {
     const { context, checkout, spec } = this.#goal;
     const { log, member, sandbox, signal, work } = context;
     this.#stopped = null;
-    const tokens = (this.#work.promptTokens ?? 0) + (this.#work.generatedTokens ?? 0);
     const door = await ModelDoor.open({
       url: this.#model.url,
       model: this.#model.name,
-      tokensMax: Math.max(0, spec.code.tokens - tokens),
+      tokensMax: Math.max(0, spec.code.tokens - this.#tokens),
+      requestsMax: Math.max(0, spec.code.turns - this.#work.turns),
       lookup: lookupOnLan,
     });
     const began = performance.now();
@@ -137,11 +139,11 @@ export class AgentPursuit implements Pursuit {
         signal,
       );
       if (exitCode !== 0) {
-        this.#stopped = new AttemptFailure(
-          'task',
-          'task',
-          `the agent ${this.#agent.name} exited with ${exitCode}`,
-        );
+        const why = `the agent ${this.#agent.name} exited with ${exitCode}`;
+        this.#stopped =
+          door.exhausted === null
+            ? new AttemptFailure('task', 'task', why)
+            : new AttemptFailure('budget', 'task', `${door.exhausted}; ${why}`);
       }
     } catch (error) {
       // A limit or the clock ended it; what it had done by then may be right.
@@ -150,6 +152,7 @@ export class AgentPursuit implements Pursuit {
     } finally {
       this.#msLeft -= performance.now() - began;
       await door.close();
+      this.#tokens += door.spent;
       const { requests, promptTokens, generatedTokens } = door.use;
       this.#work.turns += requests;
       this.#work.promptTokens = add(this.#work.promptTokens, promptTokens);

@@ -43,6 +43,8 @@ export interface ModelDoorOptions {
   model: string;
   /** Tokens of prompts and answers after which nothing more is asked. */
   tokensMax: number;
+  /** Answers after which nothing more is asked. */
+  requestsMax: number;
   lookup?: LookupFunction;
 }
 
@@ -64,8 +66,10 @@ export class ModelDoor {
   readonly #folder: string;
   readonly #server: Server;
   #open = 0;
-  /** Tokens so far, estimated where the server did not count or was left before it had. */
+  /** Of them, those that a model answers. */
+  #asking = 0;
   #spent = 0;
+  #exhausted: string | null = null;
 
   private constructor(options: ModelDoorOptions, folder: string) {
     this.#options = options;
@@ -94,6 +98,16 @@ export class ModelDoor {
     return door;
   }
 
+  /** Tokens so far, estimated where the server did not count or was left before it had. */
+  get spent(): number {
+    return this.#spent;
+  }
+
+  /** The bound for which a request was refused; null: none was. */
+  get exhausted(): string | null {
+    return this.#exhausted;
+  }
+
   async close(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -112,20 +126,24 @@ export class ModelDoor {
     }
     if (this.#open >= openMax) return refuse(response, 429, `${openMax} requests are under way`);
     this.#open += 1;
+    const counts = asks && path !== '/api/show';
     try {
       const read = asks ? await bodyOf(request) : null;
       if (read === 'too long') return refuse(response, 413, `a request has at most ${requestBytesMax} bytes`);
-      const body = read === null ? null : this.#allowed(read);
+      const body = read === null ? null : this.#allowed(read, counts);
       if (typeof body === 'string') return refuse(response, 403, body);
-      await this.#pass(path, body, asks && path !== '/api/show', response);
+      if (counts) this.#asking += 1;
+      await this.#pass(path, body, counts, response).finally(() => {
+        if (counts) this.#asking -= 1;
+      });
     } finally {
       this.#open -= 1;
     }
   }
 
   /** The request as the server is to read it; a text: why it is refused. */
-  #allowed(body: Buffer): Buffer | string {
-    const { model: allowed, tokensMax } = this.#options;
+  #allowed(body: Buffer, counts: boolean): Buffer | string {
+    const { model: allowed, tokensMax, requestsMax } = this.#options;
     let asked: unknown;
     try {
       asked = JSON.parse(body.toString('utf8'));
@@ -135,7 +153,17 @@ export class ModelDoor {
     const { model = null, name = null } = (asked ?? {}) as { model?: unknown; name?: unknown };
     const named = model ?? name;
     if (named !== allowed) return `the model of this task is ${allowed}, not ${String(named).slice(0, 128)}`;
-    if (this.#spent >= tokensMax) return `the ${tokensMax} tokens of this task are spent`;
+    const used =
+      this.#spent >= tokensMax
+        ? 'the tokens of this task are spent'
+        : // Those under way are answers to come.
+          counts && this.use.requests + this.#asking >= requestsMax
+          ? 'the answers of this task are used up'
+          : null;
+    if (used !== null) {
+      this.#exhausted = used;
+      return used;
+    }
     // Written anew: Go's servers take a key in any case, and the last of several, for the model.
     const rest = Object.entries(asked as object).filter(([key]) => !OWN_KEYS.has(key.toLowerCase()));
     return Buffer.from(JSON.stringify({ model: allowed, ...Object.fromEntries(rest) }));

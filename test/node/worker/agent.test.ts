@@ -126,6 +126,21 @@ print "seen: @seen.\\n"; exit 3;`;
   assert.match(result.detail!, /perl-agent exited with 3/);
 });
 
+it('what it may ask is bounded over all its ways, and the reason says so', async () => {
+  agents = agent();
+  server.script = () => [{ do: 'text', text: 'echo Hallo' }];
+  for (const [bound, words] of [
+    [{ turns: 1 }, /answers of this task are used up/],
+    [{ tokens: 10 }, /tokens of this task are spent/],
+  ] as const) {
+    const before = server.to('/api/chat').length;
+    const { result, work } = await ran({ ...bound, heals: 3 });
+    assert.equal([result.reason, result.fault, work?.turns], ['budget', 'task', 1], result.detail ?? '');
+    assert.match(result.detail!, words);
+    assert.is(server.to('/api/chat').length, before + 1);
+  }
+});
+
 it('one that only reads finds the workspace read-only', async () => {
   agents = agent();
   server.script = () => [{ do: 'text', text: 'echo Hello' }];

@@ -42,8 +42,13 @@ const chat = (model: string): object => ({
   stream: true,
 });
 
-async function opened<T>(url: string, tokensMax: number, use: (door: ModelDoor) => Promise<T>): Promise<T> {
-  const door = await ModelDoor.open({ url, model: MODEL, tokensMax });
+async function opened<T>(
+  url: string,
+  tokensMax: number,
+  use: (door: ModelDoor) => Promise<T>,
+  requestsMax = 1000,
+): Promise<T> {
+  const door = await ModelDoor.open({ url, model: MODEL, tokensMax, requestsMax });
   try {
     return await use(door);
   } finally {
@@ -167,6 +172,25 @@ test('requests that never end are few, and take no memory of others', () =>
     assert.is(over.status, 429, over.text);
     for (const asked of begun) asked.destroy();
   }));
+
+test('answers are as many as the task has, whatever is asked at one time', () =>
+  opened(
+    ollama.url,
+    1e9,
+    async (door) => {
+      const all = await Promise.all(
+        Array.from({ length: 6 }, () => ask(door, 'POST', '/api/chat', chat(MODEL))),
+      );
+      const done = all.filter(({ status }) => status === 200).length;
+      assert.ok(done <= 2, `${done} answers`);
+      while ((await ask(door, 'POST', '/api/chat', chat(MODEL))).status === 200);
+      const over = await ask(door, 'POST', '/api/chat', chat(MODEL));
+      assert.equal([over.status, /answers of this task are used up/.test(over.text)], [403, true]);
+      assert.is(door.exhausted, 'the answers of this task are used up');
+      assert.ok(door.use.requests <= 2);
+    },
+    2,
+  ));
 
 test('who leaves lets go of the model', () =>
   opened(ollama.url, 1e9, async (door) => {
