@@ -107,8 +107,8 @@ const schema = z.strictObject({
   infer: z.boolean().default(true),
   /** Coding agents of this machine that goals may be given to. @default [] */
   agents: z.array(agent).max(8).default([]),
-  /** What the owner allows while what repositories depend on is prepared. @default no network */
-  environment: environmentConfig.default({ hosts: [] }),
+  /** What the owner allows while what repositories depend on is prepared. @default no network, nothing shown */
+  environment: environmentConfig.default({ hosts: [], readOnly: [] }),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
   user: z
     .string()

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import type { Logger } from 'pino';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -89,7 +89,9 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const file = new ConfigFile(folder.paths.config, await readConfig(folder.paths.config));
     const { config } = file;
     const key = await readOrMakeKey(folder.paths.identityKey);
-    const sandbox = createSandbox(cgroups === null ? {} : { cgroups });
+    const { readOnly } = config.environment;
+    refuseToShow(readOnly, dir);
+    const sandbox = createSandbox({ readOnly, ...(cgroups === null ? {} : { cgroups }) });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
     const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
@@ -113,6 +115,24 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
   } catch (error) {
     await folder.release();
     throw error;
+  }
+}
+
+/** The data folder, with the keys in it, is shown to no task. */
+function refuseToShow(folders: readonly string[], dir: string): void {
+  const data = `${realpathSync(dir)}/`;
+  for (const folder of folders.filter((path) => existsSync(path))) {
+    const shown = `${realpathSync(folder)}/`;
+    if (!data.startsWith(shown) && !shown.startsWith(data)) continue;
+    throw new SuperfleetError(
+      'SF_USAGE',
+      `environment.readOnly: ${folder} would show the data folder to tasks`,
+      {
+        expected: 'folders of toolchains, apart from the data folder',
+        got: folder,
+        hint: 'name the folders of the toolchains themselves in config.json',
+      },
+    );
   }
 }
 

@@ -9,6 +9,16 @@ const pattern = z
   .string()
   .refine(isHostPattern, 'a host in lower case such as registry.npmjs.org, "*.example.org", or an address');
 
+/** What a sandbox has in these places is its own, or the system's. */
+const TAKEN =
+  /^\/(bin|cache|dev|etc|git|in|io|lib\w*|new|proc|run|sbin|sys|tmp|usr|var|workspace|home\/sandbox)(\/|$)/;
+
+const isToolchain = (path: string): boolean =>
+  /^(\/[^/\0]+)+$/.test(path) &&
+  !path.split('/').some((name) => name === '.' || name === '..') &&
+  path !== '/home' &&
+  !TAKEN.test(path);
+
 const portWords = 'a port from 1 to 65535';
 const port = z.int(portWords).min(1, portWords).max(65_535, portWords);
 
@@ -35,10 +45,23 @@ export const environmentConfig = z.strictObject({
     )
     .max(hostsMax)
     .default([]),
+  /** Folders that every task sees at their own path, such as toolchains outside `/usr`. @default [] */
+  readOnly: z
+    .array(
+      z
+        .string()
+        .max(512)
+        .refine(
+          isToolchain,
+          'the full path of a folder such as /opt/toolchains, not of what a sandbox has of its own (/usr, /etc, /tmp, /var …)',
+        ),
+    )
+    .max(16)
+    .default([]),
 });
 
 /** As the proxy's rules. */
-export const allowedHosts = ({ hosts }: z.output<typeof environmentConfig>): AllowedHost[] =>
+export const allowedHosts = ({ hosts }: Pick<z.output<typeof environmentConfig>, 'hosts'>): AllowedHost[] =>
   hosts.map((each) => {
     if (typeof each === 'string') return { host: each };
     const { host, ports, addresses } = each;

@@ -14,6 +14,11 @@ export interface SandboxOptions {
    * @default what a service manager delegated to this process, if anything
    */
   cgroups?: CgroupSlots;
+  /**
+   * Folders of this machine that every run sees at their own path, read-only. Programs in their `bin`, or in that of a folder in
+   * them, are found by name where the system has none of that name. @default none
+   */
+  readOnly?: readonly string[];
 }
 
 /**
@@ -32,7 +37,7 @@ export function createSandbox(options: SandboxOptions = {}): Sandbox {
     limitKinds,
     start(run, signal) {
       try {
-        machine ??= readMachine(cgroups);
+        machine ??= readMachine(cgroups, options.readOnly ?? []);
         return startRun(machine, run, signal);
       } catch (thrown) {
         return failedStart(thrown);
@@ -42,7 +47,7 @@ export function createSandbox(options: SandboxOptions = {}): Sandbox {
 }
 
 /** What a run needs of the machine, looked up once. */
-function readMachine(cgroups: CgroupSlots): Machine {
+function readMachine(cgroups: CgroupSlots, readOnly: readonly string[]): Machine {
   const bwrap = findProgram('bwrap');
   if (bwrap === null) throw noSandbox('bubblewrap is not installed', 'install the package `bubblewrap`');
   const seccomp = seccompProgram(process.arch);
@@ -55,7 +60,7 @@ function readMachine(cgroups: CgroupSlots): Machine {
   return {
     bwrap,
     seccomp,
-    layout: readHostLayout(),
+    layout: readHostLayout(readOnly),
     inherited: inheritedDescriptors(),
     pipes: new PipePool(),
     cgroups,

@@ -14,6 +14,10 @@ export interface HostLayout {
   roots: Shown[];
   /** Files and folders of `/etc` that programs need and that say nothing about the owner. */
   etc: Shown[];
+  /** Folders that the owner shows besides. */
+  readOnly: readonly string[];
+  /** Programs in those, for PATH. */
+  programs: string[];
 }
 
 /** Each mount costs a start about 0.15 ms: what only packaging tools or logins need is left out. */
@@ -32,11 +36,30 @@ const ETC = [
 /** Debian keeps parts of each Java home in `/etc/java-N-openjdk`. */
 const JAVA = /^java-[\w.-]+$/;
 
-export function readHostLayout(): HostLayout {
+/** Folders of one toolchain in a folder of several. */
+const TOOLCHAINS_MAX = 64;
+
+/** `bin` of a toolchain, and of each in a folder of toolchains. */
+function programsOf(folder: string): string[] {
+  let inner: string[] = [];
+  try {
+    inner = readdirSync(folder).sort().slice(0, TOOLCHAINS_MAX);
+  } catch {
+    // It is not there now, or its names are closed to us.
+  }
+  return ['bin', ...inner.map((name) => `${name}/bin`)]
+    .map((path) => `${folder}/${path}`)
+    .filter((path) => !path.includes(':') && existsSync(path));
+}
+
+/** `readOnly`: see `SandboxOptions`. */
+export function readHostLayout(readOnly: readonly string[] = []): HostLayout {
   const java = readdirSync('/etc').filter((name) => JAVA.test(name));
   return {
     roots: ['/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'].flatMap(shown),
     etc: [...ETC, ...java].flatMap((name) => shown(`/etc/${name}`)),
+    readOnly,
+    programs: readOnly.flatMap(programsOf),
   };
 }
 
@@ -125,9 +148,14 @@ export function bwrapOptions(layout: HostLayout, run: SandboxRun, uid: number, g
   options.push('--proc', '/proc', ...tmpfs('/tmp', '1777', tmpfsBytes), '--perms', '0755', '--dir', '/home');
   options.push(...tmpfs(SANDBOX_HOME, '0700', tmpfsBytes));
   options.push('--perms', '0755', '--dir', '/var', '--symlink', '/tmp', '/var/tmp');
+  for (const path of layout.readOnly) options.push('--ro-bind-try', path, path);
   for (const { from, to, writable } of run.mounts) options.push(writable ? '--bind' : '--ro-bind', from, to);
   options.push('--remount-ro', '/', '--chdir', run.cwd);
-  const env = { ...run.env, PATH: [...programFolders(run), SANDBOX_PATH].join(':'), HOME: SANDBOX_HOME };
+  const env = {
+    ...run.env,
+    PATH: [...programFolders(run), SANDBOX_PATH, ...layout.programs].join(':'),
+    HOME: SANDBOX_HOME,
+  };
   options.push('--clearenv');
   for (const [name, value] of Object.entries(env)) options.push('--setenv', name, value);
   return options;

@@ -40,7 +40,7 @@ test('every field has a default', () => {
     models: [],
     infer: true,
     agents: [],
-    environment: { hosts: [] },
+    environment: { hosts: [], readOnly: [] },
     user: null,
     mesh: null,
     founder: null,

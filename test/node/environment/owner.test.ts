@@ -42,6 +42,11 @@ test('the config is checked, and read as rules', () => {
     [{ hosts: [{ host: 'a.org', ports: [0] }] }, 'environment.hosts.0.ports.0'],
     [{ hosts: [{ host: 'a.org', addresses: ['a.org'] }] }, 'environment.hosts.0.addresses.0'],
     [{ host: [] }, 'environment.host'],
+    [{ readOnly: ['opt'] }, 'environment.readOnly.0'],
+    [{ readOnly: ['/opt/../etc'] }, 'environment.readOnly.0'],
+    [{ readOnly: ['/'] }, 'environment.readOnly.0'],
+    [{ readOnly: ['/home'] }, 'environment.readOnly.0'],
+    [{ readOnly: ['/var/lib'] }, 'environment.readOnly.0'],
   ] as const) {
     try {
       checkConfig({ environment: bad });
