@@ -33,8 +33,8 @@ const FRESH_MS = 3_000;
 const STALE_MS = 30_000;
 const CONNECT_MS = 5_000;
 
-/** Another member may do better: the others are about the request itself. */
-const ELSEWHERE: ReadonlySet<string> = new Set(['unreachable', 'model', 'busy', 'timeout', 'broken']);
+/** Another machine may do better; the other faults are about the request itself. */
+export const elsewhere = ({ fault }: BrainError): boolean => fault !== 'refused' && fault !== 'context';
 
 /** The models of other members. Their machines are the mesh's own, so none of them is a cloud. */
 export class MeshBrain implements Brain {
@@ -91,7 +91,7 @@ export class MeshBrain implements Brain {
         last = faultAt(lender, thrown, begun);
         // Its word of before is not relied on again.
         if (!begun) this.#offers.delete(lender.peer);
-        if (begun || !ELSEWHERE.has(last.fault)) throw last;
+        if (begun || !elsewhere(last)) throw last;
       } finally {
         this.#count(lender.peer, -1);
       }
