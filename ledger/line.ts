@@ -91,30 +91,8 @@ export function formatCheckpoint(checkpoint: Checkpoint): string {
 }
 
 const CHECKPOINT_BEGINS = '{"checkpoint":"';
-/** 68 bytes, key id and signature, in the one base64 of theirs; what ends the note and the line. */
-const CHECKPOINT_ENDS = /^([A-Za-z0-9+/]{90}[AEIMQUYcgkosw048]=)\\n"\}$/;
-
 /** False for the line of an entry. */
 export const mayBeCheckpoint = (line: Uint8Array): boolean => line[2] === CHECKPOINT_BEGINS.charCodeAt(2);
-
-/**
- * The checkpoint of a line that says just this, under one signature such as a log key makes; exactly what `parseLine`
- * makes of it. Null says nothing about the line. Origin and root are in hex.
- */
-export function readCheckpointLine(
-  line: Uint8Array,
-  { origin, size, root }: { origin: string; size: number; root: string },
-): Checkpoint | null {
-  const bytes = Buffer.isBuffer(line) ? line : Buffer.from(line.buffer, line.byteOffset, line.length);
-  const text = bytes.toString('latin1');
-  const rootBase64 = Buffer.from(root, 'hex').toString('base64');
-  // The bytes of the dash, as latin1 shows them.
-  const begin = `${CHECKPOINT_BEGINS}${origin}\\n${size}\\n${rootBase64}\\n\\n\u00e2\u0080\u0094 ${origin} `;
-  if (!text.startsWith(begin)) return null;
-  const signature = CHECKPOINT_ENDS.exec(text.slice(begin.length))?.[1];
-  if (signature === undefined) return null;
-  return { origin, size, root, text: `${origin}\n${size}\n${rootBase64}\n\n— ${origin} ${signature}\n` };
-}
 
 /**
  * One line, given without its newline. Bodies of known types are parsed by their schemas, those of unknown types

@@ -182,7 +182,6 @@ export const codeWork = z.strictObject({
   /** Times a red check is shown to the model to be mended. */
   heals: count.max(20).default(healsDefault),
 });
-export type CodeWork = z.infer<typeof codeWork>;
 
 /** A goal that a model pursues until the checks pass. `timeoutMs` bounds all of its work, checks apart. */
 export const codeSpec = z.strictObject({

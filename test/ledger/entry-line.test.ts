@@ -1,21 +1,13 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { makeCheckpoint } from '../../ledger/checkpoint.ts';
 import { readEntryLine, readTypes, writeEntryLine } from '../../ledger/entry-line.ts';
 import { EVENT_BODIES, type EventType, type LogEvent } from '../../ledger/events.ts';
-import {
-  formatCheckpoint,
-  type Line,
-  LineFault,
-  makeEntry,
-  parseAnyLine,
-  readCheckpointLine,
-} from '../../ledger/line.ts';
+import { type Line, LineFault, makeEntry, parseAnyLine } from '../../ledger/line.ts';
 import { publicKeyToBase64 } from '../../protocol/keys.ts';
 import { type TaskSpecInput, taskSpec } from '../../protocol/task.ts';
 import { taskLife } from '../../scripts/bench/task-life.ts';
-import { FOUNDER, GENESIS, KEY, long, OTHER_KEY, started, taskId } from './kit.ts';
+import { FOUNDER, GENESIS, long, OTHER_KEY, started, taskId } from './kit.ts';
 
 const HEX = 'ab'.repeat(32);
 const COMMIT = 'c0'.repeat(20);
@@ -396,24 +388,6 @@ test('bytes behind a line in the same memory are not looked at', () => {
     assert.is(readEntryLine(memory.subarray(0, end)), null, `${end} of ${line.length} bytes`);
   }
   assert.is.not(readEntryLine(memory.subarray(0, line.length)), null);
-});
-
-test('the checkpoint that is expected is read as parsing reads it; any other text, name, size or root is not', () => {
-  const said = { origin: HEX, size: 12_345, root: 'cd'.repeat(32) };
-  const line = formatCheckpoint(makeCheckpoint(said, KEY));
-  const read = readCheckpointLine(Buffer.from(line), said);
-  assert.equal({ kind: 'checkpoint', checkpoint: read }, parseAnyLine(Buffer.from(line)));
-  for (const other of [{ origin: 'cd'.repeat(32) }, { size: 12_346 }, { root: 'ab'.repeat(32) }]) {
-    assert.is(readCheckpointLine(Buffer.from(line), { ...said, ...other }), null);
-  }
-  fc.assert(
-    fc.property(fc.nat(line.length), fc.nat(2), fc.constantFrom(...BITS, '=', '/', '—'), (at, cut, put) => {
-      const bytes = Buffer.from(line.slice(0, at) + put + line.slice(at + cut));
-      const checkpoint = readCheckpointLine(bytes, said);
-      if (checkpoint !== null) assert.equal(slowly(bytes), { kind: 'checkpoint', checkpoint });
-    }),
-    { numRuns: 5000 },
-  );
 });
 
 test.run();
