@@ -210,6 +210,8 @@ const assignment = z.object({
   nonce,
   /** Secret name → value; only for the executor; memory only, never written down. */
   secrets: z.record(z.string(), z.string().max(secretBytesMax)),
+  /** Differs for whoever sent the task, and says nothing of him: what his tasks leave behind is not for others'. @default not said */
+  submitter: sha256Hex.optional(),
   /** What models asked about the task and persons answered, oldest first; only for the executor. @default nothing */
   answers: z
     .array(

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../../ledger/canonical-json.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { newNonce } from '../../protocol/ids.ts';
@@ -58,6 +60,7 @@ function assignmentOf(
     epoch: ctx.epoch,
     role,
     correlation: task.correlation,
+    submitter: createHash('sha256').update(canonicalJson(task.by)).digest('hex'),
     spec,
     bundles: chain,
     nonce,

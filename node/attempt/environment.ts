@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import type { Assignment } from '../../protocol/session.ts';
 import type { Refusal } from '../environment/admission.ts';
 import type { Environments } from '../environment/environments.ts';
 import { manifestName } from '../environment/manifest.ts';
@@ -82,7 +83,7 @@ async function prepared(
   const guess = (plan.manifest?.prepare ?? null) === null;
   if (plan.recipe.prepare.length === 0 || (guess && spec.kind === 'command')) return null;
   const store = await environments.store();
-  const digest = nameOf(spec.repository?.id ?? '', plan);
+  const digest = nameOf(assignment, plan);
   const here = await store.use(digest);
   if (here !== null) {
     await log.say(`prepare: what ${manifestName} or its lock files ask for is here already`);
@@ -138,9 +139,14 @@ async function planned(checkout: Checkout, versions: Record<string, string>): Pr
   }
 }
 
-/** What lines make may rest on more of a repository than they name, so that no other repository is given it. */
-const nameOf = (repository: string, { digest }: EnvironmentPlan): string =>
-  createHash('sha256').update(`${repository}\n${digest}`).digest('hex');
+/**
+ * What lines make may rest on more of a repository than they name, such as a script that an installation runs: so neither another
+ * repository is given it nor another submitter, whose results it could spoil.
+ */
+const nameOf = ({ submitter, spec }: Assignment, { digest }: EnvironmentPlan): string =>
+  createHash('sha256')
+    .update(`${submitter ?? ''}\n${spec.repository?.id ?? ''}\n${digest}`)
+    .digest('hex');
 
 async function placed(context: AttemptContext, checkout: Checkout, found: Found): Promise<Mount[]> {
   const { environment, guess } = found;

@@ -65,9 +65,10 @@ async function ran(
   line: string,
   more: Partial<CommandSpecInput> = {},
   member = executor,
+  of: Partial<Assignment> = {},
 ): Promise<{ assignment: Assignment; result: AttemptResult; log: string }> {
   const spec = { kind: 'command' as const, argv: ['sh', '-c', line], ...more };
-  const assignment = await world.assignment(spec, source);
+  const assignment = await world.assignment(spec, source, of);
   const { result, log } = await member.run(assignment);
   return { assignment, result, log };
 }
@@ -117,6 +118,19 @@ it('what the manifest prepares is there for command and checks, once for all tas
   assert.is(result.outcome, 'succeeded', result.detail ?? '');
   assert.match(log, /added 1 package[\s\S]*superfleet: check 1 of 2/);
   assert.is((await environmentsOf(verifier)).length, 1);
+});
+
+it('what one submitter’s task prepared is not given to another’s', async () => {
+  const source = await project({ ...PROJECT, '.superfleet.yaml': MANIFEST });
+  const before = (await environmentsOf(executor)).length;
+  const [ada, bob] = ['a', 'b'].map((letter) => ({ submitter: letter.repeat(64) }));
+  const first = await ran(source, 'node app.js', {}, executor, ada);
+  const again = await ran(source, 'node app.js', {}, executor, ada);
+  const other = await ran(source, 'node app.js', {}, executor, bob);
+  for (const { result, log } of [first, again, other]) assert.is(result.outcome, 'succeeded', log);
+  assert.match(again.log, /is here already/);
+  assert.match(other.log, /added 1 package/);
+  assert.is((await environmentsOf(executor)).length, before + 2);
 });
 
 it('a verifier prepares what the base says, whatever the result says', async () => {
