@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { processTree } from '../../../node/sandbox/limits/tree.ts';
 import type { Sandbox, SandboxEnd, SandboxProcess, SandboxRun } from '../../../node/sandbox/types.ts';
 
 const MiB = 1024 * 1024;
@@ -75,6 +76,19 @@ export function processesWith(marker: string): number[] {
         return false;
       }
     });
+}
+
+/**
+ * A first process of bwrap that waits to be released by one that was killed before: what the threat model says may be left when a node
+ * is killed in those microseconds. It has no child, and never will: nothing of a task runs in it.
+ */
+export function waitsForRelease(pid: number): boolean {
+  try {
+    const comm = readFileSync(`/proc/${pid}/comm`, 'latin1').trim();
+    return comm === 'bwrap' && processTree(pid).length === 1;
+  } catch {
+    return false;
+  }
 }
 
 /** Waits for bytes of a stream that match, and gives them back; the stream goes on flowing. */
