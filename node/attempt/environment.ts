@@ -4,7 +4,7 @@ import type { Assignment } from '../../protocol/session.ts';
 import type { Refusal } from '../environment/admission.ts';
 import type { Environments } from '../environment/environments.ts';
 import { manifestName } from '../environment/manifest.ts';
-import { reachable } from '../environment/owner.ts';
+import { reachable, someRegistry } from '../environment/owner.ts';
 import { type EnvironmentPlan, planEnvironment } from '../environment/plan.ts';
 import { PrepareFailure } from '../environment/prepare.ts';
 import type { Prepared } from '../environment/prepared.ts';
@@ -183,5 +183,7 @@ function failureOf(
   return new AttemptFailure('environment', machine ? 'machine' : 'task', message);
 }
 
-const lackWords = (lacking: readonly string[], member: string): string =>
-  `needs ${lacking.join(', ')}, which the owner of ${member} may allow: \`"environment": {"hosts": ${JSON.stringify(lacking)}}\` in config.json there.`;
+const lackWords = (lacking: readonly string[], member: string): string => {
+  const hosts = lacking.includes(someRegistry) ? '[HOST]' : JSON.stringify(lacking);
+  return `needs ${lacking.join(', ')}, which the owner of ${member} may allow: \`"environment": {"hosts": ${hosts}}\` in config.json there.`;
+};

@@ -14,8 +14,8 @@ export interface Recipe {
   /** Files the lines read, whose contents decide what they make; some may not be there. */
   reads: string[];
   makes: MadeFolder[];
-  /** Hosts the lines need; whether they may is the owner's word. */
-  network: string[];
+  /** Hosts the lines need; whether they may is the owner's word. Null: the registries of their tools, whose hosts the owner knows. */
+  network: string[] | null;
   /** Programs whose versions decide what is made. */
   tools: string[];
 }
@@ -94,7 +94,8 @@ function together(one: Recipe, other: Recipe): Recipe {
     prepare: [...one.prepare, ...other.prepare],
     reads: distinct([...one.reads, ...other.reads]),
     makes: [...one.makes, ...other.makes],
-    network: distinct([...one.network, ...other.network]),
+    network:
+      one.network === null || other.network === null ? null : distinct([...one.network, ...other.network]),
     tools: distinct([...one.tools, ...other.tools]),
   };
 }
@@ -122,7 +123,7 @@ function javascript(root: Root): Recipe {
     prepare: ['npm ci --no-audit --no-fund'],
     reads: [npmLock, 'package.json', '.npmrc', ...workspaces.map((path) => `${path}/package.json`)],
     makes: [made('node_modules'), ...folders.map(made)],
-    network: ['registry.npmjs.org'],
+    network: null,
     tools: ['node', 'npm'],
   };
 }
@@ -169,7 +170,7 @@ function pnpm(root: Root): Recipe {
       ...workspaces.map((path) => `${path}/package.json`),
     ],
     makes: [made('node_modules'), ...workspaces.map((path) => made(`${path}/node_modules`))],
-    network: ['registry.npmjs.org'],
+    network: null,
     tools: ['node', 'pnpm'],
   };
 }
@@ -197,7 +198,7 @@ function python(root: Root): Recipe {
       ...['pyproject.toml', 'setup.py', 'setup.cfg', 'poetry.lock', 'uv.lock'],
     ]),
     makes: [made('.venv')],
-    network: ['pypi.org', 'files.pythonhosted.org'],
+    network: null,
     tools: ['python3'],
   };
 }
@@ -209,7 +210,7 @@ function rust(root: Root): Recipe {
     reads: ['Cargo.lock', 'Cargo.toml', 'rust-toolchain', 'rust-toolchain.toml', '.cargo/config.toml'],
     // Not `target`: it holds what was made of the sources too, and cargo tells old from new by times alone.
     makes: [{ in: 'home', path: '.cargo' }],
-    network: ['index.crates.io', 'static.crates.io', 'crates.io'],
+    network: null,
     tools: ['cargo'],
   };
 }
@@ -221,7 +222,7 @@ function go(root: Root): Recipe {
     prepare: ['go mod download'],
     reads: ['go.mod', 'go.sum', 'go.work', 'go.work.sum'],
     makes: [{ in: 'home', path: 'go/pkg/mod' }],
-    network: ['proxy.golang.org', 'sum.golang.org'],
+    network: null,
     tools: ['go'],
   };
 }

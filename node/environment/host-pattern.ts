@@ -5,7 +5,7 @@ const PATTERN = new RegExp(`^(?:\\*\\.)?${LABEL}(?:\\.${LABEL})*$`);
 const hostCharactersMax = 253;
 
 /**
- * A host that may be reached: a name in lower case (`registry.npmjs.org`), every name under one (`*.example.org`, which is
+ * A host that may be reached: a name in lower case (`registry.example.org`), every name under one (`*.example.org`, which is
  * not `example.org` itself), or an IP address.
  */
 export function isHostPattern(text: string): boolean {

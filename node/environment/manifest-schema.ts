@@ -71,7 +71,7 @@ export const manifestSchema = z
               .transform((all) => ({ ...all })),
           ),
           network: field(
-            `a list of at most ${hostsMax} hosts, such as registry.npmjs.org or "*.example.org"`,
+            `a list of at most ${hostsMax} hosts, such as registry.example.org or "*.example.org"`,
             z.array(z.string().refine(isHostPattern)).max(hostsMax),
           ),
         })

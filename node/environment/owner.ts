@@ -7,7 +7,7 @@ const hostsMax = 64;
 
 const pattern = z
   .string()
-  .refine(isHostPattern, 'a host in lower case such as registry.npmjs.org, "*.example.org", or an address');
+  .refine(isHostPattern, 'a host in lower case such as registry.example.org, "*.example.org", or an address');
 
 /** What a sandbox has in these places is its own, or the system's. */
 const TAKEN =
@@ -40,7 +40,7 @@ export const environmentConfig = z.strictObject({
               .optional(),
           }),
         ],
-        'a host in lower case such as registry.npmjs.org, or {"host": …, "ports": [443], "addresses": ["192.168.1.9"]}',
+        'a host in lower case such as registry.example.org, or {"host": …, "ports": [443], "addresses": ["192.168.1.9"]}',
       ),
     )
     .max(hostsMax)
@@ -72,14 +72,19 @@ export const allowedHosts = ({ hosts }: Pick<z.output<typeof environmentConfig>,
     };
   });
 
+/** Stands among what is lacking where no host at all is allowed. */
+export const someRegistry = 'the registry of its packages';
+
 /**
  * What a repository may reach: what the owner allows and it asks for, the narrower of the two patterns. `lacking` is what it
- * asks for that no rule of the owner's covers whole.
+ * asks for that no rule of the owner's covers whole. Null asks for the registries of its tools: which they are here is for the owner to
+ * say, so it is given what he allows.
  */
 export function reachable(
   owner: readonly AllowedHost[],
-  needed: readonly string[],
+  needed: readonly string[] | null,
 ): { allowed: AllowedHost[]; lacking: string[] } {
+  if (needed === null) return { allowed: [...owner], lacking: owner.length === 0 ? [someRegistry] : [] };
   const allowed = needed.flatMap((need) =>
     owner.flatMap((rule): AllowedHost[] => {
       if (covers(rule.host, need)) return [{ ...rule, host: need }];

@@ -7,51 +7,47 @@ import { parseManifest } from '../../../node/environment/manifest.ts';
 const of = (files: Record<string, string>): Recipe => detect(Object.keys(files), files);
 const paths = (recipe: Recipe): string[] => recipe.makes.map((made) => `${made.in}:${made.path}`);
 
-const table: [files: Record<string, string>, prepare: string[], makes: string[], network: string[]][] = [
-  [{ 'README.md': '' }, [], [], []],
-  [{ 'package.json': '{}' }, [], [], []],
-  [{ 'package-lock.json': '{}' }, [], [], []],
+const table: [files: Record<string, string>, prepare: string[], makes: string[], network: string[] | null][] =
   [
-    { 'package.json': '{}', 'package-lock.json': '{}' },
-    ['npm ci --no-audit --no-fund'],
-    ['workspace:node_modules'],
-    ['registry.npmjs.org'],
-  ],
-  [
-    { 'package.json': '{}', 'npm-shrinkwrap.json': 'no JSON' },
-    ['npm ci --no-audit --no-fund'],
-    ['workspace:node_modules'],
-    ['registry.npmjs.org'],
-  ],
-  [
-    { 'package.json': '{}', 'pnpm-lock.yaml': '' },
-    ['pnpm install --frozen-lockfile'],
-    ['workspace:node_modules'],
-    ['registry.npmjs.org'],
-  ],
-  [
-    { 'package.json': '{}', 'pnpm-lock.yaml': '', 'package-lock.json': '{}' },
-    ['npm ci --no-audit --no-fund'],
-    ['workspace:node_modules'],
-    ['registry.npmjs.org'],
-  ],
-  [
-    { 'package.json': '{"packageManager": "pnpm@9.1.0"}', 'pnpm-lock.yaml': '', 'package-lock.json': '{}' },
-    ['pnpm install --frozen-lockfile'],
-    ['workspace:node_modules'],
-    ['registry.npmjs.org'],
-  ],
-  [{ 'pyproject.toml': '[tool.black]\n' }, [], [], []],
-  [{ 'Cargo.toml': '' }, [], [], []],
-  [
-    { 'Cargo.toml': '', 'Cargo.lock': '' },
-    ['cargo fetch --locked'],
-    ['home:.cargo'],
-    ['index.crates.io', 'static.crates.io', 'crates.io'],
-  ],
-  [{ 'go.mod': '' }, ['go mod download'], ['home:go/pkg/mod'], ['proxy.golang.org', 'sum.golang.org']],
-  [{ 'go.mod': '', vendor: '' }, [], [], []],
-];
+    [{ 'README.md': '' }, [], [], []],
+    [{ 'package.json': '{}' }, [], [], []],
+    [{ 'package-lock.json': '{}' }, [], [], []],
+    [
+      { 'package.json': '{}', 'package-lock.json': '{}' },
+      ['npm ci --no-audit --no-fund'],
+      ['workspace:node_modules'],
+      null,
+    ],
+    [
+      { 'package.json': '{}', 'npm-shrinkwrap.json': 'no JSON' },
+      ['npm ci --no-audit --no-fund'],
+      ['workspace:node_modules'],
+      null,
+    ],
+    [
+      { 'package.json': '{}', 'pnpm-lock.yaml': '' },
+      ['pnpm install --frozen-lockfile'],
+      ['workspace:node_modules'],
+      null,
+    ],
+    [
+      { 'package.json': '{}', 'pnpm-lock.yaml': '', 'package-lock.json': '{}' },
+      ['npm ci --no-audit --no-fund'],
+      ['workspace:node_modules'],
+      null,
+    ],
+    [
+      { 'package.json': '{"packageManager": "pnpm@9.1.0"}', 'pnpm-lock.yaml': '', 'package-lock.json': '{}' },
+      ['pnpm install --frozen-lockfile'],
+      ['workspace:node_modules'],
+      null,
+    ],
+    [{ 'pyproject.toml': '[tool.black]\n' }, [], [], []],
+    [{ 'Cargo.toml': '' }, [], [], []],
+    [{ 'Cargo.toml': '', 'Cargo.lock': '' }, ['cargo fetch --locked'], ['home:.cargo'], null],
+    [{ 'go.mod': '' }, ['go mod download'], ['home:go/pkg/mod'], null],
+    [{ 'go.mod': '', vendor: '' }, [], [], []],
+  ];
 for (const [files, prepare, makes, network] of table) {
   test(`${Object.keys(files).join(', ')}: ${prepare.join(', ') || 'nothing to prepare'}`, () => {
     const found = of(files);

@@ -36,7 +36,7 @@ checkFiles: ["test/**"]
 limits: { memory: 2GiB, workspace: 512MiB, processes: 64, timeout: 5m, checkTimeout: 90s }
 needs:
   tools: { node: ">=20 <25", python3: "*" }
-  network: [registry.npmjs.org, "*.example.org", 192.0.2.7]
+  network: [registry.example.org, "*.example.org", 192.0.2.7]
 cache: [node_modules, packages/a/node_modules]
 `);
   assert.equal(all, {
@@ -52,7 +52,7 @@ cache: [node_modules, packages/a/node_modules]
     },
     needs: {
       tools: { node: '>=20 <25', python3: '*' },
-      network: ['registry.npmjs.org', '*.example.org', '192.0.2.7'],
+      network: ['registry.example.org', '*.example.org', '192.0.2.7'],
     },
     cache: ['node_modules', 'packages/a/node_modules'],
   });

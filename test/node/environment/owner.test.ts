@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkConfig } from '../../../node/config.ts';
-import { allowedHosts, reachable } from '../../../node/environment/owner.ts';
+import { allowedHosts, reachable, someRegistry } from '../../../node/environment/owner.ts';
 
 test('a repository reaches what it asks for and the owner allows, by the narrower of the two', () => {
   const cases: [owner: string[], needed: string[], allowed: string[], lacking: string[]][] = [
@@ -31,10 +31,10 @@ test('ports and addresses of the owner stay with a narrower host', () => {
 });
 
 test('the config is checked, and read as rules', () => {
-  const hosts = ['registry.npmjs.org', { host: 'npm.lan', ports: [4873] }];
+  const hosts = ['registry.example.org', { host: 'npm.lan', ports: [4873] }];
   const { environment } = checkConfig({ environment: { hosts } });
   assert.equal(allowedHosts(environment), [
-    { host: 'registry.npmjs.org' },
+    { host: 'registry.example.org' },
     { host: 'npm.lan', ports: [4873] },
   ]);
   for (const [bad, field] of [
@@ -55,6 +55,12 @@ test('the config is checked, and read as rules', () => {
       assert.match((error as Error).message, `${field}: expected `);
     }
   }
+});
+
+test('who asks for the registries of its tools is given what the owner allows, and lacks one where that is nothing', () => {
+  const rules = [{ host: 'registry.example.org' }, { host: '*.lan.example', ports: [4873] }];
+  assert.equal(reachable(rules, null), { allowed: rules, lacking: [] });
+  assert.equal(reachable([], null), { allowed: [], lacking: [someRegistry] });
 });
 
 test.run();
