@@ -12,6 +12,7 @@ import {
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { markOf, type ProcessMark } from '../process-mark.ts';
 
 /** Bytes of a Unix socket's path the kernel takes (`sun_path` is 108 with its zero). */
 export const socketPathBytesMax = 107;
@@ -71,39 +72,6 @@ export function reachablePath(path: string): { path: string; release(): void } {
     path: `/proc/self/fd/${descriptor}${path.slice(slash)}`,
     release: () => closeSync(descriptor),
   };
-}
-
-/** A process as `stop` recognises it: the start time keeps a reused pid from being taken for it. */
-export interface ProcessMark {
-  pid: number;
-  /** Field 22 of /proc/PID/stat; null where there is no /proc. */
-  started: string | null;
-}
-
-/** Start time of a process that lives (a zombie does not); null: gone. `''` where there is no /proc. */
-export function startOf(pid: number): string | null {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /s, '')
-      .split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? '');
-  } catch {
-    if (process.platform === 'linux') return null;
-  }
-  try {
-    process.kill(pid, 0);
-    return '';
-  } catch (thrown) {
-    return (thrown as NodeJS.ErrnoException).code === 'EPERM' ? '' : null;
-  }
-}
-
-export const markOf = (pid: number): ProcessMark => ({ pid, started: startOf(pid) });
-
-/** Whether the very process of this mark still lives. */
-export function lives(mark: ProcessMark): boolean {
-  const started = startOf(mark.pid);
-  return started !== null && (mark.started === null || started === mark.started);
 }
 
 /**

@@ -154,7 +154,7 @@ async function leave(session: Session): Promise<number> {
   const client = session.client();
   const { pid } = await client.get<{ pid: number }>('/v1/process');
   const [{ markOf }, { untilGone }] = await Promise.all([
-    import('../api/socket.ts'),
+    import('../process-mark.ts'),
     import('./lifecycle.ts'),
   ]);
   const mark = markOf(pid);

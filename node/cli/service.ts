@@ -8,8 +8,9 @@ import {
   SuperfleetError,
 } from '../../protocol/errors.ts';
 import { osUser } from '../api/client.ts';
-import { lives, readMark } from '../api/socket.ts';
+import { readMark } from '../api/socket.ts';
 import { folderPaths } from '../folder.ts';
+import { lives } from '../process-mark.ts';
 import { lingers, type Manager, managerOf, thisHost } from '../service/manager.ts';
 import { programWords } from '../service/program.ts';
 import {

@@ -16,8 +16,9 @@ import {
 import { join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lives, type ProcessMark, readMark } from '../../node/api/socket.ts';
+import { readMark } from '../../node/api/socket.ts';
 import { LOOKED } from '../../node/cli/lifecycle.ts';
+import { lives, type ProcessMark } from '../../node/process-mark.ts';
 import { isRoot, Mesh, type Outcome, run } from './mesh.ts';
 
 /**

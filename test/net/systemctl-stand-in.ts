@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { lives, markOf, type ProcessMark } from '../../node/api/socket.ts';
+import { lives, markOf, type ProcessMark } from '../../node/process-mark.ts';
 
 const [state = '', units = '', ...words] = process.argv.slice(2);
 const user = words[0] === '--user';

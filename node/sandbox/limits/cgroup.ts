@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { processStat } from './tree.ts';
+import { startOf } from '../../process-mark.ts';
 
 /**
  * Folders of the cgroup file system in which this process may make children, one a hierarchy. On a machine with
@@ -31,14 +31,13 @@ export interface CgroupSlot {
 const PREFIX = 'superfleet-';
 const RUN = 'run-';
 
-/** Names a process for good: the kernel gives its pid to others later, and to threads, but not its start time with it. */
-const markOf = (pid: number): string => `${pid}-${processStat(pid)?.started ?? 0}`;
+/** A process by pid and start time: the kernel gives the pid to others later, and to threads. */
+const markOf = (pid: number): string => `${pid}-${startOf(pid) ?? 0}`;
 
 /** The process that `markOf` named lives. */
 const markLives = (mark: string): boolean => {
   const pid = Number(mark.split('-', 1)[0]);
-  const stat = Number.isInteger(pid) ? processStat(pid) : null;
-  return stat !== null && stat.state !== 'Z' && stat.state !== 'X' && mark === `${pid}-${stat.started}`;
+  return Number.isInteger(pid) && startOf(pid) !== null && markOf(pid) === mark;
 };
 
 /** Name of the folder that a node with this pid makes in each hierarchy. */

@@ -19,15 +19,8 @@ import { Client } from '../../../node/api/client.ts';
 import type { NodeObject, OwnNodeObject } from '../../../node/api/objects.ts';
 import type { MemberPort } from '../../../node/api/port.ts';
 import { serveApi } from '../../../node/api/server.ts';
-import {
-  listenOn,
-  lives,
-  markOf,
-  markPath,
-  readMark,
-  runFolder,
-  socketPath,
-} from '../../../node/api/socket.ts';
+import { listenOn, markPath, readMark, runFolder, socketPath } from '../../../node/api/socket.ts';
+import { lives, markOf } from '../../../node/process-mark.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 
 async function inFolder(body: (dir: string) => Promise<void>, name = ''): Promise<void> {

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { detachedLogPath, lives, markOf, markPath, readMark, runFolder } from '../../../node/api/socket.ts';
+import { detachedLogPath, markPath, readMark, runFolder } from '../../../node/api/socket.ts';
+import { lives, markOf } from '../../../node/process-mark.ts';
 import { encodeInvite } from '../../../protocol/invite.ts';
 import { keys } from '../../protocol/samples.ts';
 
