@@ -168,6 +168,7 @@ needsRoot('a program that only root can read drops and runs a task in the sandbo
     'node/sandbox',
     'node/privileges.ts',
     'node/own-program.ts',
+    'node/process-mark.ts',
     'protocol',
     'package.json',
   ]) {
