@@ -139,6 +139,8 @@ const schema = z.strictObject({
       }
     }, 'bytes a second from 0B to 1GiB, such as 4MiB')
     .default('4MiB'),
+  /** Hub: a plugin that is `false` here is switched off, such as `{"memory": false}`. @default {} */
+  plugins: z.record(z.string().regex(/^[a-z][a-z-]{0,31}$/, 'the name of a plugin'), z.boolean()).default({}),
   /** Hub: segments of the log that a start no longer reads are compressed. @default true */
   compressSegments: z.boolean().default(true),
   /** Least level of the program's log on stderr. @default "info" */

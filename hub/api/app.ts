@@ -7,6 +7,7 @@ import { Followers } from '../../node/api/stream.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
 import { secretBytesMax } from '../../protocol/limits.ts';
+import type { HubPlugin } from '../plugins/plugin.ts';
 import {
   approveBody,
   codeParam,
@@ -27,13 +28,15 @@ export interface HubAppOptions {
   member?: OwnerPort;
   /** Bound on open followers. @default followersMax */
   followersMax?: number;
+  /** Plugins that are switched on, and the names of those that are not. @default none */
+  plugins?: { on: readonly HubPlugin[]; off: readonly string[] };
 }
 
 /**
  * The founder's `/v1`. On its socket the asker is the claimed OS user; a driver that hands on a member's request passes
  * `{ by: { kind: 'peer', peer } }` as the second argument of `app.fetch`.
  */
-export function createHubApp({ port, member, followersMax }: HubAppOptions): Hono<ApiEnv> {
+export function createHubApp({ port, member, followersMax, plugins }: HubAppOptions): Hono<ApiEnv> {
   const app = createBaseApp(() => port.stop());
   if (member !== undefined) addMemberRoutes(app, member);
   const followers = new Followers(followersMax);
@@ -42,7 +45,22 @@ export function createHubApp({ port, member, followersMax }: HubAppOptions): Hon
   addTaskRoutes(app, port, followers);
   addLedgerRoutes(app, port, followers);
   addSecretRoutes(app, port);
+  for (const plugin of plugins?.on ?? []) plugin.routes?.(app, port);
+  for (const name of plugins?.off ?? []) refuseRoutes(app, name);
   return app;
+}
+
+/** Who asks for what the operator has switched off is told so. */
+function refuseRoutes(app: Hono<ApiEnv>, name: string): void {
+  const refuse = (): never => {
+    throw new SuperfleetError('SF_CONFLICT', `the plugin ${name} is switched off here`, {
+      expected: `a founder with the plugin ${name}`,
+      got: `"plugins": {"${name}": false} in its config.json`,
+      hint: 'take that out of config.json and start the founder anew',
+    });
+  };
+  app.all(`/v1/${name}`, refuse);
+  app.all(`/v1/${name}/*`, refuse);
 }
 
 function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {

@@ -15,7 +15,7 @@ export const ringHasRoom = (ctx: FounderContext): boolean => ctx.leases.size < c
 export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, role: AttemptRole): void {
   const number = task.attemptCount + 1;
   const nonce = newNonce(ctx.clock.random);
-  const assignment = assignmentOf(ctx, task, number, nonce, role);
+  const assignment = assignmentOf(ctx, task, number, nonce, role, live.peer);
   const problem = typeof assignment === 'string' ? assignment : null;
   if (problem !== null) {
     converge(ctx, task, { state: 'failed', reason: 'refused', detail: problem });
@@ -47,6 +47,7 @@ function assignmentOf(
   attempt: number,
   nonce: string,
   role: AttemptRole,
+  peer: string,
 ): Assignment | string {
   const { spec, accepted } = task;
   const chain =
@@ -55,6 +56,7 @@ function assignmentOf(
     return `the mesh holds no chain of at most ${bundlesMax} bundles to ${spec.repository?.base}`;
   const names = role === 'execute' ? spec.secrets : [];
   const assignment: Assignment = {
+    ...ctx.plugins.enclose(ctx, task, peer, role),
     task: task.id,
     attempt,
     epoch: ctx.epoch,

@@ -17,6 +17,8 @@ import type {
 } from '../../protocol/session.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
+import type { CorePlugin } from './plugin.ts';
+import { Plugins } from './plugins.ts';
 import { RunQueue } from './queue.ts';
 import type { FounderEffect } from './types.ts';
 
@@ -137,6 +139,7 @@ export class FounderContext {
   recalled: ReadonlyMap<string, TaskRecord> = new Map();
   readonly times = new Map<string, TaskTimes>();
   readonly queue = new RunQueue();
+  readonly plugins: Plugins;
   /** Queued tasks that wait for a person's answer; none of these is in the queue. */
   readonly asking = new Set<string>();
   /** Executed tasks that wait for a verifier. */
@@ -181,6 +184,7 @@ export class FounderContext {
     config: FounderConfig;
     checks: EnvelopeChecks;
     epoch: number;
+    plugins: readonly CorePlugin[];
     clock: Clock;
   }) {
     this.mesh = options.mesh;
@@ -188,6 +192,7 @@ export class FounderContext {
     this.config = options.config;
     this.checks = options.checks;
     this.epoch = options.epoch;
+    this.plugins = new Plugins(options.plugins);
     this.clock = options.clock;
     this.settledAt =
       options.epoch > options.state.mesh.epoch ? options.clock.now + options.config.leaseMs : 0;

@@ -48,14 +48,16 @@ function firstFitting(ctx: FounderContext, full: Set<Bucket>): [Queued, LiveMemb
 
 function chooseExecutor(ctx: FounderContext, bucket: Bucket, queued: Queued): LiveMember | null {
   if (bucket.need.secrets.some((name) => !ctx.secrets.has(name))) return null;
-  const fits = fitting(ctx, bucket);
-  if (fits.length === 0) {
+  const able = fitting(ctx, bucket);
+  if (able.length === 0) {
     bucket.barrenIn = ctx.fleet;
     return null;
   }
+  const task = ctx.task(queued.id);
+  const fits = able.filter(({ peer }) => ctx.plugins.hold(ctx, task, peer) === null);
   const fresh = fits.filter((live) => !bucket.need.avoid.includes(live.peer));
   const anyway = ctx.now >= (fresh.length === 0 ? queued.sameMemberAt : queued.anyMemberAt);
-  const repository = ctx.task(queued.id).spec.repository?.id ?? null;
+  const repository = task.spec.repository?.id ?? null;
   const founder = ctx.state.mesh.founder;
   return best(fresh, repository, founder) ?? (anyway ? best(fits, repository, founder) : null);
 }

@@ -13,6 +13,7 @@ import { onRecalledResult } from './late-results.ts';
 import { openLease } from './lifecycle.ts';
 import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
+import type { CorePlugin } from './plugin.ts';
 import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
 import { durability, learnPlaces, setDurability, watchLag } from './replicas.ts';
@@ -35,6 +36,8 @@ export interface FounderOptions {
   config?: Partial<FounderConfig>;
   /** @default the real signatures */
   checks?: EnvelopeChecks;
+  /** What is switched on above the queue. @default none */
+  plugins?: readonly CorePlugin[];
 }
 
 /**
@@ -56,6 +59,7 @@ export class FounderCore {
       config: { ...defaultConfig, ...options.config },
       checks: options.checks ?? signedChecks,
       epoch: options.epoch ?? state.mesh.epoch,
+      plugins: options.plugins ?? [],
       clock,
     });
     this.#steppedAt = clock.now;
@@ -90,7 +94,10 @@ export class FounderCore {
     if (sinceMs > founderSleptMs) wake(ctx, sinceMs);
     this.#take(input);
     // Nothing that is due waits for a quiet moment: every step looks, and an idle look is cheap.
-    if (!isRead(input)) dispatch(ctx, input.type === 'tick');
+    if (!isRead(input)) {
+      ctx.plugins.next(ctx, input.type === 'tick');
+      dispatch(ctx, input.type === 'tick');
+    }
     return ctx.take();
   }
 
@@ -259,6 +266,10 @@ function perform(
       return { items: [...ctx.state.secrets].sort().map((name) => ({ name })), next: null };
     case 'status':
       return status(ctx, by);
+    case 'plugin.read':
+      return ctx.plugins.read(ctx, by, operation.plugin, operation.verb, operation.body);
+    case 'plugin.write':
+      return ctx.plugins.write(ctx, by, operation.plugin, operation.verb, operation.body);
     default:
       return operation satisfies never;
   }
@@ -290,6 +301,7 @@ export const READS: ReadonlySet<Operation['op']> = new Set([
   'secret.list',
   'durability',
   'status',
+  'plugin.read',
 ]);
 
 /** Whether nothing is decided by this input. */

@@ -25,14 +25,16 @@ const clockBackMs = 60_000;
 /** What a person at the founder wants to see besides the figures of the mesh; tasks only as far as the asker may read them. */
 export function overviewOf(ctx: FounderContext, by: Actor): Overview {
   const active = activeMembers(ctx);
+  const plugins = ctx.plugins.overview(ctx);
+  const told = needs(ctx, active, by);
   return {
     machines: machines(ctx, active),
     replicas: replicaLines(ctx, active).slice(0, machinesShownMax),
     waits: waits(ctx),
     tasks: running(ctx, by),
     ...lately(ctx, by),
-    ...needs(ctx, active, by),
-    risks: risks(ctx, active),
+    needs: [...told, ...plugins.needs],
+    risks: [...risks(ctx, active), ...plugins.risks],
   };
 }
 
@@ -96,7 +98,7 @@ function lately(ctx: FounderContext, by: Actor): Pick<Overview, 'failures' | 'pr
   return { failures, proposals };
 }
 
-function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Pick<Overview, 'needs'> {
+function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Overview['needs'] {
   const found: Overview['needs'] = [];
   for (const id of ctx.asking) {
     if (found.length >= tasksShownMax) break;
@@ -121,7 +123,7 @@ function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Pick<Ove
       if (what !== null) found.push({ what, command: null });
     }
   }
-  return { needs: found };
+  return found;
 }
 
 /** What can be lost or cannot be had as things stand; also among the warnings. */

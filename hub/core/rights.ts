@@ -44,6 +44,9 @@ const NEEDED: Record<Operation['op'], Right> = {
   'secret.remove': 'operate',
   'secret.list': 'submit',
   status: 'view',
+  // Each of a plugin's verbs names its own right besides.
+  'plugin.read': 'view',
+  'plugin.write': 'view',
 };
 
 /** Whether this actor has the right: the founder and its own socket have all, a peer has what its roles give. */

@@ -55,7 +55,9 @@ export type Operation =
   | { op: 'secret.set'; name: string }
   | { op: 'secret.remove'; name: string }
   | { op: 'secret.list' }
-  | { op: 'status' };
+  | { op: 'status' }
+  /** A question to a plugin, and a change that it decides on. */
+  | { op: 'plugin.read' | 'plugin.write'; plugin: string; verb: string; body: unknown };
 
 export type FounderInput =
   | { type: 'request'; request: number; by: Actor; operation: Operation }

@@ -13,8 +13,8 @@ import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 
 /**
  * What a queued task waits for, the first that holds: a person's answer, the mesh to be resumed, leases of the founder before this one, replicas to follow, a
- * secret, its back-off, a machine that fits at all, one of those that fit to be had, one of them to have a free slot.
- * `turn`: for those before it.
+ * secret, its back-off, a machine that fits at all, one of those that fit to be had, one of them to have a free slot,
+ * one of those that a plugin lets it be given to. `turn`: for those before it.
  */
 export type Wait =
   | 'answer'
@@ -26,6 +26,7 @@ export type Wait =
   | 'noFit'
   | 'unavailable'
   | 'busy'
+  | 'held'
   | 'turn';
 
 /** Why a task is where it is (`task why`): causes of the whole mesh, its place, and a line for each member. */
@@ -138,7 +139,13 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     const { reason, detail } = task.lastEnd;
     answer.reasons.push(`its last attempt ended: ${reason}, ${detail ?? 'no detail'}`);
   }
-  const lines = activeMembers(ctx).map((member) => ({ member, ...lineFor(ctx, need, member) }));
+  const lines = activeMembers(ctx).map((member) => {
+    const line = lineFor(ctx, need, member);
+    const held = line.wait === 'turn' ? ctx.plugins.hold(ctx, task, member.peer) : null;
+    return { member, ...(held === null ? line : { why: held, wait: 'held' as const, remedy: null }) };
+  });
+  const waits = lines.map(({ wait }) => wait);
+  if (answer.wait === 'turn' && !waits.includes('turn')) answer.wait = 'held';
   answer.members = lines.map(({ member, why }) => ({ id: member.peer, name: member.name, why }));
   const { position } = answer;
   switch (answer.wait) {
@@ -152,6 +159,9 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
         );
       }
       answer.remedies.push('wait for a slot, or add a machine: mesh-hub invite');
+      break;
+    case 'held':
+      answer.reasons.push(lines.find(({ wait }) => wait === 'held')!.why);
       break;
     case 'unavailable':
       answer.reasons.push('no member can take it now: those that fit cannot be had');

@@ -21,6 +21,7 @@ import { createHubApp } from '../api/app.ts';
 import { approveBody } from '../api/bodies.ts';
 import type { Decide, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
+import { chosenPlugins } from '../plugins/plugins.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver, recallFrom } from './founder.ts';
 import { Handover } from './handover.ts';
@@ -68,7 +69,11 @@ export async function runHub(
     leaseMs: parseDuration(config.lease),
     graceMs: parseDuration(config.grace),
   };
-  const core = new FounderCore({ mesh: log.meshId, state, config: times }, systemClock());
+  const plugins = chosenPlugins(config.plugins);
+  const core = new FounderCore(
+    { mesh: log.meshId, state, config: times, plugins: plugins.on },
+    systemClock(),
+  );
   const notary = new Notary(genesisLine, () => core.state, logKey);
 
   const driver = new FounderDriver({
@@ -208,12 +213,12 @@ export async function runHub(
   });
   lifetime.onStop(inherit({ log, host, blobs, secrets, driver, logger, state: () => core.state }));
   // An app of its own, so that members that follow many tasks do not keep the person at the founder from one.
-  const forMembers = createHubApp({ port });
+  const forMembers = createHubApp({ port, plugins });
   await serveRequests(registry, async (request, peer) =>
     forMembers.fetch(request, { by: { kind: 'peer', peer } }),
   );
   lifetime.onStop(connectOwnMember(driver, member.driver, host.peer));
-  await socket.serve(createHubApp({ port, member: ownerOf(member, () => lifetime.end()) }));
+  await socket.serve(createHubApp({ port, plugins, member: ownerOf(member, () => lifetime.end()) }));
   lifetime.onStop(() => socket.close());
   lifetime.onStop(() => options.doorkeeper?.close());
   scrubber.start();

@@ -6,6 +6,7 @@ import { StateError } from './errors.ts';
 import { type Invites, invitesReducer } from './invites.ts';
 import { type Members, membersReducer } from './members.ts';
 import { type MeshFacts, meshReducer } from './mesh.ts';
+import { PLUGIN_REDUCERS, type PluginStates, readersOf } from './plugin-reducers.ts';
 import { defaultBounds, type Reducer, type StateBounds } from './reducer.ts';
 import { type Repositories, repositoriesReducer } from './repositories.ts';
 import { type Secrets, secretsReducer } from './secrets.ts';
@@ -20,11 +21,14 @@ export interface MeshState {
   tasks: Tasks;
   repositories: Repositories;
   secrets: Secrets;
+  /** What plugins keep, each under its name. */
+  plugins: PluginStates;
 }
 
-type Reducers = { [K in keyof MeshState]: Reducer<MeshState[K]> };
+type Part = Exclude<keyof MeshState, 'plugins'>;
+type Reducers = { [K in Part]: Reducer<MeshState[K]> };
 
-/** Every reducer, by the part of the state it keeps. */
+/** The reducers of what every mesh has, by the part of the state they keep. */
 export const REDUCERS: Reducers = {
   mesh: meshReducer,
   invites: invitesReducer,
@@ -33,13 +37,16 @@ export const REDUCERS: Reducers = {
   repositories: repositoriesReducer,
   secrets: secretsReducer,
 };
-const NAMES = Object.keys(REDUCERS) as (keyof MeshState)[];
+const NAMES = Object.keys(REDUCERS) as Part[];
 
 /** The state as JSON, with the version of each reducer that made it. */
 export type SavedState = Record<string, { version: number; state: unknown }>;
 
-export const initialState = (bounds: StateBounds = defaultBounds): MeshState =>
-  Object.fromEntries(NAMES.map((name) => [name, REDUCERS[name].initial(bounds)])) as unknown as MeshState;
+export function initialState(bounds: StateBounds = defaultBounds): MeshState {
+  const parts = NAMES.map((name) => [name, REDUCERS[name].initial(bounds)]);
+  const plugins = new Map(PLUGIN_REDUCERS.map(({ name, initial }) => [name, initial(bounds)]));
+  return { ...Object.fromEntries(parts), plugins } as MeshState;
+}
 
 /** The entry in the newest form of its type, its body parsed, or null for a type this program does not know. Throws `SF_LOG_DAMAGED`. */
 export function knownEntry(logged: Entry): KnownEntry | null {
@@ -81,6 +88,12 @@ export function applyEntry(
     state.tasks = tasksReducer.reduce(state.tasks, known);
     state.repositories = repositoriesReducer.reduce(state.repositories, known);
     state.secrets = secretsReducer.reduce(state.secrets, known);
+    const readers = readersOf(known.type);
+    if (readers !== undefined) {
+      for (const reducer of readers) {
+        state.plugins.set(reducer.name, reducer.reduce(state.plugins.get(reducer.name), known));
+      }
+    }
   }
   mesh.size = entry.index + 1;
   mesh.epoch = entry.epoch;
@@ -94,12 +107,15 @@ export function replay(entries: Iterable<Entry>, state: MeshState = initialState
 }
 
 export function saveState(state: MeshState): SavedState {
-  return Object.fromEntries(
-    NAMES.map((name) => [name, { version: REDUCERS[name].version, state: saveOne(state, name) }]),
-  );
+  const parts = NAMES.map((name) => [name, { version: REDUCERS[name].version, state: saveOne(state, name) }]);
+  const plugins = PLUGIN_REDUCERS.map(({ name, version, save }) => [
+    name,
+    { version, state: save(state.plugins.get(name)) },
+  ]);
+  return Object.fromEntries([...parts, ...plugins]) as SavedState;
 }
 
-const saveOne = <K extends keyof MeshState>(state: MeshState, name: K): unknown => {
+const saveOne = <K extends Part>(state: MeshState, name: K): unknown => {
   const reducer: Reducer<MeshState[K]> = REDUCERS[name];
   return reducer.save(state[name]);
 };
@@ -109,12 +125,16 @@ const saveOne = <K extends keyof MeshState>(state: MeshState, name: K): unknown 
  * other bounds: replay from the log then.
  */
 export function loadState(saved: SavedState, bounds: StateBounds = defaultBounds): MeshState | null {
-  const parts: [string, unknown][] = [];
-  for (const name of NAMES) {
-    const part = saved[name];
-    if (part === undefined || part.version !== REDUCERS[name].version) return null;
-    parts.push([name, REDUCERS[name].load(part.state)]);
-  }
-  const state = Object.fromEntries(parts) as unknown as MeshState;
+  const part = ({ name, version, load }: Reducer<unknown>): [string, unknown] | null => {
+    const found = saved[name];
+    return found?.version === version ? [name, load(found.state)] : null;
+  };
+  const parts = NAMES.map((name) => part(REDUCERS[name] as Reducer<unknown>));
+  const plugins = PLUGIN_REDUCERS.map(part);
+  if (parts.includes(null) || plugins.includes(null)) return null;
+  const state = {
+    ...Object.fromEntries(parts as [string, unknown][]),
+    plugins: new Map(plugins as [string, unknown][]),
+  } as unknown as MeshState;
   return state.tasks.endedMax === bounds.endedTasks ? state : null;
 }

@@ -48,6 +48,7 @@ test('every field has a default', () => {
     lease: '15s',
     grace: '2s',
     scrub: '4MiB',
+    plugins: {},
     compressSegments: true,
     logLevel: 'info',
   });
