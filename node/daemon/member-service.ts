@@ -8,6 +8,7 @@ import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { Speeds } from '../brain/speed.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
+import { allowedHosts } from '../environment/owner.ts';
 import { SandboxRuntime } from '../environment/runtime.ts';
 import { OfferedModels } from '../infer/offered.ts';
 import { type InferenceServer, serveInference } from '../infer/server.ts';
@@ -146,6 +147,7 @@ export class MemberService {
         runtime ??= SandboxRuntime.open(join(machine.folder.paths.root, 'runtime'));
         return runtime;
       },
+      hosts: () => allowedHosts(machine.config.environment),
       speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
     });

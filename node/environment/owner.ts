@@ -22,9 +22,9 @@ const isToolchain = (path: string): boolean =>
 const portWords = 'a port from 1 to 65535';
 const port = z.int(portWords).min(1, portWords).max(65_535, portWords);
 
-/** What the owner of a machine allows while environments are prepared: `environment` of `config.json`. */
+/** What the owner of a machine allows its tasks: `environment` of `config.json`. */
 export const environmentConfig = z.strictObject({
-  /** Hosts that may be reached, as far as the repository asks for them. @default [] */
+  /** Hosts that may be reached while dependencies are prepared, and by a model for pages, as far as the repository asks for them. @default [] */
   hosts: z
     .array(
       z.union(

@@ -4,18 +4,11 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { reachablePath } from '../api/socket.ts';
-import {
-  type AllowedHost,
-  admitAddresses,
-  admitHost,
-  type Refusal,
-  shown,
-  splitAuthority,
-  statusOf,
-} from './admission.ts';
-import { dial, type Resolve, systemResolve, within } from './dial.ts';
+import { type AllowedHost, admitHost, type Refusal, shown, splitAuthority, statusOf } from './admission.ts';
+import type { Resolve } from './dial.ts';
 import { passedOn } from './hop-by-hop.ts';
 import { plainHost } from './host-pattern.ts';
+import { reach } from './reach.ts';
 
 /** What came of one request to a host. */
 export type ProxyEvent =
@@ -199,7 +192,7 @@ class RunningProxy {
     target: { host: string; port: number } | null,
     text: string,
   ): Promise<Way | { refusal: Refusal }> {
-    const { allowed, onEvent, resolve = systemResolve, connectMs = 10_000 } = this.#options;
+    const { allowed, onEvent, resolve, connectMs } = this.#options;
     const refuse = (refusal: Refusal): { refusal: Refusal } => {
       onEvent({ kind: 'refused', host: target?.host ?? shown(text), port: target?.port ?? null, refusal });
       return { refusal };
@@ -222,15 +215,8 @@ class RunningProxy {
         reason: 'bytes',
         sentence: 'The bytes that may be carried are used up; the owner of this machine may allow more.',
       });
-    const resolved = await within(
-      Promise.resolve().then(() => resolve(host)),
-      connectMs,
-    );
-    const addresses = admitAddresses(rules, host, resolved ?? []);
-    if ('reason' in addresses) return refuse(addresses);
-    const socket = await dial(addresses, port, connectMs, this.#stop.signal);
-    if (socket !== null) return { socket, host, port };
-    return refuse({ reason: 'unreachable', sentence: `${shown(host)} does not answer at port ${port}.` });
+    const way = await reach(rules, host, port, { resolve, connectMs }, this.#stop.signal);
+    return 'reason' in way ? refuse(way) : { socket: way, host, port };
   }
 
   /** Bounds a way and reports it when it is closed. It ends with the client; `from` is what the client sends. */

@@ -8,12 +8,15 @@ import type { Speeds } from '../brain/speed.ts';
 import { type Brain, BrainError, type ToolCall } from '../brain/types.ts';
 import { withoutTools } from '../brain/without-tools.ts';
 import type { AgentConfig } from '../config.ts';
+import type { AllowedHost } from '../environment/admission.ts';
+import type { Fetcher } from '../environment/fetch.ts';
 import type { SandboxRuntime } from '../environment/runtime.ts';
 import { printable } from '../git/fault.ts';
 import { AgentPursuit } from './agent.ts';
 import { Conversation } from './conversation.ts';
 import { goalText, otherWayText, redText } from './goal-text.ts';
 import { type Candidate, type Hands, type LoopResult, runLoop, type Stopped } from './loop.ts';
+import { pagesFor } from './network.ts';
 import type { Persona } from './persona.ts';
 import type { Prompts } from './prompts.ts';
 import type { ToolContext } from './tools/tool.ts';
@@ -42,6 +45,8 @@ export interface WorkerOptions {
   brains(): Promise<readonly Brain[]>;
   speeds: Speeds;
   prompts: Prompts;
+  /** Hosts that the owner allows; asked for with each goal. @default none */
+  hosts?(): readonly AllowedHost[];
 }
 
 /** Pursues goals with the models that this machine may ask. */
@@ -66,7 +71,8 @@ export class ConvergenceWorker implements GoalWorker {
       if (runtime === undefined) throw noModel(member.name, 'it cannot run agents');
       return new AgentPursuit(goal, agent, candidates[0]!, persona, runtime);
     }
-    return new GoalPursuit(goal, candidates, text, persona, this.#options.speeds);
+    const fetch = await pagesFor(goal, this.#options.hosts?.() ?? []);
+    return new GoalPursuit(goal, candidates, text, persona, this.#options.speeds, fetch);
   }
 
   /** Whom to ask, in this order; a text: why there is nobody. */
@@ -160,6 +166,7 @@ class GoalPursuit implements Pursuit {
     instructions: string,
     persona: Persona,
     speeds: Speeds,
+    fetch: Fetcher | string,
   ) {
     this.#goal = goal;
     this.#candidates = candidates;
@@ -178,7 +185,7 @@ class GoalPursuit implements Pursuit {
       log,
       member: member.name,
       remainingMs: () => this.#msLeft(),
-      fetch: null,
+      fetch,
     };
     this.#toolbox = new Toolbox({ persona, context });
   }

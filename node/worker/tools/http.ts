@@ -1,42 +1,36 @@
 import { z } from 'zod';
+import { asData, bounded, escaped } from './output.ts';
 import { textOf } from './text.ts';
 import { defineTool, ToolFault } from './tool.ts';
-
-/** A page as it comes. */
-export interface Fetched {
-  status: number;
-  /** Content type; null: none was said. */
-  type: string | null;
-  body: AsyncIterable<Uint8Array>;
-}
-
-/**
- * One GET, only to hosts that the owner allowed; rejects with a reason for people where it does not. It looks at every
- * address, also those of redirects. Ending the iteration of the body ends the request.
- */
-export type Fetcher = (url: URL, signal: AbortSignal) => Promise<Fetched>;
 
 const bodyBytesMax = 256 * 1024;
 const httpMs = 30_000;
 const urlLengthMax = 2048;
+/** Of what a server says about a page, as it is shown. */
+const headLengthMax = 200;
 
 export const http = defineTool({
   name: 'http',
-  description: 'Gets a page of the web by GET, from the hosts that the owner of this machine allowed.',
+  description:
+    'Gets a page of the web by GET, from the hosts that the repository asks for and the owner of this machine allows.',
   needs: 'net',
   parameters: z.strictObject({ url: z.string().min(1).max(urlLengthMax) }),
   async run({ url }, { fetch, log }, signal) {
-    if (fetch === null)
-      throw new ToolFault('the owner of this machine allowed no hosts, so there is no network.');
+    if (typeof fetch === 'string') throw new ToolFault(fetch);
     const target = addressOf(url, (text) => log.masked(text));
+    await log.say(`http: GET ${target.href}`);
     const limit = AbortSignal.timeout(httpMs);
     try {
-      const { status, type, body } = await fetch(target, AbortSignal.any([signal, limit]));
-      const [bytes, whole] = await firstBytes(body);
+      const page = await fetch(target, AbortSignal.any([signal, limit]));
+      const { status, type } = page;
+      const [bytes, whole] = await firstBytes(page.body);
       const text = textOf(bytes) ?? (whole ? null : textOf(bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1)));
       const shown = text ?? `(${bytes.length} bytes that are no text)`;
       const mark = whole ? '' : `\n[cut: the page has more than ${bodyBytesMax} bytes]`;
-      return { content: `status ${status}, ${type ?? 'no type'}\n${shown}${mark}`, failed: status >= 400 };
+      const from = bounded(escaped(page.url.href), headLengthMax, null);
+      const head = `status ${status}, ${bounded(escaped(type ?? 'no type'), headLengthMax, null)}`;
+      const content = asData(`what ${from} answered`, `${escaped(log.masked(shown))}${mark}`);
+      return { content: `${head}\n${content}`, failed: status >= 400 };
     } catch (error) {
       signal.throwIfAborted();
       if (limit.aborted) throw new ToolFault(`${url} did not answer within ${httpMs} ms.`);

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import type { Place } from '../../attempt/checkout.ts';
 import type { StepLog } from '../../attempt/step.ts';
 import type { ToolDefinition } from '../../brain/types.ts';
+import type { Fetcher } from '../../environment/fetch.ts';
 import type { Sandbox } from '../../sandbox/types.ts';
 import type { Permission } from '../persona.ts';
-import type { Fetcher } from './http.ts';
 import { bounded, escaped, resultCharactersMax } from './output.ts';
 import type { WorkspaceFiles } from './workspace.ts';
 
@@ -23,8 +23,8 @@ export interface ToolContext {
   member: string;
   /** What is left of the task's time, in ms. */
   remainingMs(): number;
-  /** Null: the owner allowed no hosts. */
-  fetch: Fetcher | null;
+  /** A text: why there is no network. */
+  fetch: Fetcher | string;
 }
 
 /** How a model says that it will do nothing more, or can not. */

@@ -65,7 +65,7 @@ export class Toolbox {
     return [...this.#tools.values()].filter(
       (tool) =>
         this.#may(tool) &&
-        !(tool === http && this.#context.fetch === null) &&
+        !(tool === http && typeof this.#context.fetch === 'string') &&
         !(tool === git && this.#context.place.repository === null),
     );
   }

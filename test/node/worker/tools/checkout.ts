@@ -4,11 +4,11 @@ import { type Checkout, checkOut, emptyWorkspace } from '../../../../node/attemp
 import type { AttemptContext } from '../../../../node/attempt/context.ts';
 import { AttemptLog } from '../../../../node/attempt/log.ts';
 import { ResultBlobs } from '../../../../node/attempt/result-blobs.ts';
+import type { Fetcher } from '../../../../node/environment/fetch.ts';
 import { RepositoryCache } from '../../../../node/git/repository-cache.ts';
 import { SandboxAhead } from '../../../../node/sandbox/ahead.ts';
 import { createSandbox } from '../../../../node/sandbox/bubblewrap.ts';
 import { personaOf } from '../../../../node/worker/persona.ts';
-import type { Fetcher } from '../../../../node/worker/tools/http.ts';
 import type { ToolContext } from '../../../../node/worker/tools/tool.ts';
 import { Toolbox, type ToolOutcome } from '../../../../node/worker/tools/toolbox.ts';
 import { WorkspaceFiles } from '../../../../node/worker/tools/workspace.ts';
@@ -19,7 +19,7 @@ export interface Options {
   persona?: string;
   secrets?: Record<string, string>;
   spec?: Partial<CommandSpecInput>;
-  fetch?: Fetcher | null;
+  fetch?: Fetcher | string;
   remainingMs?: () => number;
 }
 
@@ -57,7 +57,7 @@ export class Tools {
       persona = 'benjamin',
       secrets = {},
       spec = {},
-      fetch = null,
+      fetch = 'the owner of this machine allowed no hosts.',
       remainingMs = () => 60_000,
     } = options;
     const assignment = await world.assignment({ kind: 'command', argv: ['true'], ...spec }, source, {

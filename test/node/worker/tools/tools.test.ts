@@ -1,7 +1,7 @@
 import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkFilesIn } from '../../../../node/attempt/check-files.ts';
-import type { Fetcher } from '../../../../node/worker/tools/http.ts';
+import type { Fetcher } from '../../../../node/environment/fetch.ts';
 import { dropRoot } from '../../../unprivileged.ts';
 import { canRun, World } from '../../attempt/harness.ts';
 import { logOf, Tools } from './checkout.ts';
@@ -161,12 +161,18 @@ on(
           ended += 1;
         }
       };
-      return { status: 200, type: 'text/plain', body: body() };
+      return { url, status: 200, type: 'text/plain', body: body() };
     };
     const tools = await open({ persona: 'harper', fetch, secrets: { KEY: 'sesame open' } });
     const page = await tools.call('http', { url: 'https://docs.example/a' });
-    assert.match(page.content, /^status 200, text\/plain\né\né\n/);
-    assert.match(page.content, /\[cut: \d+ more characters; ask for less at once\]$/);
+    const [, mark] =
+      /^status 200, text\/plain\n\[data (\w{12}): what https:\/\/docs\.example\/a answered\. [^\n]+\]\né\né\n/.exec(
+        page.content,
+      ) ?? [];
+    assert.ok(
+      page.content.endsWith(`; ask for less at once]\n[end of data ${mark}]`),
+      page.content.slice(-200),
+    );
     assert.is(ended, 1);
     assert.match(
       (await tools.call('http', { url: 'http://other.example/' })).content,
