@@ -70,6 +70,9 @@ export const questionCharactersMax = 2048;
 export const answerCharactersMax = 4096;
 /** Whom a model speaks as. */
 export const personaPattern = /^[\p{L}\p{N}][\p{L}\p{N}_-]{0,31}$/u;
+/** What kind of work a goal is; how many of these a goal has. */
+export const tagPattern = /^[a-z0-9][a-z0-9-]{0,31}$/;
+export const tagsMax = 8;
 export const inviteMs = 24 * 3_600_000;
 /** Attempts running at once over the whole mesh. */
 export const ringSlots = 36;

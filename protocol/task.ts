@@ -9,6 +9,8 @@ import {
   personaPattern,
   processesMax,
   retriesMax,
+  tagPattern,
+  tagsMax,
   taskTimeoutMs,
   taskToolsMax,
   tokensDefault,
@@ -172,6 +174,8 @@ export const codeWork = z.strictObject({
   brain: z.string().regex(brainPattern, 'a name such as ollama').optional(),
   /** One answer, or as many turns as it takes. */
   mode: z.enum(['single', 'multi']).default('multi'),
+  /** What kind of work it is, such as `docs` or `complex`: decides how it is put to the model. @default none */
+  tags: z.array(z.string().regex(tagPattern, 'a word such as docs')).min(1).max(tagsMax).optional(),
   /** Answers of the model at most, healing included. */
   turns: count.min(1).max(1000).default(turnsDefault),
   /** Tokens of prompts and answers together at most. */

@@ -214,11 +214,17 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
         'times a red check is shown to the model to be mended (default: 3)',
         v.integer('--heals', 0, 20),
       ),
+      v.option(
+        '--tag <word>',
+        'what kind of work it is: docs, formatting, testing, automated and review get short instructions and answers, complex a plan; again for more',
+        v.tag,
+      ),
       v.option('--single-turn', 'one answer of the model, for a goal that needs no looking around'),
     ],
     examples: [
       `${bin} task code 'mend parseDate' --check 'npm test' --follow`,
       `${bin} task code 'mend the typo in README' --single-turn`,
+      `${bin} task code 'say in docs/ how to install it' --tag docs`,
     ],
     read: ({ options, operands }) => {
       const goal = (operands[0] ?? '').trim();
@@ -235,6 +241,7 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
       if (options.turns !== undefined) code.turns = options.turns as number;
       if (options.tokens !== undefined) code.tokens = options.tokens as number;
       if (options.heals !== undefined) code.heals = options.heals as number;
+      if (options.tag !== undefined) code.tags = options.tag as string[];
       if (flag(options.singleTurn)) code.mode = 'single';
       const { shared, sent } = sending(options);
       return { verb: 'task code', wishes: { code, ...shared }, ...sent };

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { parseDuration } from '../../protocol/duration.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
-import { brainPattern, personaPattern } from '../../protocol/limits.ts';
+import { brainPattern, personaPattern, tagPattern } from '../../protocol/limits.ts';
 import { requirePolicy } from '../../protocol/policy.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { usageError } from './usage-errors.ts';
@@ -199,6 +199,9 @@ export const brain = (text: string): string => {
   if (!brainPattern.test(text)) throw wrong('--brain', 'a name such as ollama', text);
   return text;
 };
+
+/** What kind of work a goal is, gathered. */
+export const tag = gathered('--tag', tagPattern, 'a word such as docs');
 
 /** Whom a model speaks as. */
 export const persona = (text: string): string => {

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { type Persona, personaOf } from './persona.ts';
+import type { Profile } from './profile.ts';
 
 /** An operator's text is no longer than this. */
 const promptBytesMax = 64 * 1024;
@@ -29,10 +30,14 @@ export class Prompts {
   }
 
   /** The instructions of a task, and whom the model speaks as. */
-  async instructions(style: 'full' | 'compact', name: string): Promise<{ text: string; persona: Persona }> {
+  async instructions(
+    { style, plans }: Pick<Profile, 'style' | 'plans'>,
+    name: string,
+  ): Promise<{ text: string; persona: Persona }> {
     const known = /^[a-z0-9_-]+$/i.test(name) ? await this.#text(`${name.toLowerCase()}.md`) : null;
-    const role = known === null || /^(full|compact)$/i.test(name) ? null : known;
-    const text = (await this.#text(`${style}.md`))!;
+    const role = known === null || /^(full|compact|plan)$/i.test(name) ? null : known;
+    const parts = [await this.#text(`${style}.md`), plans ? await this.#text('plan.md') : null];
+    const text = parts.flatMap((part) => part ?? []).join('\n');
     return { text: role === null ? text : `${role.trim()}\n\n${text}`, persona: personaOf(name, role) };
   }
 

@@ -18,6 +18,7 @@ import { goalText, otherWayText, redText } from './goal-text.ts';
 import { type Candidate, type Hands, type LoopResult, runLoop, type Stopped } from './loop.ts';
 import { pagesFor } from './network.ts';
 import type { Persona } from './persona.ts';
+import { type Profile, profileOf } from './profile.ts';
 import type { Prompts } from './prompts.ts';
 import type { ToolContext } from './tools/tool.ts';
 import { Toolbox } from './tools/toolbox.ts';
@@ -27,10 +28,6 @@ import { WorkspaceFiles } from './tools/workspace.ts';
 const contextTokensMax = 32_768;
 /** A model that says that it holds less than this is not asked to write code. */
 const contextTokensMin = 4_096;
-/** Of an answer with code in it; a quarter of the context at most. */
-const answerTokensMax = 8_192;
-/** A context below this takes the compact instructions. */
-const compactBelowTokens = 16_384;
 /** Of a model's name, as receipts hold it. */
 const modelLengthMax = 128;
 /** A server has this long to list its models. */
@@ -59,20 +56,19 @@ export class ConvergenceWorker implements GoalWorker {
 
   async begin(goal: Goal): Promise<Pursuit> {
     const { member, signal } = goal.context;
-    const { brain, mode, persona: name } = goal.spec.code;
+    const { brain, persona: name } = goal.spec.code;
     const agent = this.#options.agents?.().find((one) => one.name === brain) ?? null;
     const candidates = await this.#candidates(goal, agent, signal);
     if (typeof candidates === 'string') throw noModel(member.name, candidates);
-    const small = Math.min(...candidates.map(({ contextTokens }) => contextTokens)) < compactBelowTokens;
-    const style = mode === 'single' || small ? 'compact' : 'full';
-    const { text, persona } = await this.#options.prompts.instructions(style, name);
+    const profile = profileOf(goal.spec, Math.min(...candidates.map(({ contextTokens }) => contextTokens)));
+    const { text, persona } = await this.#options.prompts.instructions(profile, name);
     if (agent !== null) {
       const runtime = await this.#options.runtime?.();
       if (runtime === undefined) throw noModel(member.name, 'it cannot run agents');
       return new AgentPursuit(goal, agent, candidates[0]!, persona, runtime);
     }
     const fetch = await pagesFor(goal, this.#options.hosts?.() ?? []);
-    return new GoalPursuit(goal, candidates, text, persona, this.#options.speeds, fetch);
+    return new GoalPursuit(goal, candidates, { text, persona, ...profile }, this.#options.speeds, fetch);
   }
 
   /** Whom to ask, in this order; a text: why there is nobody. */
@@ -140,6 +136,7 @@ class GoalPursuit implements Pursuit {
   readonly #goal: Goal;
   readonly #candidates: readonly Candidate[];
   readonly #instructions: string;
+  readonly #answerTokens: number;
   readonly #speeds: Speeds;
   readonly #toolbox: Toolbox;
   readonly #spent: Spent = {
@@ -163,14 +160,14 @@ class GoalPursuit implements Pursuit {
   constructor(
     goal: Goal,
     candidates: readonly Candidate[],
-    instructions: string,
-    persona: Persona,
+    { text: instructions, persona, answerTokens }: Profile & { text: string; persona: Persona },
     speeds: Speeds,
     fetch: Fetcher | string,
   ) {
     this.#goal = goal;
     this.#candidates = candidates;
     this.#instructions = instructions;
+    this.#answerTokens = answerTokens;
     this.#speeds = speeds;
     this.#conversation = new Conversation(instructions, '');
     const { assignment, log, member, sandbox } = goal.context;
@@ -236,12 +233,11 @@ class GoalPursuit implements Pursuit {
     const { context, spec } = this.#goal;
     const { code } = spec;
     const spent = this.#spent;
-    const narrowest = Math.min(...this.#candidates.map(({ contextTokens }) => contextTokens));
     const bounds = {
       turns: code.turns - spent.turns,
       tokens: code.tokens - spent.tokens,
       wallMs: this.#msLeft(),
-      answerTokens: Math.min(answerTokensMax, Math.floor(narrowest / 4)),
+      answerTokens: this.#answerTokens,
     };
     this.#stopped = null;
     this.#began = performance.now();

@@ -23,7 +23,7 @@ export const benchmark: Benchmark = async (say) => {
   const server = await new ScriptedOllama([MODEL]).listen();
   try {
     const brain = new OllamaBrain({ url: server.url });
-    const { text } = await new Prompts(null).instructions('full', 'benjamin');
+    const { text } = await new Prompts(null).instructions({ style: 'full', plans: false }, 'benjamin');
     let made = 0;
     const run = async (): Promise<number> => {
       let answers = 0;

@@ -91,6 +91,23 @@ async function ran(
 
 const said = (body: ScriptedBody): string => body.messages.map(({ content }) => content).join('\n');
 
+it('what kind of work it is decides how it is put to the model', async () => {
+  const answers = [[edit('Helo', 'Hello')], [finish]];
+  const put = async (tags?: string[]) => {
+    const { result, asked } = await ran(answers, tags === undefined ? {} : { tags });
+    assert.is(result.outcome, 'succeeded');
+    const { options, messages } = asked[0] as unknown as {
+      options: { num_predict: number };
+      messages: { content: string }[];
+    };
+    return { tokens: options.num_predict, text: messages[0]!.content };
+  };
+  const [ordinary, docs, complex] = [await put(), await put(['docs']), await put(['complex'])];
+  assert.equal([ordinary.tokens, docs.tokens, complex.tokens], [8_192, 4_096, 8_192]);
+  assert.ok(docs.text.length * 3 < ordinary.text.length);
+  assert.ok(complex.text.startsWith(ordinary.text) && complex.text.length > ordinary.text.length);
+});
+
 it('a goal comes back as a commit with the checks green, and the receipt says which model did what', async () => {
   const { result, receipt, log, phases, asked, diff } = await ran([
     [call('list', {}), call('read', { path: 'greet.sh' })],
