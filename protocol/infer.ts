@@ -66,6 +66,7 @@ const inferModel = z.object({
   parameters: fact,
   /** Tokens a second as measured there; null: not yet. */
   generateTokensPerSecond: fact,
+  promptTokensPerSecond: fact.default(null),
 });
 export type InferModel = z.infer<typeof inferModel>;
 

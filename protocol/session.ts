@@ -36,6 +36,8 @@ export const SESSION_VERSION = { major: 1, minor: 2 } as const;
 export const REQUIREMENTS_FEATURE = 'requirements';
 /** The same: it takes tasks of kind `code`, to pursue their goals or to verify what came of it. */
 export const GOALS_FEATURE = 'goals';
+/** The same: it is told which members lend models, and may pursue a goal with one of theirs. */
+export const MODELS_FEATURE = 'models';
 
 const version = z.object({ major: count, minor: count });
 
@@ -54,6 +56,18 @@ export const limitKinds = z.object({
   disk: z.enum(['watched', 'none']),
 });
 export type LimitKinds = z.infer<typeof limitKinds>;
+
+const address = z.string().max(256);
+const lentModelName = z.string().min(1).max(128);
+const perSecond = z.number().nonnegative().nullable();
+
+/** A model that members may ask of this one, and how fast it was here; null: not measured yet. */
+export const lentModel = z.object({
+  name: lentModelName,
+  promptTokensPerSecond: perSecond,
+  generateTokensPerSecond: perSecond,
+});
+export type LentModel = z.infer<typeof lentModel>;
 
 /** What a member offers, measured on it. */
 export const capacity = z.object({
@@ -78,6 +92,8 @@ export const capacity = z.object({
   policy: z.string().max(1024).optional(),
   /** What of the policy keeps it from working now, to be read after its name. @default nothing does */
   bar: z.string().max(256).optional(),
+  /** Models that members may ask of it over `/superfleet/infer`, and where it listens. @default it lends none */
+  lends: z.object({ addresses: z.array(address).max(16), models: z.array(lentModel).max(64) }).optional(),
 });
 export type Capacity = z.infer<typeof capacity>;
 
@@ -182,8 +198,20 @@ export type MemberHello = z.infer<typeof memberHello>;
 
 // ── founder → member ────────────────────────────────────────────────────────────────────────────────────────
 /** A machine, and the multiaddrs at which it says it listens. */
-export const place = z.object({ peer: peerId, addresses: z.array(z.string().max(256)).max(16) });
+export const place = z.object({ peer: peerId, addresses: z.array(address).max(16) });
 export type Place = z.infer<typeof place>;
+
+/** A member that lends models, and their names. */
+export const lender = z.object({
+  peer: peerId,
+  name: memberName,
+  addresses: z.array(address).max(16),
+  models: z.array(lentModelName).max(64),
+});
+export type Lender = z.infer<typeof lender>;
+/** Lenders that members are told of, and what all of them together may take as JSON: half a frame. */
+export const lendersMax = 64;
+export const lendersBytesMax = 256 * 1024;
 
 const welcome = z.object({
   type: z.literal('welcome'),
@@ -263,11 +291,13 @@ export const founderMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('renamed'), name: memberName }),
   /** Since 1.2: replicas that follow the log and where they listen, for the day on which the founder is lost. */
   z.object({ type: z.literal('replicas'), replicas: z.array(place).max(16) }),
+  /** All members that lend models now, for those that say `MODELS_FEATURE`; sent when that changes. */
+  z.object({ type: z.literal('models'), lenders: z.array(lender).max(lendersMax) }),
   /** Since 1.2: the mesh was handed over. The lines prove it; `addresses` are the new founder's. */
   z.object({
     type: z.literal('handover'),
     handovers: z.array(z.string().max(entryLineBytesMax)).max(64),
-    addresses: z.array(z.string().max(256)).max(16),
+    addresses: z.array(address).max(16),
   }),
   grant,
   goodbye,

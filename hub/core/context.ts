@@ -17,6 +17,7 @@ import type {
 } from '../../protocol/session.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
+import { Lenders } from './lenders.ts';
 import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
 import { RunQueue } from './queue.ts';
@@ -166,6 +167,8 @@ export class FounderContext {
   lacking = 0;
   /** Where they listen. */
   places: readonly Place[] = [];
+  /** Who lends models, as members were told last. */
+  readonly lenders = new Lenders();
   clock: Clock;
   /** When this process began (monotonic). */
   startedAt = 0;
@@ -209,6 +212,11 @@ export class FounderContext {
       this.#given = { fleet: this.fleet, keys: new Set(keys) };
     }
     return this.#given.keys;
+  }
+
+  /** Whether others lend this member a model; `*`: any. */
+  lentTo(peer: string): (model: string) => boolean {
+    return (model) => this.lenders.lendTo(peer, model);
   }
 
   get now(): number {

@@ -1,10 +1,12 @@
+import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { assign, ringHasRoom } from './assign.ts';
 import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
 import { mismatch, score, unavailable } from './fit.ts';
 import { converge } from './lifecycle.ts';
-import { type Bucket, needOf, type Queued } from './queue.ts';
+import { type Bucket, type Need, needOf, type Queued } from './queue.ts';
 import { starved } from './replicas.ts';
+import { offersModel } from './requirements.ts';
 import { giveToVerifiers } from './verifiers.ts';
 
 /**
@@ -59,7 +61,12 @@ function chooseExecutor(ctx: FounderContext, bucket: Bucket, queued: Queued): Li
   const anyway = ctx.now >= (fresh.length === 0 ? queued.sameMemberAt : queued.anyMemberAt);
   const repository = task.spec.repository?.id ?? null;
   const founder = ctx.state.mesh.founder;
-  return best(fresh, repository, founder) ?? (anyway ? best(fits, repository, founder) : null);
+  // A machine with the model itself goes before one that would ask another's.
+  const own = ({ capacity }: LiveMember): boolean => capacity !== null && offersModel(bucket.need, capacity);
+  const first = (members: LiveMember[]): LiveMember | null =>
+    (bucket.need.model === null ? null : best(members.filter(own), repository, founder)) ??
+    best(members, repository, founder);
+  return first(fresh) ?? (anyway ? first(fits) : null);
 }
 
 /** Members online now that can execute what a bucket asks, busy ones among them. */
@@ -68,10 +75,17 @@ function fitting(ctx: FounderContext, { need }: Pick<Bucket, 'need'>): LiveMembe
   for (const live of ctx.live.values()) {
     const member = ctx.member(live.peer);
     if (member === null || unavailable(member, live) !== null) continue;
-    if (mismatch(need, member, live, ctx.labelsGiven(member.peer)) === null) fits.push(live);
+    if (unfit(ctx, need, live, member) === null) fits.push(live);
   }
   return fits;
 }
+
+const unfit = (
+  ctx: FounderContext,
+  need: Need,
+  live: LiveMember | undefined,
+  member: MemberRecord,
+): string | null => mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer));
 
 function best(members: LiveMember[], repository: string | null, founder: string | null): LiveMember | null {
   let chosen: { live: LiveMember; score: number } | null = null;
@@ -112,7 +126,7 @@ function outlookOf(ctx: FounderContext, task: TaskRecord): 'hopeful' | 'hopeless
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
     const live = ctx.live.get(member.peer);
-    if (mismatch({ ...need, unfit: [] }, member, live, ctx.labelsGiven(member.peer)) !== null) continue;
+    if (unfit(ctx, { ...need, unfit: [] }, live, member) !== null) continue;
     if (need.unfit.includes(member.peer)) {
       lacking = true;
       continue;

@@ -23,12 +23,13 @@ export function unavailable(member: MemberRecord, live: LiveMember | undefined):
   return null;
 }
 
-/** Why this member can never execute what is asked, as it is now; null: it can. */
+/** Why this member can never execute what is asked, as it is now; null: it can. `lent`: whether others lend it a model. */
 export function mismatch(
   need: Need,
   member: MemberRecord,
   live: LiveMember | undefined,
   given: ReadonlySet<string>,
+  lent: (model: string) => boolean,
 ): string | null {
   if (need.on !== null && need.on !== member.name && need.on !== member.peer) return `is not ${need.on}`;
   const has = labelsOf(member, live, given);
@@ -36,7 +37,7 @@ export function mismatch(
     if (!Object.hasOwn(has, key)) return `has no label ${key}`;
     if (has[key] !== value) return `has ${key}=${has[key]}, not ${value}`;
   }
-  const lack = lacking(need, live);
+  const lack = lacking(need, live, lent);
   if (lack !== null) return lack;
   if (need.unfit.includes(member.peer)) return 'lacks what the task needs (it failed there with environment)';
   return null;

@@ -10,6 +10,7 @@ import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { onRecalledResult } from './late-results.ts';
+import { learnLenders } from './lenders.ts';
 import { openLease } from './lifecycle.ts';
 import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
@@ -151,6 +152,7 @@ export class FounderCore {
         break;
       case 'tick':
         expire(ctx);
+        learnLenders(ctx);
         retryCollects(ctx);
         break;
       default:

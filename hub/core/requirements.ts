@@ -1,5 +1,10 @@
 import coerce from 'semver/functions/coerce.js';
-import { GOALS_FEATURE, REQUIREMENTS_FEATURE } from '../../protocol/session.ts';
+import {
+  type Capacity,
+  GOALS_FEATURE,
+  MODELS_FEATURE,
+  REQUIREMENTS_FEATURE,
+} from '../../protocol/session.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
 import type { LiveMember } from './context.ts';
 
@@ -25,13 +30,20 @@ export const requirementsOf = (spec: TaskSpec): Requirements => ({
 /** Names of what a machine has that are told to who asks why it does not fit. */
 const NAMED_MAX = 3;
 
+/** Whether the machine offers the model that is asked for itself. Pure. */
+export const offersModel = ({ model }: Pick<Requirements, 'model'>, { models }: Capacity): boolean =>
+  model === null ||
+  (model === '*' ? models.length > 0 : models.some((one) => one === model || one === `${model}:latest`));
+
 /**
  * The first of the requirements that this member does not meet, with what it has instead; null: it meets all, or has not
- * said yet what it has. Pure.
+ * said yet what it has. A goal that names no brain may be pursued with a model that others lend: `lent` says whether they
+ * do. A command or an agent runs beside its model. Pure.
  */
 export function lacking(
   { goal, brain, model, tools }: Requirements,
   live: LiveMember | undefined,
+  lent: (model: string) => boolean = () => false,
 ): string | null {
   const wanted = rangesOf(tools);
   const capacity = live?.capacity ?? null;
@@ -42,12 +54,9 @@ export function lacking(
   if (!live?.features.includes(REQUIREMENTS_FEATURE)) {
     return 'runs an older release, which does not know --model and --tool';
   }
-  if (model === '*' && capacity.models.length === 0) return 'offers no model';
-  if (
-    model !== null &&
-    model !== '*' &&
-    !capacity.models.some((one) => one === model || one === `${model}:latest`)
-  ) {
+  const borrows = goal && brain === null && live.features.includes(MODELS_FEATURE);
+  if (model !== null && !offersModel({ model }, capacity) && !(borrows && lent(model))) {
+    if (model === '*') return 'offers no model';
     return capacity.models.length === 0
       ? `offers no model (asked: ${model})`
       : `does not offer the model ${model}, but ${some(capacity.models)}`;

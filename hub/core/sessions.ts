@@ -10,6 +10,7 @@ import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
 import { challenge, clockOf, isElsewhere, refuseRival } from './identity.ts';
+import { tellLenders } from './lenders.ts';
 import { endLease } from './lifecycle.ts';
 import { leave } from './membership.ts';
 import { onResult } from './results.ts';
@@ -99,6 +100,7 @@ function welcome(
     ctx.send(peer, { type: 'roster', ...ctx.roster });
   }
   if (ctx.places.length > 0) ctx.tellReplicas(peer);
+  if (ctx.lenders.list.length > 0) tellLenders(ctx, peer);
   const { name } = ctx.member(peer)!;
   // An older release does not say its name; that it was renamed is forgotten when the founder restarts.
   if (ctx.renamed.delete(peer) || (hello.name !== undefined && hello.name !== name)) {

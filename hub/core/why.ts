@@ -85,7 +85,7 @@ function lineFor(
   member: MemberRecord,
 ): { why: string; wait: Wait; remedy: string | null } {
   const live = ctx.live.get(member.peer);
-  const unfit = mismatch(need, member, live, ctx.labelsGiven(member.peer));
+  const unfit = mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer));
   if (unfit !== null) return { why: unfit, wait: 'noFit', remedy: null };
   const away = unavailable(member, live);
   if (away !== null) {

@@ -43,7 +43,14 @@ const ROSTER_WAIT_MS = 5_000;
 /** Checkpoints that wait for replicas; of more, older ones are passed over, and members see one of the others. */
 const WAITING_CHECKPOINTS_MAX = 1_024;
 /** Messages that wait for no replica. */
-const PASSING: ReadonlySet<FounderMessage['type']> = new Set(['welcome', 'beat', 'call', 'cancel', 'pause']);
+const PASSING: ReadonlySet<FounderMessage['type']> = new Set([
+  'welcome',
+  'beat',
+  'call',
+  'cancel',
+  'pause',
+  'models',
+]);
 /** Requests waiting for their answer; past it a caller is told to come later. */
 const REQUESTS_MAX = 4096;
 

@@ -53,7 +53,7 @@ export function connectOwnMember(
 /** What every machine does for its mesh, on the founder's own. */
 export async function startOwnMember(
   machine: Machine,
-  { mesh, self, state }: { mesh: string; self: string; state: MeshState },
+  { mesh, self, state, listens }: { mesh: string; self: string; state: MeshState; listens?: () => string[] },
 ): Promise<MemberService> {
   const { blobs, config, logger } = machine;
   const me = state.members.byPeer.get(self);
@@ -78,6 +78,7 @@ export async function startOwnMember(
       }
     },
     takeRoster: async () => state.mesh.size,
+    ...(listens === undefined ? {} : { listens }),
     refused: (code, message) => logger.error({ code }, message),
   });
 }
@@ -93,8 +94,8 @@ export const ownerOf = (member: MemberService, stop: () => void): OwnerPort => (
         hint: 'mesh-hub stop',
       }),
     ),
-  models: () => member.models.list(),
-  addModels: (url) => member.models.add(url),
-  removeModels: (url) => member.models.remove(url),
+  models: () => member.models.servers.list(),
+  addModels: (url) => member.models.servers.add(url),
+  removeModels: (url) => member.models.servers.remove(url),
   stop,
 });

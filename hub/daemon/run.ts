@@ -95,7 +95,12 @@ export async function runHub(
   const snapshots = new Snapshots({ log, paths, logger, made, compress: config.compressSegments });
   lifetime.onStop(() => snapshots.stop());
   const history = new HistoryWatch(log, paths.root, { lifetime, logger });
-  const member = await startOwnMember(machine, { mesh: log.meshId, self: host.peer, state });
+  const member = await startOwnMember(machine, {
+    mesh: log.meshId,
+    self: host.peer,
+    state,
+    listens: () => host.addresses(),
+  });
   // Sessions say goodbye while the driver still hears them.
   lifetime.onStop(() => sessions.stop());
   // Attempts stop before the sessions do, so that the log still hears of them.
@@ -106,7 +111,7 @@ export async function runHub(
     return driver.attach(session, hello);
   });
   await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
-  await member.lendModels(registry);
+  await member.openModels(registry);
   const source = await LogSource.serve({
     registry,
     mesh: log.meshId,

@@ -5,7 +5,7 @@ import { BrainError, type Model } from './types.ts';
 export interface Offer {
   /** Name of the brain. */
   brain: string;
-  place: 'local' | 'cloud';
+  place: 'local' | 'mesh' | 'cloud';
   /** Address of its server. */
   server: string;
   model: Model;
@@ -40,7 +40,7 @@ export interface Choice<T extends Offer = Offer> {
 }
 
 /**
- * Which models to try, and in which order. Local before cloud; then those known to call tools, those of which it is not
+ * Which models to try, and in which order. This machine's before others' of the mesh, these before a cloud's; then those known to call tools, those of which it is not
  * known, those known not to; then those known to hold the context; then the smaller (by parameters where they are known, else by
  * bytes, else last); then the faster in generating; then by name. Unknown facts sort behind known ones and refuse nothing.
  * The order does not depend on that of the offers, of which each brain, server and model has one.
@@ -77,6 +77,9 @@ const isNamed = (name: string, wished: string): boolean =>
 /** Compared from the left. */
 type Rank = readonly (number | string)[];
 
+/** A prompt goes no farther than it has to. */
+const PLACES = ['local', 'mesh', 'cloud'] as const;
+
 function rank(offer: Offer, wishes: Wishes): Rank {
   const { place, model, speed } = offer;
   const known = (fact: unknown): number => (fact === null ? 1 : 0);
@@ -84,7 +87,7 @@ function rank(offer: Offer, wishes: Wishes): Rank {
     model.parameters !== null ? [0, model.parameters] : model.bytes !== null ? [1, model.bytes] : [2, 0];
   const rate = speed?.generateTokensPerSecond ?? null;
   return [
-    place === 'local' ? 0 : 1,
+    PLACES.indexOf(place),
     wishes.tools === 'none' || model.tools === true ? 0 : model.tools === null ? 1 : 2,
     wishes.contextTokens === null ? 0 : known(model.contextTokens),
     sizeKind,

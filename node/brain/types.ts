@@ -4,8 +4,8 @@ export interface Brain {
   readonly name: string;
   /** Where it is, for people and for measured speed, such as `http://127.0.0.1:11434`: two servers may speak one language. */
   readonly server: string;
-  /** Whose machine reads the prompt: this one, or somebody else's for money. */
-  readonly place: 'local' | 'cloud';
+  /** Whose machine reads the prompt: this one, another of the mesh, or somebody else's for money. */
+  readonly place: 'local' | 'mesh' | 'cloud';
   /** Models it offers now. Rejects with a `BrainError`. */
   models(signal: AbortSignal): Promise<Model[]>;
   /**

@@ -10,6 +10,7 @@ import {
   leaseKey,
   type MemberHello,
   type MemberMessage,
+  MODELS_FEATURE,
   REQUIREMENTS_FEATURE,
   SESSION_VERSION,
 } from '../../protocol/session.ts';
@@ -205,7 +206,7 @@ export class MemberCore {
     const hello: MemberHello = {
       type: 'hello',
       version: SESSION_VERSION,
-      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE],
+      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE, MODELS_FEATURE],
       mesh: this.#mesh,
       capacity: this.#offer(),
       // Those that ended without the founder's knowledge too: it hears why after its welcome.
@@ -279,6 +280,9 @@ export class MemberCore {
         break;
       case 'replicas':
         this.#effects.push({ type: 'replicas', replicas: message.replicas });
+        break;
+      case 'models':
+        this.#effects.push({ type: 'lenders', lenders: message.lenders });
         break;
       case 'handover': {
         const { handovers, addresses } = message;

@@ -7,6 +7,7 @@ import type {
   FounderMessage,
   Instance,
   Lease,
+  Lender,
   MemberMessage,
   Place,
 } from '../../protocol/session.ts';
@@ -84,6 +85,8 @@ export type MemberEffect =
   | { type: 'handedOver'; handovers: string[]; addresses: string[] }
   /** Replicas of the mesh, and where they listen. */
   | { type: 'replicas'; replicas: Place[] }
+  /** All members that lend models now, as the founder says. */
+  | { type: 'lenders'; lenders: Lender[] }
   /** Close this session (it was answered by a newer one, or by goodbye). */
   | { type: 'close'; session: number }
   /** The founder refused this member for good: say so and stop trying (revoked, other major version). */

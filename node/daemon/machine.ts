@@ -56,6 +56,7 @@ export interface Machine {
     lent: string[];
     brains: string[];
     policy: string;
+    lends(models: readonly string[]): NonNullable<Capacity['lends']> | null;
   }): Promise<Capacity>;
   /** Writes changed fields of the config. */
   configure(change: ConfigChange): Promise<void>;

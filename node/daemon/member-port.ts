@@ -41,9 +41,9 @@ export const memberPort = ({
   copy: () => kept.reader?.port ?? null,
   pause: (ms) => service.pause(ms),
   resume: () => service.resume(),
-  models: () => service.models.list(),
-  addModels: (url) => service.models.add(url),
-  removeModels: (url) => service.models.remove(url),
+  models: () => service.models.servers.list(),
+  addModels: (url) => service.models.servers.add(url),
+  removeModels: (url) => service.models.servers.remove(url),
   leave: async () => {
     await service.driver.owner('pause');
     if (!(await link.leave(() => service.online && service.driver.leave()))) {

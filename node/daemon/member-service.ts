@@ -1,17 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlobId } from '../../protocol/ids.ts';
-import type { Capacity, Place } from '../../protocol/session.ts';
+import type { Capacity, Lender, Place } from '../../protocol/session.ts';
 import type { NodeObject, NodeState } from '../api/objects.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
-import { Speeds } from '../brain/speed.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
 import { allowedHosts } from '../environment/owner.ts';
 import { SandboxRuntime } from '../environment/runtime.ts';
-import { OfferedModels } from '../infer/offered.ts';
-import { type InferenceServer, serveInference } from '../infer/server.ts';
 import type { Registry } from '../network/registry.ts';
 import { TailSources } from '../network/tail-source.ts';
 import type { Verdict } from '../offer/policy.ts';
@@ -19,12 +16,11 @@ import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
 import { Prompts } from '../worker/prompts.ts';
 import { ConvergenceWorker } from '../worker/worker.ts';
-import { brainsOf, UsedModels } from './brains.ts';
 import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
-import { LentModelServers } from './lent-models.ts';
 import { type Machine, openRunner } from './machine.ts';
 import { MemberDriver } from './member.ts';
+import { MemberModels } from './member-models.ts';
 import { OwnerPause } from './owner.ts';
 
 export interface MemberServiceOptions {
@@ -55,6 +51,8 @@ export interface MemberServiceOptions {
   /** As of the driver. @default of no interest */
   handedOver?(handovers: string[], addresses: string[]): void;
   replicas?(replicas: Place[]): void;
+  /** Multiaddrs at which members that ask its models may dial it. @default none: it lends no models */
+  listens?(): string[];
   /** Entries that its copy of the log is behind. @default null: it keeps none */
   lag?(): number | null;
 }
@@ -66,19 +64,15 @@ const MEASURE_MS = 60_000;
 export class MemberService {
   readonly tails = new TailSources();
   readonly driver: MemberDriver;
-  readonly models: LentModelServers;
-  /** What the model servers of this machine offer. */
-  readonly offered: OfferedModels;
+  readonly models: MemberModels;
   readonly #options: MemberServiceOptions;
   readonly #core: MemberCore;
   readonly #runner: LocalAttemptRunner;
   readonly #pause: OwnerPause;
   readonly #measuring: NodeJS.Timeout;
   readonly #policy: PolicyWatch;
-  readonly #used: UsedModels;
   #capacity: Capacity;
   #resuming: NodeJS.Timeout | null = null;
-  #inference: InferenceServer | null = null;
   #kept: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -87,9 +81,7 @@ export class MemberService {
     core: MemberCore,
     pause: OwnerPause,
     policy: PolicyWatch,
-    models: LentModelServers,
-    offered: OfferedModels,
-    used: UsedModels,
+    models: MemberModels,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -99,8 +91,6 @@ export class MemberService {
     this.#pause = pause;
     this.#policy = policy;
     this.models = models;
-    this.offered = offered;
-    this.#used = used;
     models.changed = () => this.#measure();
     this.#capacity = capacity;
     this.driver = new MemberDriver({
@@ -122,6 +112,7 @@ export class MemberService {
       ...(options.conflict === undefined ? {} : { conflict: options.conflict }),
       handedOver: (handovers, addresses) => options.handedOver?.(handovers, addresses),
       replicas: (replicas) => options.replicas?.(replicas),
+      lenders: (lenders: Lender[]) => models.learn(lenders),
       ...(options.clock === undefined ? {} : { clock: options.clock }),
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
     });
@@ -135,24 +126,21 @@ export class MemberService {
     const { machine, mesh, me, ownsBlobs, clock = wakefulClock() } = options;
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
     const policy = new PolicyWatch(options.policy);
-    const models = new LentModelServers(machine);
-    const used = new UsedModels();
-    const brains = brainsOf(models, used);
-    const speeds = new Speeds();
+    const models = new MemberModels({ machine, me, listens: () => options.listens?.() ?? [] });
     let runtime: Promise<SandboxRuntime> | null = null;
     const worker = new ConvergenceWorker({
-      brains,
+      brains: () => models.brains(),
       agents: () => machine.config.agents,
       runtime: () => {
         runtime ??= SandboxRuntime.open(join(machine.folder.paths.root, 'runtime'));
         return runtime;
       },
       hosts: () => allowedHosts(machine.config.environment),
-      speeds,
+      speeds: models.speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
     });
     const runner = await openRunner(machine, mesh, me, ownsBlobs, worker);
-    const capacity = await machine.measure(offerOf(options, pause, policy, await models.offer()));
+    const capacity = await machine.measure(await offerOf(options, pause, policy, models));
     const core = new MemberCore(
       {
         mesh,
@@ -169,29 +157,12 @@ export class MemberService {
       },
       clock(),
     );
-    return new MemberService(
-      { ...options, clock },
-      runner,
-      core,
-      pause,
-      policy,
-      models,
-      new OfferedModels(brains, speeds),
-      used,
-      capacity,
-    );
+    return new MemberService({ ...options, clock }, runner, core, pause, policy, models, capacity);
   }
 
-  /** Lends the models of this machine to members, as long as its owner lets it work. */
-  async lendModels(registry: Registry): Promise<void> {
-    const { machine } = this.#options;
-    this.#inference = await serveInference({
-      registry,
-      models: this.offered,
-      lends: () => machine.config.infer && !this.#stopped,
-      onRequest: (peer, model, correlation) =>
-        machine.logger.info({ peer, model, correlation }, 'a member asks a model of this machine'),
-    });
+  /** Lends the models of this machine to members, as long as its owner lets it work, and asks theirs. */
+  async openModels(registry: Registry): Promise<void> {
+    await this.models.open(registry, () => !this.#stopped);
   }
 
   get online(): boolean {
@@ -253,7 +224,8 @@ export class MemberService {
 
   #onPolicy({ holds, why, told }: Verdict): void {
     this.driver.policy(told);
-    if (!holds) this.#letGo();
+    if (holds) this.models.measureSpeeds();
+    else this.#letGo();
     const { policy } = this.#policy.inForce;
     this.#options.machine.logger.info(
       { policy },
@@ -263,7 +235,7 @@ export class MemberService {
 
   /** The owner's stop: resolves when nothing of a task runs on this machine any more (promise 15). */
   async pause(ms: number | null): Promise<void> {
-    this.#inference?.drop();
+    this.models.drop();
     await this.driver.owner('pause');
     // Stopped first, written second: a full disk is no reason to keep the owner waiting.
     await this.#pause.pause(ms);
@@ -274,24 +246,26 @@ export class MemberService {
 
   /** The machine is its owner's: nobody is given an answer, and the memory of the models is free. */
   #letGo(): void {
-    this.#inference?.drop();
-    void this.#used.letGo();
+    this.models.drop();
+    void this.models.used.letGo();
   }
 
   async resume(): Promise<void> {
     await this.#pause.resume();
     this.#planResume();
     await this.driver.owner('resume');
+    this.models.measureSpeeds();
     await this.#measure();
   }
 
   async stop(): Promise<void> {
-    this.#inference?.drop();
+    const modelsClosed = this.models.close();
     clearInterval(this.#measuring);
     this.#policy.close();
     if (this.#resuming !== null) clearTimeout(this.#resuming);
     await this.driver.stop();
     await this.#runner.close();
+    await modelsClosed;
     await this.#kept.catch(() => {});
   }
 
@@ -310,8 +284,8 @@ export class MemberService {
   async #measure(): Promise<void> {
     const { machine } = this.#options;
     try {
-      const lent = await this.models.offer();
-      this.#capacity = await machine.measure(offerOf(this.#options, this.#pause, this.#policy, lent));
+      const offer = await offerOf(this.#options, this.#pause, this.#policy, this.models);
+      this.#capacity = await machine.measure(offer);
       this.driver.capacity(this.#capacity);
     } catch (cause) {
       this.#warn('what this machine offers could not be measured', cause);
@@ -347,20 +321,24 @@ export class MemberService {
   }
 }
 
-const offerOf = (
+async function offerOf(
   { slots, labels, machine }: MemberServiceOptions,
   pause: OwnerPause,
   policy: PolicyWatch,
-  lent: { models: string[]; brains: string[] },
-): Parameters<Machine['measure']>[0] => ({
-  slots,
-  labels,
-  ownerPaused: pause.paused,
-  seat: policy.seat,
-  lent: lent.models,
-  brains: [...lent.brains, ...machine.config.agents.map(({ name }) => name)],
-  policy: policy.inForce.policy,
-});
+  models: MemberModels,
+): Promise<Parameters<Machine['measure']>[0]> {
+  const lent = await models.servers.offer();
+  return {
+    slots,
+    labels,
+    ownerPaused: pause.paused,
+    seat: policy.seat,
+    lent: lent.models,
+    brains: [...lent.brains, ...machine.config.agents.map(({ name }) => name)],
+    policy: policy.inForce.policy,
+    lends: (names) => models.lends(names),
+  };
+}
 
 async function readOrNull(path: string): Promise<string | null> {
   try {

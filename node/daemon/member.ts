@@ -6,6 +6,7 @@ import {
   type Capacity,
   type FounderMessage,
   type Lease,
+  type Lender,
   leaseKey,
   type MemberMessage,
   type Place,
@@ -45,6 +46,8 @@ export interface MemberDriverOptions {
   handedOver?(handovers: string[], addresses: string[]): void;
   /** Where replicas listen. @default of no interest */
   replicas?(replicas: Place[]): void;
+  /** Who lends models now. @default of no interest */
+  lenders?(lenders: Lender[]): void;
   /** @default `systemClock` */
   clock?: () => Clock;
   /** Something failed that the driver goes on from; for the log. */
@@ -192,6 +195,9 @@ export class MemberDriver {
         return;
       case 'replicas':
         this.#options.replicas?.(effect.replicas);
+        return;
+      case 'lenders':
+        this.#options.lenders?.(effect.lenders);
         return;
       default:
         effect satisfies never;

@@ -94,6 +94,7 @@ export async function runMember(
       return version;
     },
     refused: (code, message) => link.refused(code, message),
+    listens: () => host.addresses(),
     lag: () => kept?.replica?.status.behind ?? null,
     weigh: (held, shown) => weighCheckpoint(membership.leadership, held, shown),
     conflict: (checkpoints) => {
@@ -148,7 +149,7 @@ export async function runMember(
     membership.isFounder(peer) || membership.replicas().includes(peer);
   await serveBlobs({ registry, store: blobs, allow: mayHave });
   await serveTails(registry, service.tails);
-  await service.lendModels(registry);
+  await service.openModels(registry);
 
   link.start();
 

@@ -27,6 +27,8 @@ export interface CapacityOptions {
   brains?: string[];
   /** The policy in force. @default not said */
   policy?: string;
+  /** How the models are lent to other members. @default they are not */
+  lends?(models: readonly string[]): NonNullable<Capacity['lends']> | null;
 }
 
 /** A slot with less memory than this is not worth a task: a compiler takes about as much. */
@@ -61,6 +63,8 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
   const cpus = availableParallelism();
   // Who sits there is to notice one task at most.
   const fitting = seat ? 1 : Math.max(1, Math.min(cpus, Math.floor(memoryBytes / SLOT_BYTES)));
+  const models = [...new Set([...servers.flatMap((server) => server.models), ...lent])].slice(0, MODELS_MAX);
+  const lends = options.lends?.(models) ?? null;
   return {
     slots: report.works ? Math.min(options.slots ?? fitting, SLOTS_MAX) : 0,
     sandbox: report.works ? 'bubblewrap' : null,
@@ -68,7 +72,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     memoryBytes,
     cpus,
     diskFreeBytes: diskFree(dir) ?? 0,
-    models: [...new Set([...servers.flatMap(({ models }) => models), ...lent])].slice(0, MODELS_MAX),
+    models,
     brains: [
       ...new Set([...servers.map(({ name }) => (name === 'Ollama' ? 'ollama' : 'openai')), ...brains]),
     ].slice(0, BRAINS_MAX),
@@ -76,6 +80,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     labels,
     ownerPaused,
     ...(policy === undefined ? {} : { policy }),
+    ...(lends === null ? {} : { lends }),
   };
 }
 

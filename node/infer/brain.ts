@@ -32,15 +32,17 @@ const ASKED_AT_ONCE = 8;
 const FRESH_MS = 3_000;
 const STALE_MS = 30_000;
 const CONNECT_MS = 5_000;
+/** Whoever has not said by then what it lends is not waited for: one dead machine is not to hide the others. */
+const PATIENCE_MS = 3_000;
 
 /** Another machine may do better; the other faults are about the request itself. */
 export const elsewhere = ({ fault }: BrainError): boolean => fault !== 'refused' && fault !== 'context';
 
-/** The models of other members. Their machines are the mesh's own, so none of them is a cloud. */
+/** The models of other members. */
 export class MeshBrain implements Brain {
   readonly name = 'mesh';
   readonly server = 'the mesh';
-  readonly place = 'local';
+  readonly place = 'mesh';
   readonly #options: MeshBrainOptions;
   readonly #now: () => number;
   readonly #offers = new Map<string, Offering>();
@@ -58,9 +60,15 @@ export class MeshBrain implements Brain {
     await this.#look(signal, FRESH_MS);
     const models = new Map<string, Model>();
     for (const { offer } of this.#known())
-      for (const { generateTokensPerSecond: _, ...model } of offer.models)
+      for (const { generateTokensPerSecond: _, promptTokensPerSecond: __, ...model } of offer.models)
         if (!models.has(model.name)) models.set(model.name, model);
     return [...models.values()];
+  }
+
+  /** What each lender that answers offers now. */
+  async offers(signal: AbortSignal): Promise<{ lender: Lender; offer: Offering }[]> {
+    await this.#look(signal, FRESH_MS);
+    return this.#known();
   }
 
   chat(request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> {
@@ -126,11 +134,14 @@ export class MeshBrain implements Brain {
     if (this.#now() - this.#at < freshMs) return;
     const { promise: left, reject } = Promise.withResolvers<never>();
     const aborted = (): void => reject(signal.reason);
+    const { promise: long, resolve } = Promise.withResolvers<void>();
+    const patience = setTimeout(resolve, PATIENCE_MS);
     signal.addEventListener('abort', aborted, { once: true });
     try {
       signal.throwIfAborted();
-      await Promise.race([this.#refresh(), left]);
+      await Promise.race([this.#refresh(), left, long]);
     } finally {
+      clearTimeout(patience);
       signal.removeEventListener('abort', aborted);
     }
   }

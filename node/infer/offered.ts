@@ -1,5 +1,5 @@
 import { type InferModel, inferModelsMax } from '../../protocol/infer.ts';
-import { measured, type Speeds } from '../brain/speed.ts';
+import { measured, type Speed, type Speeds } from '../brain/speed.ts';
 import { type Brain, BrainError, type ChatEvent, type ChatRequest, type Model } from '../brain/types.ts';
 
 /** A list is used for so long; who asks for a model that is not in it has it made anew. */
@@ -7,6 +7,9 @@ const FRESH_MS = 10_000;
 /** Not more often than so, whatever is asked for. */
 const AGAIN_MS = 1_000;
 const LIST_MS = 5_000;
+
+/** The speed of a model that has answered nothing yet. */
+export const unmeasured: Speed = { promptTokensPerSecond: null, generateTokensPerSecond: null };
 
 export interface OfferedModel {
   brain: Brain;
@@ -41,7 +44,7 @@ export class OfferedModels {
   async told(): Promise<InferModel[]> {
     return (await this.all()).slice(0, inferModelsMax).map(({ brain, model }) => ({
       ...model,
-      generateTokensPerSecond: this.#speeds.of(brain.server, model.name)?.generateTokensPerSecond ?? null,
+      ...(this.#speeds.of(brain.server, model.name) ?? unmeasured),
     }));
   }
 

@@ -77,7 +77,8 @@ export class ConvergenceWorker implements GoalWorker {
     agent: AgentConfig | null,
     signal: AbortSignal,
   ): Promise<Candidate[] | string> {
-    const brains = await this.#options.brains();
+    // An agent is let to one server of this machine, and not into the mesh.
+    const brains = (await this.#options.brains()).filter(({ place }) => agent === null || place !== 'mesh');
     const silent: string[] = [];
     const listed = await Promise.all(
       brains.map(async (brain) => {
