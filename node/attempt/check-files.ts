@@ -1,3 +1,4 @@
+import { manifestName } from '../environment/manifest-name.ts';
 import type { Change } from '../git/changes.ts';
 import { printable } from '../git/fault.ts';
 import { glob } from './glob.ts';
@@ -6,7 +7,8 @@ import { glob } from './glob.ts';
  * Which changed paths are check files, from the task and the list of changes alone, so that executor and verifier
  * find the same. A check file is one that a check line names and whose path says that it checks: `sh test.sh`,
  * `node --test test/`. What a line runs or looks at otherwise (`node app.js | grep -q done`, `test -s out.txt`) is the
- * task's product; the submitter's globs add what has another name.
+ * task's product; the submitter's globs add what has another name. The manifest is one always: later tasks take their checks
+ * from it.
  */
 export interface CheckFiles {
   /** Paths to put back as the base has them. */
@@ -69,8 +71,11 @@ export function checkFilesIn(
         (pattern) => pattern.matches(path) || pattern.matches(firstFolderOf(path, pattern.pattern)),
       );
     const asFile = named.has(path) && saysItChecks(path) && change.status !== 'A';
-    if (!within && !asFile) continue;
-    (change.status === 'A' ? found.remove : found.restore).push(change.path);
+    const manifest = path === manifestName;
+    if (!within && !asFile && !manifest) continue;
+    // A manifest that the base has not is what the task was to make, or harmless until it is merged.
+    if (within || asFile || change.status !== 'A')
+      (change.status === 'A' ? found.remove : found.restore).push(change.path);
     found.changed.push(printable(path).slice(0, changedNameLengthMax));
   }
   found.changed.sort();

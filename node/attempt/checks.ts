@@ -50,7 +50,8 @@ export async function runChecks(
   facts.checksChanged = found.changed;
   if (spec.checks.length === 0) return;
   context.hooks.progress('check', context.log.bytes);
-  if (found.changed.length > 0) {
+  const restored = found.restore.length + found.remove.length > 0;
+  if (restored) {
     await context.log.say(
       `changed by the task, and put back as in the base for the checks: ${found.changed.join(', ')}`,
     );
@@ -64,7 +65,7 @@ export async function runChecks(
     check.exitCode = run.exitCode;
     if (run.exitCode === 0) continue;
     throw new RedCheck(
-      `${nameOf(spec, index)} is red (exit ${run.exitCode}): ${line.slice(0, 400)}${restoredWords(found.changed)}`,
+      `${nameOf(spec, index)} is red (exit ${run.exitCode}): ${line.slice(0, 400)}${restoredWords(restored ? found.changed : [])}`,
       run,
     );
   }

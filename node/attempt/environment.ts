@@ -3,7 +3,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Assignment } from '../../protocol/session.ts';
 import type { Refusal } from '../environment/admission.ts';
 import type { Environments } from '../environment/environments.ts';
-import { manifestName } from '../environment/manifest.ts';
+import { manifestName } from '../environment/manifest-name.ts';
 import { reachable, someRegistry } from '../environment/owner.ts';
 import { type EnvironmentPlan, planEnvironment } from '../environment/plan.ts';
 import { PrepareFailure } from '../environment/prepare.ts';

@@ -14,8 +14,9 @@ export interface Delivery {
 
 /** What a submitter may say about a task; null or empty where the founder's defaults hold. */
 export interface TaskWishes {
-  checks: string[];
-  checkFiles: string[];
+  /** Null: those of the repository's manifest. */
+  checks: string[] | null;
+  checkFiles: string[] | null;
   labels: Record<string, string>;
   model: string | null;
   /** Tool → versions; `*` for any. */
@@ -76,7 +77,12 @@ const sendOptions = (what: string) => [
   ...deliveryOptions(),
   v.option('--ref <rev>', 'commit, branch or tag to run on (default: HEAD)', v.text('--ref')),
   v.option('--include-dirty', 'send the files as they are: uncommitted and untracked ones, not ignored ones'),
-  v.option('--check <line>', 'shell line that must exit 0 afterwards; repeatable', v.checkLine),
+  v.option(
+    '--check <line>',
+    'shell line that must exit 0 afterwards; repeatable (default: `checks` of .superfleet.yaml)',
+    v.checkLine,
+  ),
+  v.option('--no-check', 'no checks, whatever .superfleet.yaml says'),
   v.option(
     '--check-file <glob>',
     'files restored from the base before checks; repeatable',
@@ -128,8 +134,8 @@ function sending(options: Options): { shared: TaskWishes; sent: Sending } {
   }
   return {
     shared: {
-      checks: list(options.check),
-      checkFiles: list(options.checkFile),
+      checks: options.check === false ? [] : or(options.check),
+      checkFiles: or(options.checkFile),
       labels: map(options.label),
       model: or(options.model),
       tools: map(options.tool),

@@ -1,4 +1,5 @@
 import type { RepositoryInput } from '../../protocol/task.ts';
+import { manifestName } from '../environment/manifest-name.ts';
 import { somePaths } from '../submit/repository.ts';
 import type { OnProgress } from '../submit/send.ts';
 import type { Told } from '../submit/submit.ts';
@@ -34,8 +35,22 @@ export function submissionNotes({ base, ref }: RepositoryInput, told: Told, belo
     const files = pointers.length === 1 ? '1 file of Git LFS is' : `${pointers.length} files of Git LFS are`;
     lines.push(`note: ${files} sent as a pointer, without the content: ${named(pointers)}`);
   }
+  lines.push(...manifestNotes(told));
   if (below) lines.push('note: the task begins at the top of the repository, not in this folder');
   return lines;
+}
+
+/** What the task has of the repository's manifest: a person sees which checks decide, and what else holds. */
+function manifestNotes({ checks, fromManifest }: Told): string[] {
+  const others = fromManifest.filter((name) => name !== 'checks');
+  return [
+    ...(fromManifest.includes('checks') && checks.length > 0
+      ? [
+          `note: checks of ${manifestName}: ${checks.map((line) => cell(line)).join('; ')} (--check names others, --no-check none)`,
+        ]
+      : []),
+    ...(others.length > 0 ? [`note: also of ${manifestName}: ${others.join(', ')}; flags go before it`] : []),
+  ];
 }
 
 /** A command line in quotes is the name of one program to a machine that uses no shell; null: it is none. */

@@ -102,8 +102,11 @@ async function sendTask(command: SendCommand, session: Session, client: Client):
   const { quotedCommandNote, sendingProgress, submissionNotes } = await import('./submission-notes.ts');
   const quoted = command.verb === 'task run' ? quotedCommandNote(command.wishes.argv) : null;
   if (quoted !== null) voice.note(quoted);
-  if (command.verb === 'task code' && command.wishes.checks.length === 0) voice.note(UNCHECKED);
+  const unchecked = (checks: readonly string[]): void => {
+    if (command.verb === 'task code' && checks.length === 0) voice.note(UNCHECKED);
+  };
   if (command.repo === false) {
+    unchecked(spec.checks ?? []);
     const made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
     return finish(command, session, client, made, null);
   }
@@ -121,6 +124,7 @@ async function sendTask(command: SendCommand, session: Session, client: Client):
     onInput: (input, told) => {
       const below = command.repo === null && repository.folder !== realpathSync(terminal.cwd);
       for (const line of submissionNotes(input, told, below)) voice.note(line);
+      unchecked(told.checks);
     },
     onProgress: terminal.stderr.isTTY === true && !voice.json ? sendingProgress(voice) : undefined,
   });
@@ -359,8 +363,8 @@ function sharedOf(wishes: TaskWishes): Omit<CommandSpecInput, 'repository' | 'ki
     ...(wishes.workspaceBytes === null ? {} : { workspaceBytes: wishes.workspaceBytes }),
   };
   return {
-    checks: wishes.checks,
-    checkFiles: wishes.checkFiles,
+    ...(wishes.checks === null ? {} : { checks: wishes.checks }),
+    ...(wishes.checkFiles === null ? {} : { checkFiles: wishes.checkFiles }),
     env: wishes.env,
     secrets: wishes.secrets,
     artifacts: wishes.artifacts,

@@ -59,7 +59,11 @@ export const matching =
 /** Texts of this form, gathered. */
 export const gathered =
   (what: string, form: RegExp, expected: string) =>
-  (text: string, before: string[] = []): string[] => [...before, matching(what, form, expected)(text)];
+  // Before may be false: the flag's own `--no-`.
+  (text: string, before: string[] | false = []): string[] => [
+    ...(before || []),
+    matching(what, form, expected)(text),
+  ];
 
 /** A reader that knows the words it takes, so that a shell can complete them. */
 const choosing = <R extends (text: string, before?: never) => unknown>(read: R, choices: readonly string[]) =>

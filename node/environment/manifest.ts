@@ -2,11 +2,9 @@ import { isAlias, isMap, isSeq, Lexer, LineCounter, type Node, parseDocument } f
 import { z } from 'zod';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { InsideFolder } from '../attempt/open-inside.ts';
+import { manifestBytesMax, manifestName } from './manifest-name.ts';
 import { manifestSchema } from './manifest-schema.ts';
 
-export const manifestName = '.superfleet.yaml';
-/** A manifest is written by a person. */
-export const manifestBytesMax = 64 * 1024;
 /** Words and marks of YAML in one: reading takes time by the square of the keys in one place. */
 const tokensMax = 8192;
 /** Values that aliases may stand for, by the count of the YAML library. */

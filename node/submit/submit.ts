@@ -1,12 +1,8 @@
 import { asSuperfleetError } from '../../protocol/errors.ts';
-import type {
-  CodeSpecInput,
-  CommandSpecInput,
-  RepositoryBundle,
-  RepositoryInput,
-} from '../../protocol/task.ts';
+import type { RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskObject } from '../api/objects.ts';
+import { manifestAt, type SpecToSend, withManifest } from './from-manifest.ts';
 import { type Change, type Repository, uncommitted } from './repository.ts';
 import { inputAt, type OnProgress, recentCommits, sendBase } from './send.ts';
 import { isBrought, makeSnapshot } from './snapshot.ts';
@@ -22,6 +18,10 @@ export interface Told extends StaysBehind {
   nested: string[];
   /** The clone is shallow, so that its files go without their history. */
   withoutHistory: boolean;
+  /** The checks that the task is sent with. */
+  checks: readonly string[];
+  /** Fields of the base's `.superfleet.yaml` that hold for it, as nothing else was said. */
+  fromManifest: readonly string[];
 }
 
 export interface Submission {
@@ -36,14 +36,15 @@ export interface Submission {
 }
 
 /**
- * Submits a task that runs on `repository` at `ref`: sends what the mesh lacks of it, and then the task. Looking at the
+ * Submits a task that runs on `repository` at `ref`: sends what the mesh lacks of it, and then the task, with checks and limits
+ * of the base's `.superfleet.yaml` where `spec` names none. Looking at the
  * repository and sending go on at the same time; the task is acknowledged when this resolves. The repository is only
  * read.
  */
 export async function submit(
   repository: Repository,
   ref: string,
-  spec: Omit<CommandSpecInput, 'repository'> | Omit<CodeSpecInput, 'repository'>,
+  spec: SpecToSend,
   submission: Submission,
 ): Promise<TaskObject> {
   const { client, env, signal, includeDirty = false, onInput, onProgress } = submission;
@@ -58,27 +59,32 @@ export async function submit(
   const send = (full: boolean): Promise<RepositoryBundle | null> =>
     sendBase(client, from, recent, { full, env, onProgress, ...(signal && { signal }) });
   const base = recent[0]!.commit;
-  const looked = Promise.all([inputAt(from, ref, recent), dirty, staysBehind(from, base, env, signal)]).then(
-    ([input, changes, behind]) => {
-      onInput?.(input, {
-        ...behind,
-        // The artifacts that earlier tasks brought are no work of anybody's.
-        dirty: changes.filter((change) => !isBrought(change)),
-        nested: snapshot?.nested ?? [],
-        withoutHistory: repository.shallow,
-        ...(snapshot && { snapshotOf: snapshot.of }),
-      });
-      return input;
-    },
-  );
+  const looked = Promise.all([
+    inputAt(from, ref, recent),
+    dirty,
+    staysBehind(from, base, env, signal),
+    manifestAt(from, base, env, signal),
+  ]).then(([input, changes, behind, manifest]) => {
+    const whole = withManifest(spec, manifest);
+    onInput?.(input, {
+      ...behind,
+      checks: whole.spec.checks ?? [],
+      fromManifest: whole.taken,
+      // The artifacts that earlier tasks brought are no work of anybody's.
+      dirty: changes.filter((change) => !isBrought(change)),
+      nested: snapshot?.nested ?? [],
+      withoutHistory: repository.shallow,
+      ...(snapshot && { snapshotOf: snapshot.of }),
+    });
+    return { ...whole.spec, repository: input };
+  });
   // Whatever fails, nothing goes on behind the caller's back.
   const [sent, seen] = await Promise.allSettled([send(false), looked]);
   if (seen.status === 'rejected') throw seen.reason;
   if (sent.status === 'rejected') throw sent.reason;
   const bundle = sent.value;
-  const input = seen.value;
   const post = (given: RepositoryBundle | null): Promise<TaskObject> =>
-    client.post<TaskObject>('/v1/tasks', { spec: { ...spec, repository: input }, bundle: given });
+    client.post<TaskObject>('/v1/tasks', { spec: seen.value, bundle: given });
   try {
     return await post(bundle);
   } catch (thrown) {

@@ -1,7 +1,8 @@
 import type { Goal } from '../attempt/goal.ts';
 import type { AllowedHost } from '../environment/admission.ts';
 import { type Fetcher, fetcherOf } from '../environment/fetch.ts';
-import { manifestName, readManifest } from '../environment/manifest.ts';
+import { readManifest } from '../environment/manifest.ts';
+import { manifestName } from '../environment/manifest-name.ts';
 import { reachable } from '../environment/owner.ts';
 
 /** Why a model has no way to other machines where the task has secrets. */

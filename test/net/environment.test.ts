@@ -18,7 +18,8 @@ const environments = (name: string): string[] =>
 
 test('a command and its checks, on another machine too, find what the manifest prepares', async () => {
   const manifest =
-    'prepare: ["mkdir -p made/bin && echo echo from made >made/bin/made-tool && chmod +x made/bin/made-tool"]\ncache: [made]\n';
+    'prepare: ["mkdir -p made/bin && echo echo from made >made/bin/made-tool && chmod +x made/bin/made-tool"]\ncache: [made]\n' +
+    'checks: [\'[ "$(made-tool)" = "from made" ]\']\nlimits: {timeout: 5m}\n';
   writeFileSync(join(repository, '.superfleet.yaml'), manifest);
   const git = (...args: string[]) =>
     execFileSync('git', ['-c', 'user.name=T', '-c', 'user.email=t@example.invalid', ...args], {
@@ -28,23 +29,14 @@ test('a command and its checks, on another machine too, find what the manifest p
   git('commit', '-qm', 'a manifest');
   for (let run = 0; run < 2; run += 1) {
     const sent = await fleet.hub(
-      [
-        'task',
-        'run',
-        '--wait',
-        '--json',
-        '--check',
-        '[ "$(made-tool)" = "from made" ]',
-        '--',
-        'sh',
-        '-c',
-        'made-tool >out.txt',
-      ],
+      ['task', 'run', '--wait', '--json', '--', 'sh', '-c', 'made-tool >out.txt'],
       { cwd: repository },
     );
     assert.is(sent.code, 0, sent.stderr);
     const task = JSON.parse(sent.stdout) as TaskDetail;
     assert.is(task.verified, true);
+    assert.equal([task.spec.checks.length, task.spec.timeoutMs], [1, 300_000]);
+    assert.match(sent.stderr, 'note: checks of .superfleet.yaml: ');
     const names = execFileSync('git', ['ls-tree', '--name-only', task.commit!], {
       cwd: repository,
       encoding: 'utf8',

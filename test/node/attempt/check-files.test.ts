@@ -40,6 +40,16 @@ for (const [line, path] of restored) {
   });
 }
 
+test('the manifest is a check file whatever the checks are; one that is new stays, and is told of', () => {
+  const path = '.superfleet.yaml';
+  for (const checks of [[], ['make test']]) {
+    for (const status of ['M', 'D', 'T'] as const)
+      assert.equal(found(checks, [change(path, status)]), { restore: [path], remove: [], changed: [path] });
+    assert.equal(found(checks, [change(path, 'A')]), { restore: [], remove: [], changed: [path] });
+  }
+  assert.equal(found([], [change(`deep/${path}`)]).changed, []);
+});
+
 const product: [line: string, path: string][] = [
   ['grep -q done NOTES', 'NOTES'],
   ['node app.js | grep -q done', 'app.js'],

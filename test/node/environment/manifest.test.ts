@@ -4,12 +4,8 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hostMatches, isHostPattern, plainHost } from '../../../node/environment/host-pattern.ts';
-import {
-  type Manifest,
-  manifestBytesMax,
-  parseManifest,
-  readManifest,
-} from '../../../node/environment/manifest.ts';
+import { type Manifest, parseManifest, readManifest } from '../../../node/environment/manifest.ts';
+import { manifestBytesMax } from '../../../node/environment/manifest-name.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { Folder } from '../sandbox/support.ts';
 

@@ -110,6 +110,69 @@ test('submodules and Git LFS pointers are named, and a folder below the top is t
     });
   }));
 
+const manifest = `checks: [npm test, "sh lint.sh"]
+checkFiles: [fixtures/**]
+limits: {memory: 512MiB, workspace: 1GiB, processes: 64, timeout: 5m, checkTimeout: 90s}
+needs: {tools: {node: ">=20", make: "*"}}
+`;
+
+test('a task that names no checks, check files, limits or tools has those of .superfleet.yaml at its base, and says so', () =>
+  withHub(async (hub, box) => {
+    box.repository('r', { '.superfleet.yaml': manifest });
+    const cwd = join(box.path, 'r');
+    const sent = async (words: string[]) => {
+      const done = await hub.run(['task', 'run', ...words, '--', 'true'], { cwd });
+      assert.is(done.code, 0, done.err);
+      const described = await hub.run(['task', 'describe', done.out.trim(), '--json']);
+      const { spec } = described.json() as unknown as TaskDetail;
+      return { err: done.err, spec };
+    };
+    const plain = await sent([]);
+    assert.equal(plain.spec.checks, ['npm test', 'sh lint.sh']);
+    assert.equal(plain.spec.checkFiles, ['fixtures/**']);
+    const MiB = 2 ** 20;
+    assert.equal(plain.spec.limits, { memoryBytes: 512 * MiB, workspaceBytes: 1024 * MiB, processes: 64 });
+    assert.equal([plain.spec.timeoutMs, plain.spec.checkTimeoutMs], [300_000, 90_000]);
+    assert.equal(plain.spec.tools, { node: '>=20', make: '*' });
+    assert.match(plain.err, 'note: checks of .superfleet.yaml: npm test; sh lint.sh (--check names others');
+    assert.match(plain.err, 'note: also of .superfleet.yaml: checkFiles, limits.memory, limits.workspace');
+
+    const own = await sent(['--check', 'true', '--memory', '1GiB', '--timeout', '1m', '--tool', 'node>=22']);
+    assert.equal(own.spec.checks, ['true']);
+    assert.equal([own.spec.limits.memoryBytes, own.spec.limits.processes], [1024 * MiB, 64]);
+    assert.equal([own.spec.timeoutMs, own.spec.checkTimeoutMs], [60_000, 90_000]);
+    assert.equal(own.spec.tools, { node: '>=22', make: '*' });
+    assert.not.match(own.err, 'checks of');
+    assert.not.match(own.err, 'limits.memory');
+    assert.equal((await sent(['--no-check'])).spec.checks, []);
+    assert.equal((await sent(['--no-check', '--check', 'make'])).spec.checks, ['make']);
+
+    // The files that lie here count where they are what is sent, and only there.
+    box.write('r', '.superfleet.yaml', 'checks: [make check]\n');
+    assert.equal((await sent([])).spec.checks, ['npm test', 'sh lint.sh']);
+    const whole = await sent(['--include-dirty']);
+    assert.equal(whole.spec.checks, ['make check']);
+    assert.equal(whole.spec.timeoutMs, 30 * 60_000);
+  }));
+
+test('a manifest that is not of the form, or no file, is told of before anything is sent', () =>
+  withHub(async (hub, box) => {
+    box.repository('r', { '.superfleet.yaml': 'checks: [a]\nlimits: {memory: 3 bananas}\n' });
+    const cwd = join(box.path, 'r');
+    const done = await hub.run(['task', 'run', '--', 'true'], { cwd });
+    assert.is(done.code, 2, done.err);
+    assert.match(done.err, '.superfleet.yaml, line 2, has a wrong `limits.memory`');
+    box.commit('r', { '.superfleet.yaml': `# ${'x'.repeat(70_000)}\n` });
+    const large = await hub.run(['task', 'run', '--', 'true'], { cwd });
+    assert.is(large.code, 2, large.err);
+    assert.match(large.err, 'too large');
+    box.git('r', 'rm', '-q', '.superfleet.yaml');
+    box.commit('r', { '.superfleet.yaml/inside': 'checks: [a]\n' });
+    const folder = await hub.run(['task', 'run', '--', 'true'], { cwd });
+    assert.is(folder.code, 0, folder.err);
+    assert.not.match(folder.err, 'checks of');
+  }));
+
 test('a repository of somebody else is named with what to do, and works once git trusts it', async () => {
   if (process.getuid?.() !== 0) return void console.log('SKIPPED: giving a folder away needs root');
   using box = new Sandbox();
