@@ -23,7 +23,7 @@ import {
   questionCharactersMax,
 } from '../protocol/limits.ts';
 import { policyText } from '../protocol/policy-schema.ts';
-import { attemptRole, resultBlob } from '../protocol/session.ts';
+import { attemptRole, goalStart, resultBlob } from '../protocol/session.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
 
 /**
@@ -126,6 +126,8 @@ export const EVENT_BODIES = {
     bundle: repositoryBundle.nullable(),
     /** The task this one repeats (`task rerun`). */
     rerunOf: taskId.nullable(),
+    /** What it begins with, of the task that it continues (`task continue`). @default the base */
+    continues: z.strictObject(goalStart.shape).optional(),
     by: actor,
   }),
   /** A lease of a task to one member; its epoch is the entry's. */
@@ -178,6 +180,15 @@ export const EVENT_BODIES = {
   'task.asked': z.strictObject({ ...attempt, question: z.string().min(1).max(questionCharactersMax) }),
   /** A model is not sure of what it did in this attempt, which is about to be accepted. */
   'task.doubted': z.strictObject({ ...attempt }),
+  /** A model refused the task in this attempt, which is about to end: another is to look at it. */
+  'task.rejected': z.strictObject({ ...attempt, model: z.string().max(128) }),
+  /** What a model did of its goal before it said, in this attempt, that it goes no further. The bundle is synced on the founder's disk. */
+  'task.partial': z.strictObject({
+    ...attempt,
+    commit: commitId,
+    bundle: resultBlob,
+    left: z.string().max(questionCharactersMax),
+  }),
   'task.answered': z.strictObject({
     task: taskId,
     correlation: correlationId,

@@ -38,6 +38,8 @@ export const REQUIREMENTS_FEATURE = 'requirements';
 export const GOALS_FEATURE = 'goals';
 /** The same: it is told which members lend models, and may pursue a goal with one of theirs. */
 export const MODELS_FEATURE = 'models';
+/** The same: it can begin a goal with what an earlier task did of it. */
+export const CONTINUES_FEATURE = 'continues';
 
 const version = z.object({ major: count, minor: count });
 
@@ -227,6 +229,16 @@ const welcome = z.object({
   checkpoint: z.string().max(4096).nullable(),
 });
 
+/** The part of a goal that a task did before its model said that it goes no further: unverified, as its executor signed it. */
+export const goalStart = z.object({
+  task: taskId,
+  commit: commitId,
+  bundle: resultBlob,
+  /** What is left to do, in the words of the model. */
+  left: z.string().max(questionCharactersMax),
+});
+export type GoalStart = z.infer<typeof goalStart>;
+
 const assignment = z.object({
   ...lease,
   role: attemptRole,
@@ -250,6 +262,10 @@ const assignment = z.object({
     )
     .max(questionsMax)
     .optional(),
+  /** What an earlier task did of the goal, for the executor to begin with; rests on the same base. @default nothing */
+  start: goalStart.optional(),
+  /** Models that rejected the task; others are asked first. @default none */
+  rejectedBy: z.array(z.string().max(128)).max(questionsMax).optional(),
   /** For a verifier: the receipt to bind and the result to check. */
   verify: z
     .object({

@@ -20,6 +20,7 @@ export const submitBody = z.strictObject({
   bundle: repositoryBundle.nullable().default(null),
 });
 export const answerBody = z.strictObject({ text: z.string().trim().min(1).max(answerCharactersMax) });
+export const continueBody = z.strictObject({ text: answerBody.shape.text.nullable().default(null) });
 export const appliedBody = z.strictObject({ commit: commitId });
 export const knownBody = z.strictObject({ commits: z.array(commitId).max(knownCommitsMax) });
 export const inviteBody = z.strictObject({

@@ -8,6 +8,7 @@ import {
   answerBody,
   appliedBody,
   blobParam,
+  continueBody,
   followQuery,
   knownBody,
   listQuery,
@@ -68,6 +69,11 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
     need(port, context, 'submit');
     const { text } = await jsonBody(context, answerBody);
     return context.json(await request(context, { op: 'task.answer', task: task(context), text }));
+  });
+  app.post('/v1/tasks/:task/continue', async (context) => {
+    need(port, context, 'submit');
+    const { text } = await jsonBody(context, continueBody);
+    return context.json(await request(context, { op: 'task.continue', task: task(context), text }), 201);
   });
   app.post('/v1/tasks/:task/applied', async (context) => {
     need(port, context, 'submit');

@@ -81,7 +81,12 @@ function assignmentOf(
   const answers = (task.questions ?? []).flatMap(({ text, answer }) =>
     answer === null ? [] : [{ question: text, answer: answer.text }],
   );
-  if (role === 'execute' && answers.length > 0) assignment.answers = answers;
+  if (role === 'execute') {
+    if (answers.length > 0) assignment.answers = answers;
+    if (task.continues !== undefined) assignment.start = task.continues;
+    const rejectedBy = (task.rejections ?? []).map(({ model }) => model);
+    if (rejectedBy.length > 0) assignment.rejectedBy = [...new Set(rejectedBy)];
+  }
   const bytes = Buffer.byteLength(JSON.stringify(assignment));
   if (bytes <= assignmentBytesMax) return assignment;
   return `task, bundles and secrets together take ${bytes} bytes; one assignment holds ${assignmentBytesMax}`;

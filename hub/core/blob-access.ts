@@ -19,7 +19,8 @@ export function mayFetch(ctx: FounderContext, peer: string, blob: string): boole
   if (blob === ctx.roster?.blob || member.roles.some((role) => READS_ALL.includes(role))) return true;
   for (const key of ctx.live.get(peer)?.leases ?? []) {
     const { lease, role } = ctx.leases.get(key)!;
-    const { accepted, spec } = ctx.task(lease.task);
+    const { accepted, continues, spec } = ctx.task(lease.task);
+    if (role === 'execute' && continues?.bundle.blob === blob) return true;
     if (role === 'verify' && accepted?.bundle?.blob === blob) return true;
     const base = spec.repository?.base;
     const chain = base === undefined ? null : bundleChain(ctx.state.repositories, base, bundlesMax);

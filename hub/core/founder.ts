@@ -224,6 +224,8 @@ function perform(
       return tasks.rerun(ctx, by, operation);
     case 'task.answer':
       return tasks.answer(ctx, by, operation);
+    case 'task.continue':
+      return tasks.continued(ctx, by, operation);
     case 'task.applied':
       return tasks.applied(ctx, by, operation);
     case 'task.get':

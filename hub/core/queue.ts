@@ -112,6 +112,7 @@ export class RunQueue {
       Object.entries(need.labels).sort(),
       need.on,
       need.goal,
+      need.continues,
       need.brain,
       need.model,
       Object.entries(need.tools).sort(),
@@ -130,10 +131,11 @@ export class RunQueue {
   }
 }
 
-export const needOf = ({ spec, avoid, unfit }: TaskRecord): Need => ({
+export const needOf = ({ spec, continues, avoid, unfit }: TaskRecord): Need => ({
   labels: spec.labels,
   on: spec.on,
   ...requirementsOf(spec),
+  continues: continues !== undefined,
   secrets: [...spec.secrets].sort(),
   avoid: [...avoid].sort(),
   unfit: [...unfit].sort(),

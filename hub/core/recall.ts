@@ -14,6 +14,7 @@ export function wantedFor(ctx: FounderContext, by: Actor, operation: Operation):
     case 'task.stop':
     case 'task.rerun':
     case 'task.answer':
+    case 'task.continue':
     case 'task.applied':
       return tasks.byId.has(operation.task) ? null : { task: operation.task };
     case 'task.list':

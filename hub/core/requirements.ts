@@ -1,6 +1,7 @@
 import coerce from 'semver/functions/coerce.js';
 import {
   type Capacity,
+  CONTINUES_FEATURE,
   GOALS_FEATURE,
   MODELS_FEATURE,
   REQUIREMENTS_FEATURE,
@@ -12,6 +13,8 @@ import type { LiveMember } from './context.ts';
 export interface Requirements {
   /** A goal is to be pursued, or verified; false: a command. */
   goal: boolean;
+  /** The goal begins with what an earlier task did of it. @default false */
+  continues?: boolean;
   /** What is to work on the goal; null: anything. */
   brain: string | null;
   /** A name; `*`: any. */
@@ -41,7 +44,7 @@ export const offersModel = ({ model }: Pick<Requirements, 'model'>, { models }: 
  * do. A command or an agent runs beside its model. Pure.
  */
 export function lacking(
-  { goal, brain, model, tools }: Requirements,
+  { goal, continues = false, brain, model, tools }: Requirements,
   live: LiveMember | undefined,
   lent: (model: string) => boolean = () => false,
 ): string | null {
@@ -49,6 +52,8 @@ export function lacking(
   const capacity = live?.capacity ?? null;
   if (capacity === null) return null;
   if (goal && !live?.features.includes(GOALS_FEATURE)) return 'runs an older release, which pursues no goals';
+  if (continues && !live?.features.includes(CONTINUES_FEATURE))
+    return 'runs an older release, which continues no goals';
   if (brain !== null && !capacity.brains?.includes(brain)) return `does not offer ${brain}`;
   if (model === null && wanted.size === 0) return null;
   if (!live?.features.includes(REQUIREMENTS_FEATURE)) {

@@ -22,6 +22,7 @@ const NEEDED: Record<Operation['op'], Right> = {
   'task.stop': 'submit',
   'task.rerun': 'submit',
   'task.answer': 'submit',
+  'task.continue': 'submit',
   'task.applied': 'submit',
   'task.get': 'view',
   'task.list': 'view',

@@ -1,27 +1,40 @@
-import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { questionCharactersMax, questionsMax } from '../../protocol/limits.ts';
-import type { AttemptResult } from '../../protocol/session.ts';
+import { type AttemptResult, MODELS_FEATURE } from '../../protocol/session.ts';
 import type { Fault } from '../../protocol/task.ts';
 import type { ReceiptFacts } from './checks.ts';
 import type { FounderContext, LiveLease } from './context.ts';
+import { mismatch, unavailable } from './fit.ts';
+import { needOf } from './queue.ts';
 
 /**
- * Whose fault a failed execution is, by what its receipt says. A model that asks leaves its question in the log before its attempt ends, so
- * that the task waits for the answer, whatever breaks in between.
+ * Whose fault a failed execution is, by what its receipt says. What a model says instead of a result is in the log before its attempt
+ * ends, so that what follows from it follows whatever breaks in between.
  */
 export function faultOf(
   ctx: FounderContext,
   lease: LiveLease,
-  { reason, fault }: Pick<AttemptResult, 'reason' | 'fault'>,
+  { reason, fault, commit, bundle }: Pick<AttemptResult, 'reason' | 'fault' | 'commit' | 'bundle'>,
   { work }: ReceiptFacts,
 ): Fault {
-  const task = ctx.task(lease.lease.task);
-  const signal = reason === 'signal' && task.spec.kind === 'code' ? work?.signal : undefined;
-  if (signal?.kind === 'clarification_needed') return ask(ctx, lease, signal.text) ? 'person' : 'task';
-  // Once: another machine's model may see a way. When that one refuses, too, a person has to look at the task.
-  if (signal?.kind === 'task_rejection' && !rejected(task)) return 'machine';
-  // Persons stop work by other messages: a member cannot have a task tried for ever by naming one.
-  return fault === 'person' ? 'machine' : (fault ?? 'task');
+  const { task: id, attempt } = lease.lease;
+  const goal = ctx.task(id).spec.kind === 'code';
+  const signal = reason === 'signal' && goal ? work?.signal : undefined;
+  switch (signal?.kind) {
+    case 'clarification_needed':
+      return ask(ctx, lease, signal.text) ? 'person' : 'task';
+    case 'task_rejection':
+      return reject(ctx, lease, signal.text, work?.model ?? '');
+    case 'partial_completion':
+      if (commit !== null && bundle !== null) {
+        const { correlation } = lease;
+        const body = { task: id, attempt, correlation, commit, bundle, left: signal.text.toWellFormed() };
+        ctx.append({ type: 'task.partial', body });
+      }
+      return 'task';
+    default:
+      // Persons stop work by other messages: a member cannot have a task tried for ever by naming one.
+      return fault === 'person' ? 'machine' : (fault ?? 'task');
+  }
 }
 
 /** Logs a question; false: so many were answered already that another answer is not to be hoped to help. */
@@ -36,8 +49,36 @@ function ask(ctx: FounderContext, { lease, correlation }: LiveLease, text: strin
   return true;
 }
 
-const rejected = ({ attempts }: TaskRecord): boolean =>
-  attempts.some(({ end }) => end?.kind === 'ended' && end.reason === 'signal' && end.fault === 'machine');
+/** Another brain is to look at it, once and where there is one; then a person, who is asked what is to become of it. */
+function reject(ctx: FounderContext, lease: LiveLease, why: string, model: string): Fault {
+  const { task: id, attempt } = lease.lease;
+  const { rejections = [] } = ctx.task(id);
+  if (rejections.at(-1)?.attempt !== attempt) {
+    const { correlation } = lease;
+    ctx.append({ type: 'task.rejected', body: { task: id, attempt, correlation, model } });
+  }
+  const first = rejections.every((one) => one.attempt === attempt);
+  if (first && otherBrain(ctx, lease, model)) return 'machine';
+  return ask(ctx, lease, `${model || 'its model'} rejects the task: ${why}`) ? 'person' : 'task';
+}
+
+/** Whether another machine can take the task now, busy or not, or this one may ask a model besides. */
+function otherBrain(ctx: FounderContext, { lease, member: peer }: LiveLease, model: string): boolean {
+  const task = ctx.task(lease.task);
+  const need = needOf(task);
+  for (const live of ctx.live.values()) {
+    const member = ctx.member(live.peer);
+    if (live.peer === peer || member === null || unavailable(member, live) !== null) continue;
+    const lent = ctx.lentTo(member.peer);
+    if (mismatch(need, member, live, ctx.labelsGiven(member.peer), lent) === null) return true;
+  }
+  // A model or an agent that was named leaves none to choose.
+  if (need.model !== '*' || need.brain !== null) return false;
+  const { capacity, features = [] } = ctx.live.get(peer) ?? {};
+  const lenders = features.includes(MODELS_FEATURE) ? ctx.lenders.list : [];
+  const lent = lenders.flatMap((lender) => (lender.peer === peer ? [] : lender.models));
+  return [...(capacity?.models ?? []), ...lent].some((one) => one !== model);
+}
 
 /** Logs that the result which is about to be accepted is one that its model is not sure of. */
 export function doubt(ctx: FounderContext, { lease, correlation }: LiveLease): void {

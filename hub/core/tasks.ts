@@ -6,6 +6,7 @@ import { openQuestion } from '../../ledger/state/task-record.ts';
 import { type TaskAnswer, taskView } from '../../node/views/task.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { newTaskId } from '../../protocol/ids.ts';
+import { goalCharactersMax } from '../../protocol/limits.ts';
 import type { RepositoryBundle } from '../../protocol/task.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { bundlesMax } from './config.ts';
@@ -40,9 +41,43 @@ export function submit(
 
 /** A new task with the same spec; its input is what the mesh holds of it. */
 export function rerun(ctx: FounderContext, by: Actor, { task: id }: Of<'task.rerun'>): TaskAnswer {
-  const { spec, by: submitter } = ctx.task(id);
+  const { spec, by: submitter, continues } = ctx.task(id);
   requireReadable(ctx.state.members, by, submitter);
-  return create(ctx, { spec, bundle: null, correlation: null, rerunOf: id, by });
+  const begun = continues === undefined ? {} : { continues };
+  return create(ctx, { spec, bundle: null, correlation: null, rerunOf: id, by, ...begun });
+}
+
+/**
+ * A new task that begins with what this one left behind, with a person's remark at the end of its goal. Base and checks stay, so
+ * that what comes of it is judged as if it had been done at once.
+ */
+export function continued(
+  ctx: FounderContext,
+  by: Actor,
+  { task: id, text }: Of<'task.continue'>,
+): TaskAnswer {
+  const { spec, by: submitter, state, partial } = ctx.task(id);
+  requireReadable(ctx.state.members, by, submitter);
+  const ended = TERMINAL_STATES.has(state);
+  if (spec.kind !== 'code' || partial === undefined || !ended || state === 'delivered') {
+    throw new SuperfleetError('SF_CONFLICT', `task ${id} left nothing to continue`, {
+      expected: 'a goal that ended with partial_completion and had changed files by then',
+      got: ended ? `a task of kind ${spec.kind} that is ${state}` : `a task that is ${state}`,
+      hint: ended ? `mesh-hub task rerun ${id} begins it anew` : `mesh-hub task why ${id}`,
+    });
+  }
+  const goal = text === null ? spec.code.goal : `${spec.code.goal}\n\n${text.toWellFormed()}`;
+  if (goal.length > goalCharactersMax) {
+    throw new SuperfleetError('SF_USAGE', 'goal and remark together are too long', {
+      expected: `at most ${goalCharactersMax} characters`,
+      got: `${goal.length}`,
+      hint: 'say less, or send a goal of its own: mesh-hub task code',
+    });
+  }
+  const { commit, bundle, left } = partial;
+  const continues = { task: id, commit, bundle, left };
+  const whole = { ...spec, code: { ...spec.code, goal } };
+  return create(ctx, { spec: whole, bundle: null, correlation: null, rerunOf: null, by, continues });
 }
 
 type Created = Omit<EventBody<'task.submitted'>, 'task' | 'correlation'> & { correlation: string | null };
@@ -59,10 +94,18 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
   }
   let task = newTaskId(ctx.clock.random);
   while (tasks.byId.has(task)) task = newTaskId(ctx.clock.random);
-  const { spec, bundle, rerunOf, by } = facts;
+  const { spec, bundle, rerunOf, continues, by } = facts;
   const event = {
     type: 'task.submitted' as const,
-    body: { task, correlation: correlation ?? task, spec, bundle, rerunOf, by },
+    body: {
+      task,
+      correlation: correlation ?? task,
+      spec,
+      bundle,
+      rerunOf,
+      ...(continues === undefined ? {} : { continues }),
+      by,
+    },
   };
   assertEvent(event);
   ctx.append(event);

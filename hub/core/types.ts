@@ -24,6 +24,7 @@ export type Operation =
   | { op: 'task.stop'; task: string }
   | { op: 'task.rerun'; task: string }
   | { op: 'task.answer'; task: string; text: string }
+  | { op: 'task.continue'; task: string; text: string | null }
   | { op: 'task.applied'; task: string; commit: string }
   | { op: 'task.get'; task: string }
   | { op: 'task.list'; states: TaskState[] | null; cursor: string | null; limit: number }

@@ -330,6 +330,7 @@ function whyEnded(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     answer.reasons.push(
       `failed${where}, ${tries}: ${converged?.reason ?? 'no reason'}, ${detail ?? 'no detail'}`,
     );
+    if (task.partial !== undefined) answer.remedies.push(`mesh-hub task continue ${id} TEXT`);
     answer.remedies.push(`mesh-hub task logs ${id}`, `mesh-hub task rerun ${id}`);
     return;
   }

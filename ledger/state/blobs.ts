@@ -14,6 +14,8 @@ export function blobsOf(entry: KnownEntry): string[] {
       const results = [bundle, log, ...artifacts].flatMap((one) => (one === null ? [] : [one.blob]));
       return [envelope, ...results];
     }
+    case 'task.partial':
+      return [entry.body.bundle.blob];
     case 'task.verified':
       return [entry.body.envelope];
     case 'task.evidence':

@@ -1,4 +1,4 @@
-import type { AttemptRole, ResultBlob } from '../../protocol/session.ts';
+import type { AttemptRole, GoalStart, ResultBlob } from '../../protocol/session.ts';
 import {
   CONFIDENCE,
   type FailureReason,
@@ -94,6 +94,12 @@ export interface TaskRecord {
   cancelledBy: Actor | null;
   /** What models asked about it, oldest first; of these only the last may wait for its answer. @default nothing */
   questions?: Question[];
+  /** What it begins with, of the task that it continues. @default the base */
+  continues?: GoalStart;
+  /** Attempts whose models refused it, oldest first. @default none */
+  rejections?: { attempt: number; model: string }[];
+  /** What was done of the goal in the newest attempt that went no further. @default nothing */
+  partial?: Omit<GoalStart, 'task'> & { attempt: number };
   /** The newest attempt whose model was not sure of what it did. @default none */
   doubted?: number;
   converged: EventBody<'task.converged'> | null;

@@ -55,6 +55,12 @@ export const tasksReducer: Reducer<Tasks> = {
       case 'task.doubted':
         doubted(state, entry);
         break;
+      case 'task.rejected':
+        rejected(state, entry);
+        break;
+      case 'task.partial':
+        partial(state, entry);
+        break;
       case 'task.answered':
         answered(state, entry);
         break;
@@ -75,7 +81,7 @@ export const tasksReducer: Reducer<Tasks> = {
 };
 
 function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
-  const { task: id, correlation, spec, rerunOf, by } = entry.body;
+  const { task: id, correlation, spec, rerunOf, continues, by } = entry.body;
   need(entry, !state.byId.has(id), `there is a task ${id} already`);
   const task: TaskRecord = {
     id,
@@ -102,6 +108,7 @@ function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
     converged: null,
     applied: null,
   };
+  if (continues !== undefined) task.continues = continues;
   addTask(state, task);
 }
 
@@ -274,6 +281,23 @@ function doubted(state: Tasks, entry: Of<'task.doubted'>): void {
   const attempt = open(entry, task, entry.body.attempt);
   need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
   task.doubted = attempt.number;
+}
+
+function rejected(state: Tasks, entry: Of<'task.rejected'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
+  const { rejections = [] } = task;
+  const { model } = entry.body;
+  task.rejections = [...rejections, { attempt: attempt.number, model }].slice(-questionsMax);
+}
+
+function partial(state: Tasks, entry: Of<'task.partial'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const attempt = open(entry, task, entry.body.attempt);
+  need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
+  const { commit, bundle, left } = entry.body;
+  task.partial = { attempt: attempt.number, commit, bundle, left };
 }
 
 function answered(state: Tasks, entry: Of<'task.answered'>): void {

@@ -2,7 +2,7 @@
  * The objects of the outside contract as JSON carries them: these fields are always there, more may follow. Absent
  * values are null. Types only, so that a client starts without loading a schema library.
  */
-import type { LimitKinds, ResultBlob } from '../../protocol/session.ts';
+import type { GoalStart, LimitKinds, ResultBlob } from '../../protocol/session.ts';
 import type { Artifact, FailureReason, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
 
 /** `mesh-hub init` and `status`. `root` is the hex root of the log at `size`. */
@@ -197,6 +197,10 @@ export interface TaskDetail extends TaskObject {
   log: ResultBlob | null;
   artifacts: Artifact[];
   checksChanged: string[];
+  /** What it begins with, of the task that it continues; null: the base. Missing from a founder of an older release. */
+  continues?: GoalStart | null;
+  /** What was done of the goal by an attempt that went no further (`task continue`); null: nothing. Missing likewise. */
+  partial?: Omit<GoalStart, 'task'> | null;
 }
 
 export interface Page<T> {

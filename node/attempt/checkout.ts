@@ -23,6 +23,8 @@ export interface Place {
 export interface Checkout extends Place {
   rawCommit: Buffer | null;
   changes: Change[];
+  /** The commit that the workspace begins with; null: the base. */
+  start: string | null;
 }
 
 /** For a verifier: the commit to check out instead of the base. */
@@ -42,7 +44,7 @@ export async function emptyWorkspace(work: string): Promise<Checkout> {
   const path = join(work, 'workspace');
   await mkdir(path, { recursive: true });
   const mounts = [{ from: path, to: '/workspace', writable: true }];
-  return { path, mounts, repository: null, rawCommit: null, changes: [] };
+  return { path, mounts, repository: null, rawCommit: null, changes: [], start: null };
 }
 
 /**
@@ -69,6 +71,7 @@ export async function checkOut(
       return {
         ...place,
         ...prepared,
+        start: null,
         usedCache: missing.length < blobs.length,
       };
     };

@@ -44,6 +44,8 @@ export interface AttemptFacts {
   commit: string | null;
   bundle: ResultBlob | null;
   artifacts: Artifact[];
+  /** Commit and bundle are a part of the goal, to be returned with the failure. */
+  partial: boolean;
   /** What a model did; null where none was asked. */
   work: WorkDone | null;
 }
@@ -56,5 +58,6 @@ export const noFacts = (): AttemptFacts => ({
   commit: null,
   bundle: null,
   artifacts: [],
+  partial: false,
   work: null,
 });

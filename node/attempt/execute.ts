@@ -1,8 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { blobBytesMax } from '../../protocol/limits.ts';
-import type { Assignment, ResultBlob } from '../../protocol/session.ts';
-import type { CodeSpec, CommandSpec } from '../../protocol/task.ts';
+import type { Assignment, GoalStart, ResultBlob } from '../../protocol/session.ts';
+import type { CodeSpec, CommandSpec, RepositoryInput } from '../../protocol/task.ts';
+import type { Taken } from '../git/attempt-repository.ts';
+import { GitFault } from '../git/fault.ts';
 import { mark } from '../timing.ts';
 import { collectArtifacts } from './artifacts.ts';
 import { type Checkout, checkOut, emptyWorkspace, type Place } from './checkout.ts';
@@ -10,7 +12,8 @@ import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { inEnvironment } from './environment.ts';
 import { AttemptFailure } from './failure.ts';
-import { pursueGoal } from './goal.ts';
+import { PartialResult, pursueGoal } from './goal.ts';
+import { lookAt } from './result-bundle.ts';
 import { runStep, type Step, stepInSandbox } from './step.ts';
 import { commitWords, shown, take } from './take.ts';
 
@@ -19,11 +22,13 @@ import { commitWords, shown, take } from './take.ts';
  * commit is taken before the checks, so it is what the task made; the checks see it with the base's check files.
  */
 export async function execute(context: AttemptContext, facts: AttemptFacts): Promise<void> {
-  const { spec } = context.assignment;
+  const { spec, start } = context.assignment;
   const checkout =
     spec.repository === null
       ? await emptyWorkspace(context.work)
-      : await checkOut(context, spec.repository, null, (place) => stepsAhead(context, place));
+      : start === undefined
+        ? await checkOut(context, spec.repository, null, (place) => stepsAhead(context, place))
+        : await checkOutStart(context, spec.repository, start);
   if (spec.kind === 'command') {
     return inEnvironment(context, checkout, (place, timeoutMs) =>
       executeCommand(context, { ...spec, timeoutMs }, place, facts),
@@ -68,11 +73,46 @@ async function executeGoal(
   checkout: Checkout,
   facts: AttemptFacts,
 ): Promise<void> {
-  const taken = await pursueGoal(context, spec, checkout, facts);
+  let taken: Taken;
+  try {
+    taken = await pursueGoal(context, spec, checkout, facts);
+  } catch (error) {
+    if (error instanceof PartialResult && error.taken?.bundle != null) {
+      facts.bundle = await putBundle(context, error.taken.bundle);
+      facts.commit = error.taken.commit;
+      facts.partial = true;
+    }
+    throw error;
+  }
   await keepArtifacts(context, checkout, facts);
   context.hooks.progress('converge', context.log.bytes);
   facts.bundle = taken.bundle === null ? null : await putBundle(context, taken.bundle);
   facts.commit = taken.commit;
+}
+
+/** A workspace with what an earlier task did of the goal, as it would be where that is done on the base. */
+async function checkOutStart(
+  context: AttemptContext,
+  repository: RepositoryInput,
+  { task, commit, bundle }: GoalStart,
+): Promise<Checkout> {
+  context.blobs.hold(bundle.blob);
+  try {
+    const look = () => lookAt(context, { task, base: repository.base, commit, bundle });
+    const checkout = await checkOut(context, repository, { blob: bundle.blob, look }, () => {});
+    return { ...checkout, start: commit, rawCommit: null, changes: [] };
+  } catch (error) {
+    // The founder has checked no more than who signed it: what is wrong with it is wrong everywhere.
+    const broken = error instanceof GitFault && error.of === 'result';
+    if (!broken && !(error instanceof AttemptFailure && error.reason === 'check')) throw error;
+    throw new AttemptFailure(
+      'refused',
+      'task',
+      `what task ${task} left cannot be gone on from: ${error.message}`,
+    );
+  } finally {
+    context.blobs.release(bundle.blob);
+  }
 }
 
 async function keepArtifacts(

@@ -4,7 +4,7 @@ import type { Taken } from '../git/attempt-repository.ts';
 import type { Checkout } from './checkout.ts';
 import { type CheckRun, checkAhead, RedCheck, runChecks, tryChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
-import { AttemptFailure } from './failure.ts';
+import { AttemptFailure, asFailure } from './failure.ts';
 import { take } from './take.ts';
 
 /** Brains and their loop, as an attempt uses them. */
@@ -52,7 +52,7 @@ export async function pursueGoal(
   // Before anything that takes long: where there is no model, another machine is to have the task.
   const pursuit = await worker.begin({ context, spec, checkout });
   const before = await tryChecks(context, checkout);
-  if (before.length > 0) await checkout.repository?.reset(null, signal);
+  if (before.length > 0) await checkout.repository?.reset(checkout.start, signal);
   const { heals } = spec.code;
   let files = 0;
   try {
@@ -79,14 +79,42 @@ export async function pursueGoal(
         } else {
           otherWay = true;
           healed = 0;
-          await log.say(`mending came to nothing; another way, from the base of task ${assignment.task}`);
-          await checkout.repository?.reset(null, signal);
+          const from = checkout.start === null ? 'base' : 'beginning';
+          await log.say(`mending came to nothing; another way, from the ${from} of task ${assignment.task}`);
+          await checkout.repository?.reset(checkout.start, signal);
           await pursuit.otherWay(error.run);
         }
       }
     }
+  } catch (error) {
+    if (pursuit.done?.signal?.kind !== 'partial_completion') throw error;
+    const taken = await takePart(context, checkout);
+    files = taken?.changes.length ?? files;
+    throw new PartialResult(error as AttemptFailure, taken);
   } finally {
     facts.work = pursuit.done === null ? null : { ...pursuit.done, files };
+  }
+}
+
+/** A model goes no further: what it did until then, as one commit, is returned with the failure. */
+export class PartialResult extends AttemptFailure {
+  readonly taken: Taken | null;
+
+  constructor({ reason, fault, message }: AttemptFailure, taken: Taken | null) {
+    super(reason, fault, message);
+    this.taken = taken;
+  }
+}
+
+/** What is there of a goal that was not reached; null: nothing that may be returned, and the log says why. */
+async function takePart(context: AttemptContext, checkout: Checkout): Promise<Taken | null> {
+  try {
+    return await take(context, checkout, () => {});
+  } catch (error) {
+    context.signal.throwIfAborted();
+    const why = asFailure(error, context.member.name).message;
+    await context.log.say(`what was done so far cannot be returned: ${why}`);
+    return null;
   }
 }
 

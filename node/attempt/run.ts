@@ -194,6 +194,7 @@ export class LocalAttemptRunner implements AttemptRunner {
           ? new AttemptFailure('task', 'task', `${error.message}; ${error.hint ?? error.expected ?? ''}`)
           : asFailure(error, member);
         facts.checksChanged = [];
+        facts.partial = false;
       }
     }
     dropResult(context, facts);
@@ -207,7 +208,7 @@ export class LocalAttemptRunner implements AttemptRunner {
     failure: AttemptFailure | null,
   ): Promise<AttemptResult> {
     const { log } = context;
-    if (failure !== null) dropResult(context, facts);
+    if (failure !== null && !facts.partial) dropResult(context, facts);
     const stored = await log.finish(this.#blobs);
     const result: AttemptResult = {
       ...wordsAlone(context, failure),

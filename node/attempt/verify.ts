@@ -1,23 +1,13 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import type { Assignment, ResultBlob } from '../../protocol/session.ts';
+import type { Assignment } from '../../protocol/session.ts';
 import type { RepositoryInput } from '../../protocol/task.ts';
-import type { BundleFile } from '../git/attempt-repository.ts';
-import { checkBundle } from '../git/bundle-header.ts';
 import { newGitlink } from '../git/changes.ts';
 import { GitFault, printable } from '../git/fault.ts';
-import {
-  blobFile,
-  checkOut,
-  emptyWorkspace,
-  type Place,
-  type ResultBundle,
-  type ResultToCheck,
-} from './checkout.ts';
+import { checkOut, emptyWorkspace, type Place, type ResultBundle } from './checkout.ts';
 import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { inEnvironment } from './environment.ts';
 import { AttemptFailure } from './failure.ts';
+import { lookAt, notPassed } from './result-bundle.ts';
 
 type ToVerify = NonNullable<Assignment['verify']>;
 
@@ -81,44 +71,12 @@ async function verifyCommit(
   }
 }
 
-const notPassed = (why: string): AttemptFailure => new AttemptFailure('check', 'task', why);
-
 function resultOf(context: AttemptContext, of: ToVerify, base: string): ResultBundle | null {
   const { commit, bundle } = of;
   if (commit === null) return null;
   if (bundle === null) throw notPassed('the result names a commit and comes without a bundle');
-  return { blob: bundle.blob, look: () => lookAt(context, commit, bundle, base) };
-}
-
-async function lookAt(
-  context: AttemptContext,
-  commit: string,
-  signed: ResultBlob,
-  base: string,
-): Promise<ResultToCheck> {
-  const bundle = await blobFile(context, signed.blob);
-  if (bundle.bytes !== signed.bytes || (await sha256Of(bundle)) !== signed.sha256) {
-    throw notPassed('the bundle of the result is not the one that was signed');
-  }
   const { task } = context.assignment;
-  try {
-    const header = await checkBundle(bundle.path, {
-      commit,
-      prerequisites: [base],
-      ref: `refs/heads/mesh/${task}`,
-    });
-    if (header.prerequisites.length !== 1)
-      throw notPassed('the bundle of the result does not rest on the base');
-  } catch (error) {
-    throw error instanceof GitFault ? notPassed(error.message) : error;
-  }
-  return { commit, bundle };
-}
-
-async function sha256Of(file: BundleFile): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file.path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
+  return { blob: bundle.blob, look: () => lookAt(context, { task, base, commit, bundle }) };
 }
 
 /** What is wrong with a raw commit object: one parent, the base, and the trailer; null: nothing. */

@@ -9,6 +9,7 @@ import type {
   MeshObject,
   NodeObject,
   Party,
+  TaskDetail,
   TaskObject,
 } from '../api/objects.ts';
 
@@ -212,8 +213,21 @@ function workFields(spec: TaskSpec | undefined): [string, string | null][] {
   return [['command', spec === undefined ? null : spec.argv.map(shellWord).join(' ')]];
 }
 
+/** What it goes on from, and what can go on from it. */
+function partFields({ id, state, continues, partial }: Parameters<typeof taskText>[0]): [string, string][] {
+  const fields: [string, string][] = [];
+  if (continues != null)
+    fields.push(['continues', `${continues.task}, from ${continues.commit.slice(0, 12)}`]);
+  if (partial != null && state !== 'delivered')
+    fields.push(['partial', `${partial.commit.slice(0, 12)}; mesh-hub task continue ${id} goes on from it`]);
+  return fields;
+}
+
 export function taskText(
-  task: TaskObject & { detail?: string | null; spec?: TaskSpec },
+  task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
+      Partial<TaskDetail>,
+      'continues' | 'partial'
+    >,
   paint: Paint,
 ): string {
   return fields([
@@ -222,6 +236,7 @@ export function taskText(
     ['detail', task.detail ?? null],
     ...(task.question == null ? [] : ([['question', task.question]] as [string, unknown][])),
     ...workFields(task.spec),
+    ...partFields(task),
     [
       'verified',
       task.verified

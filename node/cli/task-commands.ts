@@ -32,6 +32,10 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
       const made = await client.post<TaskObject>(`${path}/rerun`);
       return finish(command, session, client, made, null);
     }
+    case 'task continue': {
+      const made = await client.post<TaskObject>(`${path}/continue`, { text: command.text });
+      return finish(command, session, client, made, null);
+    }
     case 'task list': {
       const query = new URLSearchParams({ limit: String(command.limit) });
       if (command.states !== null) query.set('state', command.states.join(','));

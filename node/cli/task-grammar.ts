@@ -35,6 +35,7 @@ export type TaskCommand =
   | { verb: 'task logs'; task: string; follow: boolean }
   | { verb: 'task stop'; task: string }
   | { verb: 'task answer'; task: string; text: string }
+  | ({ verb: 'task continue'; task: string; text: string | null; wait: boolean; follow: boolean } & Delivery)
   | ({ verb: 'task rerun'; task: string; wait: boolean; follow: boolean } & Delivery)
   | { verb: 'task history'; task: string }
   | { verb: 'task why'; task: string }
@@ -115,6 +116,20 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
       verb: 'task answer',
       task: taskOf(operands),
       text: v.text('the answer')(operands[1] ?? ''),
+    }),
+  });
+  grammar.leaf('task', {
+    usage: 'continue <task> [text]',
+    summary: 'go on from the part that a goal left behind, with a remark; prints the new id',
+    options: [...waitOptions(), ...deliveryOptions()],
+    examples: [`${bin} task continue abcdefghijkl 'the tests are there now' --wait`],
+    read: ({ operands, options }) => ({
+      verb: 'task continue',
+      task: taskOf(operands),
+      text: operands[1] === undefined ? null : v.text('the remark')(operands[1]),
+      wait: flag(options.wait) || flag(options.follow),
+      follow: flag(options.follow),
+      ...delivery(options),
     }),
   });
   grammar.leaf('task', {

@@ -3,6 +3,7 @@ import {
   type Assignment,
   type AttemptResult,
   type Capacity,
+  CONTINUES_FEATURE,
   type FounderMessage,
   GOALS_FEATURE,
   type Instance,
@@ -206,7 +207,7 @@ export class MemberCore {
     const hello: MemberHello = {
       type: 'hello',
       version: SESSION_VERSION,
-      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE, MODELS_FEATURE],
+      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE, MODELS_FEATURE, CONTINUES_FEATURE],
       mesh: this.#mesh,
       capacity: this.#offer(),
       // Those that ended without the founder's knowledge too: it hears why after its welcome.

@@ -73,6 +73,8 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
     log: accepted?.log ?? failed?.log ?? null,
     artifacts: accepted?.artifacts ?? [],
     checksChanged: accepted?.checksChanged ?? [],
+    continues: task.continues === undefined ? null : { ...task.continues },
+    partial: task.partial === undefined ? null : { ...task.partial },
     envelope: accepted?.envelope ?? failed?.envelope ?? null,
     verification:
       verification === null

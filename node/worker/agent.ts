@@ -78,7 +78,7 @@ export class AgentPursuit implements Pursuit {
   }
 
   begin(before: readonly CheckRun[]): Promise<void> {
-    this.#before = goalText(this.#goal.spec, before, this.#goal.context.assignment.answers);
+    this.#before = goalText(this.#goal.spec, before, this.#goal.context.assignment);
     return this.#run(this.#before);
   }
 

@@ -10,9 +10,14 @@ const outputCharactersMax = 4_000;
 export function goalText(
   spec: CodeSpec,
   before: readonly CheckRun[],
-  answers: Assignment['answers'] = [],
+  { answers = [], start }: Pick<Assignment, 'answers' | 'start'> = {},
 ): string {
   const parts = [`The goal:\n${spec.code.goal.trim()}`];
+  if (start !== undefined) {
+    parts.push(
+      `A part of it is done: the workspace holds the changes of an attempt before this one. At its end it said what is left:\n<left>\n${start.left.trim()}\n</left>\nGo on from there.`,
+    );
+  }
   for (const { question, answer } of answers) {
     parts.push(`It was asked:\n${question.trim()}\nThe person who set the goal answers:\n${answer.trim()}`);
   }

@@ -73,7 +73,7 @@ export class ConvergenceWorker implements GoalWorker {
 
   /** Whom to ask, in this order; a text: why there is nobody. */
   async #candidates(
-    { spec }: Goal,
+    { context, spec }: Goal,
     agent: AgentConfig | null,
     signal: AbortSignal,
   ): Promise<Candidate[] | string> {
@@ -109,7 +109,12 @@ export class ConvergenceWorker implements GoalWorker {
       cloud: false,
     });
     if (choice.candidates.length === 0) return [noneFits(choice).message, ...silent].join('; ');
-    return choice.candidates.map(({ offer, byFormat }) => ({
+    const rejected = (model: string): number => (context.assignment.rejectedBy?.includes(model) ? 1 : 0);
+    // Stable: of the others the order stays.
+    const inTurn = choice.candidates.toSorted(
+      (a, b) => rejected(a.offer.model.name) - rejected(b.offer.model.name),
+    );
+    return inTurn.map(({ offer, byFormat }) => ({
       brain: byFormat ? withoutTools(offer.of) : offer.of,
       model: offer.model.name,
       contextTokens: Math.min(offer.model.contextTokens ?? contextTokensMax, contextTokensMax),
@@ -208,7 +213,7 @@ class GoalPursuit implements Pursuit {
   }
 
   begin(before: readonly CheckRun[]): Promise<void> {
-    this.#goalText = goalText(this.#goal.spec, before, this.#goal.context.assignment.answers);
+    this.#goalText = goalText(this.#goal.spec, before, this.#goal.context.assignment);
     this.#conversation = new Conversation(this.#instructions, this.#goalText);
     return this.#work();
   }

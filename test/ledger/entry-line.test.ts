@@ -27,10 +27,19 @@ const submitted = (spec: TaskSpecInput): LogEvent => ({
   },
 });
 
+const continued = (): LogEvent => {
+  const event = submitted({ kind: 'code', code: { goal: 'g' }, repository: null }) as LogEvent & {
+    type: 'task.submitted';
+  };
+  const continues = { task: taskId(6), commit: COMMIT, bundle: log, left: 'the tests' };
+  return { ...event, body: { ...event.body, continues } };
+};
+
 /** At least one of each type there is. */
 const EVENTS: LogEvent[] = [
   ...taskLife(1),
   ...taskLife(4),
+  continued(),
   started(5),
   long(3, 40),
   { type: 'mesh.created', body: GENESIS },
@@ -129,6 +138,8 @@ const EVENTS: LogEvent[] = [
   },
   { type: 'task.asked', body: { ...task, question: 'Which of the two files?' } },
   { type: 'task.doubted', body: task },
+  { type: 'task.rejected', body: { ...task, model: 'qwen:7b' } },
+  { type: 'task.partial', body: { ...task, commit: COMMIT, bundle: log, left: 'the tests' } },
   { type: 'task.answered', body: { task: taskId(7), correlation: 'c', text: 'the one in src', by } },
   { type: 'task.cancelled', body: { task: taskId(7), correlation: 'c', by } },
   { type: 'task.applied', body: { task: taskId(7), commit: COMMIT, by } },

@@ -164,6 +164,46 @@ test('a model that asks is answered from the machine that sent the goal, by nobo
   assert.is((await fleet.node('laptop', ['task', 'answer', id, 'late'])).code, 2);
 });
 
+test('what a model leaves half done is continued from where it was sent, on one base: one commit, verified, with both parts', async () => {
+  const asked = answers([
+    [call('write', { path: 'part.txt', content: 'half\n' })],
+    [call('signal', { signal: 'partial_completion', text: 'The spelling is left.' })],
+    [mend],
+    [finish],
+  ]);
+  const goal = ['task', 'code', 'mend the greeting', '--check', 'sh test.sh', '--model', MODEL, '--wait'];
+  const half = await fleet.node('laptop', goal, { cwd: repository });
+  assert.is(half.code, 1, half.stderr);
+  const id = half.stdout.trim();
+  assert.match((await fleet.node('laptop', ['task', 'describe', id])).stdout, /^partial +[0-9a-f]{12}; /m);
+  await fleet.hubDaemon!.end('SIGKILL');
+  await fleet.up(ARGS);
+  await fleet.untilAsked(async () => {
+    const { nodes } = await fleet.client.get<StatusObject>('/v1/status');
+    return nodes.online === nodes.total;
+  }, 'all machines are back');
+  const goOn = ['task', 'continue', id, 'now the spelling'];
+  assert.is((await fleet.node('checker', goOn)).code, 4);
+  const sent = await fleet.node('laptop', goOn, { cwd: repository });
+  assert.is(sent.code, 0, sent.stderr);
+  const whole = sent.stdout.trim();
+  const task = await fleet.ended(whole);
+  assert.equal([task.state, task.verified, task.confidence, task.detail], ['delivered', true, 0.9, null]);
+  const told = asked[2]!.messages.map(({ content }) => content).join('\n');
+  assert.match(told, /mend the greeting\s+now the spelling[\s\S]*The spelling is left\./);
+  const described = await fleet.node('laptop', ['task', 'describe', whole]);
+  assert.match(described.stdout, new RegExp(`^continues +${id}, from [0-9a-f]{12}$`, 'm'));
+  const got = await fleet.node('laptop', ['task', 'get', whole], { cwd: repository });
+  assert.is(got.code, 0, got.stderr);
+  const diff = ['diff', '--name-status', `mesh/${whole}^`, `mesh/${whole}`];
+  assert.is(execFileSync('git', diff, { cwd: repository, encoding: 'utf8' }), 'M\tgreet.sh\nA\tpart.txt\n');
+  const history = await fleet.hub(['task', 'history', id]);
+  assert.match(history.stdout, /task\.partial .*left=The spelling is left\./);
+  const bare = await fleet.node('laptop', ['task', 'continue', whole]);
+  assert.is(bare.code, 2);
+  assert.match(bare.stderr, /left nothing to continue/);
+});
+
 test('a task that is stopped while its model thinks lets go of the model at once', async () => {
   server.script = () => [{ do: 'hang' }];
   const before = server.to('/api/chat').length;

@@ -9,6 +9,8 @@ export interface Hopeless extends Omit<Repair, 'changed' | 'heals' | 'turns'> {
   fault: Fault;
   /** What the failure says. */
   says: RegExp;
+  /** A part of it is returned, to be gone on from. @default false */
+  part?: true;
   /** What stands in the log besides. */
   logged?: RegExp;
 }
@@ -87,6 +89,7 @@ const models: Told[] = [
     reason: 'signal',
     fault: 'task',
     says: /^partial_completion: The farewell is left\.$/,
+    part: true,
   },
   {
     name: 'empty-answers',

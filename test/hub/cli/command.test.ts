@@ -54,6 +54,8 @@ test('every command of the contract is understood', () => {
     ['task logs -f abcdefghijkl', 'task logs'],
     ['task stop abcdefghijkl', 'task stop'],
     ['task answer abcdefghijkl yes', 'task answer'],
+    ['task continue abcdefghijkl', 'task continue'],
+    ['task continue abcdefghijkl go --wait', 'task continue'],
     ['task rerun abcdefghijkl --wait', 'task rerun'],
     ['task history abcdefghijkl', 'task history'],
     ['task why abcdefghijkl', 'task why'],

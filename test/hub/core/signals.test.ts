@@ -3,8 +3,8 @@ import * as assert from 'uvu/assert';
 import type { ReceiptFacts } from '../../../hub/core/checks.ts';
 import type { Actor } from '../../../ledger/events.ts';
 import { questionsMax } from '../../../protocol/limits.ts';
-import { type Assignment, leaseKey } from '../../../protocol/session.ts';
-import { CAPACITY, Fleet, peerOf, resultOf, type TestMember } from './fleet.ts';
+import { type Assignment, type AttemptResult, leaseKey } from '../../../protocol/session.ts';
+import { CAPACITY, Fleet, HELLO, hex, peerOf, resultOf, type TestMember } from './fleet.ts';
 
 /** What a model says instead of a result, and what becomes of its task. */
 type Signal = NonNullable<ReceiptFacts['work']>['signal'];
@@ -24,7 +24,14 @@ function thinks(fleet: Fleet, member: TestMember, slots = 2): void {
   fleet.member(member, { type: 'capacity', capacity });
 }
 
-function signals(fleet: Fleet, member: TestMember, assignment: Assignment, signal: Signal): void {
+function signals(
+  fleet: Fleet,
+  member: TestMember,
+  assignment: Assignment,
+  signal: Signal,
+  model = 'qwen',
+  part: Partial<AttemptResult> = {},
+): void {
   const failed = {
     outcome: 'failed',
     reason: 'signal',
@@ -33,10 +40,11 @@ function signals(fleet: Fleet, member: TestMember, assignment: Assignment, signa
     exitCode: null,
     commit: null,
     bundle: null,
+    ...part,
   } as const;
   const { task, attempt, epoch } = assignment;
   member.running.delete(`${task}.${attempt}.${epoch}`);
-  const work = { lowConfidence: false, signal };
+  const work = { lowConfidence: false, signal, model };
   const result = resultOf(member.peer, assignment, failed, true, [], work);
   fleet.member(member, { type: 'finished', result });
 }
@@ -158,23 +166,115 @@ test('what its model is not sure of is worth 0.6 when verified, also after a res
   assert.is(fleet.task(command).converged?.confidence, 0.9);
 });
 
-test('a task that a model rejects goes to another machine once, and then to a person', () => {
+/** Rejected by the model of that name. */
+const rejects = (fleet: Fleet, member: TestMember, model = 'qwen'): void =>
+  signals(fleet, member, fleet.running(member), { kind: 'task_rejection', text: 'it makes no sense' }, model);
+
+test('a task that a model rejects goes to another machine once, and then waits for a person', () => {
   const fleet = new Fleet();
   const [ada, bob] = [thinker(fleet, 'ada'), thinker(fleet, 'bob')];
   const id = goal(fleet);
-  const reject = (member: TestMember): void =>
-    signals(fleet, member, fleet.running(member), { kind: 'task_rejection', text: 'it makes no sense' });
   const [first, second] = ada.running.size > 0 ? [ada, bob] : [bob, ada];
-  reject(first);
+  rejects(fleet, first);
   assert.equal([fleet.task(id).retriesUsed, first.running.size], [0, 0]);
-  reject(second);
-  const { converged } = fleet.task(id);
-  assert.equal([converged?.state, converged?.reason, converged?.attempts], ['failed', 'signal', 2]);
-  assert.match(converged?.detail ?? '', /task_rejection: it makes no sense/);
-  const half = goal(fleet);
-  const one = ada.running.size > 0 ? ada : bob;
-  signals(fleet, one, fleet.running(one), { kind: 'partial_completion', text: 'the tests are left' });
-  assert.equal([fleet.task(half).converged?.reason, fleet.task(half).executions], ['signal', 1]);
+  assert.equal(fleet.running(second).rejectedBy, ['qwen']);
+  rejects(fleet, second);
+  fleet.advance(60_000);
+  assert.equal([fleet.task(id).state, first.running.size, second.running.size], ['queued', 0, 0]);
+  const why = fleet.why(id);
+  assert.is(why.wait, 'answer');
+  assert.match(why.reasons.join(), /qwen rejects the task: it makes no sense/);
+  const { needs } = fleet.ask<{ needs: { what: string; command: string }[] }>({ op: 'status' });
+  assert.equal(needs[0]?.command, `mesh-hub task answer ${id} TEXT`);
+  fleet.ask({ op: 'task.answer', task: id, text: 'it does: see README' });
+  const again = ada.running.size > 0 ? ada : bob;
+  assert.is(fleet.running(again).answers?.at(-1)?.answer, 'it does: see README');
+  // Whoever refuses it now has been told what a person says: nobody else is tried.
+  rejects(fleet, again);
+  assert.equal([fleet.why(id).wait, fleet.task(id).executions], ['answer', 3]);
+});
+
+test('a lone machine gives a rejected task to another of its models once; without one a person is asked at once', () => {
+  const fleet = new Fleet();
+  const ada = thinker(fleet, 'ada');
+  const waits = (id: string): unknown[] => [fleet.why(id).wait, fleet.task(id).executions];
+  const alone = goal(fleet);
+  rejects(fleet, ada);
+  fleet.advance(60_000);
+  assert.equal(waits(alone), ['answer', 1]);
+  fleet.ask({ op: 'task.stop', task: alone });
+  fleet.member(ada, { type: 'capacity', capacity: { ...CAPACITY, models: ['qwen', 'llama'] } });
+  const two = goal(fleet);
+  rejects(fleet, ada);
+  // Also where the founder died between two entries of it.
+  fleet.restart(fleet.entries.length - 1);
+  fleet.connect(ada);
+  fleet.member(ada, { type: 'capacity', capacity: { ...CAPACITY, models: ['qwen', 'llama'] } });
+  fleet.advance(60_000);
+  assert.equal(fleet.running(ada).rejectedBy, ['qwen']);
+  rejects(fleet, ada, 'llama');
+  assert.is(fleet.why(two).wait, 'answer');
+  fleet.ask({ op: 'task.stop', task: two });
+  const named = goal(fleet, { model: 'qwen' });
+  rejects(fleet, ada);
+  assert.equal(waits(named), ['answer', 1]);
+});
+
+const PART = {
+  commit: 'c'.repeat(40),
+  bundle: { blob: hex('part'), bytes: 10, sha256: hex('p') },
+} as const;
+
+test('what a model did of a goal is continued by a new task, which begins with it and is told what is left', () => {
+  const fleet = new Fleet();
+  const ada = thinker(fleet, 'ada');
+  const id = goal(fleet, { labels: {} });
+  const part: Signal = { kind: 'partial_completion', text: 'the tests are left' };
+  const goOn = { op: 'task.continue', task: id, text: 'now the tests' } as const;
+  assert.is(fleet.refusal(goOn), 'SF_CONFLICT');
+  signals(fleet, ada, fleet.running(ada), part, 'qwen', PART);
+  assert.equal([fleet.task(id).converged?.reason, fleet.task(id).executions], ['signal', 1]);
+  assert.match(fleet.why(id).remedies.join(), new RegExp(`task continue ${id} `));
+  fleet.restart();
+  fleet.connect(ada);
+  thinks(fleet, ada);
+  const made = fleet.ask<{ id: string; base: string; continues: { task: string } }>(goOn);
+  assert.equal([made.base, made.continues.task], [fleet.task(id).spec.repository?.base, id]);
+  fleet.advance(1_000);
+  const assignment = fleet.running(ada);
+  const start = { task: id, ...PART, left: 'the tests are left' };
+  assert.equal([assignment.task, assignment.start], [made.id, start]);
+  assert.is(assignment.spec.kind === 'code' && assignment.spec.code.goal, 'mend it\n\nnow the tests');
+  assert.ok(fleet.core.mayFetch(ada.peer, PART.bundle.blob));
+  const entry = fleet.entries.findLast(({ type }) => type === 'task.submitted');
+  assert.equal((entry!.body as { continues?: unknown }).continues, start);
+  signals(fleet, ada, assignment, part, 'qwen', PART);
+  assert.not(fleet.core.mayFetch(ada.peer, PART.bundle.blob));
+  const again = fleet.ask<{ id: string }>({ op: 'task.rerun', task: made.id });
+  assert.equal(fleet.running(ada).start, start);
+  fleet.finish(ada, fleet.running(ada));
+  assert.is(fleet.task(again.id).state, 'delivered');
+  assert.is(fleet.refusal({ ...goOn, task: again.id }), 'SF_CONFLICT');
+});
+
+test('without a branch, or too long, nothing is continued; a release that cannot begin so is given none', () => {
+  const fleet = new Fleet();
+  const ada = thinker(fleet, 'ada');
+  const bare = goal(fleet);
+  signals(fleet, ada, fleet.running(ada), { kind: 'partial_completion', text: 'all is left' });
+  assert.equal([fleet.task(bare).state, fleet.task(bare).partial], ['failed', undefined]);
+  const goOn = { op: 'task.continue', task: bare, text: null } as const;
+  assert.is(fleet.refusal(goOn), 'SF_CONFLICT');
+  const long = goal(fleet, { code: { goal: 'x'.repeat(8000) } });
+  signals(fleet, ada, fleet.running(ada), { kind: 'partial_completion', text: 'half' }, 'qwen', PART);
+  assert.is(fleet.refusal({ ...goOn, task: long, text: 'y'.repeat(200) }), 'SF_USAGE');
+  fleet.disconnect(ada);
+  const features = ['requirements', 'goals'];
+  const capacity = { ...CAPACITY, models: ['qwen'] };
+  fleet.founder({ type: 'connected', peer: ada.peer, session: 99, hello: { ...HELLO, features, capacity } });
+  const { id } = fleet.ask<{ id: string }>({ ...goOn, task: long });
+  assert.is(fleet.task(id).state, 'queued');
+  assert.match(JSON.stringify(fleet.why(id).members), /continues no goals/);
 });
 
 test.run();

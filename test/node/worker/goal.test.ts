@@ -10,7 +10,7 @@ import { Prompts } from '../../../node/worker/prompts.ts';
 import { ConvergenceWorker } from '../../../node/worker/worker.ts';
 import { acceptReceipt } from '../../../protocol/acceptance.ts';
 import type { Receipt } from '../../../protocol/receipt.ts';
-import type { AttemptResult } from '../../../protocol/session.ts';
+import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
 import type { CodeSpecInput } from '../../../protocol/task.ts';
 import type { ScriptedBody, Step } from '../../model-server/script.ts';
 import { ScriptedOllama } from '../../model-server/scripted-ollama.ts';
@@ -64,6 +64,7 @@ async function ran(
   answers: Step[][],
   code: Partial<CodeSpecInput['code']> = {},
   checks = ['sh test.sh'],
+  more: Partial<Assignment> = {},
 ): Promise<Ran> {
   runs += 1;
   const asked: ScriptedBody[] = [];
@@ -72,7 +73,7 @@ async function ran(
     return answers[Math.min(asked.length, answers.length) - 1]!;
   };
   const goal = { goal: 'greet.sh is to say Hello.', ...code };
-  const assignment = await world.assignment({ kind: 'code', code: goal, checks }, { repository, base });
+  const assignment = await world.assignment({ kind: 'code', code: goal, checks }, { repository, base }, more);
   const { result, log, seen } = await member.run(assignment);
   const receipt =
     result.envelope === null
@@ -205,6 +206,62 @@ it('every way a model does not get there is a failure of its own reason', async 
   const gone = await ran([[{ do: 'refuse', status: 500, message: 'llama runner process has terminated' }]]);
   assert.equal([gone.result.reason, gone.result.fault], ['environment', 'machine']);
   assert.is(gone.receipt?.work ?? null, null);
+});
+
+it('what a model did before it goes no further comes back signed, and a second attempt goes on from it on the same base', async () => {
+  const half = await ran([
+    [
+      call('write', { path: 'part.txt', text: 'half' }),
+      call('write', { path: 'part.txt', content: 'half\n' }),
+    ],
+    [call('signal', { signal: 'partial_completion', text: 'The greeting is left.' })],
+  ]);
+  const { result, receipt } = half;
+  assert.equal([result.outcome, result.reason, result.fault], ['failed', 'signal', 'task']);
+  assert.is(half.diff, 'A\tpart.txt');
+  assert.equal([receipt?.commit, receipt?.work?.files, receipt?.outcome], [result.commit, 1, 'failed']);
+  const { task, commit, bundle } = result;
+  const start = { task, commit: commit!, bundle: bundle!, left: 'The greeting is left.' };
+  const whole = await ran(
+    [[call('read', { path: 'part.txt' })], [edit('Helo', 'Hello')], [finish]],
+    {},
+    ['sh test.sh', 'test -f part.txt'],
+    { start },
+  );
+  assert.equal([whole.result.outcome, whole.result.detail], ['succeeded', null]);
+  // One commit on the base that the first one had: both parts are in it, and both are judged.
+  assert.is(whole.diff, 'M\tgreet.sh\nA\tpart.txt');
+  assert.is(repository.git('rev-parse', `refs/heads/mesh/${whole.result.task}^`), base);
+  assert.match(said(whole.asked[0]!), /A part of it is done[\s\S]*The greeting is left\./);
+  assert.match(said(whole.asked[0]!), /`test -f part.txt` is green/);
+  assert.match(said(whole.asked[1]!), /half/);
+});
+
+it('another way of a continued goal begins where the first began; a start that was not signed so is refused', async () => {
+  const half = await ran([
+    [call('write', { path: 'part.txt', content: 'half\n' })],
+    [call('signal', { signal: 'partial_completion', text: 'left' })],
+  ]);
+  const { task, commit, bundle } = half.result;
+  const start = { task, commit: commit!, bundle: bundle!, left: 'left' };
+  const other = await ran(
+    [
+      [call('write', { path: 'wrong.txt', content: 'x' }), finish],
+      [finish],
+      [edit('Helo', 'Hello')],
+      [finish],
+    ],
+    { heals: 1 },
+    ['sh test.sh', 'test -f part.txt', 'test ! -f wrong.txt'],
+    { start },
+  );
+  assert.equal([other.result.outcome, other.diff], ['succeeded', 'M\tgreet.sh\nA\tpart.txt']);
+  const forged = { ...start, bundle: { ...bundle!, sha256: 'ab'.repeat(32) } };
+  const refused = await ran([[finish]], {}, [], { start: forged });
+  assert.equal([refused.result.reason, refused.result.fault], ['refused', 'task']);
+  assert.match(refused.result.detail!, new RegExp(`what task ${task} left cannot be gone on from: .*signed`));
+  const nothing = await ran([[call('signal', { signal: 'partial_completion', text: 'all of it' })]]);
+  assert.equal([nothing.result.reason, nothing.result.commit], ['signal', null]);
 });
 
 it('no model, no answer: this machine says why, and nothing is made up', async () => {
