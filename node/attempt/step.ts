@@ -1,4 +1,5 @@
 import type { TaskSpec } from '../../protocol/task.ts';
+import { offlineVariables } from '../environment/offline.ts';
 import { printable } from '../git/fault.ts';
 import type { Mount, Sandbox, SandboxEnd, SandboxRun } from '../sandbox/types.ts';
 import { AttemptFailure } from './failure.ts';
@@ -21,7 +22,7 @@ export type StepLog = Pick<AttemptLog, 'say' | 'write' | 'masked'>;
 /** Last bytes of stderr, for naming what was missing. */
 const complaintBytesMax = 4096;
 
-/** The sandbox of a step. */
+/** The sandbox of a step, which has no network. */
 export const stepInSandbox = (
   step: Step,
   mounts: Mount[],
@@ -29,7 +30,7 @@ export const stepInSandbox = (
   limits: TaskSpec['limits'],
 ): SandboxRun => ({
   argv: step.argv,
-  env: step.env,
+  env: { ...offlineVariables, ...step.env },
   mounts,
   cwd: '/workspace',
   limits: {

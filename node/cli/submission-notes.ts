@@ -62,7 +62,8 @@ export function quotedCommandNote(argv: readonly string[]): string | null {
 
 /** What a task whose output ends so has run into; null: nothing that is known. */
 export function causeNote(tail: string): string | null {
-  const asks = /ENOTFOUND|EAI_AGAIN|ENETUNREACH|could not resolve|name resolution|network is unreachable/i;
+  const asks =
+    /ENOTFOUND|EAI_AGAIN|ENETUNREACH|could not resolve|name resolution|network is unreachable|ENOTCACHED|GOPROXY=off|--offline was specified|offline mode \(|from versions: none/i;
   return asks.test(tail)
     ? 'note: a task has no network; what it needs must be in the commit, or under /usr of the machine'
     : null;

@@ -120,6 +120,20 @@ it('what the manifest prepares is there for command and checks, once for all tas
   assert.is((await environmentsOf(verifier)).length, 1);
 });
 
+it('npm and pip say at once that they lack something and have no network, and what a task sets goes before that', async () => {
+  const source = await project({ 'a.txt': 'a\n' });
+  const npm = await ran(source, 'npm install --no-audit is-number');
+  assert.is(npm.result.outcome, 'failed');
+  assert.match(npm.log, /ENOTCACHED/);
+  const pip = await ran(source, 'python3 -m venv /tmp/v && /tmp/v/bin/pip install six');
+  assert.is(pip.result.outcome, 'failed');
+  assert.match(pip.log, /No matching distribution found for six/);
+  assert.not.match(pip.log, /Retrying/);
+  const env = { GOPROXY: 'direct' };
+  const own = await ran(source, 'echo "$GOPROXY $CARGO_NET_OFFLINE"', { env });
+  assert.match(own.log, /^direct true$/m);
+});
+
 it('what one submitter’s task prepared is not given to another’s', async () => {
   const source = await project({ ...PROJECT, '.superfleet.yaml': MANIFEST });
   const before = (await environmentsOf(executor)).length;

@@ -14,6 +14,10 @@ test('output of a task that looked for a network says that it has none', () => {
     'fatal: unable to access: Could not resolve host: example.org',
     'Temporary failure in name resolution',
     'connect: Network is unreachable',
+    'npm error code ENOTCACHED',
+    'ERROR: Could not find a version that satisfies the requirement six (from versions: none)',
+    'main.go:3:8: module lookup disabled by GOPROXY=off',
+    'attempting to make an HTTP request, but --offline was specified',
   ]) {
     assert.match(causeNote(tail) ?? '', 'has no network');
   }
