@@ -18,6 +18,8 @@ import { environmentConfig } from './environment/owner.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
 export const defaultPort = 4701;
+/** Of the endpoint for models; Ollama's own is 11434, which it may have here. */
+export const endpointPort = 4711;
 /** A config file larger than this is none. */
 const configBytesMax = 64 * 1024;
 const addressesMax = 32;
@@ -105,6 +107,20 @@ const schema = z.strictObject({
   models: z.array(z.string().max(512)).max(16).default([]),
   /** Members without a model may ask those of this machine. @default true */
   infer: z.boolean().default(true),
+  /** One address on 127.0.0.1 for the models of this machine and its mesh; `mesh-node endpoint` writes it. @default off */
+  endpoint: z
+    .strictObject({
+      on: z.boolean().default(false),
+      /** 0: any free one at each start. */
+      port: z.int().min(0).max(65_535).default(endpointPort),
+      /** Asked of every request; null: none. */
+      token: z
+        .string()
+        .regex(/^[\x21-\x7e]{16,512}$/, 'a token of 16 to 512 characters without spaces')
+        .nullable()
+        .default(null),
+    })
+    .default({ on: false, port: endpointPort, token: null }),
   /** Coding agents of this machine that goals may be given to. @default [] */
   agents: z.array(agent).max(8).default([]),
   /** What the owner allows while what repositories depend on is prepared. @default no network, nothing shown */

@@ -5,6 +5,7 @@ import { loopbackSession } from '../../node/daemon/loopback.ts';
 import type { Machine } from '../../node/daemon/machine.ts';
 import type { MemberDriver } from '../../node/daemon/member.ts';
 import { MemberService } from '../../node/daemon/member-service.ts';
+import { modelsPort } from '../../node/daemon/models-port.ts';
 import type { SessionEnd, SessionHandlers } from '../../node/network/session.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberMessage } from '../../protocol/session.ts';
@@ -94,8 +95,6 @@ export const ownerOf = (member: MemberService, stop: () => void): OwnerPort => (
         hint: 'mesh-hub stop',
       }),
     ),
-  models: () => member.models.servers.list(),
-  addModels: (url) => member.models.servers.add(url),
-  removeModels: (url) => member.models.servers.remove(url),
+  ...modelsPort(member.models),
   stop,
 });

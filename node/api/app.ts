@@ -11,6 +11,11 @@ const actMs = 5 * 60_000;
 const pauseMsMax = 366 * 86_400_000;
 
 const modelsBody = z.strictObject({ url: z.string().max(512) });
+const endpointBody = z.strictObject({
+  on: z.boolean(),
+  port: z.int().min(0).max(65_535).optional(),
+  token: z.boolean().optional(),
+});
 const pauseBody = z.strictObject({ ms: z.int().min(1).max(pauseMsMax).nullable() });
 
 /** An app with the guard, the error answers and `/v1/process`; `stop` begins after its answer was sent. */
@@ -70,6 +75,13 @@ export function addMemberRoutes(app: Hono<ApiEnv>, port: OwnerPort): void {
     await inTime(port.removeModels(url));
     return context.json({ url, removed: true });
   });
+  app.get('/v1/node/models/all', async (context) =>
+    context.json({ items: await inTime(port.allModels()), next: null }),
+  );
+  app.get('/v1/node/endpoint', (context) => context.json(port.endpoint()));
+  app.post('/v1/node/endpoint', async (context) =>
+    context.json(await inTime(port.setEndpoint(await jsonBody(context, endpointBody)))),
+  );
   app.post('/v1/node/leave', async (context) => {
     await inTime(port.leave(), actMs);
     return context.json({ left: true });

@@ -157,6 +157,43 @@ export interface ModelServerObject {
   fault: string | null;
 }
 
+/** A model that can be asked from this machine. */
+export interface ModelObject {
+  name: string;
+  /** Whose machine reads the prompt. */
+  node: Party;
+  /** It is this machine. */
+  own: boolean;
+  /** The model server elsewhere on the LAN that this machine hands the prompt on to; null: none, or not told. */
+  server: string | null;
+  contextTokens: number | null;
+  /** It calls tools. */
+  tools: boolean | null;
+  /** As measured there; null: not yet. */
+  promptTokensPerSecond: number | null;
+  generateTokensPerSecond: number | null;
+}
+
+/** `mesh-node endpoint`. */
+export interface EndpointObject {
+  on: boolean;
+  /** Where it answers now; null: it does not. */
+  url: string | null;
+  /** As configured; 0: any free one. */
+  port: number;
+  /** What each request has to name; null: none is asked for. */
+  token: string | null;
+  /** Why it is on and does not answer, in words. */
+  fault: string | null;
+}
+
+/** What is asked of the endpoint; what is left out stays. `token`: a new one, or none. */
+export interface EndpointWish {
+  on: boolean;
+  port?: number | undefined;
+  token?: boolean | undefined;
+}
+
 export interface Party {
   id: string;
   name: string | null;

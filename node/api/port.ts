@@ -1,4 +1,10 @@
-import type { ModelServerObject, OwnNodeObject } from './objects.ts';
+import type {
+  EndpointObject,
+  EndpointWish,
+  ModelObject,
+  ModelServerObject,
+  OwnNodeObject,
+} from './objects.ts';
 import type { ReadOnlyPort } from './read-only.ts';
 
 /** What an owner may ask of the machine. Every promise settles after the act, not at its start. */
@@ -15,6 +21,11 @@ export interface OwnerPort {
   addModels(url: string): Promise<ModelServerObject>;
   /** `SF_NOT_FOUND` where it was not lent. */
   removeModels(url: string): Promise<void>;
+  /** Every model that can be asked from here, this machine's first. */
+  allModels(): Promise<ModelObject[]>;
+  endpoint(): EndpointObject;
+  /** `SF_PORT_IN_USE` where another process has the port; it is as it was then. */
+  setEndpoint(wish: EndpointWish): Promise<EndpointObject>;
   /** Begins an orderly stop of the process; returns at once. */
   stop(): void;
 }

@@ -1,3 +1,4 @@
+import type { EndpointWish } from '../api/objects.ts';
 import { addCompletionGrammar, type CompletionCommand } from './completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
@@ -51,9 +52,11 @@ export type NodeCommand =
   | { verb: 'leave' }
   | { verb: 'pause'; ms: number | null }
   | { verb: 'resume' }
+  | { verb: 'models all' }
   | { verb: 'models list' }
   | { verb: 'models add'; url: string }
   | { verb: 'models remove'; url: string }
+  | { verb: 'endpoint'; wish: EndpointWish | null }
   | DoctorCommand
   | ServiceCommand
   | CompletionCommand
@@ -255,6 +258,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   addServiceGrammar(grammar, 'mesh-node');
   addMachinesGrammar(grammar);
   addModelsGrammar(grammar);
+  addEndpointGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
   grammar.group('ledger', 'proofs from the log of the mesh');
   addProofGrammar(grammar, 'mesh-node');
@@ -288,7 +292,14 @@ function addModelsGrammar(grammar: Grammar<NodeCommand>): void {
       /^[\x21-\x7e]{1,512}$/,
       'an address such as http://192.168.1.7:11434',
     )(operands[0] ?? '');
-  grammar.group('models', 'the models this machine offers to the mesh');
+  grammar.group('models', 'the models of this machine and of its mesh');
+  grammar.leaf('models', {
+    usage: 'all',
+    isDefault: true,
+    summary: 'every model that can be asked from here, whose machine reads the prompt, and how fast it is',
+    examples: ['mesh-node models'],
+    read: () => ({ verb: 'models all' }),
+  });
   grammar.leaf('models', {
     usage: 'list',
     summary: 'model servers found on this machine and lent from elsewhere, with their models',
@@ -306,6 +317,36 @@ function addModelsGrammar(grammar: Grammar<NodeCommand>): void {
     summary: 'lend it no longer',
     examples: ['mesh-node models remove http://192.168.1.7:11434'],
     read: ({ operands }) => ({ verb: 'models remove', url: urlOf(operands) }),
+  });
+}
+
+function addEndpointGrammar(grammar: Grammar<NodeCommand>): void {
+  grammar.leaf(null, {
+    usage: 'endpoint [state]',
+    summary: 'one address on this machine for all models of the mesh, as Ollama and OpenAI speak',
+    about:
+      'One address on 127.0.0.1 for all models of the mesh, for programs that speak Ollama’s API or OpenAI’s. ' +
+      'Alone it says the address, the token and the models; "on" and "off" switch it, for good.',
+    operands: { state: ['on', 'off'] },
+    options: [
+      v.option('--port <n>', 'with "on": its TCP port (default: 4711); 0: any free one', v.port),
+      v.option('--token', 'with "on": make a new token, which each request has to name'),
+      v.option('--no-token', 'with "on": ask for none'),
+    ],
+    examples: ['mesh-node endpoint', 'mesh-node endpoint on', 'mesh-node endpoint on --port 4712 --token'],
+    read: ({ operands, options }) => {
+      const port = options.port as number | undefined;
+      const token = options.token as boolean | undefined;
+      const state = operands[0] === undefined ? null : v.oneOf('the state', ['on', 'off'])(operands[0]);
+      if (state !== 'on' && (port !== undefined || token !== undefined)) {
+        throw usageError('--port and --token are of an endpoint that is on', {
+          expected: 'endpoint on',
+          got: state === null ? 'no state' : state,
+          hint: 'mesh-node endpoint on --port N',
+        });
+      }
+      return { verb: 'endpoint', wish: state === null ? null : { on: state === 'on', port, token } };
+    },
   });
 }
 

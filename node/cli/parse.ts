@@ -2,7 +2,7 @@ import { Command, type CommanderError, Option } from 'commander';
 import type { SuperfleetError } from '../../protocol/errors.ts';
 import { type Closing, closingText, examplesText, helpColumnsMax, helpLayout } from './help.ts';
 import { type Shape, shapeOf } from './shape.ts';
-import { leavesOf, pathOf, usageError, usageOf } from './usage-errors.ts';
+import { leavesOf, pathOf, unknownWord, usageError, usageOf } from './usage-errors.ts';
 
 /** What every command may be told. */
 export interface GlobalFlags {
@@ -25,6 +25,8 @@ export interface LeafOptions<C> {
   /** `name <operand> [operand]` as commander reads it. */
   usage: string;
   summary: string;
+  /** What the group's name alone means. @default false */
+  isDefault?: boolean;
   /** Shown in the command's own help instead of the summary. */
   about?: string;
   options?: Option[];
@@ -51,6 +53,8 @@ export class Grammar<C> {
   readonly #groups = new Map<string, Command>();
   readonly #examples = new Map<string, readonly string[]>();
   readonly #argvTakers = new Set<Command>();
+  /** Those that stand for their group's name alone. */
+  readonly #defaults = new Set<Command>();
   #said = '';
   #columns = helpColumnsMax;
   #argv: string[] | null = null;
@@ -77,7 +81,7 @@ export class Grammar<C> {
   leaf(group: string | null, leaf: LeafOptions<C>): void {
     const parent = group === null ? this.#program : this.#groups.get(group);
     if (parent === undefined) throw new Error(`no group ${group}`);
-    const command = this.#prepare(parent.command(leaf.usage))
+    const command = this.#prepare(parent.command(leaf.usage, { isDefault: leaf.isDefault === true }))
       .summary(leaf.summary)
       .description(leaf.about ?? leaf.summary);
     for (const option of leaf.options ?? []) command.addOption(option);
@@ -86,6 +90,7 @@ export class Grammar<C> {
       const choices = leaf.operands?.[operand.name()];
       if (choices !== undefined) operand.argChoices = [...choices];
     }
+    if (leaf.isDefault === true) this.#defaults.add(command);
     if (leaf.takesArgv === true) {
       command.usage('[options] -- COMMAND [ARGUMENT...]');
       this.#argvTakers.add(command);
@@ -126,6 +131,9 @@ export class Grammar<C> {
       const { cause, command } = thrown;
       if (cause.exitCode === 0) return { kind: 'text', text: this.#said };
       if (cause.code === 'commander.help') throw this.#commandNeeded(command);
+      // A word that the group does not know is none for what its name alone means.
+      const alone = this.#defaults.has(command) && !before.includes(command.name());
+      if (alone && cause.code === 'commander.excessArguments') throw unknownWord(command);
       throw this.#elsewhere(command) ?? usageOf(cause, command);
     }
     if (this.#found === null) throw this.#commandNeeded(this.#program);

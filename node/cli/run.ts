@@ -119,10 +119,13 @@ async function runNode(
       return (await import('./proof.ts')).prove(command, session);
     case 'proof verify':
       return (await import('./proof.ts')).verifyProof(command, session);
+    case 'models all':
     case 'models list':
     case 'models add':
     case 'models remove':
       return (await import('./models.ts')).runModels(command, session);
+    case 'endpoint':
+      return (await import('./endpoint.ts')).runEndpoint(command.wish, session);
     case 'doctor':
       return (await import('./doctor.ts')).runDoctor(command, session);
     case 'service install':

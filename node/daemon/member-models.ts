@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Capacity, Lender } from '../../protocol/session.ts';
+import type { ModelObject } from '../api/objects.ts';
 import { choose } from '../brain/choose.ts';
 import { measure, Speeds } from '../brain/speed.ts';
-import { type Brain, BrainError } from '../brain/types.ts';
+import { type Brain, BrainError, type Model } from '../brain/types.ts';
 import { AllModels } from '../infer/all-models.ts';
 import { MeshBrain } from '../infer/brain.ts';
 import { OfferedModels, unmeasured } from '../infer/offered.ts';
@@ -10,6 +11,7 @@ import { type InferenceServer, serveInference } from '../infer/server.ts';
 import { privateAddresses } from '../network/announcer.ts';
 import type { Registry } from '../network/registry.ts';
 import { brainsOf, UsedModels } from './brains.ts';
+import { EndpointSwitch } from './endpoint-switch.ts';
 import { LentModelServers } from './lent-models.ts';
 import type { Machine } from './machine.ts';
 
@@ -17,6 +19,7 @@ import type { Machine } from './machine.ts';
 const MEASURED_MAX = 4;
 /** Each of them, its loading included. */
 const MEASURE_MS = 60_000;
+const LIST_MS = 10_000;
 
 export interface MemberModelsOptions {
   machine: Pick<Machine, 'config' | 'configure' | 'logger'>;
@@ -34,6 +37,7 @@ export class MemberModels {
   readonly offered: OfferedModels;
   readonly mesh: MeshBrain;
   readonly all: AllModels;
+  readonly endpoint: EndpointSwitch;
   readonly #options: MemberModelsOptions;
   readonly #own: () => Promise<Brain[]>;
   #known: readonly Brain[] = [];
@@ -66,6 +70,7 @@ export class MemberModels {
       local: this.offered,
       mesh: this.mesh,
     });
+    this.endpoint = new EndpointSwitch(machine, this.all);
   }
 
   /** Called when what this machine offers is to be measured anew. */
@@ -116,6 +121,34 @@ export class MemberModels {
         machine.logger.info({ peer, model, correlation }, 'a member asks a model of this machine'),
     });
     this.measureSpeeds();
+    await this.endpoint.start();
+  }
+
+  /** Every model that can be asked from here, this machine's first; each of another machine once for each that lends it. */
+  async list(): Promise<ModelObject[]> {
+    const { me } = this.#options;
+    const signal = AbortSignal.timeout(LIST_MS);
+    const [own, lent] = await Promise.all([this.offered.all(), this.mesh.offers(signal)]);
+    const facts = ({ name, contextTokens, tools }: Model) => ({ name, contextTokens, tools });
+    return [
+      ...own.map(({ brain, model }) => ({
+        ...facts(model),
+        node: { id: me.id, name: me.name },
+        own: true,
+        server: isHere(brain.server) ? null : brain.server,
+        ...(this.speeds.of(brain.server, model.name) ?? unmeasured),
+      })),
+      ...lent.flatMap(({ lender: { peer, name }, offer }) =>
+        offer.models.map((model) => ({
+          ...facts(model),
+          node: { id: peer, name },
+          own: false,
+          server: null,
+          promptTokensPerSecond: model.promptTokensPerSecond,
+          generateTokensPerSecond: model.generateTokensPerSecond,
+        })),
+      ),
+    ];
   }
 
   /** Lets go of every model that is asked for others, or measured, at once. */
@@ -169,6 +202,10 @@ export class MemberModels {
   async close(): Promise<void> {
     this.#free = () => false;
     this.drop();
+    await this.endpoint.close();
     await this.#measuring?.done;
   }
 }
+
+/** A model server of this very machine. */
+const isHere = (server: string): boolean => /^https?:\/\/(127\.|localhost[:/]|\[::1\])/.test(`${server}/`);

@@ -6,6 +6,7 @@ import type { KeptLog } from '../replica/keep-log.ts';
 import type { FounderLink } from './founder-link.ts';
 import type { MemberService } from './member-service.ts';
 import type { Membership } from './membership.ts';
+import { modelsPort } from './models-port.ts';
 import type { Lifetime } from './process.ts';
 
 /** What a member's process is made of, as its API sees it. */
@@ -41,9 +42,7 @@ export const memberPort = ({
   copy: () => kept.reader?.port ?? null,
   pause: (ms) => service.pause(ms),
   resume: () => service.resume(),
-  models: () => service.models.servers.list(),
-  addModels: (url) => service.models.servers.add(url),
-  removeModels: (url) => service.models.servers.remove(url),
+  ...modelsPort(service.models),
   leave: async () => {
     await service.driver.owner('pause');
     if (!(await link.leave(() => service.online && service.driver.leave()))) {

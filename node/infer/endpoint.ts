@@ -15,8 +15,6 @@ import { type Answering, type Dialect, RequestError } from './endpoint-dialect.t
 import { ollamaDialect } from './endpoint-ollama.ts';
 import { openaiDialect } from './endpoint-openai.ts';
 
-/** The address where nothing else is said; Ollama's own is 11434, which it may have here. */
-export const endpointPort = 4711;
 /** Says which machines read the prompt, the one that answers last. */
 export const READ_BY = 'superfleet-prompt-read-by';
 
@@ -65,7 +63,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause;
     throw new SuperfleetError('SF_PORT_IN_USE', `port ${options.port} belongs to another process`, {
-      hint: 'mesh-node endpoint --port N',
+      hint: 'mesh-node endpoint on --port N',
       cause,
     });
   }

@@ -39,6 +39,7 @@ test('every field has a default', () => {
     policy: null,
     models: [],
     infer: true,
+    endpoint: { on: false, port: 4711, token: null },
     agents: [],
     environment: { hosts: [], readOnly: [] },
     user: null,

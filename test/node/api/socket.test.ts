@@ -154,6 +154,9 @@ test('a member answers its owner itself and hands everything else on to the foun
       models: async () => [],
       addModels: async (url) => ({ url, from: 'lent', speaks: null, models: [], fault: 'silent' }),
       removeModels: async (url) => void calls.push(['remove', url]),
+      allModels: async () => [],
+      endpoint: () => ({ on: false, url: null, port: 4711, token: null, fault: null }),
+      setEndpoint: async ({ on, port = 4711 }) => ({ on, url: null, port, token: null, fault: null }),
       stop: () => void calls.push(['stop']),
       forward: async (request) => {
         const { pathname } = new URL(request.url);
@@ -174,6 +177,10 @@ test('a member answers its owner itself and hands everything else on to the foun
     assert.is((await member.post<{ fault: string }>('/v1/node/models', { url })).fault, 'silent');
     await member.json({ method: 'DELETE', path: `/v1/node/models?url=${encodeURIComponent(url)}` });
     assert.is(await codeOf(member.post('/v1/node/models', { address: url })), 'SF_USAGE');
+    assert.equal(await member.get('/v1/node/models/all'), { items: [], next: null });
+    assert.is((await member.get<{ on: boolean }>('/v1/node/endpoint')).on, false);
+    assert.is((await member.post<{ port: number }>('/v1/node/endpoint', { on: true, port: 1 })).port, 1);
+    assert.is(await codeOf(member.post('/v1/node/endpoint', { port: 1 })), 'SF_USAGE');
     assert.equal(calls, [['pause', 1000], ['resume'], ['leave'], ['remove', url]]);
     assert.equal(await member.post('/v1/tasks', { spec: 1 }), { forwarded: '/v1/tasks', body: '{"spec":1}' });
     assert.is(await codeOf(member.get('/v1/status')), 'SF_UNREACHABLE');

@@ -66,6 +66,43 @@ test('pause takes a duration or none', () => {
   }
 });
 
+const refusalOf = (line: string): SuperfleetError => {
+  try {
+    commandOf(line);
+  } catch (thrown) {
+    return thrown as SuperfleetError;
+  }
+  return assert.unreachable(line) as never;
+};
+
+test('models alone is what can be asked, and a word that it does not know is none of its commands', () => {
+  for (const line of ['models', 'models all', '--dir /d models', 'models --json'])
+    assert.is(commandOf(line).verb, 'models all', line);
+  assert.is(commandOf('models list').verb, 'models list');
+  const { code, message, expected } = refusalOf('models lst');
+  assert.equal([code, message], ['SF_USAGE', 'mesh-node models has no command lst']);
+  assert.is(expected, 'one of all, list, add, remove');
+  assert.match(refusalOf('models all x').message, /got more words/);
+});
+
+test('the endpoint is told of, switched on with what is asked for, or off; nothing is asked of one that is not on', () => {
+  const wish = (line: string) => {
+    const command = commandOf(line);
+    return command.verb === 'endpoint' ? command.wish : undefined;
+  };
+  assert.is(wish('endpoint'), null);
+  assert.equal(wish('endpoint off'), { on: false, port: undefined, token: undefined });
+  assert.equal(wish('endpoint on --port 4712 --token'), { on: true, port: 4712, token: true });
+  assert.equal(wish('endpoint on --no-token'), { on: true, port: undefined, token: false });
+  for (const line of [
+    'endpoint maybe',
+    'endpoint --port 5',
+    'endpoint off --token',
+    'endpoint on --port 70000',
+  ])
+    assert.is(refusalOf(line).code, 'SF_USAGE', line);
+});
+
 test('the data folder is what --dir says, else MESH_HOME, else the default of the user', () => {
   const at = { flag: null, env: {}, uid: 1000, home: '/home/ada', cwd: '/home/ada/work' };
   assert.is(dataFolder(at), '/home/ada/.local/share/superfleet');
