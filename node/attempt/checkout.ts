@@ -116,30 +116,29 @@ async function prepare(
   const last = assignment.bundles.at(-1)?.bundle ?? null;
   const known = last === null ? null : await cache.size(input.id, last, input.base);
   const announced = assignment.bundles.filter((bundle) => missing.includes(bundle.bundle));
-  await fetchBlobs(context, resultBundle === null ? missing : [...missing, resultBundle.blob]);
-  const result = resultBundle === null ? null : await resultBundle.look();
-  const files = await Promise.all(announced.map((bundle) => inputFile(context, bundle)));
-  hooks.progress('prepare', context.log.bytes);
-  const added: string[] = [];
-  const { size, rawCommit, changes } = await repository.prepare(
-    files,
-    known,
-    result,
-    assignment.spec.limits.workspaceBytes,
-    async (blob, packs) => {
-      await cache.add(input.id, blob, packs);
-      added.push(blob);
-    },
-    meanwhile,
-    signal,
-  );
-  if (size !== null && size.commit === input.base && last !== null) await cache.setSize(input.id, last, size);
-  // Once the cache has them, nobody here needs the bundles themselves.
-  for (const blob of added) {
-    context.blobs.hold(blob);
-    context.blobs.release(blob);
+  // Once the cache has them, or nothing came of it, nobody here needs the bundles themselves.
+  for (const blob of missing) context.blobs.hold(blob);
+  try {
+    await fetchBlobs(context, resultBundle === null ? missing : [...missing, resultBundle.blob]);
+    const result = resultBundle === null ? null : await resultBundle.look();
+    const files = await Promise.all(announced.map((bundle) => inputFile(context, bundle)));
+    hooks.progress('prepare', context.log.bytes);
+    const { size, rawCommit, changes } = await repository.prepare(
+      files,
+      known,
+      result,
+      assignment.spec.limits.workspaceBytes,
+      (blob, packs) => cache.add(input.id, blob, packs),
+      meanwhile,
+      signal,
+    );
+    if (size !== null && size.commit === input.base && last !== null) {
+      await cache.setSize(input.id, last, size);
+    }
+    return { rawCommit, changes };
+  } finally {
+    for (const blob of missing) context.blobs.release(blob);
   }
-  return { rawCommit, changes };
 }
 
 /** Asks for those blobs that this member's store has not; rejects with the signal's reason once that is aborted. */

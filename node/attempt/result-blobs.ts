@@ -53,6 +53,14 @@ export class ResultBlobs {
     this.#sweep();
   }
 
+  /** Deletes what nobody holds: left by attempts that died before they had a result. */
+  async reap(): Promise<void> {
+    for (const blob of await this.#store.list()) {
+      // What could not be deleted costs quota and nothing else.
+      if (!this.#held.has(blob)) await this.#store.delete(blob).catch(() => {});
+    }
+  }
+
   /** Resolves when nothing is being deleted. */
   async settled(): Promise<void> {
     await this.#deleting;

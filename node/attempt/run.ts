@@ -28,6 +28,9 @@ export interface AttemptRunnerOptions {
   /** True where the store is this member's alone: blobs of settled results and of cached bundles are deleted.
    * @default false */
   ownsBlobs?: boolean;
+  /** True where nothing but attempts ever put blobs into the store: those that no kept result names go when the runner is
+   * opened. @default false */
+  reapsBlobs?: boolean;
   mesh: string;
   /** Read whenever it is used, so that a new name counts from then on. */
   member: { readonly id: string; readonly name: string };
@@ -63,13 +66,14 @@ export class LocalAttemptRunner implements AttemptRunner {
     this.#blobs = new ResultBlobs(options.blobs, options.ownsBlobs ?? false);
   }
 
-  /** Opens the folder and removes what attempts without a result left there. */
+  /** Opens the folder and removes what attempts without a result left there; what is past the bounds of the cache goes, too. */
   static async open(options: AttemptRunnerOptions): Promise<LocalAttemptRunner> {
     const folders = await AttemptFolders.open(join(options.folder, 'attempts'));
     const runner = new LocalAttemptRunner(options, folders);
     await runner.#cache.sweep();
     for (const result of await folders.results())
       for (const blob of blobsOf(result)) runner.#blobs.hold(blob);
+    if (options.reapsBlobs) await runner.#blobs.reap();
     return runner;
   }
 

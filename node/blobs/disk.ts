@@ -196,6 +196,11 @@ export class DiskBlobStore implements BlobStore {
     });
   }
 
+  async list(): Promise<string[]> {
+    const names = await readdir(join(this.#folder, 'blobs'));
+    return names.filter((name) => blobId.safeParse(name).success);
+  }
+
   /** Gives synced content its name. The same content put twice replaces itself, which also heals a damaged copy. */
   #publish(blob: string, manifest: BlobManifest, from: string, reservation: Reservation): Promise<void> {
     return this.#inTurn(blob, async () => {

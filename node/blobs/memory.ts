@@ -136,6 +136,10 @@ export class MemoryBlobStore implements BlobStore {
     return null;
   }
 
+  async list(): Promise<string[]> {
+    return [...this.#blobs.keys()];
+  }
+
   async delete(blob: string): Promise<void> {
     requireBlobId(blob);
     const held = this.#blobs.get(blob);

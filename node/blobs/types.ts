@@ -17,6 +17,8 @@ export interface BlobStore {
   /** A path other processes may read; null for a store in memory. The file is whole and immutable. */
   path(blob: string): string | null;
   delete(blob: string): Promise<void>;
+  /** Every blob there is now, in no order. */
+  list(): Promise<string[]>;
 }
 
 export interface BlobReceiver {

@@ -1,4 +1,5 @@
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import type { Logger } from 'pino';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -166,6 +167,8 @@ export async function openRunner(
     sandbox,
     blobs,
     ownsBlobs,
+    // Where a log was ever kept the store has held what the mesh needs, and may still.
+    reapsBlobs: ownsBlobs && (await readdir(folder.paths.log)).length === 0,
     mesh,
     member,
     sign: (statement) => signStatement(statement, key),

@@ -50,10 +50,11 @@ export class RepositoryCache {
     this.#bytesMax = bounds.bytesMax ?? cacheBytesMax;
   }
 
-  /** Removes what a crash left half deleted. */
+  /** Removes what a crash left half deleted, and what is past the bounds, which may have been larger. */
   async sweep(): Promise<void> {
     const names = await readdir(this.#folder).catch(() => []);
     for (const name of names) if (name.startsWith('.')) await removeTree(join(this.#folder, name));
+    await this.#collect(null);
   }
 
   #entry(repository: string, bundle: string): string {
@@ -119,7 +120,7 @@ export class RepositoryCache {
   }
 
   /** Least recently used bundles go until both bounds hold again; `kept` stays. */
-  async #collect(kept: string): Promise<void> {
+  async #collect(kept: string | null): Promise<void> {
     const entries: { path: string; used: number; bytes: number }[] = [];
     for (const repository of await namesIn(this.#folder)) {
       for (const bundle of await namesIn(join(this.#folder, repository))) {

@@ -1,27 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, existsSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { removeDeadFolders } from '../dead-folders.ts';
 import { findProgram, noSandbox } from './host.ts';
 
 /** FIFOs made by one call of `mkfifo`: three a run, and a call costs about as much as a run of `true`. */
 const BATCH = 12;
 
 const PREFIX = 'superfleet-pipes-';
-
-/** A node killed while it made its pipes leaves their folder; the next of the same user removes it. */
-function sweep(): void {
-  for (const name of readdirSync(tmpdir()).filter((entry) => entry.startsWith(PREFIX))) {
-    const pid = Number(name.slice(PREFIX.length).split('-')[0]);
-    if (!Number.isInteger(pid) || existsSync(`/proc/${pid}`)) continue;
-    try {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    } catch {
-      // Another user's.
-    }
-  }
-}
 
 /**
  * Real pipes for the task's streams. What Node calls a pipe is a socket, and a task that opens `/dev/stdout` or
@@ -56,7 +44,7 @@ export class PipePool {
     if (ready !== undefined) return ready;
     const mkfifo = findProgram('mkfifo');
     if (mkfifo === null) throw noSandbox('`mkfifo` is not installed', 'install the package `coreutils`');
-    sweep();
+    removeDeadFolders(PREFIX);
     const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
     try {
       const names = Array.from({ length: BATCH }, (_, index) => join(folder, String(index)));

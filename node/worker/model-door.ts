@@ -10,6 +10,9 @@ import { request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { removeDeadFolders } from '../dead-folders.ts';
+
+const PREFIX = 'superfleet-door-';
 
 /** A request for a model is no longer than this, nor an answer. */
 const requestBytesMax = 16 * 1024 * 1024;
@@ -83,7 +86,8 @@ export class ModelDoor {
 
   static async open(options: ModelDoorOptions): Promise<ModelDoor> {
     // A socket's path is short; a data folder's may not be.
-    const folder = await mkdtemp(join(tmpdir(), 'superfleet-door-'));
+    removeDeadFolders(PREFIX);
+    const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`));
     const door = new ModelDoor(options, folder);
     try {
       await new Promise<void>((resolve, reject) => {

@@ -1,6 +1,6 @@
 // limit: 120 s
 // timed: it measures how soon work goes on elsewhere
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -127,6 +127,41 @@ test('what was killed left nothing on its disk: neither work nor results wait th
       `no attempt on ${name}`,
     );
   }
+});
+
+test('a node killed in mid-attempt finds its disk after the restart as it was before: no workspace, no bundle of it, no half blob', async () => {
+  const repository = await fleet.repository();
+  const parts = ['attempts', 'blobs', 'environments', 'repos'];
+  const disk = (): string[] =>
+    parts
+      .filter((part) => existsSync(join(fleet.dir('m1'), part)))
+      .flatMap((part) =>
+        readdirSync(join(fleet.dir('m1'), part), { recursive: true, encoding: 'utf8' }).map(
+          (name) => `${part}/${name}`,
+        ),
+      );
+  // What the repository's bundle brings into the cache comes with the first task.
+  await fleet.ended(await fleet.submit(['true'], { repository, on: 'm1' }));
+  await fleet.until(
+    () => (readdirSync(join(fleet.dir('m1'), 'attempts')).length === 0 ? true : undefined),
+    'the first one is settled',
+  );
+  const before = disk().sort();
+  const mark = 'mark-killed-with-a-bundle';
+  const checks = [`sleep 60; : ${mark}`];
+  const task = await fleet.submit(['sh', '-c', 'echo new >new'], { repository, checks, on: 'm1' });
+  // The bundle of its commit is put while the checks run, before there is a result.
+  await appears(join(fleet.dir('m1'), 'blobs', 'blobs'), (path) => !before.some((one) => path.endsWith(one)));
+  await runs(mark);
+  await kill('m1');
+  await gone(mark);
+  const left = disk().filter((name) => !before.includes(name));
+  assert.ok(
+    left.some((name) => name.startsWith('blobs/blobs/')) && left.some((name) => name.includes('work')),
+  );
+  await fleet.client.post(`/v1/tasks/${task}/stop`);
+  await revive('m1');
+  assert.equal(disk().sort(), before);
 });
 
 test.run();

@@ -135,6 +135,13 @@ export function blobStoreSuite(test: Test, open: OpenStore): void {
     }
   });
 
+  promise('every blob is listed, until it is deleted', async ({ store }) => {
+    const [one, two] = [await store.put(Buffer.from('one')), await store.put(Buffer.from('two'))];
+    assert.equal((await store.list()).sort(), [one.blob, two.blob].sort());
+    await store.delete(one.blob);
+    assert.equal(await store.list(), [two.blob]);
+  });
+
   promise('a deleted blob is gone and its room is free', async ({ store }) => {
     const { blob } = await store.put(content(2 * MiB));
     await store.put(content(10));
