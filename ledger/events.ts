@@ -22,9 +22,17 @@ import {
   durabilityMax,
   questionCharactersMax,
 } from '../protocol/limits.ts';
+import { lesson, memoryId, notePath, noteText, noteTopic, rememberedMax } from '../protocol/memory.ts';
 import { policyText } from '../protocol/policy-schema.ts';
 import { attemptRole, goalStart, resultBlob } from '../protocol/session.ts';
-import { artifact, failureReason, fault, repositoryBundle, taskSpec } from '../protocol/task.ts';
+import {
+  artifact,
+  failureReason,
+  fault,
+  repositoryBundle,
+  repositoryInput,
+  taskSpec,
+} from '../protocol/task.ts';
 
 /**
  * What can stand in the log, by type. An entry of a type that is not here is kept, replicated, proved, and
@@ -220,6 +228,21 @@ export const EVENT_BODIES = {
       faults: z.array(z.strictObject({ member: peerId, reason: failureReason, fault })).max(32),
     }),
   }),
+  /** What an attempt at a goal changed and what was red, as its executor signed it; the attempt is about to end. */
+  'task.learned': z.strictObject({ ...attempt, ...lesson.shape }),
+  /** Records that are sent with an attempt at a goal, the best first. */
+  'memory.recalled': z.strictObject({ ...attempt, records: z.array(memoryId).min(1).max(rememberedMax) }),
+  /** Somebody leaves a note: a claim, for tasks of the same submitter. Its id is `n` and the index of this entry. */
+  'memory.noted': z.strictObject({
+    /** Null: about any work of this submitter. */
+    repository: repositoryInput.pick({ id: true, name: true }).nullable(),
+    file: notePath.nullable(),
+    topic: noteTopic.nullable(),
+    text: noteText,
+    by: actor,
+  }),
+  /** Sent with no attempt from here on; what the log says of it stays. */
+  'memory.forgotten': z.strictObject({ record: memoryId, by: actor }),
   /** A person merged, cherry-picked or checked out a result. */
   'task.applied': z.strictObject({ task: taskId, commit: commitId, by: actor }),
 } as const;

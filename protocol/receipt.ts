@@ -3,6 +3,7 @@ import { parseDocument } from './dsse.ts';
 import { SuperfleetError } from './errors.ts';
 import { commitId, count, meshId, nonce, peerId, taskId } from './ids.ts';
 import { artifactsMax, questionCharactersMax } from './limits.ts';
+import { lesson } from './memory.ts';
 import { leaseKey, limitKinds } from './session.ts';
 import {
   gitCommitDigest,
@@ -60,6 +61,10 @@ const workDone = z.object({
   files: count,
   /** How it said that it cannot go on. @default it did not */
   signal: z.object({ kind: z.enum(WORK_SIGNALS), text: z.string().max(questionCharactersMax) }).optional(),
+  /** What later goals may be told of it. @default nothing */
+  lesson: lesson.optional(),
+  /** Records of earlier work that the model was given. @default none */
+  remembered: count.optional(),
 });
 export type WorkDone = z.infer<typeof workDone>;
 

@@ -22,6 +22,7 @@ import {
   secretBytesMax,
   toolsMax,
 } from './limits.ts';
+import { remembered, rememberedMax } from './memory.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 
 /**
@@ -40,6 +41,8 @@ export const GOALS_FEATURE = 'goals';
 export const MODELS_FEATURE = 'models';
 /** The same: it can begin a goal with what an earlier task did of it. */
 export const CONTINUES_FEATURE = 'continues';
+/** The same: it gives a goal's model what the mesh remembers. */
+export const MEMORY_FEATURE = 'memory';
 
 const version = z.object({ major: count, minor: count });
 
@@ -266,6 +269,8 @@ const assignment = z.object({
   start: goalStart.optional(),
   /** Models that rejected the task; others are asked first. @default none */
   rejectedBy: z.array(z.string().max(128)).max(questionsMax).optional(),
+  /** What earlier work of the same submitter taught, the best first; only for the executor of a goal. @default nothing */
+  remembered: z.array(remembered).max(rememberedMax).optional(),
   /** For a verifier: the receipt to bind and the result to check. */
   verify: z
     .object({

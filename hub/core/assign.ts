@@ -7,6 +7,7 @@ import type { Assignment, AttemptRole } from '../../protocol/session.ts';
 import { assignmentBytesMax, bundlesMax, repositoriesKeptMax } from './config.ts';
 import type { FounderContext, LiveMember } from './context.ts';
 import { converge, openLease } from './lifecycle.ts';
+import type { Enclosure } from './plugin.ts';
 
 /** Whether another attempt may run; attempts of both roles count. */
 export const ringHasRoom = (ctx: FounderContext): boolean => ctx.leases.size < ctx.config.ringSlots;
@@ -15,7 +16,12 @@ export const ringHasRoom = (ctx: FounderContext): boolean => ctx.leases.size < c
 export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, role: AttemptRole): void {
   const number = task.attemptCount + 1;
   const nonce = newNonce(ctx.clock.random);
-  const assignment = assignmentOf(ctx, task, number, nonce, role, live.peer);
+  const { features, peer: member } = live;
+  const { fields, log } = ctx.plugins.enclose(ctx, task, { member, role, attempt: number, features });
+  let assignment = assignmentOf(ctx, task, number, nonce, role, fields);
+  const whole = typeof assignment !== 'string';
+  // What is sent besides is not what a task may fail for.
+  if (!whole) assignment = assignmentOf(ctx, task, number, nonce, role, {});
   const problem = typeof assignment === 'string' ? assignment : null;
   if (problem !== null) {
     converge(ctx, task, { state: 'failed', reason: 'refused', detail: problem });
@@ -26,6 +32,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
     type: 'attempt.assigned',
     body: { task: id, attempt: number, correlation, role, member: live.peer, nonce },
   });
+  if (whole) log();
   // An idle member says little, so its first lease runs from here; further ones must not renew those before.
   if (live.leases.size === 0) live.leasedAt = ctx.now;
   openLease(ctx, task, number, null);
@@ -47,7 +54,7 @@ function assignmentOf(
   attempt: number,
   nonce: string,
   role: AttemptRole,
-  peer: string,
+  enclosed: Enclosure['fields'],
 ): Assignment | string {
   const { spec, accepted } = task;
   const chain =
@@ -56,7 +63,7 @@ function assignmentOf(
     return `the mesh holds no chain of at most ${bundlesMax} bundles to ${spec.repository?.base}`;
   const names = role === 'execute' ? spec.secrets : [];
   const assignment: Assignment = {
-    ...ctx.plugins.enclose(ctx, task, peer, role),
+    ...enclosed,
     task: task.id,
     attempt,
     epoch: ctx.epoch,

@@ -11,7 +11,7 @@ import type { WorkDone } from '../../protocol/receipt.ts';
 export interface ReceiptFacts {
   checksChanged: string[];
   /** What a model did; null where none was asked. */
-  work: (Pick<WorkDone, 'lowConfidence' | 'signal'> & Partial<Pick<WorkDone, 'model'>>) | null;
+  work: (Pick<WorkDone, 'lowConfidence' | 'signal' | 'lesson'> & Partial<Pick<WorkDone, 'model'>>) | null;
 }
 /** What the founder uses of a verification that counts. */
 export interface VerificationFacts {

@@ -60,16 +60,26 @@ export interface CorePlugin<S = unknown> {
   readonly writes?: Readonly<Record<string, PluginWrite<S>>>;
   /** Why this task is not given to this member now, in words for `task why`; null: no objection. Of a stopped plugin: it waits. */
   hold?(view: PluginView<S>, task: TaskRecord, member: string): string | null;
-  /** What the attempt is sent besides its task. */
-  enclose?(
-    view: PluginView<S>,
-    task: TaskRecord,
-    member: string,
-    role: AttemptRole,
-  ): Partial<Pick<Assignment, EnclosedField>>;
+  /** What an attempt that is about to begin is sent besides its task; null: nothing. */
+  enclose?(view: PluginView<S>, task: TaskRecord, to: Recipient): Enclosure | null;
   /** What a person at the founder is told. */
   overview?(view: PluginView<S>): { needs?: Overview['needs']; risks?: string[] };
 }
 
 /** Fields of an assignment that plugins may fill. */
-export type EnclosedField = never;
+export type EnclosedField = 'remembered';
+
+/** Who is given an attempt. */
+export interface Recipient {
+  readonly member: string;
+  readonly role: AttemptRole;
+  readonly attempt: number;
+  /** What the member understands, from its hello. */
+  readonly features: readonly string[];
+}
+
+export interface Enclosure {
+  readonly fields: Partial<Pick<Assignment, EnclosedField>>;
+  /** What is logged of it, after the lease. @default nothing */
+  readonly events?: readonly LogEvent[];
+}

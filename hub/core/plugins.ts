@@ -3,9 +3,8 @@ import { type Actor, EVENT_BODIES, type LogEvent } from '../../ledger/events.ts'
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import type { Assignment, AttemptRole } from '../../protocol/session.ts';
 import type { FounderContext } from './context.ts';
-import type { CorePlugin, EnclosedField, PluginView } from './plugin.ts';
+import type { CorePlugin, Enclosure, PluginView, Recipient } from './plugin.ts';
 import { needRight } from './rights.ts';
 
 /** Commands of one plugin in one step; the rest is due in the next. */
@@ -80,17 +79,25 @@ export class Plugins {
     return null;
   }
 
-  /** What an attempt is sent besides its task. */
+  /** What an attempt is sent besides its task, and what is to be called once its lease is logged. */
   enclose(
     ctx: FounderContext,
     task: TaskRecord,
-    member: string,
-    role: AttemptRole,
-  ): Partial<Pick<Assignment, EnclosedField>> {
-    const enclosed = this.#running.map((running) =>
-      this.#guarded(running, () => running.plugin.enclose?.(viewOf(ctx, running.plugin), task, member, role)),
-    );
-    return Object.assign({}, ...enclosed);
+    to: Recipient,
+  ): { fields: Enclosure['fields']; log(): void } {
+    const enclosed = this.#running.flatMap((running) => {
+      const made = this.#guarded(running, () =>
+        running.plugin.enclose?.(viewOf(ctx, running.plugin), task, to),
+      );
+      return made == null ? [] : [{ running, made }];
+    });
+    return {
+      fields: Object.assign({}, ...enclosed.map(({ made }) => made.fields)),
+      log: () => {
+        for (const { running, made } of enclosed)
+          this.#guarded(running, () => append(ctx, running.plugin, made.events ?? []));
+      },
+    };
   }
 
   /** What a person at the founder is told, stopped plugins first. */

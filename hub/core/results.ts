@@ -6,6 +6,7 @@ import { checkResult, hiddenChange } from './check-result.ts';
 import { collectRetryMs, collectsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
 import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from './late-results.ts';
+import { learn } from './learn.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
 import { doubt, faultOf } from './signals.ts';
 import type { FounderInput } from './types.ts';
@@ -146,6 +147,7 @@ function executed(
   if (result.outcome === 'failed') {
     const { reason, detail } = result;
     settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
+    learn(ctx, lease, facts);
     endLease(ctx, lease, {
       fault: faultOf(ctx, lease, result, facts),
       reason: reason ?? 'task',
@@ -190,6 +192,7 @@ function executed(
     });
     return;
   }
+  learn(ctx, lease, facts);
   if (facts.work?.lowConfidence === true) doubt(ctx, lease);
   ctx.append(event);
   dropLease(ctx, lease);

@@ -1,4 +1,5 @@
 import type { EventType } from '../events.ts';
+import { memoryReducer } from './memory.ts';
 import type { Reducer } from './reducer.ts';
 
 /** The replayed part of a plugin (design §1). It is handed only what it reads: a log is mostly of other things. */
@@ -11,7 +12,7 @@ export interface PluginReducer<S> extends Reducer<S> {
  * off: so one log gives one state, and what is switched on later finds what it needs.
  */
 // biome-ignore lint/suspicious/noExplicitAny: each knows its own state, and only it looks inside.
-export const PLUGIN_REDUCERS: readonly PluginReducer<any>[] = [];
+export const PLUGIN_REDUCERS: readonly PluginReducer<any>[] = [memoryReducer];
 
 /** States of plugins by name. */
 export type PluginStates = Map<string, unknown>;

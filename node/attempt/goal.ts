@@ -5,6 +5,7 @@ import type { Checkout } from './checkout.ts';
 import { type CheckRun, checkAhead, RedCheck, runChecks, tryChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure, asFailure } from './failure.ts';
+import { lessonOf } from './lesson.ts';
 import { take } from './take.ts';
 
 /** Brains and their loop, as an attempt uses them. */
@@ -23,7 +24,7 @@ export interface Goal {
 /** Ways to a goal; each call works on until the model is done or stopped, and rejects with an `AttemptFailure` where that says all. */
 export interface Pursuit {
   /** What was done so far; null: nobody was asked. */
-  readonly done: Omit<WorkDone, 'files'> | null;
+  readonly done: Omit<WorkDone, 'files' | 'lesson'> | null;
   /** Why the model was stopped before it was done; null: it was not. Green checks make up for it. */
   readonly stopped: AttemptFailure | null;
   /** `before`: the checks, run on the base. */
@@ -54,20 +55,23 @@ export async function pursueGoal(
   const before = await tryChecks(context, checkout);
   if (before.length > 0) await checkout.repository?.reset(checkout.start, signal);
   const { heals } = spec.code;
-  let files = 0;
+  let changes: Taken['changes'] = [];
+  let red: CheckRun | null = null;
   try {
     await pursuit.begin(before);
     for (let healed = 0, otherWay = false; ; ) {
       hooks.progress('check', log.bytes);
       const taken = await take(context, checkout, () => checkAhead(context, checkout, 0));
-      files = taken.changes.length;
+      changes = taken.changes;
+      red = null;
       facts.checks = [];
       const { stopped } = pursuit;
-      if (stopped !== null && (files === 0 || spec.checks.length === 0)) throw stopped;
+      if (stopped !== null && (changes.length === 0 || spec.checks.length === 0)) throw stopped;
       try {
         await runChecks(context, checkout, taken.changes, facts);
         return taken;
       } catch (error) {
+        if (error instanceof RedCheck) red = error.run;
         if (error instanceof RedCheck && stopped !== null) throw stopped;
         if (!(error instanceof RedCheck) || (healed >= heals && (otherWay || heals === 0))) throw error;
         hooks.progress('run', log.bytes);
@@ -89,10 +93,11 @@ export async function pursueGoal(
   } catch (error) {
     if (pursuit.done?.signal?.kind !== 'partial_completion') throw error;
     const taken = await takePart(context, checkout);
-    files = taken?.changes.length ?? files;
+    changes = taken?.changes ?? changes;
     throw new PartialResult(error as AttemptFailure, taken);
   } finally {
-    facts.work = pursuit.done === null ? null : { ...pursuit.done, files };
+    const lesson = lessonOf(changes, before, red, spec.checks);
+    facts.work = pursuit.done === null ? null : { ...pursuit.done, files: changes.length, lesson };
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type Instance,
   type Lease,
   leaseKey,
+  MEMORY_FEATURE,
   type MemberHello,
   type MemberMessage,
   MODELS_FEATURE,
@@ -207,7 +208,7 @@ export class MemberCore {
     const hello: MemberHello = {
       type: 'hello',
       version: SESSION_VERSION,
-      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE, MODELS_FEATURE, CONTINUES_FEATURE],
+      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE, MODELS_FEATURE, CONTINUES_FEATURE, MEMORY_FEATURE],
       mesh: this.#mesh,
       capacity: this.#offer(),
       // Those that ended without the founder's knowledge too: it hears why after its welcome.

@@ -1,3 +1,4 @@
+import { type Memory, recalledFor } from '../../ledger/state/memory.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import {
   type AttemptRecord,
@@ -10,7 +11,7 @@ import { TERMINAL_STATES } from '../../protocol/task.ts';
 import type { Party, TaskDetail, TaskObject } from '../api/objects.ts';
 
 /** What a task's names and bundles are looked up in. */
-type Known = Pick<MeshState, 'members' | 'repositories'>;
+type Known = Pick<MeshState, 'members' | 'repositories' | 'plugins'>;
 
 /** The task with all that a person or program may want of it: the contract's fields, and what more is known. */
 export interface TaskAnswer extends TaskDetail {
@@ -19,6 +20,8 @@ export interface TaskAnswer extends TaskDetail {
   verification: { digest: string; envelope: string; passed: boolean; detail: string | null } | null;
   /** What models asked about it, oldest first. */
   questions: Question[];
+  /** Records of earlier work that its newest attempt was sent (`memory show`); null: no goal, or not known any more. */
+  remembered: string[] | null;
   rerunOf: string | null;
   applied: TaskRecord['applied'];
   /** The newest attempts, both roles, oldest first. */
@@ -61,6 +64,13 @@ export function taskObject(state: Known, task: TaskRecord): TaskObject {
   };
 }
 
+/** Of a goal under way, or that is remembered itself. */
+function recalledOf({ plugins }: Known, { by, id, spec }: TaskRecord): string[] | null {
+  const memory = plugins.get('memory') as Memory | undefined;
+  if (spec.kind !== 'code' || memory === undefined) return null;
+  return recalledFor(memory, id, by)?.slice() ?? null;
+}
+
 export function taskView(state: Known, task: TaskRecord): TaskAnswer {
   const { accepted, verification, converged, lastEnd } = task;
   const failed = accepted === null ? lastEnd : null;
@@ -86,6 +96,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
             detail: verification.detail,
           },
     questions: (task.questions ?? []).map((question) => ({ ...question })),
+    remembered: recalledOf(state, task),
     rerunOf: task.rerunOf,
     applied: task.applied,
     // A copy: the answer waits for the disk while the record goes on.

@@ -14,6 +14,7 @@ import { goalText, otherWayText, redText } from './goal-text.ts';
 import type { Candidate } from './loop.ts';
 import { ModelDoor } from './model-door.ts';
 import type { Persona } from './persona.ts';
+import { rememberedLine, type Told } from './remembered.ts';
 
 /** Where the agent finds its model: the sandbox's network holds nothing else. */
 const PORT = 11_434;
@@ -36,8 +37,9 @@ export class AgentPursuit implements Pursuit {
   readonly #model: AgentModel;
   readonly #writes: boolean;
   readonly #runtime: SandboxRuntime;
+  readonly #told: Told | null;
   #before = '';
-  #work: Omit<WorkDone, 'files'>;
+  #work: Omit<WorkDone, 'files' | 'lesson'>;
   #asked = false;
   #msLeft: number;
   /** Spent, estimated where they were not counted. */
@@ -50,8 +52,10 @@ export class AgentPursuit implements Pursuit {
     { brain, model }: Candidate,
     persona: Persona,
     runtime: SandboxRuntime,
+    told: Told | null = null,
   ) {
     this.#goal = goal;
+    this.#told = told;
     this.#agent = agent;
     this.#model = { url: brain.server, name: model };
     this.#writes = persona.may.has('write');
@@ -66,10 +70,11 @@ export class AgentPursuit implements Pursuit {
       generatedTokens: 0,
       heals: 0,
       lowConfidence: false,
+      ...(told === null ? {} : { remembered: told.records.length }),
     };
   }
 
-  get done(): Omit<WorkDone, 'files'> | null {
+  get done(): Omit<WorkDone, 'files' | 'lesson'> | null {
     return this.#asked ? this.#work : null;
   }
 
@@ -77,9 +82,12 @@ export class AgentPursuit implements Pursuit {
     return this.#stopped;
   }
 
-  begin(before: readonly CheckRun[]): Promise<void> {
-    this.#before = goalText(this.#goal.spec, before, this.#goal.context.assignment);
-    return this.#run(this.#before);
+  async begin(before: readonly CheckRun[]): Promise<void> {
+    const { assignment, log } = this.#goal.context;
+    const goal = goalText(this.#goal.spec, before, assignment);
+    if (this.#told !== null) await log.say(rememberedLine(this.#told));
+    this.#before = this.#told === null ? goal : `${this.#told.text}\n\n${goal}`;
+    await this.#run(this.#before);
   }
 
   heal(red: CheckRun): Promise<void> {

@@ -20,6 +20,8 @@ export interface Compaction {
   shortened: number;
   /** Turns of which a line each is left. */
   removed: number;
+  /** What was remembered of earlier work was taken out. @default false */
+  forgot?: true;
 }
 
 /** One answer of the model and what came of it, or words to the model between answers. */
@@ -29,11 +31,13 @@ interface Turn {
 
 /**
  * The messages of a task with a model, in the order they came, and how much of its context they take. What does not fit is made to
- * by a fixed rule, without asking a model: old results are cut short, then old words, then whole turns are replaced by a line for
- * each call. The instructions and the goal stay as they are, and no result is ever left without the call it answers.
+ * by a fixed rule, without asking a model: what was remembered of earlier work goes, then old results are cut short, then old words,
+ * then whole turns are replaced by a line for each call. The instructions and the goal stay as they are, and no result is ever left without the call it answers.
  */
 export class Conversation {
-  readonly #opening: readonly Message[];
+  readonly #instructions: string;
+  readonly #goal: string;
+  #remembered: string | null;
   #removed: string[] = [];
   #removedTurns = 0;
   #turns: Turn[] = [];
@@ -41,16 +45,22 @@ export class Conversation {
   /** Characters of what was asked last. */
   #asked = 0;
 
-  constructor(instructions: string, goal: string) {
-    this.#opening = [
-      { role: 'system', content: instructions },
-      { role: 'user', content: goal },
-    ];
+  /** `remembered`: what earlier work taught, said before the goal. */
+  constructor(instructions: string, goal: string, remembered: string | null = null) {
+    this.#instructions = instructions;
+    this.#goal = goal;
+    this.#remembered = remembered;
   }
 
   /** What a model is asked. */
   messages(): Message[] {
-    return [...this.#opening, ...this.#summary(), ...this.#turns.flatMap(({ said }) => said)];
+    // In one message: not every model's template takes two of a person's in a row.
+    const goal = this.#remembered === null ? this.#goal : `${this.#remembered}\n\n${this.#goal}`;
+    const opening: Message[] = [
+      { role: 'system', content: this.#instructions },
+      { role: 'user', content: goal },
+    ];
+    return [...opening, ...this.#summary(), ...this.#turns.flatMap(({ said }) => said)];
   }
 
   /** The model's answer; each of its calls is to get a result. */
@@ -104,7 +114,12 @@ export class Conversation {
     if (this.tokens <= tokensMax) return null;
     const compaction: Compaction = { shortened: 0, removed: 0 };
     const fits = (): boolean => this.tokens <= tokensMax;
-    this.#shorten(this.#results().slice(0, -RESULTS_KEPT), SHORT_RESULT_CHARACTERS, compaction, fits);
+    if (this.#remembered !== null) {
+      this.#remembered = null;
+      compaction.forgot = true;
+    }
+    if (!fits())
+      this.#shorten(this.#results().slice(0, -RESULTS_KEPT), SHORT_RESULT_CHARACTERS, compaction, fits);
     if (!fits()) this.#shorten(this.#texts().slice(0, -1), SHORT_TEXT_CHARACTERS, compaction, fits);
     while (!fits() && this.#turns.length > 1) {
       this.#remove(this.#turns.shift()!);

@@ -184,7 +184,10 @@ class Loop {
         continue;
       }
       if (compaction !== null) {
-        await note(`made room: ${compaction.shortened} texts shortened, ${compaction.removed} turns removed`);
+        const forgot = compaction.forgot === true ? ', what was remembered taken out' : '';
+        await note(
+          `made room: ${compaction.shortened} texts shortened, ${compaction.removed} turns removed${forgot}`,
+        );
       }
       if (this.#result.tokens + conversation.tokens + toolTokens > bounds.tokens) {
         return this.#stopped('tokens', `${this.#result.tokens} of ${bounds.tokens} tokens are spent`);

@@ -20,6 +20,7 @@ import { pagesFor } from './network.ts';
 import type { Persona } from './persona.ts';
 import { type Profile, profileOf } from './profile.ts';
 import type { Prompts } from './prompts.ts';
+import { rememberedLine, rememberedText, type Told } from './remembered.ts';
 import type { ToolContext } from './tools/tool.ts';
 import { Toolbox } from './tools/toolbox.ts';
 import { WorkspaceFiles } from './tools/workspace.ts';
@@ -62,13 +63,15 @@ export class ConvergenceWorker implements GoalWorker {
     if (typeof candidates === 'string') throw noModel(member.name, candidates);
     const profile = profileOf(goal.spec, Math.min(...candidates.map(({ contextTokens }) => contextTokens)));
     const { text, persona } = await this.#options.prompts.instructions(profile, name);
+    const told = rememberedText(goal.context.assignment.remembered ?? [], profile.style === 'compact');
     if (agent !== null) {
       const runtime = await this.#options.runtime?.();
       if (runtime === undefined) throw noModel(member.name, 'it cannot run agents');
-      return new AgentPursuit(goal, agent, candidates[0]!, persona, runtime);
+      return new AgentPursuit(goal, agent, candidates[0]!, persona, runtime, told);
     }
     const fetch = await pagesFor(goal, this.#options.hosts?.() ?? []);
-    return new GoalPursuit(goal, candidates, { text, persona, ...profile }, this.#options.speeds, fetch);
+    const how = { text, persona, told, ...profile };
+    return new GoalPursuit(goal, candidates, how, this.#options.speeds, fetch);
   }
 
   /** Whom to ask, in this order; a text: why there is nobody. */
@@ -138,6 +141,13 @@ interface Spent {
   tokens: number;
 }
 
+/** How a model is spoken to. */
+interface How {
+  text: string;
+  persona: Persona;
+  told: Told | null;
+}
+
 class GoalPursuit implements Pursuit {
   readonly #goal: Goal;
   readonly #candidates: readonly Candidate[];
@@ -145,6 +155,7 @@ class GoalPursuit implements Pursuit {
   readonly #answerTokens: number;
   readonly #speeds: Speeds;
   readonly #toolbox: Toolbox;
+  readonly #told: Told | null;
   readonly #spent: Spent = {
     turns: 0,
     calls: 0,
@@ -166,11 +177,12 @@ class GoalPursuit implements Pursuit {
   constructor(
     goal: Goal,
     candidates: readonly Candidate[],
-    { text: instructions, persona, answerTokens }: Profile & { text: string; persona: Persona },
+    { text: instructions, persona, told, answerTokens }: Profile & How,
     speeds: Speeds,
     fetch: Fetcher | string,
   ) {
     this.#goal = goal;
+    this.#told = told;
     this.#candidates = candidates;
     this.#instructions = instructions;
     this.#answerTokens = answerTokens;
@@ -197,7 +209,7 @@ class GoalPursuit implements Pursuit {
     return this.#stopped;
   }
 
-  get done(): Omit<WorkDone, 'files'> | null {
+  get done(): Omit<WorkDone, 'files' | 'lesson'> | null {
     if (this.#asked === null) return null;
     const { turns, calls, heals, promptTokens, generatedTokens } = this.#spent;
     return {
@@ -209,13 +221,15 @@ class GoalPursuit implements Pursuit {
       heals,
       lowConfidence: this.#lowConfidence,
       ...(this.#signal === undefined ? {} : { signal: this.#signal }),
+      ...(this.#told === null ? {} : { remembered: this.#told.records.length }),
     };
   }
 
-  begin(before: readonly CheckRun[]): Promise<void> {
+  async begin(before: readonly CheckRun[]): Promise<void> {
+    if (this.#told !== null) await this.#goal.context.log.say(rememberedLine(this.#told));
     this.#goalText = goalText(this.#goal.spec, before, this.#goal.context.assignment);
-    this.#conversation = new Conversation(this.#instructions, this.#goalText);
-    return this.#work();
+    this.#conversation = this.#conversationOn(this.#goalText);
+    await this.#work();
   }
 
   heal(red: CheckRun): Promise<void> {
@@ -226,8 +240,12 @@ class GoalPursuit implements Pursuit {
 
   otherWay(red: CheckRun): Promise<void> {
     this.#spent.heals += 1;
-    this.#conversation = new Conversation(this.#instructions, `${this.#goalText}\n\n${otherWayText(red)}`);
+    this.#conversation = this.#conversationOn(`${this.#goalText}\n\n${otherWayText(red)}`);
     return this.#work();
+  }
+
+  #conversationOn(goal: string): Conversation {
+    return new Conversation(this.#instructions, goal, this.#told?.text ?? null);
   }
 
   #msLeft(): number {

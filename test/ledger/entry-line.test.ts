@@ -140,6 +140,21 @@ const EVENTS: LogEvent[] = [
   { type: 'task.doubted', body: task },
   { type: 'task.rejected', body: { ...task, model: 'qwen:7b' } },
   { type: 'task.partial', body: { ...task, commit: COMMIT, bundle: log, left: 'the tests' } },
+  {
+    type: 'task.learned',
+    body: {
+      ...task,
+      files: ['src/a b.ts'],
+      failures: [{ check: 0, before: true, pattern: 'expected "N" – N' }],
+    },
+  },
+  { type: 'memory.recalled', body: { ...task, records: [taskId(7), 'n1042'] } },
+  {
+    type: 'memory.noted',
+    body: { repository: { id: COMMIT, name: 'app' }, file: 'src/é.ts', topic: 'tests', text: 'use tabs', by },
+  },
+  { type: 'memory.noted', body: { repository: null, file: null, topic: null, text: '\u0007', by } },
+  { type: 'memory.forgotten', body: { record: 'n1042', by } },
   { type: 'task.answered', body: { task: taskId(7), correlation: 'c', text: 'the one in src', by } },
   { type: 'task.cancelled', body: { task: taskId(7), correlation: 'c', by } },
   { type: 'task.applied', body: { task: taskId(7), commit: COMMIT, by } },

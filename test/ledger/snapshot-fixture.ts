@@ -41,8 +41,8 @@ const EVENTS: LogEvent[] = [
 
 /**
  * How the bytes of `test/fixtures/snapshot-1` came to be: a log with a handover and a member, the snapshot of its first
- * entries, and its entry. The files themselves stay as they are for ever; this only has to go on giving them, until a
- * reducer's version rises.
+ * entries, and its entry. The files themselves stay as they are for ever; this only has to go on giving their states,
+ * until a reducer's version rises.
  */
 export async function fixtureSnapshot(): Promise<{ name: string; bytes: Buffer }[]> {
   const storage = new MemoryStorage();

@@ -129,6 +129,10 @@ it('a goal comes back as a commit with the checks green, and the receipt says wh
     heals: 0,
     lowConfidence: false,
     files: 1,
+    lesson: {
+      files: ['greet.sh'],
+      failures: [{ check: 0, before: true, pattern: 'greet.sh says Helo' }],
+    },
   });
   assert.equal([exitCode, checks], [null, [{ line: 'sh test.sh', exitCode: 0 }]]);
   // What was red before is what it is told first.
