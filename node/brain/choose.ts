@@ -58,6 +58,18 @@ export function choose<T extends Offer>(offers: readonly T[], wishes: Wishes): C
   return { candidates, refused };
 }
 
+/**
+ * Without the models of other machines that are known to hold less than every one of this machine's: a conversation goes by
+ * the narrowest that may be asked, and what others lend is not to narrow it. Where this machine has none, all stay.
+ */
+export function unnarrowed<T extends Candidate>(candidates: readonly T[], contextTokensMax: number): T[] {
+  const holds = ({ offer }: T): number =>
+    Math.min(offer.model.contextTokens ?? contextTokensMax, contextTokensMax);
+  const own = candidates.filter(({ offer }) => offer.place === 'local').map(holds);
+  const narrowest = own.length === 0 ? 0 : Math.min(...own);
+  return candidates.filter((one) => one.offer.place !== 'mesh' || holds(one) >= narrowest);
+}
+
 /** Why a model is not tried, in words; null: it may be. */
 function refusalOf({ brain, place, model }: Offer, wishes: Wishes): string | null {
   if (wishes.brain !== null && wishes.brain !== brain) return `${wishes.brain} was asked for`;

@@ -91,6 +91,11 @@ export class MemberModels {
       .map((lender) => ({ ...lender, addresses: privateAddresses(lender.addresses) }));
   }
 
+  /** Who lends models to this machine, and at which addresses it is dialled. */
+  get lenders(): readonly Lender[] {
+    return this.#lenders;
+  }
+
   /** What is told of the models of these names; null: the owner keeps them to this machine. */
   lends(names: readonly string[]): NonNullable<Capacity['lends']> | null {
     const { machine, listens } = this.#options;
@@ -159,7 +164,8 @@ export class MemberModels {
 
   /** Measures in the background, once in the life of this process and while the machine is free; does not wait for it. */
   measureSpeeds(): void {
-    if (this.#measured || this.#measuring !== null || !this.#free()) return;
+    if (this.#measured || !this.#free()) return;
+    if (this.#measuring !== null && !this.#measuring.stop.signal.aborted) return;
     const stop = new AbortController();
     const done = this.#measure(stop.signal)
       .then(() => {
@@ -168,7 +174,7 @@ export class MemberModels {
       // Not free any more; it begins anew when it is.
       .catch(() => {})
       .finally(() => {
-        this.#measuring = null;
+        if (this.#measuring?.stop === stop) this.#measuring = null;
       });
     this.#measuring = { stop, done };
   }

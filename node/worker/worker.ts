@@ -3,7 +3,7 @@ import type { WorkDone } from '../../protocol/receipt.ts';
 import type { CheckRun } from '../attempt/checks.ts';
 import { AttemptFailure } from '../attempt/failure.ts';
 import { type Goal, type GoalWorker, noModel, type Pursuit } from '../attempt/goal.ts';
-import { choose, noModel as noneFits, type Offer } from '../brain/choose.ts';
+import { choose, noModel as noneFits, type Offer, unnarrowed } from '../brain/choose.ts';
 import type { Speeds } from '../brain/speed.ts';
 import { type Brain, BrainError, type ToolCall } from '../brain/types.ts';
 import { withoutTools } from '../brain/without-tools.ts';
@@ -114,7 +114,7 @@ export class ConvergenceWorker implements GoalWorker {
     if (choice.candidates.length === 0) return [noneFits(choice).message, ...silent].join('; ');
     const rejected = (model: string): number => (context.assignment.rejectedBy?.includes(model) ? 1 : 0);
     // Stable: of the others the order stays.
-    const inTurn = choice.candidates.toSorted(
+    const inTurn = unnarrowed(choice.candidates, contextTokensMax).toSorted(
       (a, b) => rejected(a.offer.model.name) - rejected(b.offer.model.name),
     );
     return inTurn.map(({ offer, byFormat }) => ({

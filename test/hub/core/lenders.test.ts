@@ -149,6 +149,17 @@ test('a command runs beside its model, and so does an agent: neither is given to
   assert.is(fleet.running(bob).task, goal);
 });
 
+test('what a machine lends is no reason to give it a goal that it has no model for itself', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  offer(fleet, ada, [], { lends: lends(['phi']) });
+  tick(fleet);
+  const goal = fleet.submit(code());
+  const named = fleet.submit(code('phi'));
+  assert.is(whyOf(fleet, goal, 'ada'), 'offers no model');
+  assert.is(whyOf(fleet, named, 'ada'), 'offers no model (asked: phi)');
+});
+
 test('a goal that nobody had a model for is given out when somebody lends one', () => {
   const fleet = new Fleet();
   const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];

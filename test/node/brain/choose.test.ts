@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { choose, noModel, type Offer, type Wishes } from '../../../node/brain/choose.ts';
+import { choose, noModel, type Offer, unnarrowed, type Wishes } from '../../../node/brain/choose.ts';
 import { BrainError, type Model } from '../../../node/brain/types.ts';
 
 const model = (name: string, change: Partial<Model> = {}): Model => ({
@@ -54,6 +54,23 @@ test('a cloud comes last, however small, and only where it is allowed', () => {
   ];
   assert.equal(order(offers), ['local', 'unknown']);
   assert.equal(order(offers, { cloud: true }), ['local', 'unknown', 'cloud']);
+});
+
+test('this machine goes before others of the mesh, whose smaller models do not narrow what its own hold', () => {
+  const lent = (name: string, contextTokens: number | null) =>
+    offer(name, { parameters: 1e9, contextTokens }, { place: 'mesh', brain: 'mesh', server: 'the mesh' });
+  const offers = [
+    lent('narrow', 4_096),
+    lent('wide', 131_072),
+    lent('untold', null),
+    offer('own', { parameters: 70e9, contextTokens: 16_384 }),
+  ];
+  const { candidates } = choose(offers, wishes());
+  const names = (of: typeof candidates) => of.map(({ offer: { model: chosen } }) => chosen.name);
+  assert.is(names(candidates)[0], 'own');
+  assert.equal(names(unnarrowed(candidates, 32_768)).sort(), ['own', 'untold', 'wide']);
+  const borrowed = candidates.filter(({ offer: { place } }) => place === 'mesh');
+  assert.equal(names(unnarrowed(borrowed, 32_768)).sort(), ['narrow', 'untold', 'wide']);
 });
 
 test('what is unknown sorts behind what is known', () => {
