@@ -42,11 +42,18 @@ async function npm(cwd: string, ...args: string[]): Promise<string> {
 }
 
 /** Packs a package and unpacks it into a new folder below `work`. */
-async function unpacked(work: string, cwd: string, ...what: string[]): Promise<string> {
-  const folder = await mkdtemp(join(work, 'package-'));
+async function packed(work: string, cwd: string, ...what: string[]): Promise<string> {
+  const folder = await mkdtemp(join(work, 'tarball-'));
   const tarball = (await npm(cwd, 'pack', ...what, '--pack-destination', folder)).split('\n').at(-1)!;
-  await extract({ file: join(folder, tarball), cwd: folder });
-  await rm(join(folder, tarball));
+  const found = await unpacked(work, join(folder, tarball));
+  await rm(folder, { recursive: true });
+  return found;
+}
+
+/** Unpacks what `npm pack` made into a new folder below `work`. */
+async function unpacked(work: string, tarball: string): Promise<string> {
+  const folder = await mkdtemp(join(work, 'package-'));
+  await extract({ file: tarball, cwd: folder });
   return join(folder, 'package');
 }
 
@@ -55,7 +62,7 @@ async function unpacked(work: string, cwd: string, ...what: string[]): Promise<s
  * from the `tarball` that `npm pack` made of this clone.
  */
 export async function stageApp(work: string, tarball: string | null): Promise<App> {
-  const folder = await unpacked(work, ROOT, ...(tarball === null ? [] : [tarball]));
+  const folder = tarball === null ? await packed(work, ROOT) : await unpacked(work, tarball);
   await copyFile(join(ROOT, 'package-lock.json'), join(folder, 'package-lock.json'));
   // Whatever a module's install script would build comes built in it.
   await npm(folder, 'install', '--omit=dev', '--ignore-scripts', '--no-save', '--prefer-offline');
@@ -75,7 +82,7 @@ export async function stagePlatform(work: string, app: App, platform: Platform):
   const name = `superfleet-${app.version}-${platform}`;
   const folder = join(work, name);
   await mkdir(join(folder, 'bin'), { recursive: true });
-  await cp(app.folder, join(folder, 'app'), { recursive: true, verbatimSymlinks: true });
+  await cp(app.folder, join(folder, 'app'), { recursive: true, verbatimSymlinks: true, filter: runs });
   await keepOnly(join(folder, 'app/node_modules/classic-level/prebuilds'), prebuilt(platform));
   const windows = platform.startsWith('win');
   const node = await stageNode(work, join(folder, 'node'), platform, app.node);
@@ -93,13 +100,18 @@ export async function stagePlatform(work: string, app: App, platform: Platform):
   return { folder, node };
 }
 
+/** False for the types, sources and source maps of modules: nearly half of all files, and Node never reads one of them. */
+function runs(path: string): boolean {
+  return !(path.includes('/node_modules/') && /\.(map|[cm]?ts)$/.test(path));
+}
+
 /** The platform's Node and its licence, of the pinned version or else the newest of the same major there is. */
 async function stageNode(work: string, to: string, platform: Platform, version: string): Promise<string> {
   const major = version.split('.')[0]!;
   const name = nodePackage(platform);
   const found =
-    (await unpacked(work, work, `${name}@${version}`).catch(() => null)) ??
-    (await unpacked(work, work, `${name}@${major}`));
+    (await packed(work, work, `${name}@${version}`).catch(() => null)) ??
+    (await packed(work, work, `${name}@${major}`));
   const { version: got } = JSON.parse(await readFile(join(found, 'package.json'), 'utf8')) as {
     version: string;
   };
@@ -110,7 +122,7 @@ async function stageNode(work: string, to: string, platform: Platform, version: 
   // Windows' package comes without the licence, which is one text for all.
   const licensed = (await readdir(found)).includes('LICENSE')
     ? found
-    : await unpacked(work, work, `${nodePackage('linux-x64')}@${version}`);
+    : await packed(work, work, `${nodePackage('linux-x64')}@${version}`);
   await copyFile(join(licensed, 'LICENSE'), join(to, 'LICENSE'));
   if (licensed !== found) await rm(licensed, { recursive: true });
   await rm(found, { recursive: true });

@@ -157,6 +157,15 @@ test('the archive installs without a network, twice over', async () => {
   assert.match(await ok([join(prefix, 'bin/mesh-hub'), '--version'], { env: machine }), /^\d+\.\d+\.\d+\n$/);
 });
 
+test('the archive holds of its modules only what Node reads', () => {
+  const files = readdirSync(join(unpacked, 'app/node_modules'), { recursive: true, encoding: 'utf8' });
+  assert.ok(files.includes('zod/index.js'));
+  assert.equal(
+    files.filter((file) => /\.(map|[cm]?ts)$/.test(file)),
+    [],
+  );
+});
+
 test('an archive that was cut short or changed is not installed (exit 5)', async () => {
   const file = join(unpacked, 'app/dist/hub/mesh-node.js');
   const { size } = statSync(file);
