@@ -188,6 +188,8 @@ export const EVENT_BODIES = {
   'task.asked': z.strictObject({ ...attempt, question: z.string().min(1).max(questionCharactersMax) }),
   /** A model is not sure of what it did in this attempt, which is about to be accepted. */
   'task.doubted': z.strictObject({ ...attempt }),
+  /** Checks, by their place in the task, that said both red and green of the same files in this attempt: they prove nothing. */
+  'task.flaky': z.strictObject({ ...attempt, checks: z.array(count.max(63)).min(1).max(64) }),
   /** A model refused the task in this attempt, which is about to end: another is to look at it. */
   'task.rejected': z.strictObject({ ...attempt, model: z.string().max(128) }),
   /** What a model did of its goal before it said, in this attempt, that it goes no further. The bundle is synced on the founder's disk. */

@@ -82,6 +82,7 @@ function outcome({ receipt, digest }: ReceiptFacts): string[] {
       (file) => `Artifact ${quoted(file.path)} has ${formatSize(file.bytes)} and the SHA-256 ${file.sha256}.`,
     ),
     ...changed('executor', receipt.checksChanged),
+    ...flaky('executor', receipt.checksFlaky),
     `The receipt’s digest is ${digest}.`,
   ];
 }
@@ -98,6 +99,7 @@ function verification({ verification: about, verifier, sameOwner, receipt }: Rec
     ),
     ...(about.detail === null ? [] : [`The verifier adds: ${quoted(about.detail)}`]),
     ...changed('verifier', about.checksChanged),
+    ...flaky('verifier', about.checksFlaky),
     sameOwner
       ? `Executor and verifier are different machines of the same owner, ${quoted(verifier.owner)}: this carries no weight in trust.`
       : 'Executor and verifier belong to different owners, as the mesh names them.',
@@ -147,6 +149,11 @@ const changed = (who: string, files: readonly string[]): string[] =>
     : [
         `The result changes files that the checks rest on, says the ${who}: ${clipped(files.join(', '))}. So it stays a proposal.`,
       ];
+const flaky = (who: string, checks: readonly number[] = []): string[] =>
+  checks.map(
+    (at) =>
+      `Check ${at + 1} is flaky, says the ${who}: it was red and green on the same files. It proves nothing.`,
+  );
 const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 

@@ -96,6 +96,8 @@ export interface Receipt {
   checks: { line: string; exitCode: number | null }[];
   /** Check files that the result changes: such a result stays a proposal. */
   checksChanged: string[];
+  /** Places in `spec.checks` of those that said both red and green of the same files: they prove nothing. @default none */
+  checksFlaky?: number[];
   commit: string | null;
   bundle: FileDigest | null;
   /** Null: nothing was printed. */
@@ -151,6 +153,7 @@ const schema = z.object({
             work: workDone.optional(),
             checkExitCodes: z.array(exitCode).max(64),
             checksChanged: z.array(z.string().max(512)).max(64),
+            checksFlaky: z.array(count.max(63)).min(1).max(64).optional(),
           }),
         }),
         file,
@@ -229,6 +232,7 @@ export function buildReceipt(facts: Receipt): Uint8Array {
               ...(facts.work === null ? {} : { work: facts.work }),
               checkExitCodes: facts.checks.map((check) => check.exitCode),
               checksChanged: facts.checksChanged,
+              ...(facts.checksFlaky === undefined ? {} : { checksFlaky: facts.checksFlaky }),
             },
           },
           log,
@@ -276,6 +280,7 @@ export function parseReceipt(bytes: Uint8Array): Receipt {
     work: result.work ?? null,
     checks: result.checkExitCodes.map((code, index) => ({ line: spec.checks[index] ?? '', exitCode: code })),
     checksChanged: result.checksChanged,
+    ...(result.checksFlaky === undefined ? {} : { checksFlaky: result.checksFlaky }),
     commit: commits[0]?.digest.gitCommit ?? null,
     bundle: bundle === undefined ? null : digestOf(bundle),
     log: log.annotations.bytes === 0 ? null : digestOf(log),
@@ -321,6 +326,8 @@ function contradictionIn(facts: Receipt): string | null {
   if (checks.length > spec.checks.length) return 'more checks were run than the task has';
   if (checks.some((check, index) => check.line !== spec.checks[index]))
     return 'a check that the task does not have';
+  if (facts.checksFlaky?.some((index) => index >= spec.checks.length))
+    return 'a flaky check that the task does not have';
   if (facts.outcome === 'succeeded') {
     if (spec.kind === 'command' && facts.exitCode !== 0) return 'a command succeeds with exit code 0';
     if (checks.length !== spec.checks.length || checks.some((check) => check.exitCode !== 0)) {

@@ -42,6 +42,8 @@ export interface Verification {
   checks: { line: string; exitCode: number | null }[];
   /** Check files that differ between base and result, as the verifier saw it. */
   checksChanged: string[];
+  /** Places of those that said both red and green of the same files; such a verification has not passed. @default none */
+  checksFlaky?: number[];
   /** Unix ms on the verifier's clock. */
   startedAt: number;
   finishedAt: number;
@@ -75,6 +77,7 @@ const schema = z.object({
       /** In the order of the lines; the lines themselves are the names of the tests. */
       checkExitCodes: z.array(z.int().nullable()).max(64),
       checksChanged: z.array(z.string().max(512)).max(64),
+      checksFlaky: z.array(count.max(63)).min(1).max(64).optional(),
       startedOn: unixMs,
       finishedOn: unixMs,
     }),
@@ -96,11 +99,12 @@ export function buildVerification(facts: Verification): Uint8Array {
  */
 export function parseVerification(bytes: Uint8Array): Verification {
   const statement = parseDocument(bytes, schema, statementBytesMax, 'the verification');
-  const { startedOn, finishedOn, checkExitCodes, ...ours } = statement.predicate.superfleet;
+  const { startedOn, finishedOn, checkExitCodes, checksFlaky, ...ours } = statement.predicate.superfleet;
   const passed = statement.predicate.passedTests.values();
   const failed = statement.predicate.failedTests.values();
   const verification: Verification = {
     ...ours,
+    ...(checksFlaky === undefined ? {} : { checksFlaky }),
     checks: checkExitCodes.map((exitCode, index) => {
       const name = (exitCode === 0 ? passed : failed).next().value ?? '';
       return { line: name.slice(testName(index, '').length), exitCode };
@@ -157,6 +161,7 @@ function statementOf(facts: Verification) {
         detail: facts.detail,
         checkExitCodes: facts.checks.map((check) => check.exitCode),
         checksChanged: facts.checksChanged,
+        ...(facts.checksFlaky === undefined ? {} : { checksFlaky: facts.checksFlaky }),
         startedOn: timestamp(facts.startedAt),
         finishedOn: timestamp(facts.finishedAt),
       },
@@ -166,6 +171,9 @@ function statementOf(facts: Verification) {
 
 /** The invariants of a verification's facts, asserted when it is written and again when it is read. */
 function contradictionIn(facts: Verification): string | null {
+  if (facts.passed && facts.checksFlaky !== undefined) return 'passed with a flaky check';
+  if (facts.checksFlaky?.some((index) => index >= facts.checks.length))
+    return 'a flaky check that was not run';
   if (facts.passed && facts.checks.length === 0) return 'passed without a check';
   if (facts.passed && facts.checks.some((check) => check.exitCode !== 0)) return 'passed with a red check';
   if (facts.attempt === facts.verifierAttempt) return 'the verification is an attempt of its own';

@@ -10,6 +10,8 @@ import type { WorkDone } from '../../protocol/receipt.ts';
 /** What the founder uses of a receipt that counts. */
 export interface ReceiptFacts {
   checksChanged: string[];
+  /** Places of checks that said both red and green of the same files. @default none */
+  checksFlaky?: number[];
   /** What a model did; null where none was asked. */
   work: (Pick<WorkDone, 'lowConfidence' | 'signal' | 'lesson'> & Partial<Pick<WorkDone, 'model'>>) | null;
 }
@@ -19,6 +21,10 @@ export interface VerificationFacts {
   /** Check files that the result changes, as the verifier saw it. */
   checksChanged: string[];
   detail: string | null;
+  /** Those run, in the task's order. */
+  checks: { exitCode: number | null }[];
+  /** As in a receipt. @default none */
+  checksFlaky?: number[];
 }
 
 /**

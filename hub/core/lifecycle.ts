@@ -17,6 +17,7 @@ import {
   sameMemberMaxMs,
 } from './config.ts';
 import type { FounderContext, LiveLease } from './context.ts';
+import { flakyWords, leftUndecided } from './flaky.ts';
 
 type Converged = EventBody<'task.converged'>;
 
@@ -161,8 +162,8 @@ export function draw(ctx: FounderContext): number {
 
 function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
   ctx.queue.remove(task.id);
-  const { accepted, verification, spec } = task;
-  if (verification?.passed === false) {
+  const { accepted, verification, spec, flaky = [] } = task;
+  if (verification?.passed === false && !leftUndecided(task)) {
     const { correlation, id } = task;
     const { attempt, exitCode, receipt, envelope, log } = accepted!;
     const detail = `the checks were not green on another machine: ${verification.detail ?? 'no detail'}`;
@@ -182,8 +183,13 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
       },
     });
     settle(ctx, task);
-  } else if (verification !== null || spec.checks.length === 0 || spec.repository === null) {
-    // Checks that the result itself changed prove nothing, whoever ran them; nor do none, nor those of an empty workspace.
+  } else if (
+    verification !== null ||
+    flaky.length > 0 ||
+    spec.checks.length === 0 ||
+    spec.repository === null
+  ) {
+    // Checks that are flaky or that the result itself changed prove nothing, whoever ran them; nor do none, nor those of an empty workspace.
     if (!spec.requireVerified) deliver(ctx, task, unprovable(task));
   } else if (
     openAttempt(task, 'verify') === null &&
@@ -201,6 +207,8 @@ export function unprovable(task: TaskRecord): string | null {
   if (task.spec.checks.length === 0) return 'unverified: the task has no checks';
   if (task.spec.repository === null)
     return 'unverified: without a repository no other machine can see the result';
+  const flaky = flakyWords(task);
+  if (flaky !== null) return `unverified: ${flaky}`;
   const changed = task.accepted?.checksChanged ?? [];
   if (changed.length === 0) return null;
   return `unverified: the result changes the files that check it: ${changed.slice(0, 8).join(', ')}`;

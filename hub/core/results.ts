@@ -5,6 +5,7 @@ import { type AttemptResult, leaseKey } from '../../protocol/session.ts';
 import { checkResult, hiddenChange } from './check-result.ts';
 import { collectRetryMs, collectsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
+import { noteFlaky, undecided } from './flaky.ts';
 import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from './late-results.ts';
 import { learn } from './learn.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
@@ -148,6 +149,7 @@ function executed(
     const { reason, detail } = result;
     settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
     learn(ctx, lease, facts);
+    noteFlaky(ctx, lease, facts.checksFlaky);
     endLease(ctx, lease, {
       fault: faultOf(ctx, lease, result, facts),
       reason: reason ?? 'task',
@@ -194,6 +196,7 @@ function executed(
   }
   learn(ctx, lease, facts);
   if (facts.work?.lowConfidence === true) doubt(ctx, lease);
+  noteFlaky(ctx, lease, facts.checksFlaky);
   ctx.append(event);
   dropLease(ctx, lease);
   settle(ctx, ctx.task(task));
@@ -225,6 +228,7 @@ function verified(
   }
   const owner = (peer: string): string | null => ctx.state.members.byPeer.get(peer)?.owner ?? null;
   const hidden = hiddenChange(task, facts.checksChanged);
+  if (hidden === null && undecided(task, facts)) noteFlaky(ctx, lease, facts.checksFlaky);
   ctx.append({
     type: 'task.verified',
     body: {

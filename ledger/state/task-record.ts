@@ -98,6 +98,8 @@ export interface TaskRecord {
   continues?: GoalStart;
   /** Attempts whose models refused it, oldest first. @default none */
   rejections?: { attempt: number; model: string }[];
+  /** Checks that said both red and green of the same files, by attempt, oldest first. @default none */
+  flaky?: { attempt: number; checks: number[] }[];
   /** What was done of the goal in the newest attempt that went no further. @default nothing */
   partial?: Omit<GoalStart, 'task'> & { attempt: number };
   /** The newest attempt whose model was not sure of what it did. @default none */
@@ -119,10 +121,17 @@ export function openQuestion(task: TaskRecord): Question | null {
   return last === undefined || last.answer !== null ? null : last;
 }
 
+/** Attempts of which it is remembered that a check was flaky. */
+export const flakyKeptMax = 16;
+
+/** Places of the checks that were seen to be flaky, in order. */
+export const flakyChecks = ({ flaky = [] }: Pick<TaskRecord, 'flaky'>): number[] =>
+  [...new Set(flaky.flatMap(({ checks }) => checks))].sort((a, b) => a - b);
+
 /** How far the task's accepted result may be relied on, by convention (`CONFIDENCE`); null: there is none. */
-export function confidenceOf({ state, spec, accepted }: TaskRecord): number | null {
+export function confidenceOf({ state, spec, accepted, flaky = [] }: TaskRecord): number | null {
   if (accepted === null) return null;
   if (state === 'verified')
     return accepted.lowConfidence ? CONFIDENCE.verifiedLowConfidence : CONFIDENCE.verified;
-  return spec.checks.length === 0 ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
+  return spec.checks.length === flakyChecks({ flaky }).length ? CONFIDENCE.noChecks : CONFIDENCE.ownChecks;
 }

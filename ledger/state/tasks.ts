@@ -8,6 +8,7 @@ import {
   type AttemptRecord,
   attemptsKeptMax,
   findAttempt,
+  flakyKeptMax,
   openAttempt,
   openQuestion,
   type TaskRecord,
@@ -54,6 +55,9 @@ export const tasksReducer: Reducer<Tasks> = {
         break;
       case 'task.doubted':
         doubted(state, entry);
+        break;
+      case 'task.flaky':
+        flaky(state, entry);
         break;
       case 'task.rejected':
         rejected(state, entry);
@@ -254,7 +258,8 @@ function verified(state: Tasks, entry: Of<'task.verified'>): void {
     member: attempt.member,
     at: time,
   };
-  if (body.passed && task.accepted.checksChanged.length === 0) task.state = 'verified';
+  const provable = task.accepted.checksChanged.length === 0 && task.flaky === undefined;
+  if (body.passed && provable) task.state = 'verified';
 }
 
 function evidence(state: Tasks, entry: Of<'task.evidence'>): void {
@@ -281,6 +286,18 @@ function doubted(state: Tasks, entry: Of<'task.doubted'>): void {
   const attempt = open(entry, task, entry.body.attempt);
   need(entry, attempt.role === 'execute', `attempt ${attempt.number} verifies`);
   task.doubted = attempt.number;
+}
+
+function flaky(state: Tasks, entry: Of<'task.flaky'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const { number } = open(entry, task, entry.body.attempt);
+  const { checks } = entry.body;
+  need(
+    entry,
+    checks.every((at) => at < task.spec.checks.length),
+    'a check that the task does not have',
+  );
+  task.flaky = [...(task.flaky ?? []), { attempt: number, checks }].slice(-flakyKeptMax);
 }
 
 function rejected(state: Tasks, entry: Of<'task.rejected'>): void {

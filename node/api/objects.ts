@@ -234,6 +234,8 @@ export interface TaskDetail extends TaskObject {
   log: ResultBlob | null;
   artifacts: Artifact[];
   checksChanged: string[];
+  /** Checks that said both red and green of the same files. Missing from a founder of an older release. */
+  flaky?: string[];
   /** What it begins with, of the task that it continues; null: the base. Missing from a founder of an older release. */
   continues?: GoalStart | null;
   /** What was done of the goal by an attempt that went no further (`task continue`); null: nothing. Missing likewise. */

@@ -4,6 +4,7 @@ import { checkFilesIn } from './check-files.ts';
 import type { Checkout } from './checkout.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { AttemptFailure } from './failure.ts';
+import { type Doubt, secondAnswer } from './flaky.ts';
 import { runStep, type Step, stepInSandbox } from './step.ts';
 
 /** One check that was run to its end. */
@@ -44,6 +45,7 @@ export async function runChecks(
   checkout: Checkout,
   changes: readonly Change[],
   facts: AttemptFacts,
+  doubt: Doubt | null = null,
 ): Promise<void> {
   const { spec } = context.assignment;
   const found = checkFilesIn(spec.checks, spec.checkFiles, changes);
@@ -64,12 +66,38 @@ export async function runChecks(
     const run = await runCheck(context, checkout, index);
     check.exitCode = run.exitCode;
     if (run.exitCode === 0) continue;
+    const answer =
+      doubt === null || !restorable(checkout)
+        ? 'red'
+        : await secondAnswer(index, facts, doubt, {
+            said: (words) => context.log.say(`${nameOf(spec, index)} ${words}`),
+            onResult: async () => {
+              await checkout.repository?.reset(doubt.commit, context.signal);
+              if (restored) await checkout.repository?.restore(found.restore, found.remove, context.signal);
+              return (await runCheck(context, checkout, index)).exitCode;
+            },
+            onBase: async () => {
+              await checkout.repository?.reset(checkout.start, context.signal);
+              return (await runCheck(context, checkout, index)).exitCode;
+            },
+          });
+    if (answer === 'green') {
+      // A verifier tells what it saw first: so nobody takes its word for a pass.
+      if (doubt?.of === 'goal') check.exitCode = 0;
+      continue;
+    }
+    if (answer === 'baseRed') {
+      const words = 'is flaky: green on the base before the work, and red there after it';
+      throw new AttemptFailure('check', 'task', `${nameOf(spec, index)} ${words}: ${line.slice(0, 400)}`);
+    }
     throw new RedCheck(
       `${nameOf(spec, index)} is red (exit ${run.exitCode}): ${line.slice(0, 400)}${restoredWords(restored ? found.changed : [])}`,
       run,
     );
   }
 }
+
+const restorable = ({ repository }: Checkout): boolean => repository !== null;
 
 async function runCheck(context: AttemptContext, checkout: Checkout, index: number): Promise<CheckRun> {
   const { spec } = context.assignment;

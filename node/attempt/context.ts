@@ -41,6 +41,8 @@ export interface AttemptFacts {
   ran: boolean;
   checks: { line: string; exitCode: number | null }[];
   checksChanged: string[];
+  /** Places of checks that said both red and green of the same files, in the order in which they were found. */
+  checksFlaky: number[];
   commit: string | null;
   bundle: ResultBlob | null;
   artifacts: Artifact[];
@@ -55,6 +57,7 @@ export const noFacts = (): AttemptFacts => ({
   ran: false,
   checks: [],
   checksChanged: [],
+  checksFlaky: [],
   commit: null,
   bundle: null,
   artifacts: [],

@@ -34,8 +34,8 @@ export async function inEnvironment<T>(
   const { kind } = context.assignment.spec;
   if (kind === 'command' && !(await baseHasManifest(checkout))) return use(checkout, timeoutMs);
   const began = performance.now();
-  const commit = context.assignment.verify?.commit ?? null;
-  // A result says nothing about what it is run with: the base does.
+  const commit = context.assignment.verify?.commit ?? checkout.start;
+  // A result, or a part of one, says nothing about what it is run with: the base does.
   if (commit !== null) await checkout.repository.reset(null, signal);
   const found = await prepared(context, environments, checkout, ahead);
   try {

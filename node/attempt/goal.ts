@@ -57,6 +57,8 @@ export async function pursueGoal(
   const { heals } = spec.code;
   let changes: Taken['changes'] = [];
   let red: CheckRun | null = null;
+  const greenBefore = new Set(before.flatMap(({ exitCode }, index) => (exitCode === 0 ? [index] : [])));
+  const looked = new Set<number>();
   try {
     await pursuit.begin(before);
     for (let healed = 0, otherWay = false; ; ) {
@@ -68,7 +70,8 @@ export async function pursueGoal(
       const { stopped } = pursuit;
       if (stopped !== null && (changes.length === 0 || spec.checks.length === 0)) throw stopped;
       try {
-        await runChecks(context, checkout, taken.changes, facts);
+        const doubt = { of: 'goal', commit: taken.commit, greenBefore, looked } as const;
+        await runChecks(context, checkout, taken.changes, facts, doubt);
         return taken;
       } catch (error) {
         if (error instanceof RedCheck) red = error.run;
@@ -91,10 +94,11 @@ export async function pursueGoal(
       }
     }
   } catch (error) {
-    if (pursuit.done?.signal?.kind !== 'partial_completion') throw error;
+    const partial = pursuit.done?.signal?.kind === 'partial_completion';
+    if (!partial || !(error instanceof AttemptFailure)) throw error;
     const taken = await takePart(context, checkout);
     changes = taken?.changes ?? changes;
-    throw new PartialResult(error as AttemptFailure, taken);
+    throw new PartialResult(error, taken);
   } finally {
     const lesson = lessonOf(changes, before, red, spec.checks);
     facts.work = pursuit.done === null ? null : { ...pursuit.done, files: changes.length, lesson };

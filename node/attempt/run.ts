@@ -288,6 +288,7 @@ function statementOf(context: AttemptContext, facts: AttemptFacts, result: Attem
     nonce: assignment.nonce,
     checks: facts.checks,
     checksChanged: facts.checksChanged,
+    ...(facts.checksFlaky.length === 0 ? {} : { checksFlaky: facts.checksFlaky }),
     commit: result.commit,
     startedAt: context.startedAt,
     finishedAt: context.time(),

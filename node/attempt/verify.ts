@@ -7,6 +7,7 @@ import { checkAhead, runChecks } from './checks.ts';
 import type { AttemptContext, AttemptFacts } from './context.ts';
 import { inEnvironment } from './environment.ts';
 import { AttemptFailure } from './failure.ts';
+import type { Doubt } from './flaky.ts';
 import { lookAt, notPassed } from './result-bundle.ts';
 
 type ToVerify = NonNullable<Assignment['verify']>;
@@ -61,7 +62,16 @@ async function verifyCommit(
   try {
     await inEnvironment(context, checkout, async (place) => {
       context.hooks.started();
-      await runChecks(context, place, checkout.changes, facts);
+      const doubt: Doubt = {
+        of: 'verification',
+        commit: of.commit,
+        greenBefore: new Set(),
+        looked: new Set(),
+      };
+      await runChecks(context, place, checkout.changes, facts, doubt);
+      const [flaky] = facts.checksFlaky;
+      if (flaky !== undefined)
+        throw notPassed(`check ${flaky + 1} is flaky here: red, then green on the same files`);
     });
   } catch (error) {
     // The executor could prepare it, so what is wrong with that here is wrong with this machine.

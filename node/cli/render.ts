@@ -226,7 +226,7 @@ function partFields({ id, state, continues, partial }: Parameters<typeof taskTex
 export function taskText(
   task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
       Partial<TaskDetail>,
-      'continues' | 'partial'
+      'continues' | 'flaky' | 'partial'
     >,
   paint: Paint,
 ): string {
@@ -237,6 +237,7 @@ export function taskText(
     ...(task.question == null ? [] : ([['question', task.question]] as [string, unknown][])),
     ...workFields(task.spec),
     ...partFields(task),
+    ...(task.flaky ?? []).map((line): [string, string] => ['flaky', line]),
     [
       'verified',
       task.verified

@@ -3,6 +3,7 @@ import type { MeshState } from '../../ledger/state/state.ts';
 import {
   type AttemptRecord,
   confidenceOf,
+  flakyChecks,
   openQuestion,
   type Question,
   type TaskRecord,
@@ -83,6 +84,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
     log: accepted?.log ?? failed?.log ?? null,
     artifacts: accepted?.artifacts ?? [],
     checksChanged: accepted?.checksChanged ?? [],
+    flaky: flakyChecks(task).map((at) => task.spec.checks[at] ?? ''),
     continues: task.continues === undefined ? null : { ...task.continues },
     partial: task.partial === undefined ? null : { ...task.partial },
     envelope: accepted?.envelope ?? failed?.envelope ?? null,

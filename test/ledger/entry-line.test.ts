@@ -138,6 +138,7 @@ const EVENTS: LogEvent[] = [
   },
   { type: 'task.asked', body: { ...task, question: 'Which of the two files?' } },
   { type: 'task.doubted', body: task },
+  { type: 'task.flaky', body: { ...task, checks: [0, 3] } },
   { type: 'task.rejected', body: { ...task, model: 'qwen:7b' } },
   { type: 'task.partial', body: { ...task, commit: COMMIT, bundle: log, left: 'the tests' } },
   {

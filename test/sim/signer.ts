@@ -31,8 +31,10 @@ export function standInReceipt(
   out: Outcome,
   checksChanged: string[] = [],
   work: ReceiptFacts['work'] = null,
+  checksFlaky: number[] = [],
 ): string {
-  const text = JSON.stringify({ facts: receiptFacts(mesh, member, of, out), checksChanged, work });
+  const said = { checksChanged, work, ...(checksFlaky.length === 0 ? {} : { checksFlaky }) };
+  const text = JSON.stringify({ facts: receiptFacts(mesh, member, of, out), ...said });
   return JSON.stringify({ text, sig: keyed(member, text) });
 }
 
@@ -42,10 +44,14 @@ export function standInVerification(
   of: Assignment,
   passed: boolean,
   detail: string | null,
+  checksFlaky: number[] = [],
 ): string {
   const { task, epoch, attempt: verifierAttempt, nonce } = of;
   const { attempt, receipt, commit } = of.verify!;
   const checks = of.spec.checks.map((line) => ({ line, exitCode: passed ? 0 : 1 }));
+  // Of flaky ones only those are red.
+  if (checksFlaky.length > 0)
+    for (const [at, check] of checks.entries()) check.exitCode = checksFlaky.includes(at) ? 1 : 0;
   const facts = {
     mesh,
     verifier: member,
@@ -60,6 +66,7 @@ export function standInVerification(
     detail,
     checks,
     checksChanged: [],
+    ...(checksFlaky.length === 0 ? {} : { checksFlaky }),
     startedAt: 0,
     finishedAt: 0,
   };
@@ -90,12 +97,12 @@ function opened({ member, result }: Expected): string {
 export const standInChecks: EnvelopeChecks = {
   receipt(expected) {
     const text = opened(expected);
-    const { facts, checksChanged, work } = JSON.parse(text) as { facts: object } & ReceiptFacts;
+    const { facts, ...said } = JSON.parse(text) as { facts: object } & ReceiptFacts;
     const wanted = receiptFacts(expected.mesh, expected.member!, expected.assignment, expected.result);
     if (JSON.stringify(facts) !== JSON.stringify(wanted)) {
       throw new SuperfleetError('SF_NOT_PROVED', 'the receipt is not about this lease and these bytes');
     }
-    return { digest: hash(text), facts: { checksChanged, work } };
+    return { digest: hash(text), facts: said };
   },
   verification(expected, about) {
     const text = opened(expected);

@@ -1,6 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { CAPACITY, Fleet, resultOf } from './fleet.ts';
+import { leaseKey } from '../../../protocol/session.ts';
+import { standInReceipt, standInVerification } from '../../sim/signer.ts';
+import { CAPACITY, Fleet, MESH, resultOf } from './fleet.ts';
 
 /** A member of this owner executes a task, and the fleet is asked what becomes of it. */
 function executed(fleet: Fleet, spec: Parameters<Fleet['submit']>[0] = {}) {
@@ -179,6 +181,53 @@ test('where the only other machine has no sandbox, a result is not kept waiting 
   const id = executed(fleet);
   assert.is(fleet.task(id).state, 'delivered');
   assert.match(fleet.task(id).converged?.detail ?? '', /no other party/);
+});
+
+test('a verifier that finds a check flaky says nothing against the result, and nothing for it: unverified, and the log says which', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  const says = (checksFlaky: number[], red = false): void => {
+    const assignment = fleet.running(bob, 'verify');
+    bob.running.delete(leaseKey(assignment));
+    const change = { outcome: 'failed', reason: 'check', fault: 'task' } as const;
+    const result = resultOf(bob.peer, assignment, change, false);
+    const envelope = standInVerification(MESH, bob.peer, assignment, false, 'check 2 is flaky', checksFlaky);
+    fleet.member(bob, { type: 'finished', result: red ? result : { ...result, envelope } });
+  };
+  const id = executed(fleet, { checks: ['true', 'sh shaky.sh'] });
+  says([1]);
+  const { converged, flaky, executions } = fleet.task(id);
+  assert.equal([converged?.state, converged?.verified, converged?.confidence], ['delivered', false, 0.3]);
+  assert.match(converged?.detail ?? '', /unverified: check 2 is flaky, .*: sh shaky\.sh/);
+  assert.equal([flaky, executions], [[{ attempt: 2, checks: [1] }], 1]);
+  assert.equal(fleet.ask<{ flaky: string[] }>({ op: 'task.get', task: id }).flaky, ['sh shaky.sh']);
+  assert.equal(fleet.core.state.tasks.blame.get(ada.peer), undefined);
+  fleet.restart();
+  assert.equal(fleet.task(id).flaky, flaky);
+  for (const member of [ada, bob]) fleet.connect(member);
+  fleet.advance(1_000);
+  // Red is red: the result is withdrawn as ever.
+  const red = executed(fleet, { checks: ['true'] });
+  says([], true);
+  assert.equal([fleet.task(red).state, fleet.task(red).converged?.reason], ['failed', 'check']);
+  const must = executed(fleet, { requireVerified: true });
+  says([0]);
+  assert.is(fleet.task(must).state, 'executed');
+  assert.match(fleet.why(must).reasons.join(), /must be verified and cannot be: check 1 is flaky/);
+});
+
+test('a check that its executor found flaky is no proof: nobody is asked to verify by it', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  const id = fleet.submit({ on: 'ada', retries: 1 });
+  const assignment = fleet.running(ada);
+  const result = resultOf(ada.peer, assignment);
+  const envelope = standInReceipt(MESH, ada.peer, assignment, result, [], null, [0]);
+  ada.running.delete(leaseKey(assignment));
+  fleet.member(ada, { type: 'finished', result: { ...result, envelope } });
+  const { converged } = fleet.task(id);
+  assert.equal([converged?.state, converged?.verified, converged?.confidence], ['delivered', false, 0.1]);
+  assert.is(bob.running.size, 0);
 });
 
 test.run();

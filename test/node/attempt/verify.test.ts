@@ -107,6 +107,31 @@ it('a result that is red elsewhere is not passed, and the word says so', async (
   );
 });
 
+it('a check that is red and then green on the same files is flaky: not passed, and said which', async () => {
+  const count = (red: number): string =>
+    `echo runs >.gitignore; n=$(cat runs || echo 0); echo $((n + 1)) >runs; [ $n -ne ${red} ]`;
+  const { assignment, result, receipt } = await executed({
+    argv: ['sh', '-c', 'echo runs >.gitignore; echo 7 >runs; echo more >>greet.sh'],
+    checks: ['test -e greet.sh', count(0), 'true'],
+  });
+  const asked = toVerify(assignment, result, receipt.digest);
+  const { result: verified, log } = await verifier.run(asked);
+  assert.equal([verified.outcome, verified.reason, verified.fault], ['failed', 'check', 'task']);
+  const { facts } = acceptVerification(
+    { mesh: MESH, member: verifierKey.peer, assignment: asked, result: verified },
+    receipt,
+  );
+  assert.equal(
+    [facts.passed, facts.checksFlaky, facts.detail?.slice(0, 15)],
+    [false, [1], 'check 2 is flak'],
+  );
+  assert.equal(
+    facts.checks.map(({ exitCode }) => exitCode),
+    [0, 1, 0],
+  );
+  assert.match(log, /check 2 of 3 is flaky: red, then green on the same files/);
+});
+
 it('checks of a verifier get the public environment and no secret', async () => {
   const { assignment, result, receipt } = await executed({
     env: { PUBLIC: 'yes' },

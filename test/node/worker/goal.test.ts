@@ -29,6 +29,13 @@ const base = await repository.commit({
   'test.sh':
     'echo ran >> leftover.txt\n[ "$(sh greet.sh)" = Hello ] || { echo "greet.sh says $(sh greet.sh)"; exit 1; }\n',
 });
+/** Its checks count their runs in a file that git ignores, and are red in those that they name. */
+const shaky = world.repository('shaky');
+const shakyBase = await shaky.commit({
+  '.gitignore': 'runs\n',
+  'flaky.sh':
+    'n=$(cat runs 2>/dev/null || echo 0); echo $((n + 1)) >runs\ncase " $1 " in *" $n "*) exit 1;; esac\n',
+});
 const server = await new ScriptedOllama(['scripted-coder:7b']).listen();
 const speeds = new Speeds();
 const worker = new ConvergenceWorker({
@@ -65,6 +72,7 @@ async function ran(
   code: Partial<CodeSpecInput['code']> = {},
   checks = ['sh test.sh'],
   more: Partial<Assignment> = {},
+  source = { repository, base },
 ): Promise<Ran> {
   runs += 1;
   const asked: ScriptedBody[] = [];
@@ -73,7 +81,7 @@ async function ran(
     return answers[Math.min(asked.length, answers.length) - 1]!;
   };
   const goal = { goal: 'greet.sh is to say Hello.', ...code };
-  const assignment = await world.assignment({ kind: 'code', code: goal, checks }, { repository, base }, more);
+  const assignment = await world.assignment({ kind: 'code', code: goal, checks }, source, more);
   const { result, log, seen } = await member.run(assignment);
   const receipt =
     result.envelope === null
@@ -84,8 +92,8 @@ async function ran(
     const path = join(world.folder, `result-${runs}.bundle`);
     await writeFile(path, await bytesOf(member.blobs, result.bundle));
     const branch = `refs/heads/mesh/${assignment.task}`;
-    repository.git('fetch', '-q', path, `${branch}:${branch}`);
-    diff = repository.git('diff', '--name-status', base, branch);
+    source.repository.git('fetch', '-q', path, `${branch}:${branch}`);
+    diff = source.repository.git('diff', '--name-status', source.base, branch);
   }
   return { result, receipt, log, phases: seen.phases, asked, diff };
 }
@@ -266,6 +274,34 @@ it('another way of a continued goal begins where the first began; a start that w
   assert.match(refused.result.detail!, new RegExp(`what task ${task} left cannot be gone on from: .*signed`));
   const nothing = await ran([[call('signal', { signal: 'partial_completion', text: 'all of it' })]]);
   assert.equal([nothing.result.reason, nothing.result.commit], ['signal', null]);
+});
+
+it('a check that was green before the work is run again where it is red: with both answers it is flaky, and said to be in the receipt', async () => {
+  const source = { repository: shaky, base: shakyBase };
+  const writes = (path: string): Step => call('write', { path, content: 'x\n' });
+  const on = (checks: string[], answers: Step[][]) => ran(answers, { heals: 1 }, checks, {}, source);
+
+  const once = await on(['true', 'sh flaky.sh 1'], [[writes('a.txt'), finish]]);
+  assert.equal([once.result.outcome, once.diff, once.asked.length], ['succeeded', 'A\ta.txt', 1]);
+  assert.equal([once.receipt?.checksFlaky, once.receipt?.work?.heals], [[1], 0]);
+  assert.match(once.log, /check 2 of 2 is flaky: red, then green on the same files/);
+
+  const onBase = await on(['sh flaky.sh "1 2 3"'], [[writes('a.txt'), finish]]);
+  assert.equal([onBase.result.reason, onBase.result.fault, onBase.asked.length], ['check', 'task', 1]);
+  assert.match(
+    onBase.result.detail!,
+    /check 1 of 1 is flaky: green on the base before the work, and red there/,
+  );
+  assert.equal(onBase.receipt?.checksFlaky, [0]);
+
+  // Red by the change: three runs say so, and the model is shown it, once.
+  const bad = 'sh flaky.sh none && test ! -f bad.txt';
+  const mended = await on(
+    [bad],
+    [[writes('bad.txt'), finish], [call('run', { command: 'rm bad.txt' }), writes('good.txt')], [finish]],
+  );
+  assert.equal([mended.result.outcome, mended.diff], ['succeeded', 'A\tgood.txt']);
+  assert.equal([mended.receipt?.checksFlaky, mended.receipt?.work?.heals], [undefined, 1]);
 });
 
 it('no model, no answer: this machine says why, and nothing is made up', async () => {
