@@ -89,6 +89,7 @@ export class MemberModels {
     this.#lenders = lenders
       .filter(({ peer }) => peer !== this.#options.me.id)
       .map((lender) => ({ ...lender, addresses: privateAddresses(lender.addresses) }));
+    this.mesh.changed();
   }
 
   /** Who lends models to this machine, and at which addresses it is dialled. */

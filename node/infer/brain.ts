@@ -49,11 +49,18 @@ export class MeshBrain implements Brain {
   /** Answers asked for from here and under way, by peer. */
   readonly #running = new Map<string, number>();
   #at = Number.NEGATIVE_INFINITY;
+  #changes = 0;
   #asking: Promise<void> | null = null;
 
   constructor(options: MeshBrainOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+  }
+
+  /** Who lends has changed: what was heard before is asked anew. */
+  changed(): void {
+    this.#at = Number.NEGATIVE_INFINITY;
+    this.#changes += 1;
   }
 
   async models(signal: AbortSignal): Promise<Model[]> {
@@ -154,6 +161,7 @@ export class MeshBrain implements Brain {
   }
 
   async #list(): Promise<void> {
+    const changes = this.#changes;
     const lenders = this.#options.lenders().slice(0, LENDERS_MAX);
     const peers = new Set(lenders.map(({ peer }) => peer));
     for (const peer of this.#offers.keys()) if (!peers.has(peer)) this.#offers.delete(peer);
@@ -170,7 +178,7 @@ export class MeshBrain implements Brain {
       }
     };
     await Promise.all(Array.from({ length: ASKED_AT_ONCE }, worker));
-    this.#at = this.#now();
+    if (changes === this.#changes) this.#at = this.#now();
   }
 
   #connect(lender: Lender, signal: AbortSignal): Promise<Connection> {

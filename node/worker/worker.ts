@@ -60,7 +60,7 @@ export class ConvergenceWorker implements GoalWorker {
     const { brain, persona: name } = goal.spec.code;
     const agent = this.#options.agents?.().find((one) => one.name === brain) ?? null;
     const candidates = await this.#candidates(goal, agent, signal);
-    if (typeof candidates === 'string') throw noModel(member.name, candidates);
+    if (candidates instanceof AttemptFailure) throw candidates;
     const profile = profileOf(goal.spec, Math.min(...candidates.map(({ contextTokens }) => contextTokens)));
     const { text, persona } = await this.#options.prompts.instructions(profile, name);
     const told = rememberedText(goal.context.assignment.remembered ?? [], profile.style === 'compact');
@@ -74,12 +74,12 @@ export class ConvergenceWorker implements GoalWorker {
     return new GoalPursuit(goal, candidates, how, this.#options.speeds, fetch);
   }
 
-  /** Whom to ask, in this order; a text: why there is nobody. */
+  /** Whom to ask, in this order; a failure: there is nobody. */
   async #candidates(
     { context, spec }: Goal,
     agent: AgentConfig | null,
     signal: AbortSignal,
-  ): Promise<Candidate[] | string> {
+  ): Promise<Candidate[] | AttemptFailure> {
     // An agent is let to one server of this machine, and not into the mesh.
     const brains = (await this.#options.brains()).filter(({ place }) => agent === null || place !== 'mesh');
     const silent: string[] = [];
@@ -111,7 +111,11 @@ export class ConvergenceWorker implements GoalWorker {
       tools: 'any',
       cloud: false,
     });
-    if (choice.candidates.length === 0) return [noneFits(choice).message, ...silent].join('; ');
+    if (choice.candidates.length === 0) {
+      const why = [noneFits(choice).message, ...silent].join('; ');
+      const borrows = brains.some(({ place }) => place === 'mesh');
+      return (borrows ? lenderGone : noModel)(context.member.name, why);
+    }
     const rejected = (model: string): number => (context.assignment.rejectedBy?.includes(model) ? 1 : 0);
     // Stable: of the others the order stays.
     const inTurn = unnarrowed(choice.candidates, contextTokensMax).toSorted(
@@ -334,6 +338,8 @@ class GoalPursuit implements Pursuit {
       case 'stopped': {
         await log.say(`the model was stopped (${ending.why}): ${ending.text}`);
         const nobody = ending.why === 'brain' && turns === 0 && this.#asked === null;
+        const borrows = this.#candidates.every(({ brain }) => brain.place === 'mesh');
+        if (ending.why === 'brain' && borrows) throw lenderGone(member.name, ending.text);
         this.#stopped = nobody
           ? noModel(member.name, ending.text)
           : stoppedFailure(ending.why, ending.text, member.name);
@@ -343,6 +349,10 @@ class GoalPursuit implements Pursuit {
     }
   }
 }
+
+/** What others lend comes and goes: the machine lacks nothing for good, and may have the task again. */
+const lenderGone = (member: string, why: string): AttemptFailure =>
+  new AttemptFailure('lost', 'machine', `no machine that lends ${member} a model answers: ${why}`);
 
 /** Why a model did not end by itself, as the reason of the task. */
 function stoppedFailure(why: Stopped, text: string, member: string): AttemptFailure {

@@ -169,12 +169,13 @@ test('web pages and names that lead here are refused, and with a token whoever d
   assert.is(await statusOf({}), 200);
 });
 
+const call = (name: string, args: Record<string, unknown>): Step => ({ do: 'call', name, arguments: args });
+const steps = [
+  call('edit', { path: 'greet.sh', old: 'Helo', new: 'Hello' }),
+  call('finish', { summary: 'It says Hello.' }),
+];
+
 test('a goal converges on a machine that has no model itself, by that of another', async () => {
-  const call = (name: string, args: Record<string, unknown>): Step => ({ do: 'call', name, arguments: args });
-  const steps = [
-    call('edit', { path: 'greet.sh', old: 'Helo', new: 'Hello' }),
-    call('finish', { summary: 'It says Hello.' }),
-  ];
   const scripts = [fast.script, slow.script];
   const asked: ScriptedBody[] = [];
   for (const server of [fast, slow]) {
@@ -213,6 +214,35 @@ test('the machine that answers dies before its first word: another answers, and 
   assert.match(response.headers.get(READ_BY) ?? '', /^fast \(.*\), slow \(/);
   assert.is(fast.to('/api/chat').length, before + 1);
   await fleet.untilAsked(async () => (await lent()).length === 1, 'the founder says that one is left');
+});
+
+test('the owner of the only lender pauses in mid-goal: the goal waits, and goes on when he lends again', async () => {
+  const script = slow.script;
+  const reached = Promise.withResolvers<void>();
+  slow.script = () => {
+    reached.resolve();
+    return [{ do: 'hang' }];
+  };
+  const cwd = await greeter(join(fleet.home, 'again'));
+  const goal = ['task', 'code', 'greet.sh is to say Hello', '--check', 'sh test.sh', '--model', MODEL];
+  const id = (await fleet.hub([...goal, '--on', 'desk'], { cwd })).stdout.trim();
+  await reached.promise;
+  assert.is((await fleet.node('slow', ['pause'])).code, 0);
+  assert.is(await last(slow).ended, 'left', 'his machine is his at once');
+  const ended = await fleet.about(id, 'attempt.ended');
+  assert.equal([ended.body.reason, ended.body.fault], ['lost', 'machine']);
+  const why = await fleet.hub(['task', 'why', id]);
+  assert.match(why.stdout, /desk +offers no model \(asked: scripted-lent:7b\)/);
+  let asked = 0;
+  slow.script = () => [steps[Math.min(asked++, 1)]!];
+  assert.is((await fleet.node('slow', ['resume'])).code, 0);
+  const task = await fleet.ended(id);
+  assert.equal([task.state, task.executor?.name], ['delivered', 'desk']);
+  const lost = fleet.entries.filter(
+    ({ type, body }) => type === 'attempt.ended' && body.task === id && body.reason === 'lost',
+  );
+  assert.is(lost.length, 1, 'it was not tried in vain');
+  slow.script = script;
 });
 
 test('an owner who pauses lends nothing, and off is off', async () => {

@@ -6,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { OllamaBrain } from '../../../node/brain/ollama.ts';
 import { Speeds } from '../../../node/brain/speed.ts';
+import type { Brain } from '../../../node/brain/types.ts';
 import { Prompts } from '../../../node/worker/prompts.ts';
 import { ConvergenceWorker } from '../../../node/worker/worker.ts';
 import { acceptReceipt } from '../../../protocol/acceptance.ts';
@@ -38,8 +39,18 @@ const shakyBase = await shaky.commit({
 });
 const server = await new ScriptedOllama(['scripted-coder:7b']).listen();
 const speeds = new Speeds();
+const ollama = new OllamaBrain({ url: server.url });
+/** The same model, as if another machine lent it. */
+const lentBy = (brain: Brain): Brain => ({
+  name: 'mesh',
+  server: 'the mesh',
+  place: 'mesh',
+  models: (signal) => brain.models(signal),
+  chat: (request, signal) => brain.chat(request, signal),
+});
+const source = { lent: false };
 const worker = new ConvergenceWorker({
-  brains: async () => [new OllamaBrain({ url: server.url })],
+  brains: async () => [source.lent ? lentBy(ollama) : ollama],
   speeds,
   prompts: new Prompts(null),
 });
@@ -312,6 +323,26 @@ it('no model, no answer: this machine says why, and nothing is made up', async (
     assert.match(result.detail!, /no model on spare-1 can work on this/);
   } finally {
     server.models.push({ name: 'scripted-coder:7b' });
+  }
+});
+
+it('a model that others lend and that goes away costs the machine nothing: it may have the goal again', async () => {
+  source.lent = true;
+  try {
+    const done = await ran([[edit('Helo', 'Hello')], [finish]]);
+    assert.equal([done.result.outcome, done.receipt?.work?.brain], ['succeeded', 'mesh']);
+    const away = await ran([
+      [edit('Helo', 'Hello')],
+      [{ do: 'refuse', status: 404, message: 'model not found' }],
+    ]);
+    assert.equal([away.result.reason, away.result.fault], ['lost', 'machine']);
+    server.models.splice(0);
+    const none = await ran([[finish]]);
+    assert.equal([none.result.reason, none.result.fault], ['lost', 'machine']);
+    assert.match(none.result.detail!, /no machine that lends spare-1 a model answers/);
+  } finally {
+    source.lent = false;
+    server.models.splice(0, server.models.length, { name: 'scripted-coder:7b' });
   }
 });
 
