@@ -29,10 +29,12 @@ import {
   artifact,
   failureReason,
   fault,
+  modelName,
   repositoryBundle,
   repositoryInput,
   taskSpec,
 } from '../protocol/task.ts';
+import { loggedGrant, loggedPool, loggedPrice, loggedUsage } from '../protocol/usage.ts';
 
 /**
  * What can stand in the log, by type. An entry of a type that is not here is kept, replicated, proved, and
@@ -46,6 +48,20 @@ export const actor = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('founder') }),
 ]);
 export type Actor = z.infer<typeof actor>;
+
+/** What a limit is of: all work of a day (UTC), each task, a model in a day, the work of a member in a day. */
+export const budgetScope = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('day') }),
+  z.strictObject({ kind: z.literal('session') }),
+  z.strictObject({ kind: z.literal('model'), model: modelName }),
+  z.strictObject({ kind: z.literal('member'), member: peerId }),
+]);
+export type BudgetScope = z.infer<typeof budgetScope>;
+/** Of every sum of money; null: none was ever named. */
+const currency = z
+  .string()
+  .regex(/^[A-Z]{3}$/)
+  .nullable();
 
 const publicKey = z.base64().length(44);
 const attempt = { task: taskId, attempt: count.min(1), correlation: correlationId };
@@ -247,6 +263,24 @@ export const EVENT_BODIES = {
   'memory.forgotten': z.strictObject({ record: memoryId, by: actor }),
   /** A person merged, cherry-picked or checked out a result. */
   'task.applied': z.strictObject({ task: taskId, commit: commitId, by: actor }),
+
+  /** From here on this is all of what may be taken there; null: there is no limit. */
+  'budget.set': z.strictObject({ scope: budgetScope, limit: loggedPool.nullable(), currency, by: actor }),
+  /** What a model in a cloud costs; null: it has no price, and is not asked. */
+  'budget.priced': z.strictObject({ model: modelName, price: loggedPrice.nullable(), currency, by: actor }),
+  /** An attempt was given out with this allowance, which is kept for it until it ends. */
+  'budget.reserved': z.strictObject({ ...attempt, member: peerId, allowance: loggedGrant }),
+  /** What models were asked for an attempt, as its member counted; comes before the attempt's end. */
+  'budget.spent': z.strictObject({ ...attempt, member: peerId, usage: loggedUsage }),
+  /** For the first time since `since` (Unix ms; of a task: since it was sent) all of it was taken. */
+  'budget.reached': z.strictObject({
+    scope: budgetScope,
+    /** The task, where the limit is that of each. */
+    session: taskId.nullable(),
+    since: count,
+    limit: loggedPool,
+    spent: loggedPool,
+  }),
 } as const;
 
 export type EventType = keyof typeof EVENT_BODIES;

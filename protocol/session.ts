@@ -24,6 +24,7 @@ import {
 } from './limits.ts';
 import { remembered, rememberedMax } from './memory.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
+import { allowance, usage } from './usage.ts';
 
 /**
  * `/superfleet/session/1.0.0`: one long-lived bidirectional stream between a member (who opens it) and the
@@ -168,6 +169,8 @@ export const attemptResult = z.object({
   /** Signed statement (`encodeSigned`): a receipt from an executor, a verification from a verifier. Null only when a
    * fault of the machine kept the attempt from running at all. */
   envelope: z.string().max(envelopeBytesMax).nullable(),
+  /** What models were asked for it. @default none was, or it is not said */
+  usage: usage.optional(),
 });
 export type AttemptResult = z.infer<typeof attemptResult>;
 
@@ -183,6 +186,8 @@ export const memberMessage = z.discriminatedUnion('type', [
     correlation: correlationId,
     phase: z.enum(['fetch', 'prepare', 'run', 'check', 'converge']),
     logBytes: count,
+    /** What models were asked for it so far. @default as it was */
+    usage: usage.optional(),
   }),
   z.object({ type: z.literal('result'), result: attemptResult }),
   /** The attempt is gone and will give no result: owner's stop, refused, lease ran out, told to. */
@@ -271,6 +276,8 @@ const assignment = z.object({
   rejectedBy: z.array(z.string().max(128)).max(questionsMax).optional(),
   /** What earlier work of the same submitter taught, the best first; only for the executor of a goal. @default nothing */
   remembered: z.array(remembered).max(rememberedMax).optional(),
+  /** What models may be asked for it; only for the executor. @default no bound but the task's own, and no cloud */
+  allowance: allowance.optional(),
   /** For a verifier: the receipt to bind and the result to check. */
   verify: z
     .object({

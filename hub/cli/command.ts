@@ -9,6 +9,7 @@ import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts
 import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { addBudgetGrammar, type BudgetCommand } from './budget-grammar.ts';
 import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
 import { addSuccessionGrammar, type SuccessionCommand } from './succession-grammar.ts';
 
@@ -54,6 +55,7 @@ export type HubCommand =
   | { verb: 'secret set'; name: string }
   | { verb: 'secret list' }
   | { verb: 'secret remove'; name: string }
+  | BudgetCommand
   | RecoveryCommand
   | ServiceCommand
   | DoctorCommand
@@ -85,7 +87,7 @@ const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 export function hubGrammar(version: string): Grammar<HubCommand> {
   const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING, {
     bin: 'mesh-node',
-    words: ['join', 'leave', 'mesh', 'models'],
+    words: ['join', 'leave', 'mesh', 'models', 'endpoint'],
     where: 'on a machine that works for the mesh',
   });
   addMeshGrammar(grammar);
@@ -98,6 +100,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addProofGrammar(grammar, 'mesh-hub');
   addSuccessionGrammar<HubCommand>(grammar);
   addSecretGrammar(grammar);
+  addBudgetGrammar<HubCommand>(grammar);
   addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;
 }

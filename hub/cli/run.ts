@@ -130,6 +130,10 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       show(session, answer, () => `${cell(command.node)} is shut out for good`);
       return EXIT.ok;
     }
+    case 'budget show':
+    case 'budget set':
+    case 'budget price':
+      return (await import('./budget.ts')).runBudget(command, session);
     case 'ledger verify':
     case 'ledger tail':
     case 'ledger export':

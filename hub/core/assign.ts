@@ -17,11 +17,11 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
   const number = task.attemptCount + 1;
   const nonce = newNonce(ctx.clock.random);
   const { features, peer: member } = live;
-  const { fields, log } = ctx.plugins.enclose(ctx, task, { member, role, attempt: number, features });
+  const { fields, needed, log } = ctx.plugins.enclose(ctx, task, { member, role, attempt: number, features });
   let assignment = assignmentOf(ctx, task, number, nonce, role, fields);
   const whole = typeof assignment !== 'string';
-  // What is sent besides is not what a task may fail for.
-  if (!whole) assignment = assignmentOf(ctx, task, number, nonce, role, {});
+  // What is sent besides is not what a task may fail for, but for what bounds it.
+  if (!whole) assignment = assignmentOf(ctx, task, number, nonce, role, needed);
   const problem = typeof assignment === 'string' ? assignment : null;
   if (problem !== null) {
     converge(ctx, task, { state: 'failed', reason: 'refused', detail: problem });
@@ -32,7 +32,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
     type: 'attempt.assigned',
     body: { task: id, attempt: number, correlation, role, member: live.peer, nonce },
   });
-  if (whole) log();
+  log(whole);
   // An idle member says little, so its first lease runs from here; further ones must not renew those before.
   if (live.leases.size === 0) live.leasedAt = ctx.now;
   openLease(ctx, task, number, null);

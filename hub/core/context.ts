@@ -15,6 +15,7 @@ import type {
   MemberHello,
   Place,
 } from '../../protocol/session.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
 import { Lenders } from './lenders.ts';
@@ -90,6 +91,8 @@ export interface LiveLease {
   startedAt: number | null;
   /** What its member said last that it does; null: nothing yet. */
   phase: string | null;
+  /** What its member said last of what models were asked; null: nothing. */
+  usage: Usage | null;
   pending: CheckedResult | null;
   /** A collect effect is out. */
   collecting: boolean;

@@ -8,6 +8,7 @@ import {
 } from '../../ledger/state/task-record.ts';
 import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import {
   lateResultsMax,
   otherMemberWaitMs,
@@ -30,6 +31,8 @@ export interface Ending {
   receipt?: string | null;
   envelope?: string | null;
   log?: ResultBlob | null;
+  /** What models were asked for it, by its result. @default as its member said last */
+  usage?: Usage | null;
   /** Tell the member to stop; null: it knows, or cannot be told. */
   cancel: 'cancelled' | 'paused' | 'revoked' | 'superseded' | null;
 }
@@ -37,15 +40,19 @@ export interface Ending {
 /** Ends an open lease: logged, the member told, and the task brought to its next state. */
 export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending): void {
   const { task: id, attempt } = lease.lease;
+  const { reason } = ending;
+  const detail = ending.detail?.slice(0, 2048) ?? null;
+  const usage = ending.usage ?? lease.usage;
+  const verdict = ctx.plugins.ending(ctx, ctx.task(id), attempt, { reason, usage });
   ctx.append({
     type: 'attempt.ended',
     body: {
       task: id,
       attempt,
       correlation: lease.correlation,
-      fault: ending.fault,
-      reason: ending.reason,
-      detail: ending.detail?.slice(0, 2048) ?? null,
+      fault: verdict === 'wait' ? 'person' : ending.fault,
+      reason,
+      detail,
       exitCode: ending.exitCode ?? null,
       receipt: ending.receipt ?? null,
       envelope: ending.envelope ?? null,
@@ -59,7 +66,11 @@ export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending):
     const { correlation } = lease;
     ctx.send(lease.member, { type: 'cancel', ...lease.lease, correlation, why: ending.cancel });
   }
-  settle(ctx, ctx.task(id));
+  const task = ctx.task(id);
+  if (verdict === 'end' && task.state === 'queued' && task.cancelledBy === null) {
+    const { exitCode = null, receipt = null } = ending;
+    converge(ctx, task, { state: 'failed', reason, detail, exitCode, receipt });
+  } else settle(ctx, task);
 }
 
 /** Takes a closed lease out of the live view. A result that came for it and was not settled is late from now on. */
@@ -289,6 +300,7 @@ export function openLease(
     assignedAt: ctx.now,
     startedAt,
     phase: null,
+    usage: null,
     pending: null,
     collecting: false,
     collects: 0,

@@ -1,10 +1,12 @@
 import type { z } from 'zod';
 import type { Actor, EventType, LogEvent } from '../../ledger/events.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
-import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
 import type { RandomBytes } from '../../protocol/ids.ts';
 import type { Assignment, AttemptRole } from '../../protocol/session.ts';
+import type { FailureReason } from '../../protocol/task.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { Right } from './rights.ts';
 
 /** What a plugin decides on: what the log says, of itself and of everything else, and the time. To be read only. */
@@ -62,12 +64,37 @@ export interface CorePlugin<S = unknown> {
   hold?(view: PluginView<S>, task: TaskRecord, member: string): string | null;
   /** What an attempt that is about to begin is sent besides its task; null: nothing. */
   enclose?(view: PluginView<S>, task: TaskRecord, to: Recipient): Enclosure | null;
+  /** What is to be logged of an attempt before its end is. */
+  ending?(
+    view: PluginView<S>,
+    task: TaskRecord,
+    attempt: AttemptRecord,
+    said: AttemptSaid,
+  ): readonly LogEvent[];
+  /**
+   * After that, of one that failed: `wait`: nobody is at fault, and it costs no retry; `end`: the task fails, whatever retries it has
+   * left; null: as its member said.
+   */
+  verdict?(
+    view: PluginView<S>,
+    task: TaskRecord,
+    attempt: AttemptRecord,
+    said: AttemptSaid,
+  ): 'wait' | 'end' | null;
   /** What a person at the founder is told. */
   overview?(view: PluginView<S>): { needs?: Overview['needs']; risks?: string[] };
 }
 
 /** Fields of an assignment that plugins may fill. */
-export type EnclosedField = 'remembered';
+export type EnclosedField = 'remembered' | 'allowance';
+
+/** What is known of an attempt that ends. */
+export interface AttemptSaid {
+  /** Null: its result is accepted. */
+  reason: FailureReason | null;
+  /** What its member said last; null: nothing. */
+  usage: Usage | null;
+}
 
 /** Who is given an attempt. */
 export interface Recipient {
@@ -80,6 +107,8 @@ export interface Recipient {
 
 export interface Enclosure {
   readonly fields: Partial<Pick<Assignment, EnclosedField>>;
+  /** It bounds the attempt, so it goes along where there is little room, too. @default it is left out then */
+  readonly needed?: true;
   /** What is logged of it, after the lease. @default nothing */
   readonly events?: readonly LogEvent[];
 }

@@ -1,10 +1,10 @@
 import type { z } from 'zod';
 import { type Actor, EVENT_BODIES, type LogEvent } from '../../ledger/events.ts';
-import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { findAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderContext } from './context.ts';
-import type { CorePlugin, Enclosure, PluginView, Recipient } from './plugin.ts';
+import type { AttemptSaid, CorePlugin, Enclosure, PluginView, Recipient } from './plugin.ts';
 import { needRight } from './rights.ts';
 
 /** Commands of one plugin in one step; the rest is due in the next. */
@@ -79,25 +79,47 @@ export class Plugins {
     return null;
   }
 
-  /** What an attempt is sent besides its task, and what is to be called once its lease is logged. */
+  /** What an attempt is sent besides its task, and what of that bounds it; `log` is called once its lease is logged. */
   enclose(
     ctx: FounderContext,
     task: TaskRecord,
     to: Recipient,
-  ): { fields: Enclosure['fields']; log(): void } {
+  ): { fields: Enclosure['fields']; needed: Enclosure['fields']; log(whole: boolean): void } {
     const enclosed = this.#running.flatMap((running) => {
       const made = this.#guarded(running, () =>
         running.plugin.enclose?.(viewOf(ctx, running.plugin), task, to),
       );
       return made == null ? [] : [{ running, made }];
     });
+    const fieldsOf = (of: typeof enclosed): Enclosure['fields'] =>
+      Object.assign({}, ...of.map(({ made }) => made.fields));
+    const needed = enclosed.filter(({ made }) => made.needed === true);
     return {
-      fields: Object.assign({}, ...enclosed.map(({ made }) => made.fields)),
-      log: () => {
-        for (const { running, made } of enclosed)
+      fields: fieldsOf(enclosed),
+      needed: fieldsOf(needed),
+      log: (whole) => {
+        for (const { running, made } of whole ? enclosed : needed)
           this.#guarded(running, () => append(ctx, running.plugin, made.events ?? []));
       },
     };
+  }
+
+  /** The attempt is about to end so: what plugins say to its failure, the strictest of them. */
+  ending(ctx: FounderContext, task: TaskRecord, number: number, said: AttemptSaid): 'wait' | 'end' | null {
+    const attempt = findAttempt(task, number);
+    if (attempt === null) return null;
+    const verdicts = this.#running.map((running) =>
+      this.#guarded(running, () => {
+        const { plugin } = running;
+        const due = plugin.ending?.(viewOf(ctx, plugin), task, attempt, said) ?? [];
+        append(ctx, plugin, due);
+        // What follows from it stands before the end, too, after which the task may be forgotten.
+        if (due.length > 0) this.#due(ctx, running);
+        return said.reason === null ? null : plugin.verdict?.(viewOf(ctx, plugin), task, attempt, said);
+      }),
+    );
+    if (verdicts.includes('end')) return 'end';
+    return verdicts.includes('wait') ? 'wait' : null;
   }
 
   /** What a person at the founder is told, stopped plugins first. */

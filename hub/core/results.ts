@@ -41,7 +41,15 @@ function onCurrent(
       const fault = 'machine';
       const { reason, detail, exitCode } = result;
       settled(ctx, lease.member, result, lease.correlation, true, null);
-      endLease(ctx, lease, { fault, reason: reason ?? 'environment', detail, exitCode, cancel: null });
+      const usage = result.usage ?? null;
+      endLease(ctx, lease, {
+        fault,
+        reason: reason ?? 'environment',
+        detail,
+        exitCode,
+        usage,
+        cancel: null,
+      });
     } else refuse(ctx, lease, 'the result comes without a signature');
     return;
   }
@@ -145,6 +153,7 @@ function executed(
   envelope: string,
 ): void {
   const { exitCode, commit, bundle, log, artifacts } = result;
+  const usage = result.usage ?? lease.usage;
   if (result.outcome === 'failed') {
     const { reason, detail } = result;
     settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
@@ -158,6 +167,7 @@ function executed(
       receipt: digest,
       envelope,
       log,
+      usage,
       cancel: null,
     });
     return;
@@ -190,6 +200,7 @@ function executed(
       exitCode,
       receipt: digest,
       envelope,
+      usage,
       cancel: null,
     });
     return;
@@ -197,6 +208,7 @@ function executed(
   learn(ctx, lease, facts);
   if (facts.work?.lowConfidence === true) doubt(ctx, lease);
   noteFlaky(ctx, lease, facts.checksFlaky);
+  ctx.plugins.ending(ctx, ctx.task(task), attempt, { reason: null, usage });
   ctx.append(event);
   dropLease(ctx, lease);
   settle(ctx, ctx.task(task));

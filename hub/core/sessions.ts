@@ -206,7 +206,10 @@ function onProgress(ctx: FounderContext, live: LiveMember, message: Progress): v
   const key = leaseKey(message);
   const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
   if (lease === undefined) cancelUnknown(ctx, live, message, message.correlation);
-  else lease.phase = message.phase;
+  else {
+    lease.phase = message.phase;
+    lease.usage = message.usage ?? lease.usage;
+  }
 }
 
 function onStarted(ctx: FounderContext, live: LiveMember, of: Lease, correlation: string): void {

@@ -1,4 +1,5 @@
 import type { EventType } from '../events.ts';
+import { budgetReducer } from './budget.ts';
 import { memoryReducer } from './memory.ts';
 import type { Reducer } from './reducer.ts';
 
@@ -12,7 +13,7 @@ export interface PluginReducer<S> extends Reducer<S> {
  * off: so one log gives one state, and what is switched on later finds what it needs.
  */
 // biome-ignore lint/suspicious/noExplicitAny: each knows its own state, and only it looks inside.
-export const PLUGIN_REDUCERS: readonly PluginReducer<any>[] = [memoryReducer];
+export const PLUGIN_REDUCERS: readonly PluginReducer<any>[] = [memoryReducer, budgetReducer];
 
 /** States of plugins by name. */
 export type PluginStates = Map<string, unknown>;

@@ -280,3 +280,48 @@ export interface WaitingLine {
   message: string;
   hint: string | null;
 }
+
+/** What was taken; money in millionths of the currency. */
+export interface BudgetSum {
+  tokens: number;
+  seconds: number;
+  money: number;
+  calls: number;
+  /** Of these calls, those whose server did not count: their tokens are estimated. */
+  estimated: number;
+}
+
+interface BudgetPool {
+  tokens: number | null;
+  seconds: number | null;
+  money: number | null;
+}
+
+/** Limits and what was taken (`budget show`). */
+export interface BudgetObject {
+  /** Null: no sum of money was ever named. */
+  currency: string | null;
+  /** Of UTC, such as `2026-03-01`, and when the next one begins (Unix ms). */
+  day: string;
+  until: number;
+  limits: {
+    scope: 'day' | 'session' | 'model' | 'member';
+    name: string | null;
+    limit: BudgetPool;
+    /** Null for `session`, of which each task has its own. */
+    spent: BudgetSum | null;
+    /** Kept for attempts that run. */
+    reserved: BudgetPool | null;
+    left: BudgetPool | null;
+    until: number | null;
+  }[];
+  /** Millionths of the currency for a million tokens. */
+  prices: { model: string; in: number; out: number }[];
+  today: {
+    spent: BudgetSum;
+    models: { name: string; spent: BudgetSum }[];
+    members: { name: string; spent: BudgetSum }[];
+  };
+  /** Of tasks that have not ended. */
+  tasks: { task: string; spent: BudgetSum }[];
+}

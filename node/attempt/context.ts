@@ -2,6 +2,7 @@ import type { WorkDone } from '../../protocol/receipt.ts';
 import type { Assignment, ResultBlob } from '../../protocol/session.ts';
 import type { SignedStatement } from '../../protocol/statement.ts';
 import type { Artifact } from '../../protocol/task.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { Environments } from '../environment/environments.ts';
 import type { RepositoryCache } from '../git/repository-cache.ts';
 import type { SandboxAhead } from '../sandbox/ahead.ts';
@@ -50,6 +51,8 @@ export interface AttemptFacts {
   partial: boolean;
   /** What a model did; null where none was asked. */
   work: WorkDone | null;
+  /** What models were asked; null where none could be. */
+  usage: Usage | null;
 }
 
 export const noFacts = (): AttemptFacts => ({
@@ -63,4 +66,5 @@ export const noFacts = (): AttemptFacts => ({
   artifacts: [],
   partial: false,
   work: null,
+  usage: null,
 });

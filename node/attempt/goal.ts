@@ -1,5 +1,6 @@
 import type { WorkDone } from '../../protocol/receipt.ts';
 import type { CodeSpec } from '../../protocol/task.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { Taken } from '../git/attempt-repository.ts';
 import type { Checkout } from './checkout.ts';
 import { type CheckRun, checkAhead, RedCheck, runChecks, tryChecks } from './checks.ts';
@@ -25,6 +26,8 @@ export interface Goal {
 export interface Pursuit {
   /** What was done so far; null: nobody was asked. */
   readonly done: Omit<WorkDone, 'files' | 'lesson'> | null;
+  /** What models were asked so far. */
+  readonly usage: Usage;
   /** Why the model was stopped before it was done; null: it was not. Green checks make up for it. */
   readonly stopped: AttemptFailure | null;
   /** `before`: the checks, run on the base. */
@@ -100,6 +103,7 @@ export async function pursueGoal(
     changes = taken?.changes ?? changes;
     throw new PartialResult(error, taken);
   } finally {
+    facts.usage = pursuit.usage;
     const lesson = lessonOf(changes, before, red, spec.checks);
     facts.work = pursuit.done === null ? null : { ...pursuit.done, files: changes.length, lesson };
   }

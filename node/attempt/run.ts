@@ -202,7 +202,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       }
     }
     dropResult(context, facts);
-    return { ...wordsAlone(context, ending), exitCode: facts.exitCode };
+    return { ...wordsAlone(context, ending), exitCode: facts.exitCode, ...usageOf(facts) };
   }
 
   /** Log and envelope of an attempt that has ended by itself; what a failure does not return is let go. */
@@ -221,6 +221,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       bundle: facts.bundle,
       log: stored,
       artifacts: facts.artifacts,
+      ...usageOf(facts),
     };
     try {
       const statement = statementOf(context, facts, result);
@@ -232,6 +233,8 @@ export class LocalAttemptRunner implements AttemptRunner {
     }
   }
 }
+
+const usageOf = ({ usage }: AttemptFacts): Pick<AttemptResult, 'usage'> => (usage === null ? {} : { usage });
 
 function wordsAlone({ assignment, log }: AttemptContext, failure: AttemptFailure | null): AttemptResult {
   return {

@@ -1,4 +1,5 @@
 import type { Assignment, AttemptResult } from '../../protocol/session.ts';
+import type { Usage } from '../../protocol/usage.ts';
 
 /** Runs one attempt from its assignment to a signed result on this member's disk. */
 export interface AttemptRunner {
@@ -13,6 +14,8 @@ export interface AttemptHooks {
   /** The sandbox has the task: from here on it is `running`. */
   started(): void;
   progress(phase: 'fetch' | 'prepare' | 'run' | 'check' | 'converge', logBytes: number): void;
+  /** All that models were asked so far; after each call. @default it is not said before the result */
+  used?(usage: Usage): void;
   /** Live output as it comes, secrets already masked, controls not yet escaped. */
   output(bytes: Uint8Array): void;
   /** Gets blobs from the founder into this member's store. */

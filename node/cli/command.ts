@@ -135,6 +135,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'invite',
       'demo',
       'backup',
+      'budget',
       'restore',
       'fork',
       ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),

@@ -160,8 +160,15 @@ export class MemberCore {
       case 'progress': {
         const attempt = this.#attempts.get(leaseKey(input.lease));
         if (attempt?.phase !== 'running') break;
-        const { phase, logBytes } = input;
-        this.#tell({ type: 'progress', ...attempt.lease, correlation: attempt.correlation, phase, logBytes });
+        const { phase, logBytes, usage } = input;
+        this.#tell({
+          type: 'progress',
+          ...attempt.lease,
+          correlation: attempt.correlation,
+          phase,
+          logBytes,
+          ...(usage === undefined ? {} : { usage }),
+        });
         break;
       }
       case 'finished':

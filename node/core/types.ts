@@ -11,6 +11,7 @@ import type {
   MemberMessage,
   Place,
 } from '../../protocol/session.ts';
+import type { Usage } from '../../protocol/usage.ts';
 
 /**
  * The member core: a state machine without IO. `step(input, clock)` returns effects; its driver performs them.
@@ -36,6 +37,8 @@ export type MemberInput =
       lease: Lease;
       phase: 'fetch' | 'prepare' | 'run' | 'check' | 'converge';
       logBytes: number;
+      /** What models were asked so far, where it has changed. */
+      usage?: Usage;
     }
   /** The attempt has ended by itself; its result is already on this member's disk. */
   | { type: 'finished'; result: AttemptResult }

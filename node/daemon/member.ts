@@ -237,6 +237,9 @@ export class MemberDriver {
             mark(lease.task, `${assignment.role}.${phase}`);
             this.#step({ type: 'progress', lease, phase, logBytes });
           },
+          used: (usage) => {
+            this.#step({ type: 'progress', lease, phase: 'run', logBytes: 0, usage });
+          },
           output: (bytes) => output.write(bytes),
           fetch: (blobs, ending) => this.#options.fetch(blobs, ending),
         },

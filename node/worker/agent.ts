@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { WorkDone } from '../../protocol/receipt.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { CheckRun } from '../attempt/checks.ts';
 import { AttemptFailure } from '../attempt/failure.ts';
 import type { Goal, Pursuit } from '../attempt/goal.ts';
@@ -12,6 +13,7 @@ import { SANDBOX_HOME } from '../sandbox/profile.ts';
 import type { Mount } from '../sandbox/types.ts';
 import { goalText, otherWayText, redText } from './goal-text.ts';
 import type { Candidate } from './loop.ts';
+import { type Asked, Meter } from './meter.ts';
 import { ModelDoor } from './model-door.ts';
 import type { Persona } from './persona.ts';
 import { rememberedLine, type Told } from './remembered.ts';
@@ -35,6 +37,8 @@ export class AgentPursuit implements Pursuit {
   readonly #goal: Goal;
   readonly #agent: AgentConfig;
   readonly #model: AgentModel;
+  readonly #meter: Meter;
+  readonly #asks: Asked;
   readonly #writes: boolean;
   readonly #runtime: SandboxRuntime;
   readonly #told: Told | null;
@@ -58,6 +62,9 @@ export class AgentPursuit implements Pursuit {
     this.#told = told;
     this.#agent = agent;
     this.#model = { url: brain.server, name: model };
+    const { assignment, hooks } = goal.context;
+    this.#meter = new Meter(assignment.allowance, (usage) => hooks.used?.(usage));
+    this.#asks = { brain: { name: agent.name, place: brain.place }, model };
     this.#writes = persona.may.has('write');
     this.#runtime = runtime;
     this.#msLeft = goal.spec.timeoutMs;
@@ -76,6 +83,10 @@ export class AgentPursuit implements Pursuit {
 
   get done(): Omit<WorkDone, 'files' | 'lesson'> | null {
     return this.#asked ? this.#work : null;
+  }
+
+  get usage(): Usage {
+    return this.#meter.usage;
   }
 
   get stopped(): AttemptFailure | null {
@@ -110,6 +121,8 @@ export class AgentPursuit implements Pursuit {
       tokensMax: Math.max(0, spec.code.tokens - this.#tokens),
       requestsMax: Math.max(0, spec.code.turns - this.#work.turns),
       lookup: lookupOnLan,
+      mayAsk: (promptTokens) => this.#meter.mayAsk(this.#asks, promptTokens)?.why ?? null,
+      spent: (spent) => this.#meter.note(this.#asks, spent),
     });
     const began = performance.now();
     try {

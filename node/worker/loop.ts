@@ -8,6 +8,7 @@ import {
   type Usage,
 } from '../brain/types.ts';
 import type { Conversation } from './conversation.ts';
+import type { CallSpent, Refused } from './meter.ts';
 import type { Ending } from './tools/tool.ts';
 
 /** A model that may be asked, in the order they are to be tried. */
@@ -51,8 +52,10 @@ export interface LoopOptions {
   bounds: Bounds;
   /** One answer, all its calls carried out, and done: for goals that need no looking around. @default false */
   singleTurn?: boolean;
-  /** Before each request: null, or why no more may be spent. */
-  mayAsk?(candidate: Candidate): string | null;
+  /** Before each request, whose prompt takes about so many tokens: null, or why it is not to be made. */
+  mayAsk?(candidate: Candidate, promptTokens: number): Refused | null;
+  /** After each request that was sent: what it took, also where no whole answer came. */
+  spent?(candidate: Candidate, spent: CallSpent): void;
   /** A line for the log of the attempt. */
   note(line: string): Promise<void>;
   /** After each answer: what it took. */
@@ -83,6 +86,8 @@ export interface LoopResult {
 const AGAIN_MS = [500, 2_000] as const;
 /** Faults that may be gone the next time. */
 const MAY_PASS: ReadonlySet<BrainFault> = new Set(['unreachable', 'busy', 'broken', 'timeout']);
+/** Faults after which the prompt had been read, as far as can be known. */
+const READ: ReadonlySet<BrainFault> = new Set(['broken', 'timeout']);
 /** Answers in a row that call nothing. */
 const SILENT_MAX = 3;
 /** Failures of the same call. */
@@ -162,10 +167,12 @@ class Loop {
     let tries = 0;
     let squeezed = false;
     let last: BrainError | null = null;
+    let barred: string | null = null;
     for (;;) {
       this.#signal.throwIfAborted();
       const candidate = candidates[this.#at];
       if (candidate === undefined) {
+        if (last === null && barred !== null) return this.#stopped('budget', barred);
         return this.#stopped(
           last?.fault === 'context' ? 'context' : 'brain',
           last?.message ?? 'there is no model to ask',
@@ -192,8 +199,14 @@ class Loop {
       if (this.#result.tokens + conversation.tokens + toolTokens > bounds.tokens) {
         return this.#stopped('tokens', `${this.#result.tokens} of ${bounds.tokens} tokens are spent`);
       }
-      const refused = mayAsk?.(candidate) ?? null;
-      if (refused !== null) return this.#stopped('budget', refused);
+      const refused = mayAsk?.(candidate, conversation.tokens + toolTokens) ?? null;
+      if (refused !== null) {
+        barred = refused.why;
+        if (!refused.others) return this.#stopped('budget', barred);
+        await note(`not asking ${candidate.model} (${candidate.brain.name}): ${barred}`);
+        await this.#goOn();
+        continue;
+      }
       try {
         return await this.#askOne(candidate, left, toolTokens);
       } catch (error) {
@@ -238,6 +251,7 @@ class Loop {
     const late = AbortSignal.timeout(Math.min(Math.ceil(leftMs), 2 ** 31 - 1));
     const answer: Answer = { text: '', calls: [], cut: false };
     let usage: Usage | null = null;
+    let failed: unknown = null;
     try {
       const request = {
         model,
@@ -255,12 +269,19 @@ class Loop {
           answer.cut = event.reason === 'length';
         }
       }
+    } catch (error) {
+      failed = error;
+      throw error;
     } finally {
       this.#late = late.aborted;
+      if (failed === null || (failed instanceof BrainError && (failed.begun || READ.has(failed.fault)))) {
+        this.#options.spent?.(candidate, this.#spentOn(usage, prompt, answer, this.#now() - began));
+      }
     }
     if (usage === null) throw new BrainError('broken', 'the answer has no end', { begun: true });
     const ms = this.#now() - began;
-    this.#count(usage, prompt, answer);
+    const spent = this.#spentOn(usage, prompt, answer, ms);
+    this.#count(usage, spent);
     if (usage.promptTokens)
       conversation.counted(usage.promptTokens, JSON.stringify(hands.definitions).length);
     this.#result.model = model;
@@ -272,14 +293,24 @@ class Loop {
     return answer;
   }
 
-  #count(usage: Usage, prompt: number, answer: Answer): void {
+  /** As the server counted, else by length. */
+  #spentOn(usage: Usage | null, prompt: number, { text, calls }: Answer, ms: number): CallSpent {
+    const written = text.length + calls.reduce((sum, call) => sum + call.text.length, 0);
+    const { promptTokens = null, generatedTokens = null } = usage ?? {};
+    return {
+      promptTokens: promptTokens ?? prompt,
+      generatedTokens: generatedTokens ?? this.#options.conversation.tokensOf(written),
+      estimated: promptTokens === null || generatedTokens === null,
+      ms,
+    };
+  }
+
+  #count(usage: Usage, spent: CallSpent): void {
     const add = (sum: number | null, tokens: number | null): number | null =>
       sum === null || tokens === null ? null : sum + tokens;
     this.#result.promptTokens = add(this.#result.promptTokens, usage.promptTokens);
     this.#result.generatedTokens = add(this.#result.generatedTokens, usage.generatedTokens);
-    const written = answer.text.length + answer.calls.reduce((sum, { text }) => sum + text.length, 0);
-    this.#result.tokens += usage.promptTokens ?? prompt;
-    this.#result.tokens += usage.generatedTokens ?? this.#options.conversation.tokensOf(written);
+    this.#result.tokens += spent.promptTokens + spent.generatedTokens;
   }
 
   /** Carries out what was called, in order; an ending ends it there. */

@@ -11,6 +11,7 @@ import type { LookupFunction } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removeDeadFolders } from '../dead-folders.ts';
+import type { CallSpent } from './meter.ts';
 
 const PREFIX = 'superfleet-door-';
 
@@ -49,6 +50,10 @@ export interface ModelDoorOptions {
   /** Answers after which nothing more is asked. */
   requestsMax: number;
   lookup?: LookupFunction;
+  /** Before each answer that is asked for, whose prompt takes about so many tokens: null, or why it is not to be. */
+  mayAsk?(promptTokens: number): string | null;
+  /** After each that was. */
+  spent?(spent: CallSpent): void;
 }
 
 /** What went through: null once a server did not count. */
@@ -147,7 +152,7 @@ export class ModelDoor {
 
   /** The request as the server is to read it; a text: why it is refused. */
   #allowed(body: Buffer, counts: boolean): Buffer | string {
-    const { model: allowed, tokensMax, requestsMax } = this.#options;
+    const { model: allowed } = this.#options;
     let asked: unknown;
     try {
       asked = JSON.parse(body.toString('utf8'));
@@ -157,13 +162,7 @@ export class ModelDoor {
     const { model = null, name = null } = (asked ?? {}) as { model?: unknown; name?: unknown };
     const named = model ?? name;
     if (named !== allowed) return `the model of this task is ${allowed}, not ${String(named).slice(0, 128)}`;
-    const used =
-      this.#spent >= tokensMax
-        ? 'the tokens of this task are spent'
-        : // Those under way are answers to come.
-          counts && this.use.requests + this.#asking >= requestsMax
-          ? 'the answers of this task are used up'
-          : null;
+    const used = this.#usedUp(counts, body.length);
     if (used !== null) {
       this.#exhausted = used;
       return used;
@@ -173,6 +172,16 @@ export class ModelDoor {
     return Buffer.from(JSON.stringify({ model: allowed, ...Object.fromEntries(rest) }));
   }
 
+  /** Why no further answer may be asked for; null: one may. */
+  #usedUp(counts: boolean, bytes: number): string | null {
+    const { tokensMax, requestsMax, mayAsk } = this.#options;
+    if (this.#spent >= tokensMax) return 'the tokens of this task are spent';
+    if (!counts) return null;
+    // Those under way are answers to come.
+    if (this.use.requests + this.#asking >= requestsMax) return 'the answers of this task are used up';
+    return mayAsk?.(Math.ceil(bytes / bytesPerToken)) ?? null;
+  }
+
   #pass(path: string, body: Buffer | null, counts: boolean, response: ServerResponse): Promise<void> {
     const { url, lookup } = this.#options;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -180,6 +189,9 @@ export class ModelDoor {
     const make = target.protocol === 'https:' ? httpsRequest : httpRequest;
     let bytes = 0;
     let counted = false;
+    const began = performance.now();
+    const count = (tail: string): void =>
+      this.#count(tail, (body?.length ?? 0) + bytes, performance.now() - began);
     const headers =
       body === null ? {} : { 'content-type': 'application/json', 'content-length': body.length };
     const asked = make(
@@ -202,7 +214,7 @@ export class ModelDoor {
         answer.on('error', () => response.destroy());
         answer.on('end', () => {
           counted = counts && answer.statusCode === 200;
-          if (counted) this.#count(tail.toString('utf8'), (body?.length ?? 0) + bytes);
+          if (counted) count(tail.toString('utf8'));
           response.end();
         });
       },
@@ -210,7 +222,7 @@ export class ModelDoor {
     asked.on('error', (error) => refuse(response, 502, `the model server does not answer: ${error.message}`));
     asked.on('close', () => {
       // Left in the middle: asked all the same.
-      if (counts && !counted && bytes > 0) this.#count('', (body?.length ?? 0) + bytes);
+      if (counts && !counted && bytes > 0) count('');
       resolve();
     });
     // Who asked has left: the model is not kept busy for nobody.
@@ -220,7 +232,7 @@ export class ModelDoor {
   }
 
   /** The counts that end an answer, in either API's form; `bytes` went to and fro for it. */
-  #count(tail: string, bytes: number): void {
+  #count(tail: string, bytes: number, ms: number): void {
     const { use } = this;
     use.requests += 1;
     let prompt: number | null = null;
@@ -231,8 +243,12 @@ export class ModelDoor {
       prompt = countOf(usage?.prompt_tokens ?? usage?.input_tokens ?? value?.prompt_eval_count) ?? prompt;
       generated = countOf(usage?.completion_tokens ?? usage?.output_tokens ?? value?.eval_count) ?? generated;
     }
-    this.#spent +=
-      prompt === null || generated === null ? Math.ceil(bytes / bytesPerToken) : prompt + generated;
+    const estimated = prompt === null || generated === null;
+    const spent = estimated
+      ? { promptTokens: Math.ceil(bytes / bytesPerToken), generatedTokens: 0 }
+      : { promptTokens: prompt!, generatedTokens: generated! };
+    this.#spent += spent.promptTokens + spent.generatedTokens;
+    this.#options.spent?.({ ...spent, estimated, ms });
     use.promptTokens = use.promptTokens === null || prompt === null ? null : use.promptTokens + prompt;
     use.generatedTokens =
       use.generatedTokens === null || generated === null ? null : use.generatedTokens + generated;

@@ -1,5 +1,6 @@
 import { questionCharactersMax } from '../../protocol/limits.ts';
 import type { WorkDone } from '../../protocol/receipt.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { CheckRun } from '../attempt/checks.ts';
 import { AttemptFailure } from '../attempt/failure.ts';
 import { type Goal, type GoalWorker, noModel, type Pursuit } from '../attempt/goal.ts';
@@ -16,6 +17,7 @@ import { AgentPursuit } from './agent.ts';
 import { Conversation } from './conversation.ts';
 import { goalText, otherWayText, redText } from './goal-text.ts';
 import { type Candidate, type Hands, type LoopResult, runLoop, type Stopped } from './loop.ts';
+import { Meter } from './meter.ts';
 import { pagesFor } from './network.ts';
 import type { Persona } from './persona.ts';
 import { type Profile, profileOf } from './profile.ts';
@@ -160,6 +162,7 @@ class GoalPursuit implements Pursuit {
   readonly #speeds: Speeds;
   readonly #toolbox: Toolbox;
   readonly #told: Told | null;
+  readonly #meter: Meter;
   readonly #spent: Spent = {
     turns: 0,
     calls: 0,
@@ -193,6 +196,7 @@ class GoalPursuit implements Pursuit {
     this.#speeds = speeds;
     this.#conversation = new Conversation(instructions, '');
     const { assignment, log, member, sandbox } = goal.context;
+    this.#meter = new Meter(assignment.allowance, (usage) => goal.context.hooks.used?.(usage));
     const { env, limits } = goal.spec;
     const context: ToolContext = {
       place: goal.checkout,
@@ -227,6 +231,10 @@ class GoalPursuit implements Pursuit {
       ...(this.#signal === undefined ? {} : { signal: this.#signal }),
       ...(this.#told === null ? {} : { remembered: this.#told.records.length }),
     };
+  }
+
+  get usage(): Usage {
+    return this.#meter.usage;
   }
 
   async begin(before: readonly CheckRun[]): Promise<void> {
@@ -277,6 +285,8 @@ class GoalPursuit implements Pursuit {
           hands: this.#hands(),
           bounds,
           singleTurn: code.mode === 'single',
+          mayAsk: (candidate, promptTokens) => this.#meter.mayAsk(candidate, promptTokens),
+          spent: (candidate, spent) => this.#meter.note(candidate, spent),
           note: (line) => context.log.say(line),
           answered: ({ brain, model }, usage) => {
             this.#asked = { brain: brain.name, model };

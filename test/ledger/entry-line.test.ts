@@ -136,6 +136,62 @@ const EVENTS: LogEvent[] = [
     type: 'task.evidence',
     body: { ...task, epoch: 1, member: FOUNDER, receipt: null, envelope: HEX, why: 'too late' },
   },
+  {
+    type: 'budget.set',
+    body: {
+      scope: { kind: 'member', member: FOUNDER },
+      limit: { tokens: 5, seconds: null, money: 0 },
+      currency: 'EUR',
+      by,
+    },
+  },
+  { type: 'budget.set', body: { scope: { kind: 'day' }, limit: null, currency: null, by } },
+  { type: 'budget.priced', body: { model: 'big:1', price: { in: 3, out: 15 }, currency: 'EUR', by } },
+  {
+    type: 'budget.reserved',
+    body: {
+      ...task,
+      member: FOUNDER,
+      allowance: {
+        tokens: 7,
+        seconds: 60,
+        money: null,
+        models: { 'qwen:7b': { tokens: 1, seconds: null, money: null } },
+      },
+    },
+  },
+  {
+    type: 'budget.spent',
+    body: {
+      ...task,
+      member: FOUNDER,
+      usage: {
+        rows: [
+          {
+            brain: 'ollama',
+            place: 'mesh',
+            model: 'qwen:7b',
+            calls: 2,
+            promptTokens: 100,
+            generatedTokens: 20,
+            estimated: 1,
+            ms: 900,
+          },
+        ],
+        short: { model: null, of: 'tokens', needs: 50 },
+      },
+    },
+  },
+  {
+    type: 'budget.reached',
+    body: {
+      scope: { kind: 'session' },
+      session: taskId(7),
+      since: 0,
+      limit: { tokens: 5, seconds: null, money: null },
+      spent: { tokens: 6, seconds: 1, money: 0 },
+    },
+  },
   { type: 'task.asked', body: { ...task, question: 'Which of the two files?' } },
   { type: 'task.doubted', body: task },
   { type: 'task.flaky', body: { ...task, checks: [0, 3] } },

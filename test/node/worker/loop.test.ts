@@ -156,7 +156,9 @@ test('every bound ends it, and is named', async () => {
   assert.is((await stopped(['silence'], { bounds: { ...BOUNDS, wallMs: 30 } })).why, 'time');
   const long = new Conversation('x'.repeat(100_000), 'y');
   assert.is((await stopped(loops, { conversation: long })).why, 'context');
-  const spent = await stopped(loops, { mayAsk: () => 'the budget of today is spent' });
+  const spent = await stopped(loops, {
+    mayAsk: () => ({ why: 'the budget of today is spent', others: false }),
+  });
   assert.equal(spent.ending, { kind: 'stopped', why: 'budget', text: 'the budget of today is spent' });
   assert.is(spent.turns, 0);
 });
