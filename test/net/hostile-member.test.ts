@@ -78,6 +78,22 @@ class Liar {
     return this.session!.closed;
   }
 
+  /** Waits until the founder, too, has closed the connection: a dial would be given the old one. */
+  async hungUp(): Promise<void> {
+    const { libp2p } = this.host;
+    await new Promise<void>((resolve, reject) => {
+      const signal = AbortSignal.timeout(10_000);
+      const look = (): void => {
+        if (libp2p.getConnections().length > 0) return;
+        libp2p.removeEventListener('connection:close', look);
+        resolve();
+      };
+      signal.addEventListener('abort', () => reject(new Error('the founder keeps the connection open')));
+      libp2p.addEventListener('connection:close', look);
+      look();
+    });
+  }
+
   /** The code with which the founder refuses a blob; `given` where it hands it out. */
   async blob(blob: string): Promise<string> {
     try {
@@ -189,6 +205,7 @@ test('whoever is revoked is out at once, and its key stays out, with a fresh inv
   await eve.open({ capacity: { ...HELLO.capacity, slots: 0 } });
   await mesh.json(['node', 'revoke', 'eve']);
   assert.is((await eve.closed()).code, 'SF_REVOKED');
+  await eve.hungUp();
   await assertRefused(() => eve.open(), 'SF_REVOKED');
   assert.is(await eve.blob(task.bundle!.blob), 'SF_UNREACHABLE');
   const { token } = await mesh.json<{ token: string }>(['invite']);
