@@ -73,6 +73,12 @@ export const personaPattern = /^[\p{L}\p{N}][\p{L}\p{N}_-]{0,31}$/u;
 /** What kind of work a goal is; how many of these a goal has. */
 export const tagPattern = /^[a-z0-9][a-z0-9-]{0,31}$/;
 export const tagsMax = 8;
+/** Of a note that is remembered, and what it may be about. */
+export const noteCharactersMax = 1_000;
+export const noteTopicPattern = /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u;
+export const notePathPattern = /^(?!\/)(?!(?:.*\/)?\.\.(?:\/|$))[^\p{C}]{1,200}$/u;
+/** A remembered task has the task's id, a note `n` and the index of its entry. */
+export const memoryIdPattern = /^([a-z2-7]{12}|n[0-9]{1,15})$/;
 export const inviteMs = 24 * 3_600_000;
 /** Attempts running at once over the whole mesh. */
 export const ringSlots = 36;

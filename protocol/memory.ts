@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { count } from './ids.ts';
+import { memoryIdPattern, noteCharactersMax, notePathPattern, noteTopicPattern } from './limits.ts';
 
 /**
  * What a mesh remembers of goals, and what of that is sent with the next one. Texts in it come from persons, models and the output of
@@ -13,34 +14,16 @@ export const lessonPathCharactersMax = 200;
 export const lessonFailuresMax = 8;
 /** Of a line that stands for what a check printed. */
 export const failurePatternCharactersMax = 200;
-/** Of a note. */
-export const noteCharactersMax = 1_000;
-export const noteTopicCharactersMax = 64;
 /** Records sent with one attempt, and their characters as JSON together: a tenth of what a model of 16,384 tokens holds. */
 export const rememberedMax = 8;
 export const rememberedCharactersMax = 6_000;
 /** Of a goal or a note as it is remembered and sent. */
 export const rememberedTextCharactersMax = 600;
 
-/** A remembered task has the task's id, a note `n` and the index of its entry. */
-export const memoryId = z
-  .string()
-  .regex(/^([a-z2-7]{12}|n[0-9]{1,15})$/, 'the id of a task, or of a note such as n1042');
+export const memoryId = z.string().regex(memoryIdPattern, 'the id of a task, or of a note such as n1042');
 export const noteText = z.string().min(1).max(noteCharactersMax);
-export const noteTopic = z
-  .string()
-  .regex(
-    /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u,
-    `a topic of 1–${noteTopicCharactersMax} letters and digits`,
-  );
-export const notePath = z
-  .string()
-  .min(1)
-  .max(lessonPathCharactersMax)
-  .refine(
-    (path) => !/[\p{C}]|^\/|(?:^|\/)\.\.(?:\/|$)/u.test(path),
-    'a path inside the repository, without ..',
-  );
+export const noteTopic = z.string().regex(noteTopicPattern, 'a topic of 1–64 letters and digits');
+export const notePath = z.string().regex(notePathPattern, 'a path inside the repository, without ..');
 
 /** What an attempt at a goal changed, by git's count, and which checks were red, by their end. */
 export const lesson = z.object({

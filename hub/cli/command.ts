@@ -2,6 +2,7 @@ import { readStart, readStop, type StartWishes, startOptions, stopOption } from 
 import { addCompletionGrammar, type CompletionCommand } from '../../node/cli/completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
+import { addMemoryGrammar, type MemoryCommand } from '../../node/cli/memory-grammar.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
 import { addProofGrammar, type ProofCommand } from '../../node/cli/proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
@@ -60,6 +61,7 @@ export type HubCommand =
   | ServiceCommand
   | DoctorCommand
   | CompletionCommand
+  | MemoryCommand
   | ProofCommand
   | TaskCommand;
 
@@ -95,6 +97,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addNodeGrammar(grammar);
   addServiceGrammar(grammar, 'mesh-hub');
   addTaskGrammar(grammar, 'mesh-hub');
+  addMemoryGrammar(grammar, 'mesh-hub');
   addLedgerGrammar(grammar);
   addRecoveryGrammar<HubCommand>(grammar);
   addProofGrammar(grammar, 'mesh-hub');

@@ -152,6 +152,12 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'handover':
     case 'promote':
       return (await import('./succession.ts')).runSuccession(command, session);
+    case 'memory list':
+    case 'memory show':
+    case 'memory search':
+    case 'memory note':
+    case 'memory forget':
+      return (await import('../../node/cli/memory-commands.ts')).runMemory(command, session);
     case 'secret set':
       return (await import('./secret.ts')).setSecret(command.name, session);
     case 'secret list':

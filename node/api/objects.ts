@@ -236,10 +236,37 @@ export interface TaskDetail extends TaskObject {
   checksChanged: string[];
   /** Checks that said both red and green of the same files. Missing from a founder of an older release. */
   flaky?: string[];
+  /** Records of earlier work that its newest attempt was sent (`memory show`); null: no goal, or not known any more. Missing from an older founder. */
+  remembered?: string[] | null;
   /** What it begins with, of the task that it continues; null: the base. Missing from a founder of an older release. */
   continues?: GoalStart | null;
   /** What was done of the goal by an attempt that went no further (`task continue`); null: nothing. Missing likewise. */
   partial?: Omit<GoalStart, 'task'> | null;
+}
+
+/** What is remembered: a goal that ended, or a note. Fields that do not apply are null or empty. */
+export interface MemoryObject {
+  id: string;
+  kind: 'task' | 'note';
+  verified: boolean;
+  submitter: unknown;
+  repository: { id: string; name: string } | null;
+  /** The goal, or the note. */
+  text: string;
+  /** How a goal ended. */
+  state: string | null;
+  reason: string | null;
+  detail: string | null;
+  files: string[];
+  /** Checks that were red before the work, or at its end: the command, and what it printed in one line. */
+  failures: { check: string | null; before: boolean; pattern: string }[];
+  topic: string | null;
+  /** Attempts that it was sent with. */
+  used: number;
+  /** Records that the goal itself was sent. */
+  recalled: string[];
+  /** Unix ms. */
+  at: number;
 }
 
 export interface Page<T> {

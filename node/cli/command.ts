@@ -2,6 +2,7 @@ import type { EndpointWish } from '../api/objects.ts';
 import { addCompletionGrammar, type CompletionCommand } from './completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
+import { addMemoryGrammar, type MemoryCommand } from './memory-grammar.ts';
 import { Grammar, type Parsed } from './parse.ts';
 import { addProofGrammar, type ProofCommand } from './proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
@@ -60,6 +61,7 @@ export type NodeCommand =
   | DoctorCommand
   | ServiceCommand
   | CompletionCommand
+  | MemoryCommand
   | ProofCommand
   | TaskCommand;
 
@@ -261,6 +263,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   addModelsGrammar(grammar);
   addEndpointGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
+  addMemoryGrammar(grammar, 'mesh-node');
   grammar.group('ledger', 'proofs from the log of the mesh');
   addProofGrammar(grammar, 'mesh-node');
   addCompletionGrammar(grammar, 'mesh-node');

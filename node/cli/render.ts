@@ -76,7 +76,7 @@ export function fields(pairs: [string, unknown][]): string {
 const party = (of: Party | null | undefined): string =>
   of === null || of === undefined ? '-' : cell(of.name ?? of.id);
 
-const moment = (ms: number | null | undefined): string =>
+export const moment = (ms: number | null | undefined): string =>
   typeof ms === 'number' && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString().replace('.000Z', 'Z') : '-';
 
 const map = (of: Record<string, string> | null | undefined): string =>
@@ -226,7 +226,7 @@ function partFields({ id, state, continues, partial }: Parameters<typeof taskTex
 export function taskText(
   task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
       Partial<TaskDetail>,
-      'continues' | 'flaky' | 'partial'
+      'continues' | 'flaky' | 'partial' | 'remembered'
     >,
   paint: Paint,
 ): string {
@@ -238,6 +238,9 @@ export function taskText(
     ...workFields(task.spec),
     ...partFields(task),
     ...(task.flaky ?? []).map((line): [string, string] => ['flaky', line]),
+    ...(task.remembered == null || task.remembered.length === 0
+      ? []
+      : ([['told', task.remembered.join(', ')]] as [string, unknown][])),
     [
       'verified',
       task.verified
@@ -266,7 +269,7 @@ export function taskText(
 export const shellWord = (word: string): string =>
   /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
-function submitterText(by: unknown): string {
+export function submitterText(by: unknown): string {
   if (typeof by === 'string') return cell(by);
   const fields = (typeof by === 'object' && by !== null ? by : {}) as Record<string, unknown>;
   if (fields.kind === 'local') return `${cell(fields.user)} (claimed)`;

@@ -115,6 +115,12 @@ async function runNode(
       return EXIT.ok;
     case 'leave':
       return leave(session);
+    case 'memory list':
+    case 'memory show':
+    case 'memory search':
+    case 'memory note':
+    case 'memory forget':
+      return (await import('./memory-commands.ts')).runMemory(command, session);
     case 'ledger prove':
       return (await import('./proof.ts')).prove(command, session);
     case 'proof verify':

@@ -21,7 +21,6 @@ export interface TaskAnswer extends TaskDetail {
   verification: { digest: string; envelope: string; passed: boolean; detail: string | null } | null;
   /** What models asked about it, oldest first. */
   questions: Question[];
-  /** Records of earlier work that its newest attempt was sent (`memory show`); null: no goal, or not known any more. */
   remembered: string[] | null;
   rerunOf: string | null;
   applied: TaskRecord['applied'];

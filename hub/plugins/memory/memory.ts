@@ -7,8 +7,9 @@ import {
   submitterKey,
 } from '../../../ledger/state/memory.ts';
 import type { TaskRecord } from '../../../ledger/state/task-record.ts';
+import type { MemoryObject } from '../../../node/api/objects.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
-import { noteCharactersMax } from '../../../protocol/memory.ts';
+import { noteCharactersMax } from '../../../protocol/limits.ts';
 import { MEMORY_FEATURE } from '../../../protocol/session.ts';
 import type { Enclosure, PluginView, Recipient } from '../../core/plugin.ts';
 import { mayRead, requireOwnWork } from '../../core/rights.ts';
@@ -19,29 +20,6 @@ import { enclosable, ranked } from './recall.ts';
 import { addMemoryRoutes } from './routes.ts';
 
 type View = PluginView<Memory>;
-
-/** A record as `/v1/memory` gives it: what is said about it is always there, null where it does not apply. */
-export interface MemoryObject {
-  id: string;
-  kind: 'task' | 'note';
-  verified: boolean;
-  submitter: Actor;
-  repository: { id: string; name: string } | null;
-  /** The goal, or the note. */
-  text: string;
-  /** Of a task; null of a note. */
-  state: string | null;
-  reason: string | null;
-  detail: string | null;
-  files: string[];
-  failures: { check: string | null; before: boolean; pattern: string }[];
-  topic: string | null;
-  /** Attempts it was sent with. */
-  used: number;
-  /** Records that the task was sent. */
-  recalled: string[];
-  at: number;
-}
 
 /** Memory as a plugin: what goals taught, sent with later goals of the same submitter. */
 export const memoryPlugin: HubPlugin<Memory> = {

@@ -126,7 +126,9 @@ function sentOf(record: MemoryRecord, repository: string | null): Remembered {
   const here = repository !== null && record.repository?.id === repository;
   if (record.kind === 'task') {
     const { id, goal, verified, lesson } = record;
-    const failures = (lesson?.failures ?? []).map(({ before, pattern }) => ({ before, pattern }));
+    // A check that printed nothing has no line to tell.
+    const told = (lesson?.failures ?? []).filter(({ pattern }) => pattern !== '');
+    const failures = told.map(({ before, pattern }) => ({ before, pattern }));
     return {
       id,
       kind: 'task',

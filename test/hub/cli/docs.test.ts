@@ -13,7 +13,7 @@ test('docs/cli.md names every command, and every option of task run', () => {
   const commands = [...hub.commands('mesh-hub'), ...nodeGrammar('0').commands('mesh-node')];
   assert.ok(commands.length > 40);
   // The verbs both bins have are told once.
-  const told = commands.filter((name) => !/^mesh-node (task|receipt|ledger|proof) /.test(name));
+  const told = commands.filter((name) => !/^mesh-node (task|receipt|ledger|proof|memory) /.test(name));
   assert.equal(
     told.filter((name) => !text.includes(`\`${name}`)),
     [],
