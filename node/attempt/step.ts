@@ -1,5 +1,5 @@
 import type { TaskSpec } from '../../protocol/task.ts';
-import { offlineVariables } from '../environment/offline.ts';
+import { offlineVariables } from '../environment/network-variables.ts';
 import { printable } from '../git/fault.ts';
 import type { Mount, Sandbox, SandboxEnd, SandboxRun } from '../sandbox/types.ts';
 import { AttemptFailure } from './failure.ts';

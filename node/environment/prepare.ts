@@ -4,7 +4,7 @@ import { SANDBOX_HOME } from '../sandbox/profile.ts';
 import type { Mount, Sandbox, SandboxEnd } from '../sandbox/types.ts';
 import type { AllowedHost } from './admission.ts';
 import type { Recipe } from './detect.ts';
-import { offlineVariables } from './offline.ts';
+import { offlineVariables, proxiedVariables } from './network-variables.ts';
 import { type HttpProxy, type ProxyEvent, startProxy } from './proxy.ts';
 import { proxyVariables, type SandboxRuntime } from './runtime.ts';
 import { copyTree } from './tree.ts';
@@ -127,7 +127,7 @@ async function runLine(
   const started = sandbox.start(
     {
       argv: forwarded.argv,
-      env: { CI: '1', ...(proxy === null ? offlineVariables : { no_proxy: 'localhost,127.0.0.1,::1' }) },
+      env: { CI: '1', ...(proxy === null ? offlineVariables : proxiedVariables) },
       mounts: [...mounts, ...forwarded.mounts],
       cwd: '/workspace',
       limits: {

@@ -9,3 +9,13 @@ export const offlineVariables: Readonly<Record<string, string>> = {
   PIP_NO_INDEX: '1',
   npm_config_offline: 'true',
 };
+
+/**
+ * With a proxy. npm asks again for each package that it is refused, after 10 s and after 60 s unless told otherwise: a hundred packages
+ * of a host that may not be reached would take minutes.
+ */
+export const proxiedVariables: Readonly<Record<string, string>> = {
+  no_proxy: 'localhost,127.0.0.1,::1',
+  npm_config_fetch_retry_mintimeout: '1000',
+  npm_config_fetch_retry_maxtimeout: '4000',
+};
