@@ -39,6 +39,23 @@ export class PipePool {
     }
   }
 
+  /** The reading end for the child (blocking), the writing one for this process. */
+  openInput(): { child: number; own: Socket } {
+    const keeper = this.#take();
+    const path = `/proc/self/fd/${keeper}`;
+    let child = -1;
+    try {
+      child = openSync(path, constants.O_RDONLY);
+      const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+      return { child, own: new Socket({ fd, readable: false, writable: true }) };
+    } catch (cause) {
+      if (child !== -1) closeSync(child);
+      throw cause;
+    } finally {
+      closeSync(keeper);
+    }
+  }
+
   #take(): number {
     const ready = this.#ready.pop();
     if (ready !== undefined) return ready;

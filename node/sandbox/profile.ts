@@ -143,7 +143,7 @@ export function bwrapOptions(layout: HostLayout, run: SandboxRun, uid: number, g
     options.push(...(link === null ? ['--ro-bind-try', path, path] : ['--symlink', link, path]));
   }
   for (const { fd, path } of ownFiles(uid, gid)) options.push('--perms', '0444', '--file', String(fd), path);
-  if (run.stdin !== null) options.push('--perms', '0444', '--file', String(FD.stdin), STDIN);
+  if (run.stdin instanceof Uint8Array) options.push('--perms', '0444', '--file', String(FD.stdin), STDIN);
   options.push('--dev', '/dev', ...tmpfs('/dev/shm', '1777', shmBytes), '--remount-ro', '/dev');
   options.push('--proc', '/proc', ...tmpfs('/tmp', '1777', tmpfsBytes), '--perms', '0755', '--dir', '/home');
   options.push(...tmpfs(SANDBOX_HOME, '0700', tmpfsBytes));

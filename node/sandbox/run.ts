@@ -81,9 +81,10 @@ class Running {
     // bwrap that fails to say who its init is ends at once, and leaves an init that waits for it for ever.
     const status = machine.pipes.open(true);
     const devNull = openSync('/dev/null', 'r+');
-    const stdio: ('pipe' | 'ignore' | number)[] = [devNull, out.child, err.child];
+    const input = run.stdin === 'pipe' ? machine.pipes.openInput() : null;
+    const stdio: ('pipe' | 'ignore' | number)[] = [input?.child ?? devNull, out.child, err.child];
     for (let fd = 3; fd <= Math.max(FD_LAST, ...machine.inherited); fd += 1) {
-      const used = fd <= FD_LAST && (fd !== FD.stdin || run.stdin !== null);
+      const used = fd <= FD_LAST && (fd !== FD.stdin || run.stdin instanceof Uint8Array);
       stdio.push(
         fd === FD.status ? status.child : used ? 'pipe' : machine.inherited.includes(fd) ? devNull : 'ignore',
       );
@@ -93,10 +94,11 @@ class Running {
       // bwrap's own environment is empty: what a submitter sets must never reach this machine's loader.
       this.#child = spawn(machine.bwrap, argv, { env: {}, stdio, cwd: '/' });
     } catch (cause) {
-      for (const end of [out, err, status]) end.own.destroy();
+      for (const end of [out, err, status, input]) end?.own.destroy();
       throw cause;
     } finally {
       for (const fd of [devNull, out.child, err.child, status.child]) closeSync(fd);
+      if (input !== null) closeSync(input.child);
     }
     // A stream may break when bwrap ends before it has read all; its end says why.
     for (const stream of this.#child.stdio) stream?.on('error', () => {});
@@ -107,10 +109,12 @@ class Running {
     this.process = {
       stdout: out.own,
       stderr: err.own,
+      stdin: input?.own ?? null,
       kill: () => this.#end('stopped'),
       ended: this.#run(machine, run, exited, err.own, signal).finally(() => void this.#removeCgroup()),
     };
-    this.process.ended.catch(() => {});
+    this.process.ended.catch(() => {}).finally(() => input?.own.destroy());
+    input?.own.on('error', () => {});
     this.#readStatus(status.own);
     if (this.#child.pid === undefined) return;
     // bwrap reads its options to their end before it makes a process, so all of them are born inside the cgroup.
@@ -137,7 +141,7 @@ class Running {
     };
     for (const { fd, text } of ownFiles(uid, gid)) send(this.#stream(fd), text);
     send(this.#stream(FD.seccomp), machine.seccomp);
-    if (run.stdin !== null) send(this.#stream(FD.stdin), run.stdin);
+    if (run.stdin instanceof Uint8Array) send(this.#stream(FD.stdin), run.stdin);
     this.#gate(run.hold);
     const options = bwrapOptions(machine.layout, run, uid, gid);
     if (options.some((option) => option.includes('\0'))) {

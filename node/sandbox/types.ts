@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { LimitKinds } from '../../protocol/session.ts';
 
 /** A path of the host as the sandbox sees it. */
@@ -26,8 +26,8 @@ export interface SandboxRun {
     watchBytesIn: string | null;
     wallMs: number;
   };
-  /** Bytes for stdin; null: /dev/null. */
-  stdin: Uint8Array | null;
+  /** Bytes for stdin, a file; null: /dev/null; `pipe`: what is written to the process's `stdin` while it runs. */
+  stdin: Uint8Array | 'pipe' | null;
   /** Everything is set up at once, and argv waits at the gate until this resolves; its limits are looked at from then on. */
   hold?: Promise<void>;
 }
@@ -43,6 +43,8 @@ export interface SandboxEnd {
 export interface SandboxProcess {
   stdout: Readable;
   stderr: Readable;
+  /** Null where the run asked for no pipe, or never started. What breaks it is no error: how the run ended is. */
+  stdin: Writable | null;
   /** Settles when the whole tree is gone. Rejects only with `SF_NO_SANDBOX`. */
   ended: Promise<SandboxEnd>;
   /** Kill the tree now. */
