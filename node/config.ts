@@ -13,8 +13,10 @@ import {
 } from '../protocol/limits.ts';
 import { knownPolicy } from '../protocol/policy-schema.ts';
 import { parseSize } from '../protocol/size.ts';
+import { absolutePath } from './absolute-path.ts';
 import { writeFileAtomic } from './atomic-file.ts';
 import { environmentConfig } from './environment/owner.ts';
+import { mcpConfig } from './worker/mcp/owner.ts';
 
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
 export const defaultPort = 4701;
@@ -51,14 +53,6 @@ const leaseMsMax = 10 * 60_000;
 
 const scrubBytesMax = 1024 ** 3;
 
-const absolutePath = z
-  .string()
-  .max(1024)
-  .regex(/^(\/[^/\0]+)+$/, 'an absolute path, such as /opt/agent')
-  .refine(
-    (path) => !path.split('/').some((name) => name === '.' || name === '..'),
-    'a path without . and ..',
-  );
 const homePath = z
   .string()
   .max(256)
@@ -123,6 +117,8 @@ const schema = z.strictObject({
     .default({ on: false, port: endpointPort, token: null }),
   /** Coding agents of this machine that goals may be given to. @default [] */
   agents: z.array(agent).max(8).default([]),
+  /** Servers whose tools models may use here. @default [] */
+  mcp: mcpConfig,
   /** What the owner allows while what repositories depend on is prepared. @default no network, nothing shown */
   environment: environmentConfig.default({ hosts: [], readOnly: [] }),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */
@@ -197,6 +193,12 @@ export function checkConfig(value: unknown, from = 'the configuration'): Config 
       'grace',
       `no more than a lease (${config.lease})`,
       config.grace,
+    ],
+    [
+      new Set(config.mcp.map(({ name }) => name)).size !== config.mcp.length,
+      'mcp',
+      'servers of different names',
+      JSON.stringify(config.mcp.map(({ name }) => name)),
     ],
     [
       new Set(config.listen).size !== config.listen.length,

@@ -135,6 +135,7 @@ export class MemberService {
         runtime ??= SandboxRuntime.open(join(machine.folder.paths.root, 'runtime'));
         return runtime;
       },
+      mcp: () => machine.config.mcp,
       hosts: () => allowedHosts(machine.config.environment),
       speeds: models.speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),

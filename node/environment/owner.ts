@@ -22,29 +22,32 @@ const isToolchain = (path: string): boolean =>
 const portWords = 'a port from 1 to 65535';
 const port = z.int(portWords).min(1, portWords).max(65_535, portWords);
 
+/** Hosts as an owner writes them. */
+export const hostsConfig = z
+  .array(
+    z.union(
+      [
+        pattern,
+        z.strictObject({
+          host: pattern,
+          ports: z.array(port).min(1).max(16).optional(),
+          addresses: z
+            .array(z.string().refine((text) => isIP(text) !== 0, 'an IP address'))
+            .min(1)
+            .max(16)
+            .optional(),
+        }),
+      ],
+      'a host in lower case such as registry.example.org, or {"host": …, "ports": [443], "addresses": ["192.168.1.9"]}',
+    ),
+  )
+  .max(hostsMax)
+  .default([]);
+
 /** What the owner of a machine allows its tasks: `environment` of `config.json`. */
 export const environmentConfig = z.strictObject({
   /** Hosts that may be reached while dependencies are prepared, and by a model for pages, as far as the repository asks for them. @default [] */
-  hosts: z
-    .array(
-      z.union(
-        [
-          pattern,
-          z.strictObject({
-            host: pattern,
-            ports: z.array(port).min(1).max(16).optional(),
-            addresses: z
-              .array(z.string().refine((text) => isIP(text) !== 0, 'an IP address'))
-              .min(1)
-              .max(16)
-              .optional(),
-          }),
-        ],
-        'a host in lower case such as registry.example.org, or {"host": …, "ports": [443], "addresses": ["192.168.1.9"]}',
-      ),
-    )
-    .max(hostsMax)
-    .default([]),
+  hosts: hostsConfig,
   /** Folders that every task sees at their own path, such as toolchains outside `/usr`. @default [] */
   readOnly: z
     .array(

@@ -1,31 +1,21 @@
-import { questionCharactersMax } from '../../protocol/limits.ts';
-import type { WorkDone } from '../../protocol/receipt.ts';
-import type { Usage } from '../../protocol/usage.ts';
-import type { CheckRun } from '../attempt/checks.ts';
 import { AttemptFailure } from '../attempt/failure.ts';
 import { type Goal, type GoalWorker, noModel, type Pursuit } from '../attempt/goal.ts';
 import { choose, noModel as noneFits, type Offer, unnarrowed } from '../brain/choose.ts';
 import type { Speeds } from '../brain/speed.ts';
-import { type Brain, BrainError, type ToolCall } from '../brain/types.ts';
+import { type Brain, BrainError } from '../brain/types.ts';
 import { withoutTools } from '../brain/without-tools.ts';
 import type { AgentConfig } from '../config.ts';
 import type { AllowedHost } from '../environment/admission.ts';
-import type { Fetcher } from '../environment/fetch.ts';
 import type { SandboxRuntime } from '../environment/runtime.ts';
 import { printable } from '../git/fault.ts';
 import { AgentPursuit } from './agent.ts';
-import { Conversation } from './conversation.ts';
-import { goalText, otherWayText, redText } from './goal-text.ts';
-import { type Candidate, type Hands, type LoopResult, runLoop, type Stopped } from './loop.ts';
-import { Meter } from './meter.ts';
+import type { Candidate } from './loop.ts';
+import type { McpConfig } from './mcp/owner.ts';
 import { pagesFor } from './network.ts';
-import type { Persona } from './persona.ts';
-import { type Profile, profileOf } from './profile.ts';
+import { profileOf } from './profile.ts';
 import type { Prompts } from './prompts.ts';
-import { rememberedLine, rememberedText, type Told } from './remembered.ts';
-import type { ToolContext } from './tools/tool.ts';
-import { Toolbox } from './tools/toolbox.ts';
-import { WorkspaceFiles } from './tools/workspace.ts';
+import { GoalPursuit, lenderGone } from './pursuit.ts';
+import { rememberedText } from './remembered.ts';
 
 /** Prompt and answer together that a model is asked to hold, where it can hold more. */
 const contextTokensMax = 32_768;
@@ -39,7 +29,9 @@ const listMs = 5_000;
 export interface WorkerOptions {
   /** Coding agents of this machine. @default none */
   agents?(): readonly AgentConfig[];
-  /** What an agent's sandbox is given of this program; asked for where an agent is. */
+  /** Servers whose tools models may use; asked for with each goal. @default none */
+  mcp?(): readonly McpConfig[];
+  /** What a sandbox is given of this program where it has a way out of it: an agent's, and an MCP server's with hosts. */
   runtime?(): Promise<SandboxRuntime>;
   /** Servers of models that this machine may ask now. */
   brains(): Promise<readonly Brain[]>;
@@ -72,8 +64,9 @@ export class ConvergenceWorker implements GoalWorker {
       return new AgentPursuit(goal, agent, candidates[0]!, persona, runtime, told);
     }
     const fetch = await pagesFor(goal, this.#options.hosts?.() ?? []);
-    const how = { text, persona, told, ...profile };
-    return new GoalPursuit(goal, candidates, how, this.#options.speeds, fetch);
+    const { runtime, speeds } = this.#options;
+    const owner = { servers: this.#options.mcp?.() ?? [], runtime };
+    return new GoalPursuit(goal, candidates, { text, persona, told, ...profile }, speeds, fetch, owner);
   }
 
   /** Whom to ask, in this order; a failure: there is nobody. */
@@ -134,248 +127,3 @@ export class ConvergenceWorker implements GoalWorker {
 /** A name that a receipt can hold and a terminal can show. */
 const isNamed = (name: string): boolean =>
   name.length > 0 && name.length <= modelLengthMax && printable(name) === name;
-
-/** What became of what the task may use, over all its ways. */
-interface Spent {
-  turns: number;
-  calls: number;
-  heals: number;
-  ms: number;
-  promptTokens: number | null;
-  generatedTokens: number | null;
-  /** Estimated where a server does not count. */
-  tokens: number;
-}
-
-/** How a model is spoken to. */
-interface How {
-  text: string;
-  persona: Persona;
-  told: Told | null;
-}
-
-class GoalPursuit implements Pursuit {
-  readonly #goal: Goal;
-  readonly #candidates: readonly Candidate[];
-  readonly #instructions: string;
-  readonly #answerTokens: number;
-  readonly #speeds: Speeds;
-  readonly #toolbox: Toolbox;
-  readonly #told: Told | null;
-  readonly #meter: Meter;
-  readonly #spent: Spent = {
-    turns: 0,
-    calls: 0,
-    heals: 0,
-    ms: 0,
-    promptTokens: 0,
-    generatedTokens: 0,
-    tokens: 0,
-  };
-  /** What it was told at first. */
-  #goalText = '';
-  #conversation: Conversation;
-  #began = 0;
-  #asked: { brain: string; model: string } | null = null;
-  #lowConfidence = false;
-  #signal: WorkDone['signal'];
-  #stopped: AttemptFailure | null = null;
-
-  constructor(
-    goal: Goal,
-    candidates: readonly Candidate[],
-    { text: instructions, persona, told, answerTokens }: Profile & How,
-    speeds: Speeds,
-    fetch: Fetcher | string,
-  ) {
-    this.#goal = goal;
-    this.#told = told;
-    this.#candidates = candidates;
-    this.#instructions = instructions;
-    this.#answerTokens = answerTokens;
-    this.#speeds = speeds;
-    this.#conversation = new Conversation(instructions, '');
-    const { assignment, log, member, sandbox } = goal.context;
-    this.#meter = new Meter(assignment.allowance, (usage) => goal.context.hooks.used?.(usage));
-    const { env, limits } = goal.spec;
-    const context: ToolContext = {
-      place: goal.checkout,
-      files: new WorkspaceFiles(goal.checkout.path, limits.workspaceBytes),
-      sandbox,
-      limits,
-      env,
-      secrets: assignment.secrets,
-      log,
-      member: member.name,
-      remainingMs: () => this.#msLeft(),
-      fetch,
-    };
-    this.#toolbox = new Toolbox({ persona, context });
-  }
-
-  get stopped(): AttemptFailure | null {
-    return this.#stopped;
-  }
-
-  get done(): Omit<WorkDone, 'files' | 'lesson'> | null {
-    if (this.#asked === null) return null;
-    const { turns, calls, heals, promptTokens, generatedTokens } = this.#spent;
-    return {
-      ...this.#asked,
-      turns,
-      calls,
-      promptTokens,
-      generatedTokens,
-      heals,
-      lowConfidence: this.#lowConfidence,
-      ...(this.#signal === undefined ? {} : { signal: this.#signal }),
-      ...(this.#told === null ? {} : { remembered: this.#told.records.length }),
-    };
-  }
-
-  get usage(): Usage {
-    return this.#meter.usage;
-  }
-
-  async begin(before: readonly CheckRun[]): Promise<void> {
-    if (this.#told !== null) await this.#goal.context.log.say(rememberedLine(this.#told));
-    this.#goalText = goalText(this.#goal.spec, before, this.#goal.context.assignment);
-    this.#conversation = this.#conversationOn(this.#goalText);
-    await this.#work();
-  }
-
-  heal(red: CheckRun): Promise<void> {
-    this.#spent.heals += 1;
-    this.#conversation.say(redText(red));
-    return this.#work();
-  }
-
-  otherWay(red: CheckRun): Promise<void> {
-    this.#spent.heals += 1;
-    this.#conversation = this.#conversationOn(`${this.#goalText}\n\n${otherWayText(red)}`);
-    return this.#work();
-  }
-
-  #conversationOn(goal: string): Conversation {
-    return new Conversation(this.#instructions, goal, this.#told?.text ?? null);
-  }
-
-  #msLeft(): number {
-    const running = this.#began === 0 ? 0 : performance.now() - this.#began;
-    return Math.max(0, this.#goal.spec.timeoutMs - this.#spent.ms - running);
-  }
-
-  async #work(): Promise<void> {
-    const { context, spec } = this.#goal;
-    const { code } = spec;
-    const spent = this.#spent;
-    const bounds = {
-      turns: code.turns - spent.turns,
-      tokens: code.tokens - spent.tokens,
-      wallMs: this.#msLeft(),
-      answerTokens: this.#answerTokens,
-    };
-    this.#stopped = null;
-    this.#began = performance.now();
-    try {
-      const result = await runLoop(
-        {
-          candidates: this.#candidates,
-          conversation: this.#conversation,
-          hands: this.#hands(),
-          bounds,
-          singleTurn: code.mode === 'single',
-          mayAsk: (candidate, promptTokens) => this.#meter.mayAsk(candidate, promptTokens),
-          spent: (candidate, spent) => this.#meter.note(candidate, spent),
-          note: (line) => context.log.say(line),
-          answered: ({ brain, model }, usage) => {
-            this.#asked = { brain: brain.name, model };
-            this.#speeds.note(brain.server, model, usage);
-          },
-        },
-        context.signal,
-      );
-      this.#count(result);
-      await this.#conclude(result);
-    } finally {
-      spent.ms += performance.now() - this.#began;
-      this.#began = 0;
-    }
-  }
-
-  #hands(): Hands {
-    const toolbox = this.#toolbox;
-    return {
-      definitions: toolbox.definitions,
-      call: (call: ToolCall, signal) => {
-        this.#goal.context.hooks.progress('run', this.#goal.context.log.bytes);
-        return toolbox.call(call, signal);
-      },
-    };
-  }
-
-  #count(result: LoopResult): void {
-    const spent = this.#spent;
-    const add = (a: number | null, b: number | null): number | null =>
-      a === null || b === null ? null : a + b;
-    spent.turns += result.turns;
-    spent.calls += result.calls;
-    spent.tokens += result.tokens;
-    spent.promptTokens = add(spent.promptTokens, result.promptTokens);
-    spent.generatedTokens = add(spent.generatedTokens, result.generatedTokens);
-  }
-
-  async #conclude({ ending, turns }: LoopResult): Promise<void> {
-    const { log, member } = this.#goal.context;
-    switch (ending.kind) {
-      case 'finish':
-        this.#lowConfidence ||= ending.lowConfidence;
-        await log.say(
-          `the model is done${ending.lowConfidence ? ', not sure of it' : ''}: ${ending.summary}`,
-        );
-        return;
-      case 'signal':
-        if (ending.signal === 'low_confidence') {
-          this.#lowConfidence = true;
-          await log.say(`the model is done, not sure of it: ${ending.text}`);
-          return;
-        }
-        this.#signal = {
-          kind: ending.signal,
-          text: log.masked(ending.text).slice(0, questionCharactersMax).toWellFormed(),
-        };
-        throw new AttemptFailure('signal', 'task', `${ending.signal}: ${this.#signal.text}`);
-      case 'stopped': {
-        await log.say(`the model was stopped (${ending.why}): ${ending.text}`);
-        const nobody = ending.why === 'brain' && turns === 0 && this.#asked === null;
-        const borrows = this.#candidates.every(({ brain }) => brain.place === 'mesh');
-        if (ending.why === 'brain' && borrows) throw lenderGone(member.name, ending.text);
-        this.#stopped = nobody
-          ? noModel(member.name, ending.text)
-          : stoppedFailure(ending.why, ending.text, member.name);
-        // Without a model there is nothing to judge.
-        if (ending.why === 'brain') throw this.#stopped;
-      }
-    }
-  }
-}
-
-/** What others lend comes and goes: the machine lacks nothing for good, and may have the task again. */
-const lenderGone = (member: string, why: string): AttemptFailure =>
-  new AttemptFailure('lost', 'machine', `no machine that lends ${member} a model answers: ${why}`);
-
-/** Why a model did not end by itself, as the reason of the task. */
-function stoppedFailure(why: Stopped, text: string, member: string): AttemptFailure {
-  switch (why) {
-    case 'time':
-      return new AttemptFailure('timeout', 'task', `the model had not reached the goal ${text}`);
-    case 'tokens':
-    case 'turns':
-    case 'budget':
-      return new AttemptFailure('budget', 'task', `the model had not reached the goal: ${text}`);
-    case 'brain':
-      return new AttemptFailure('environment', 'machine', `the model on ${member} went away: ${text}`);
-    default:
-      return new AttemptFailure('task', 'task', `the model did not reach the goal (${why}): ${text}`);
-  }
-}

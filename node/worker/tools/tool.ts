@@ -50,6 +50,8 @@ export interface Tool {
   readonly name: string;
   readonly definition: ToolDefinition;
   readonly needs: Permission;
+  /** What it needs besides. @default nothing */
+  readonly and?: readonly Permission[];
   readonly parameters: z.ZodType;
   /**
    * Does it. What a model got wrong is an answer; it throws only where this machine fails, or the signal's reason once that is
@@ -66,10 +68,14 @@ export function defineTool<P extends z.ZodType>(of: {
   name: string;
   description: string;
   needs: Permission;
+  and?: readonly Permission[];
   parameters: P;
+  /** What a model is told of its parameters. @default what they are */
+  schema?: Record<string, unknown>;
   run(args: z.output<P>, context: ToolContext, signal: AbortSignal): Promise<ToolResult>;
 }): Tool {
-  const { $schema: _, ...parameters } = z.toJSONSchema(of.parameters, { io: 'input' });
+  const { $schema: _, ...own } = z.toJSONSchema(of.parameters, { io: 'input' });
+  const parameters = of.schema ?? own;
   const answer = async (args: unknown, context: ToolContext, signal: AbortSignal): Promise<ToolResult> => {
     const parsed = parse(of.parameters, args);
     if (!parsed.success)
@@ -86,6 +92,7 @@ export function defineTool<P extends z.ZodType>(of: {
     name: of.name,
     definition: { name: of.name, description: of.description, parameters },
     needs: of.needs,
+    and: of.and ?? [],
     parameters: of.parameters,
     call: async (args, context, signal) => {
       signal.throwIfAborted();

@@ -71,7 +71,7 @@ export class Toolbox {
   }
 
   #may(tool: Tool): boolean {
-    return this.#persona.may.has(tool.needs) && (this.#allowed?.has(tool.needs) ?? true);
+    return needsOf(tool).every((need) => this.#persona.may.has(need) && (this.#allowed?.has(need) ?? true));
   }
 
   /** Calls so far, refused and unknown ones too. */
@@ -104,7 +104,8 @@ export class Toolbox {
     const result = await tool.call(call.arguments, this.#context, signal);
     if (result.changed !== undefined) this.#changed.add(result.changed);
     // After a change the same test may well fail again, and says something new.
-    const mayHaveChanged = result.changed !== undefined || (tool.needs === 'run' && !result.failed);
+    const mayHaveChanged =
+      result.changed !== undefined || (!result.failed && (tool.needs === 'run' || tool.needs === 'write'));
     if (mayHaveChanged) this.#failures.clear();
     return this.#counted(call, result, false);
   }
@@ -129,8 +130,9 @@ export class Toolbox {
   async #refuse(tool: Tool): Promise<ToolResult> {
     this.#refused += 1;
     const name = bounded(this.#persona.name, repeatedCharactersMax, null);
-    const byPersona = !this.#persona.may.has(tool.needs);
-    const who = byPersona ? `${name} reads only` : `this task does not allow to ${tool.needs}`;
+    const needs = needsOf(tool);
+    const byPersona = !needs.every((need) => this.#persona.may.has(need));
+    const who = byPersona ? `${name} reads only` : `this task does not allow to ${needs.join(' and ')}`;
     if (this.#refused === 1) {
       await this.#context.log.say(`${who}: ${tool.name} was not executed, nor is any later call like it`);
     }
@@ -138,6 +140,8 @@ export class Toolbox {
     return { content, failed: true };
   }
 }
+
+const needsOf = ({ needs, and = [] }: Tool): Permission[] => [needs, ...and];
 
 /** JSON with keys in order, so that the same arguments are the same text. */
 function canonical(value: unknown): string {
