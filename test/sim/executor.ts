@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ReceiptFacts } from '../../hub/core/checks.ts';
 import type { Assignment, AttemptResult } from '../../protocol/session.ts';
 import { Random } from './random.ts';
 import { standInReceipt, standInVerification } from './signer.ts';
@@ -21,7 +22,14 @@ export interface Mishaps {
   verifierRed: number;
   verifierEnvironment: number;
   checksChanged: number;
+  /** A model says something in place of a result, or is not sure of it. */
+  signal: number;
+  flaky: number;
 }
+
+/** What a model says; all but the last in place of a result. */
+const SIGNALS = ['clarification_needed', 'task_rejection', 'partial_completion', 'low_confidence'] as const;
+type Said = (typeof SIGNALS)[number] | null;
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
@@ -32,6 +40,8 @@ const FAILURES: Record<'task' | 'check' | 'environment' | 'hang', Failure> = {
   environment: { reason: 'environment', fault: 'machine', detail: 'check 1: no such tool', exitCode: null },
   hang: { reason: 'timeout', fault: 'task', detail: 'out of time', exitCode: null },
 };
+
+const SIGNALLED: Failure = { reason: 'signal', fault: 'task', detail: 'its model says so', exitCode: null };
 
 export function scriptOf(
   mesh: string,
@@ -45,6 +55,9 @@ export function scriptOf(
   const failure = role === 'execute' ? failureOf(random, mishaps) : verifierFailure(random, mishaps);
   const red = role === 'verify' && random.chance(mishaps.verifierRed);
   const changed = random.chance(mishaps.checksChanged) ? ['test/check.sh'] : [];
+  const pursues = role === 'execute' && assignment.spec.kind === 'code';
+  const said = pursues && failure === null && random.chance(mishaps.signal) ? random.pick(SIGNALS) : null;
+  const flaky = assignment.spec.checks.length > 0 && random.chance(mishaps.flaky) ? [0] : [];
   const runMs =
     failure === 'hang'
       ? random.between(40_000, 60_000)
@@ -53,7 +66,7 @@ export function scriptOf(
     startMs: random.between(1, 300),
     runMs,
     begins: random.chance(0.97),
-    result: () => resultOf(mesh, member, assignment, failure, red, changed),
+    result: () => resultOf(mesh, member, assignment, { failure, red, changed, said, flaky }),
   };
 }
 
@@ -67,16 +80,25 @@ function failureOf(random: Random, mishaps: Mishaps): keyof typeof FAILURES | nu
 const verifierFailure = (random: Random, mishaps: Mishaps): 'environment' | null =>
   random.chance(mishaps.verifierEnvironment) ? 'environment' : null;
 
+/** How an attempt turns out. */
+interface Fate {
+  failure: keyof typeof FAILURES | null;
+  red: boolean;
+  changed: string[];
+  said: Said;
+  flaky: number[];
+}
+
 function resultOf(
   mesh: string,
   { peer, forger }: { peer: string; forger: boolean },
   assignment: Assignment,
-  failure: keyof typeof FAILURES | null,
-  red: boolean,
-  changed: string[],
+  { failure, red, changed, said, flaky }: Fate,
 ): AttemptResult {
   const { task, attempt, epoch, role, correlation } = assignment;
-  const executes = role === 'execute' && failure === null;
+  const signal = said === null || said === 'low_confidence' ? null : said;
+  const executes =
+    role === 'execute' && failure === null && (signal === null || signal === 'partial_completion');
   const ok = { reason: null, fault: null, detail: null, exitCode: role === 'execute' ? 0 : null };
   const blob = (name: string) => ({
     blob: digest(`${name}${task}${attempt}`),
@@ -89,8 +111,8 @@ function resultOf(
     epoch,
     role,
     correlation,
-    outcome: failure === null ? 'succeeded' : 'failed',
-    ...(failure === null ? ok : FAILURES[failure]),
+    outcome: failure === null && signal === null ? 'succeeded' : 'failed',
+    ...(failure !== null ? FAILURES[failure] : signal === null ? ok : SIGNALLED),
     commit: executes ? digest(`commit${task}${attempt}`).slice(0, 40) : null,
     bundle: executes ? blob('bundle') : null,
     log: blob('log'),
@@ -102,9 +124,25 @@ function resultOf(
   const lied = forger ? forge(assignment) : assignment;
   const envelope =
     role === 'execute'
-      ? standInReceipt(mesh, peer, lied, result, changed)
-      : standInVerification(mesh, peer, lied, !red, red ? 'check 1 was red' : null);
+      ? standInReceipt(mesh, peer, lied, result, changed, workOf(assignment, said), flaky)
+      : standInVerification(
+          mesh,
+          peer,
+          lied,
+          !red && flaky.length === 0,
+          red || flaky.length > 0 ? 'check 1 was red' : null,
+          red ? [] : flaky,
+        );
   return { ...result, envelope };
+}
+
+/** What the receipt of a goal says of the model, which is the first that has not rejected the task. */
+function workOf({ spec, rejectedBy = [] }: Assignment, said: Said): ReceiptFacts['work'] {
+  if (spec.kind !== 'code') return null;
+  const model = ['small', 'large'].find((one) => !rejectedBy.includes(one)) ?? 'small';
+  const signal =
+    said === null || said === 'low_confidence' ? {} : { signal: { kind: said, text: 'so it is' } };
+  return { model, lowConfidence: said === 'low_confidence', ...signal };
 }
 
 /** The same facts for a nonce that was never given out. */

@@ -22,6 +22,15 @@ interface Seen {
   /** Attempts of which a late result is kept. */
   evidence: Set<number>;
   ended: boolean;
+  /** A model waits for a person. */
+  asks: boolean;
+  /** Models that refused it. */
+  rejections: number;
+  /** Attempts whose model was not sure. */
+  doubted: Set<number>;
+  flaky: boolean;
+  /** Commits of parts. */
+  parts: Set<string>;
 }
 
 /**
@@ -68,6 +77,9 @@ function checkTask(
   fail: (why: string) => never,
 ): void {
   if (entry.type === 'task.submitted') {
+    const { continues } = entry.body;
+    if (continues !== undefined && !tasks.get(continues.task)?.parts.has(continues.commit))
+      fail('goes on from a part that is nowhere');
     tasks.set(entry.body.task, {
       open: new Map(),
       accepted: null,
@@ -77,6 +89,11 @@ function checkTask(
       verifier: null,
       evidence: new Set(),
       ended: false,
+      asks: false,
+      rejections: 0,
+      doubted: new Set(),
+      flaky: false,
+      parts: new Set(),
     });
     return;
   }
@@ -90,9 +107,30 @@ function checkTask(
       for (const open of seen.open.values())
         if (open.role === role) fail(`two leases to ${role} at one time (promise 10)`);
       if (role === 'verify' && member === seen.accepted?.member) fail('verified by its executor');
+      if (role === 'execute' && seen.asks) fail('given out while it waits for a person');
       seen.open.set(attempt, { number: attempt, role, member, epoch: entry.epoch });
       break;
     }
+    case 'task.asked':
+      if (seen.asks || seen.open.get(entry.body.attempt)?.role !== 'execute') fail('asks out of turn');
+      seen.asks = true;
+      break;
+    case 'task.answered':
+      if (!seen.asks) fail('answered, and nothing was asked');
+      seen.asks = false;
+      break;
+    case 'task.rejected':
+      seen.rejections += 1;
+      break;
+    case 'task.doubted':
+      seen.doubted.add(entry.body.attempt);
+      break;
+    case 'task.flaky':
+      seen.flaky = true;
+      break;
+    case 'task.partial':
+      seen.parts.add(entry.body.commit);
+      break;
     case 'task.evidence':
       if (seen.evidence.has(entry.body.attempt)) fail('a second late result of one attempt');
       seen.evidence.add(entry.body.attempt);
@@ -105,6 +143,13 @@ function checkTask(
         seen.verified = null;
         seen.withdrawals += 1;
       } else if (!seen.open.delete(entry.body.attempt)) fail('of a lease that is not open');
+      if (
+        seen.rejections > 1 &&
+        entry.body.fault === 'machine' &&
+        entry.body.reason === 'signal' &&
+        !seen.asks
+      )
+        fail('rejected twice, and no person is asked');
       break;
     case 'task.executed': {
       const { attempt, receipt } = entry.body;
@@ -138,6 +183,9 @@ function checkTask(
       if (seen.open.size > 0) fail('ended with a lease open');
       if (!body.verified && body.confidence > 0.3)
         fail(`unverified, and confident ${body.confidence} (promise 19)`);
+      if (body.verified && seen.flaky) fail('verified by a flaky check');
+      if (seen.accepted !== null && seen.doubted.has(seen.accepted.attempt) && body.confidence > 0.6)
+        fail(`its model is not sure, and it is confident ${body.confidence}`);
       if (body.verified && (seen.verified?.passed !== true || seen.verifier === body.executor))
         fail('verified by nobody else');
       if (body.state === 'delivered' && seen.acceptances - seen.withdrawals !== 1) {

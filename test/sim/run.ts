@@ -8,6 +8,7 @@ import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { replayAll } from '../ledger/archived.ts';
 import { acknowledge, heal, inflict } from './faults.ts';
 import { checkLog, Violation } from './invariants.ts';
+import { attend } from './person.ts';
 import { Random } from './random.ts';
 import { BUNDLE, scenarioOf } from './scenario.ts';
 import { World } from './world.ts';
@@ -38,6 +39,8 @@ export interface Report {
   cancelled: number;
   waiting: number;
   evidence: number;
+  /** Entries of each kind by which a model, or a check, is heard; `continued`: tasks that go on from a part. */
+  signals: Record<'asked' | 'doubted' | 'rejected' | 'partial' | 'flaky' | 'continued', number>;
   entries: number;
   /** Starts of the founder that went by a snapshot. */
   restarts: number;
@@ -70,6 +73,7 @@ export function runSeed(seed: number, options: RunOptions = {}): Report {
         ),
       );
     }
+    attend(world, seed);
     for (const { at, kind } of scenario.faults) schedule.at(at, () => inflict(world, kind));
     if (scenario.secretAt !== null) schedule.at(scenario.secretAt, () => setSecret(world));
     const stepsMax = Math.min(options.steps ?? eventsMax, eventsMax);
@@ -146,12 +150,14 @@ function mayWait(world: World, task: TaskRecord): boolean {
     const fit = workers.filter(
       (member) =>
         (task.spec.on === null || task.spec.on === member.name) &&
+        (task.spec.kind === 'command' || (world.plans.get(member.peer)?.models ?? []).length > 0) &&
         (task.spec.labels.gpu === undefined || labelsOf(member.peer).gpu === task.spec.labels.gpu),
     );
     return fit.length === 0;
   }
   if (task.state !== 'executed' || !task.spec.requireVerified) return false;
   if (task.spec.checks.length === 0 || task.accepted!.checksChanged.length > 0) return true;
+  if (task.flaky !== undefined) return true;
   if (task.verifierFaults >= 5) return true;
   const executor = members.byPeer.get(task.accepted!.member)!;
   const several = new Set(active.map((member) => member.owner)).size > 1;
@@ -239,6 +245,14 @@ function report(seed: number, world: World): Report {
     cancelled: count('cancelled'),
     waiting: world.founder.core?.state.tasks.open.size ?? 0,
     evidence: entries.filter((entry) => entry.type === 'task.evidence').length,
+    signals: {
+      asked: entries.filter(({ type }) => type === 'task.asked').length,
+      doubted: entries.filter(({ type }) => type === 'task.doubted').length,
+      rejected: entries.filter(({ type }) => type === 'task.rejected').length,
+      partial: entries.filter(({ type }) => type === 'task.partial').length,
+      flaky: entries.filter(({ type }) => type === 'task.flaky').length,
+      continued: tasks.filter((task) => task.continues !== undefined).length,
+    },
     entries: entries.length,
     restarts: world.founder.restarts,
     decisions: createHash('sha256').update(timeless.join('\n')).digest('hex'),

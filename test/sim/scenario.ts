@@ -32,6 +32,8 @@ export interface MemberPlan {
   roles: Role[];
   labels: Record<string, string>;
   slots: number;
+  /** That it asks for goals. */
+  models: string[];
   forger: boolean;
   inProcess: boolean;
   /** Joins only when a fault says so. */
@@ -75,6 +77,8 @@ export function scenarioOf(random: Random): Scenario {
       verifierRed: rare(0.4),
       verifierEnvironment: rare(0.4),
       checksChanged: rare(0.3),
+      signal: random.between(0, 0.8),
+      flaky: rare(0.2),
     },
     secretAt: random.chance(0.7) ? random.between(0, faultsEnd) : null,
     faultsEnd,
@@ -90,6 +94,7 @@ function membersOf(random: Random): MemberPlan[] {
     roles: ['worker'],
     labels: random.chance(0.4) ? { gpu: 'yes' } : {},
     slots: random.int(1, 4),
+    models: ['small', 'large'].slice(0, random.pick([0, 1, 2, 2])),
     forger: false,
     inProcess: false,
     later: false,
@@ -108,8 +113,9 @@ export const BUNDLE = { commit: REPOSITORY.base, bundle: 'f'.repeat(64), prerequ
 
 function specOf(random: Random): TaskSpec {
   const spec: TaskSpecInput = {
-    kind: 'command',
-    argv: ['make'],
+    ...(random.chance(0.4)
+      ? { kind: 'code' as const, code: { goal: 'make it green' } }
+      : { kind: 'command' as const, argv: ['make'] }),
     checks: random.chance(0.8) ? ['make test', 'make lint'].slice(0, random.int(1, 2)) : [],
     retries: random.int(0, 3),
     requireVerified: random.chance(0.15),

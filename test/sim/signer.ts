@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EnvelopeChecks, ReceiptFacts } from '../../hub/core/checks.ts';
+import { canonicalJson } from '../../ledger/canonical-json.ts';
 import { type Expected, mismatch } from '../../protocol/acceptance.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Assignment, AttemptResult } from '../../protocol/session.ts';
@@ -19,7 +20,7 @@ const receiptFacts = (mesh: string, member: string, of: Expected['assignment'], 
   member,
   lease: [of.task, of.attempt, of.epoch],
   nonce: of.nonce,
-  work: of.spec.kind === 'command' ? of.spec.argv : of.spec.code,
+  work: of.spec.kind === 'command' ? of.spec.argv : canonicalJson(of.spec.code),
   checks: of.spec.checks,
   out: [out.outcome, out.exitCode, out.commit, out.bundle, out.log, out.artifacts],
 });

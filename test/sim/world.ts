@@ -129,7 +129,7 @@ export class World {
     this.plans.set(peer, plan);
     // The founder's own member is in its process: a machine of the same name has the same monotonic clock.
     const host = new MemberHost(peer, this.#machine(plan.name), this.#memberWorld(), {
-      capacity: { ...CAPACITY, slots: plan.slots, labels: plan.labels },
+      capacity: { ...CAPACITY, slots: plan.slots, labels: plan.labels, models: plan.models },
       forger: plan.forger,
       inProcess: plan.inProcess,
     });

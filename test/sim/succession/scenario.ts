@@ -74,6 +74,8 @@ export function planOf(random: Random): Plan {
       verifierRed: 0,
       verifierEnvironment: 0,
       checksChanged: 0,
+      signal: 0,
+      flaky: 0,
     },
   };
 }
