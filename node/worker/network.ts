@@ -1,8 +1,8 @@
 import type { Goal } from '../attempt/goal.ts';
 import type { AllowedHost } from '../environment/admission.ts';
 import { type Fetcher, fetcherOf } from '../environment/fetch.ts';
-import { readManifest } from '../environment/manifest.ts';
-import { manifestName } from '../environment/manifest-name.ts';
+import { type Manifest, parseManifest, readManifest } from '../environment/manifest.ts';
+import { manifestBytesMax, manifestName } from '../environment/manifest-name.ts';
 import { reachable } from '../environment/owner.ts';
 
 /** Why a model has no way to other machines where the task has secrets. */
@@ -23,11 +23,28 @@ export async function pagesFor(goal: Goal, owner: readonly AllowedHost[]): Promi
   if (owner.length === 0) return 'the owner of this machine allowed no hosts, so there is no network.';
   const cutOff = whyCutOff(goal);
   if (cutOff !== null) return cutOff;
-  const needed = (await readManifest(goal.checkout.path))?.needs.network ?? [];
+  const needed = (await manifestOfBase(goal))?.needs.network ?? [];
   if (needed.length === 0)
     return `the repository asks for no hosts (needs.network of ${manifestName}), so there is no network.`;
   const { allowed } = reachable(owner, needed);
   if (allowed.length === 0)
     return 'the owner of this machine allowed no host that the repository asks for, so there is no network.';
   return fetcherOf({ allowed });
+}
+
+/** A goal that is continued begins with what a model left: that says nothing of which hosts the next one reaches. */
+async function manifestOfBase({ checkout, spec, context }: Goal): Promise<Manifest | null> {
+  const { path, repository, start } = checkout;
+  if (start === null || repository === null || spec.repository === null) return readManifest(path);
+  const kept: Buffer[] = [];
+  let bytes = 0;
+  const { end } = await repository.look(
+    { verb: 'show', revision: spec.repository.base, path: manifestName, count: 0, range: null },
+    (chunk) => {
+      if (bytes <= manifestBytesMax) kept.push(chunk);
+      bytes += chunk.length;
+    },
+    context.signal,
+  );
+  return end.exitCode === 0 ? parseManifest(Buffer.concat(kept).subarray(0, manifestBytesMax + 1)) : null;
 }

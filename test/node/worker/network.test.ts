@@ -10,6 +10,7 @@ import { Speeds } from '../../../node/brain/speed.ts';
 import type { AllowedHost } from '../../../node/environment/admission.ts';
 import { Prompts } from '../../../node/worker/prompts.ts';
 import { ConvergenceWorker } from '../../../node/worker/worker.ts';
+import type { AttemptResult, GoalStart } from '../../../protocol/session.ts';
 import type { ScriptedBody, Step } from '../../model-server/script.ts';
 import { ScriptedOllama } from '../../model-server/scripted-ollama.ts';
 import { dropRoot } from '../../unprivileged.ts';
@@ -66,10 +67,16 @@ interface Ran {
   told: string;
   /** Names of the tools that the model was told of. */
   tools: string[];
+  result: AttemptResult;
 }
 
 /** A goal that is reached whatever comes of `steps`. */
-async function ran(base: string, steps: Step[], secrets: Record<string, string> = {}): Promise<Ran> {
+async function ran(
+  base: string,
+  steps: Step[],
+  secrets: Record<string, string> = {},
+  start?: GoalStart,
+): Promise<Ran> {
   const asked: ScriptedBody[] = [];
   const answers = [
     steps,
@@ -88,7 +95,7 @@ async function ran(base: string, steps: Step[], secrets: Record<string, string> 
       secrets: Object.keys(secrets),
     },
     { repository, base },
-    { secrets },
+    { secrets, ...(start === undefined ? {} : { start }) },
   );
   const { result, log } = await member.run(assignment);
   const told = asked.at(-1)!.messages.filter(({ role }) => role === 'tool');
@@ -98,6 +105,7 @@ async function ran(base: string, steps: Step[], secrets: Record<string, string> 
     log,
     told: told.map(({ content }) => content).join('\n'),
     tools: definitions.map((tool) => tool.function.name),
+    result,
   };
 }
 
@@ -150,6 +158,24 @@ it('hosts that only the workspace asks for, once a model wrote so, are not asked
   ]);
   assert.match(got.told, /the repository asks for no hosts/);
   assert.is(pages.length, 0);
+});
+
+it('nor are those that a model asked for in a part that a goal is continued from', async () => {
+  hosts = [rule];
+  for (const [base, content, words] of [
+    [silent, 'needs:\n  network: [127.0.0.1]\n', /the repository asks for no hosts/],
+    [asking, 'needs: {}\n', /^status 200/],
+  ] as const) {
+    const { result } = await ran(base, [
+      call('write', { path: '.superfleet.yaml', content }),
+      call('signal', { signal: 'partial_completion', text: 'The greeting is left.' }),
+    ]);
+    const { task, commit, bundle } = result;
+    const start = { task, commit: commit!, bundle: bundle!, left: 'The greeting is left.' };
+    const got = await ran(base, [get('/spec')], {}, start);
+    assert.match(got.told, words);
+    assert.is(got.outcome, 'succeeded', got.log);
+  }
 });
 
 test.run();
