@@ -11,8 +11,8 @@ export const offlineVariables: Readonly<Record<string, string>> = {
 };
 
 /**
- * With a proxy. npm asks again for each package that it is refused, after 10 s and after 60 s unless told otherwise: a hundred packages
- * of a host that may not be reached would take minutes.
+ * With a proxy. npm asks again for each package whose connection failed, after 10 s and after 60 s unless told otherwise: a hundred
+ * packages of a host that cannot be reached would take minutes.
  */
 export const proxiedVariables: Readonly<Record<string, string>> = {
   no_proxy: 'localhost,127.0.0.1,::1',

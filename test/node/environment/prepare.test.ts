@@ -224,16 +224,16 @@ real(
     );
     assert.is(asked.length, 1);
 
-    // A tunnel that is refused looks to npm as a network that may come back.
+    // A connection that fails (to where nothing listens) looks to npm as a network that may come back.
     await using third = new Place({
-      ...project('https://refused.example.invalid/dep.tgz'),
+      ...project(`https://${name}:${port}/dep.tgz`),
       '.npmrc': `registry=${site}/\n`,
     });
-    const allowed = [{ host: name, ports: [port], addresses: ['127.0.0.1'] }];
+    const allowed = [{ host: name, ports: [port] }];
     const began = performance.now();
     const waited = await failure((await third.store()).prepare(await third.request({ allowed }), signal()));
-    assert.match(waited.message, /refused\.example\.invalid is not among the hosts/);
-    assert.ok(performance.now() - began < 45_000, 'npm by itself waits 70 s');
+    assert.match(waited.message, /npm ci.* ended with 1/);
+    assert.ok(performance.now() - began < 45_000, 'npm by itself waits for a minute');
     server.close();
   },
 );
