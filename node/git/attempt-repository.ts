@@ -1,19 +1,18 @@
-import { constants } from 'node:fs';
-import { mkdir, open, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bundleUnpackedBytesMax } from '../../protocol/limits.ts';
 import type { Mount, Sandbox, SandboxRun } from '../sandbox/types.ts';
 import type { Change } from './changes.ts';
 import { changesBytesMax, parseChanges } from './changes.ts';
-import { GitFault, type GitFaultOf, printable } from './fault.ts';
+import { ended, lastLine, prepareFault, takeFault, workspaceFilesMax } from './endings.ts';
+import { GitFault, type GitFaultOf } from './fault.ts';
 import { layOutGitDirectory, objectFormatOf } from './layout.ts';
 import { LOOK, type LookQuestion, lookEnv } from './look.ts';
+import { readBack } from './read-back.ts';
 import { linkOrCopy, type RepositoryCache, type TreeSize } from './repository-cache.ts';
 import { type GitEnd, type GitRun, gitInSandbox, runGit } from './sandboxed-git.ts';
-import { CONTENTS, PREPARE, RESET, RESTORE, STEP, TAKE } from './scripts.ts';
+import { CONTENTS, PREPARE, RESET, RESTORE, TAKE } from './scripts.ts';
 
-/** Files one workspace may begin with. More than any honest repository; fewer than would fill a disk with inodes. */
-export const workspaceFilesMax = 1_000_000;
 const MiB = 1024 * 1024;
 /** Beside what is unpacked: index, fixed thin packs, lists. */
 const slackBytes = 256 * MiB;
@@ -145,7 +144,8 @@ export class AttemptRepository {
     );
     meanwhile();
     const end = await running;
-    if (end.end.exitCode !== 0) throw await this.#prepareFault(end, result !== null, bytesMax);
+    if (end.end.exitCode !== 0)
+      throw prepareFault(end, { base: this.#base, verifying: result !== null, bytesMax });
     for (const [index, bundle] of missing.entries()) {
       const packs = this.#path('new', String(index), 'pack');
       const names = await readdir(packs);
@@ -156,7 +156,7 @@ export class AttemptRepository {
     }
     const [size, rawCommit, changes] = await Promise.all([
       measured && result === null ? null : this.#readSize(result?.commit ?? this.#base),
-      result === null ? null : this.#readBack('commit', MiB),
+      result === null ? null : readBack(this.#path('io'), 'commit', MiB),
       result === null ? [] : this.#readChanges('result'),
     ]);
     return { size, rawCommit, changes };
@@ -210,7 +210,7 @@ export class AttemptRepository {
     if (end.end.exitCode !== 0) throw takeFault(end);
     const changes = await this.#readChanges('work');
     if (changes.length === 0) return { changes, commit: null, bundle: null };
-    const commit = (await this.#readBack('commit', 128)).toString('latin1').trim();
+    const commit = (await readBack(this.#path('io'), 'commit', 128)).toString('latin1').trim();
     return { changes, commit, bundle: this.#path('io', 'bundle') };
   }
 
@@ -282,40 +282,8 @@ export class AttemptRepository {
     return ended(await runGit(this.#sandbox, this.#withMounts(run), signal), signal);
   }
 
-  async #prepareFault(end: GitEnd, verifying: boolean, bytesMax: number): Promise<GitFault> {
-    const said = lastLine(end.complaint);
-    const { exitCode, killedBy } = end.end;
-    if (killedBy !== null) {
-      return new GitFault(verifying ? 'result' : 'input', `unpacking it was ended: ${boundWords(killedBy)}`);
-    }
-    switch (exitCode) {
-      case STEP.inputBundle:
-        return new GitFault('input', `the bundle of the repository does not unpack: ${said}`);
-      case STEP.inputBase:
-        return new GitFault('input', `the bundles do not lead to the commit ${this.#base}: ${said}`);
-      case STEP.inputSize:
-      case STEP.resultSize: {
-        const of: GitFaultOf = exitCode === STEP.inputSize ? 'input' : 'result';
-        return new GitFault(
-          of,
-          `its tree unpacks to more than fits: at most ${workspaceFilesMax} files and ${bytesMax} bytes are taken`,
-        );
-      }
-      case STEP.inputCheckout:
-        return new GitFault('input', `the commit ${this.#base} cannot be checked out: ${said}`);
-      case STEP.resultBundle:
-        return new GitFault('result', `the bundle of the result does not unpack: ${said}`);
-      case STEP.resultCommit:
-        return new GitFault('result', `the bundle of the result does not hold its commit: ${said}`);
-      case STEP.resultCheckout:
-        return new GitFault('result', `the result cannot be checked out: ${said}`);
-      default:
-        return new GitFault('machine', `git ended with ${exitCode ?? end.end.signal}: ${said}`);
-    }
-  }
-
   async #readSize(commit: string): Promise<TreeSize | null> {
-    const [files, bytes] = (await this.#readBack('size', 128))
+    const [files, bytes] = (await readBack(this.#path('io'), 'size', 128))
       .toString('latin1')
       .trim()
       .split(' ')
@@ -327,72 +295,10 @@ export class AttemptRepository {
 
   async #readChanges(of: GitFaultOf): Promise<Change[]> {
     try {
-      return parseChanges(await this.#readBack('changes', changesBytesMax));
+      return parseChanges(await readBack(this.#path('io'), 'changes', changesBytesMax));
     } catch (error) {
       if (error instanceof RangeError) throw new GitFault(of, 'it changes more files than one result may');
       throw error;
     }
   }
-
-  /** A file that git's sandbox wrote: it must be a file, is not followed anywhere, and is bounded. */
-  async #readBack(name: string, bytesMax: number): Promise<Buffer> {
-    const file = await open(
-      this.#path('io', name),
-      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-    );
-    try {
-      const facts = await file.stat();
-      if (!facts.isFile()) throw new GitFault('machine', `${name} is not a file`);
-      if (facts.size > bytesMax) throw new RangeError(`${name} has ${facts.size} bytes`);
-      return await file.readFile();
-    } finally {
-      await file.close();
-    }
-  }
 }
-
-/** How git ended, unless that was by the signal or by what this machine lacks. */
-function ended(end: GitEnd, signal: AbortSignal): GitEnd {
-  signal.throwIfAborted();
-  if (/No space left on device|Disk quota exceeded/.test(end.complaint)) {
-    throw new GitFault('machine', `the disk is full: ${lastLine(end.complaint)}`);
-  }
-  if (end.end.exitCode === 126 || end.end.exitCode === 127) {
-    throw new GitFault('machine', `git could not start in its sandbox: ${lastLine(end.complaint)}`);
-  }
-  return end;
-}
-
-function takeFault({ end, complaint }: GitEnd): GitFault {
-  if (end.killedBy !== null)
-    return new GitFault('work', `making the commit was ended: ${boundWords(end.killedBy)}`);
-  const said = firstError(complaint);
-  switch (end.exitCode) {
-    case STEP.add:
-    case STEP.tree:
-      return new GitFault('work', `git refuses what the task left in the workspace: ${said}`);
-    case STEP.commit:
-    case STEP.pack:
-      return new GitFault('machine', `the commit could not be made: ${said}`);
-    default:
-      return new GitFault('machine', `git ended with ${end.exitCode ?? end.signal}: ${said}`);
-  }
-}
-
-const boundWords = (killedBy: string): string =>
-  ({
-    memory: 'it needed too much memory',
-    processes: 'it needed too many processes',
-    disk: 'it took too much of the disk',
-    timeout: 'it took too long',
-    stopped: 'it was stopped',
-  })[killedBy] ?? killedBy;
-
-const lines = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');
-/** The last thing git said: the outermost reason. */
-const lastLine = (text: string): string => printable(lines(text).at(-1) ?? 'it said nothing').slice(0, 512);
-/** The first error git said: the one that names the path. */
-const firstError = (text: string): string =>
-  printable(
-    lines(text).find((line) => line.startsWith('error:')) ?? lines(text).at(-1) ?? 'it said nothing',
-  ).slice(0, 512);
