@@ -66,6 +66,8 @@ export interface Memory {
   drafts: Map<string, Draft>;
   /** Records of all submitters together. */
   size: number;
+  /** How many there are of one kind, by `kindKey`. */
+  kinds: Map<string, number>;
 }
 
 /** Under what a submitter's records lie: machines each have their own, so has each OS user at the founder's socket. */
@@ -108,7 +110,7 @@ export const memoryReducer: PluginReducer<Memory> = {
     'memory.noted',
     'memory.forgotten',
   ],
-  initial: () => ({ submitters: new Map(), drafts: new Map(), size: 0 }),
+  initial: () => ({ submitters: new Map(), drafts: new Map(), size: 0, kinds: new Map() }),
   reduce(memory, entry: KnownEntry) {
     switch (entry.type) {
       case 'task.submitted':
@@ -148,8 +150,9 @@ export const memoryReducer: PluginReducer<Memory> = {
   load(saved) {
     const pairs = saved as { submitters: unknown; drafts: unknown };
     const submitters = loadPairs<MemoryRecord[]>(pairs.submitters);
-    const size = [...submitters.values()].reduce((sum, { length }) => sum + length, 0);
-    return { submitters, drafts: loadPairs<Draft>(pairs.drafts), size };
+    const memory: Memory = { submitters, drafts: loadPairs<Draft>(pairs.drafts), size: 0, kinds: new Map() };
+    for (const [key, records] of submitters) for (const record of records) count(memory, key, record, 1);
+    return memory;
   },
 };
 
@@ -198,21 +201,33 @@ function end(memory: Memory, { body, index, time }: Of<'task.converged'>): void 
   });
 }
 
-/** Records that make room for each other. */
+/** Records with the same make room for each other. */
 const standingOf = (record: MemoryRecord): string =>
   record.kind === 'note' ? 'note' : record.verified ? 'verified' : 'other';
+const kindKey = (submitter: string, record: MemoryRecord): string =>
+  `${standingOf(record)} ${record.repository?.id ?? ''} ${submitter}`;
+
+/** Notes that there is one more of its kind, or one less; how many there are then. */
+function count(memory: Memory, submitter: string, record: MemoryRecord, by: 1 | -1): number {
+  const kind = kindKey(submitter, record);
+  const now = (memory.kinds.get(kind) ?? 0) + by;
+  if (now === 0) memory.kinds.delete(kind);
+  else memory.kinds.set(kind, now);
+  memory.size += by;
+  return now;
+}
 
 function keep(memory: Memory, record: MemoryRecord): void {
   const key = submitterKey(record.by);
   const records = memory.submitters.get(key) ?? [];
   if (records.length === 0) memory.submitters.set(key, records);
   records.push(record);
-  memory.size += 1;
-  const alike = records.filter(
-    (one) => one.repository?.id === record.repository?.id && standingOf(one) === standingOf(record),
-  );
-  if (alike.length > recordsOfKindMax) drop(memory, key, records, records.indexOf(alike[0]!));
-  else if (records.length > recordsOfSubmitterMax) drop(memory, key, records, 0);
+  if (count(memory, key, record, 1) > recordsOfKindMax) {
+    const [repository, standing] = [record.repository?.id, standingOf(record)];
+    const alike = (one: MemoryRecord): boolean =>
+      one.repository?.id === repository && standingOf(one) === standing;
+    drop(memory, key, records, records.findIndex(alike));
+  } else if (records.length > recordsOfSubmitterMax) drop(memory, key, records, 0);
   if (memory.size <= recordsMax) return;
   let [most, longest] = [key, records];
   for (const [other, of] of memory.submitters) if (of.length > longest.length) [most, longest] = [other, of];
@@ -220,8 +235,8 @@ function keep(memory: Memory, record: MemoryRecord): void {
 }
 
 function drop(memory: Memory, key: string, records: MemoryRecord[], at: number): void {
-  records.splice(at, 1);
-  memory.size -= 1;
+  const [dropped] = records.splice(at, 1);
+  count(memory, key, dropped!, -1);
   if (records.length === 0) memory.submitters.delete(key);
 }
 

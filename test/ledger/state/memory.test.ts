@@ -28,6 +28,8 @@ const repository = (name: string) => ({
 });
 const bundle = { commit: 'f'.repeat(40), bundle: 'f'.repeat(64), prerequisites: [] };
 
+const EMPTY = { submitters: new Map(), drafts: new Map(), size: 0, kinds: new Map() };
+
 /** A task id from a number. */
 const idOf = (n: number): string =>
   newTaskId((length) => Uint8Array.from({ length }, (_, at) => (n >> (5 * at)) & 31));
@@ -177,6 +179,10 @@ test('promise 9: a saved state goes on as the one that was saved', () => {
     const saved = JSON.parse(JSON.stringify(saveState(replay(structuredClone(log.all.slice(0, at))))));
     const state = loadState(saved);
     assert.ok(state);
+    assert.equal(
+      (state.plugins.get('memory') as Memory).kinds,
+      memoryOf({ all: log.all.slice(0, at) } as Entries).kinds,
+    );
     assert.is(
       canonicalJson(saveState(replay(structuredClone(log.all.slice(at)), state!))),
       whole,
@@ -206,6 +212,10 @@ test('promise 18: what is kept is bounded by kind, by submitter and in all, and 
   const memory = memoryOf(log);
   const counted = [...memory.submitters.values()].reduce((sum, { length }) => sum + length, 0);
   assert.equal([memory.size, counted], [recordsMax, recordsMax]);
+  assert.is(
+    [...memory.kinds.values()].reduce((sum, many) => sum + many, 0),
+    recordsMax,
+  );
   assert.is(recordsOf(memory, EVE).length, 1, 'who has little keeps it');
 
   const open = new Log();
@@ -216,8 +226,8 @@ test('promise 18: what is kept is bounded by kind, by submitter and in all, and 
 
 test('a replay without what this plugin adds is the replay it was', () => {
   const log = new Log().submit();
-  assert.equal(initialState().plugins.get('memory'), { submitters: new Map(), drafts: new Map(), size: 0 });
-  assert.equal(memoryOf(log), { submitters: new Map(), drafts: new Map(), size: 0 });
+  assert.equal(initialState().plugins.get('memory'), EMPTY);
+  assert.equal(memoryOf(log), EMPTY);
 });
 
 test.run();
