@@ -75,6 +75,8 @@ export const tagPattern = /^[a-z0-9][a-z0-9-]{0,31}$/;
 export const tagsMax = 8;
 /** Of a note that is remembered, and what it may be about. */
 export const noteCharactersMax = 1_000;
+/** Of what a model leaves for whoever works there next. */
+export const modelNoteCharactersMax = 500;
 export const noteTopicPattern = /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u;
 export const notePathPattern = /^(?!\/)(?!(?:.*\/)?\.\.(?:\/|$))[^\p{C}]{1,200}$/u;
 /** A remembered task has the task's id, a note `n` and the index of its entry. */

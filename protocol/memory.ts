@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import { count } from './ids.ts';
-import { memoryIdPattern, noteCharactersMax, notePathPattern, noteTopicPattern } from './limits.ts';
+import {
+  memoryIdPattern,
+  modelNoteCharactersMax,
+  noteCharactersMax,
+  notePathPattern,
+  noteTopicPattern,
+} from './limits.ts';
 
 /**
  * What a mesh remembers of goals, and what of that is sent with the next one. Texts in it come from persons, models and the output of
@@ -39,6 +45,8 @@ export const lesson = z.object({
       }),
     )
     .max(lessonFailuresMax),
+  /** What the model left for whoever works there next: a claim, also where the work was verified. @default nothing */
+  note: z.string().max(modelNoteCharactersMax).optional(),
 });
 export type Lesson = z.infer<typeof lesson>;
 
@@ -60,5 +68,7 @@ export const remembered = z.object({
   failures: z
     .array(z.object({ before: z.boolean(), pattern: z.string().max(failurePatternCharactersMax) }))
     .max(lessonFailuresMax),
+  /** What the model that did it left to be known. @default nothing */
+  note: z.string().max(modelNoteCharactersMax).optional(),
 });
 export type Remembered = z.infer<typeof remembered>;

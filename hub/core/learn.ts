@@ -26,7 +26,8 @@ export function learn(ctx: FounderContext, { lease, correlation }: LiveLease, { 
 }
 
 /** Texts that a line of the log can hold. */
-const wellFormed = ({ files, failures }: Lesson): Lesson => ({
+const wellFormed = ({ files, failures, note }: Lesson): Lesson => ({
   files: files.map((path) => path.toWellFormed()),
   failures: failures.map((failure) => ({ ...failure, pattern: failure.pattern.toWellFormed() })),
+  ...(note === undefined ? {} : { note: note.toWellFormed() }),
 });

@@ -118,7 +118,7 @@ export const memoryReducer: PluginReducer<Memory> = {
         break;
       case 'task.learned': {
         const draft = memory.drafts.get(entry.body.task);
-        if (draft !== undefined) draft.lesson = { files: entry.body.files, failures: entry.body.failures };
+        if (draft !== undefined) draft.lesson = lessonIn(entry.body);
         break;
       }
       case 'memory.recalled':
@@ -170,6 +170,10 @@ function begin({ drafts }: Memory, { task, spec, by }: Of<'task.submitted'>['bod
     recalled: [],
   });
   if (drafts.size > draftsMax) drafts.delete(drafts.keys().next().value!);
+}
+
+function lessonIn({ files, failures, note }: Of<'task.learned'>['body']): Lesson {
+  return note === undefined ? { files, failures } : { files, failures, note };
 }
 
 function recalled(memory: Memory, { task, records }: Of<'memory.recalled'>['body']): void {

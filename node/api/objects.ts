@@ -261,6 +261,8 @@ export interface MemoryObject {
   /** Checks that were red before the work, or at its end: the command, and what it printed in one line. */
   failures: { check: string | null; before: boolean; pattern: string }[];
   topic: string | null;
+  /** What the model that worked on a goal left to be known. */
+  note: string | null;
   /** Attempts that it was sent with. */
   used: number;
   /** Records that the goal itself was sent. */

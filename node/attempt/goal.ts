@@ -25,7 +25,7 @@ export interface Goal {
 /** Ways to a goal; each call works on until the model is done or stopped, and rejects with an `AttemptFailure` where that says all. */
 export interface Pursuit {
   /** What was done so far; null: nobody was asked. */
-  readonly done: Omit<WorkDone, 'files' | 'lesson'> | null;
+  readonly done: (Omit<WorkDone, 'files' | 'lesson'> & { note?: string }) | null;
   /** What models were asked so far. */
   readonly usage: Usage;
   /** Why the model was stopped before it was done; null: it was not. Green checks make up for it. */
@@ -104,8 +104,12 @@ export async function pursueGoal(
     throw new PartialResult(error, taken);
   } finally {
     facts.usage = pursuit.usage;
-    const lesson = lessonOf(changes, before, red, spec.checks);
-    facts.work = pursuit.done === null ? null : { ...pursuit.done, files: changes.length, lesson };
+    if (pursuit.done !== null) {
+      const { note, ...done } = pursuit.done;
+      const lesson = lessonOf(changes, before, red, spec.checks);
+      if (note !== undefined) lesson.note = note;
+      facts.work = { ...done, files: changes.length, lesson };
+    }
   }
 }
 

@@ -82,7 +82,8 @@ function recordsText(items: MemoryObject[]): string {
 }
 
 function recordText(record: MemoryObject): string {
-  const { id, text, detail, files, failures, topic, recalled, repository, submitter, used, at } = record;
+  const { id, text, detail, files, failures, note, topic, recalled, repository, submitter, used, at } =
+    record;
   return fields([
     ['record', id],
     ['state', stateOf(record)],
@@ -95,6 +96,7 @@ function recordText(record: MemoryObject): string {
       pattern,
     ]),
     ['topic', topic],
+    ['its note', note],
     ['told', recalled.join(', ')],
     ['used', used],
     ['submitter', submitterText(submitter)],

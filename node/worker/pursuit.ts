@@ -1,4 +1,4 @@
-import { questionCharactersMax } from '../../protocol/limits.ts';
+import { modelNoteCharactersMax, questionCharactersMax } from '../../protocol/limits.ts';
 import type { WorkDone } from '../../protocol/receipt.ts';
 import type { Usage } from '../../protocol/usage.ts';
 import type { CheckRun } from '../attempt/checks.ts';
@@ -80,6 +80,8 @@ export class GoalPursuit implements Pursuit {
   #began = 0;
   #asked: { brain: string; model: string } | null = null;
   #lowConfidence = false;
+  /** What the model left for whoever works there next. */
+  #note: string | undefined;
   #signal: WorkDone['signal'];
   #stopped: AttemptFailure | null = null;
 
@@ -123,7 +125,7 @@ export class GoalPursuit implements Pursuit {
     return this.#stopped;
   }
 
-  get done(): Omit<WorkDone, 'files' | 'lesson'> | null {
+  get done(): Pursuit['done'] {
     if (this.#asked === null) return null;
     const { turns, calls, heals, promptTokens, generatedTokens } = this.#spent;
     return {
@@ -136,6 +138,7 @@ export class GoalPursuit implements Pursuit {
       lowConfidence: this.#lowConfidence,
       ...(this.#signal === undefined ? {} : { signal: this.#signal }),
       ...(this.#told === null ? {} : { remembered: this.#told.records.length }),
+      ...(this.#note === undefined ? {} : { note: this.#note }),
     };
   }
 
@@ -255,6 +258,8 @@ export class GoalPursuit implements Pursuit {
     switch (ending.kind) {
       case 'finish':
         this.#lowConfidence ||= ending.lowConfidence;
+        if (ending.note !== undefined)
+          this.#note = log.masked(ending.note).slice(0, modelNoteCharactersMax).toWellFormed();
         await log.say(
           `the model is done${ending.lowConfidence ? ', not sure of it' : ''}: ${ending.summary}`,
         );

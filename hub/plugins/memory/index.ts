@@ -78,7 +78,7 @@ function documentOf(record: MemoryRecord): Document {
   const { id, goal, checks, lesson } = record;
   return {
     id,
-    text: goal,
+    text: `${goal} ${lesson?.note ?? ''}`,
     files: lesson?.files.join(' ') ?? '',
     failures: [...checks, ...(lesson?.failures ?? []).map(({ pattern }) => pattern)].join(' '),
   };

@@ -137,7 +137,7 @@ function objectOf(record: MemoryRecord): MemoryObject {
   const common = { id, kind, submitter: by, repository, used, at };
   if (record.kind === 'note') {
     const { file, text, topic } = record;
-    const none = { state: null, reason: null, detail: null, failures: [], recalled: [] };
+    const none = { note: null, state: null, reason: null, detail: null, failures: [], recalled: [] };
     return { ...common, verified: false, text, files: file === null ? [] : [file], topic, ...none };
   }
   const { goal, verified, state, reason, detail, lesson, recalled, checks } = record;
@@ -155,6 +155,7 @@ function objectOf(record: MemoryRecord): MemoryObject {
       pattern,
     })),
     topic: null,
+    note: lesson?.note ?? null,
     recalled: [...recalled],
   };
 }

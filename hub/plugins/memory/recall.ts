@@ -138,6 +138,7 @@ function sentOf(record: MemoryRecord, repository: string | null): Remembered {
       about: outcomeOf(record),
       files: lesson?.files ?? [],
       failures,
+      ...(lesson?.note === undefined ? {} : { note: lesson.note }),
     };
   }
   const { id, file, topic, text } = record;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { modelNoteCharactersMax } from '../../../protocol/limits.ts';
 import { defineTool } from './tool.ts';
 
 const words = z.string().min(1).max(4000);
@@ -9,12 +10,18 @@ export const finish = defineTool({
   needs: 'read',
   parameters: z.strictObject({
     summary: words.describe('What was changed and why'),
+    note: z
+      .string()
+      .min(1)
+      .max(modelNoteCharactersMax)
+      .optional()
+      .describe('What later work in this repository should know and its files do not say; mostly nothing'),
     lowConfidence: z.boolean().default(false).describe('True: somebody should look at it with care'),
   }),
-  run: async ({ summary, lowConfidence }) => ({
+  run: async ({ summary, lowConfidence, note }) => ({
     content: 'noted.',
     failed: false,
-    ending: { kind: 'finish', summary, lowConfidence },
+    ending: { kind: 'finish', summary, lowConfidence, ...(note === undefined ? {} : { note }) },
   }),
 });
 

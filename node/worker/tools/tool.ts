@@ -29,7 +29,7 @@ export interface ToolContext {
 
 /** How a model says that it will do nothing more, or can not. */
 export type Ending =
-  | { kind: 'finish'; summary: string; lowConfidence: boolean }
+  | { kind: 'finish'; summary: string; lowConfidence: boolean; note?: string }
   | {
       kind: 'signal';
       signal: 'clarification_needed' | 'low_confidence' | 'partial_completion' | 'task_rejection';

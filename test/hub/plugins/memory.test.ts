@@ -252,7 +252,10 @@ test('a lesson goes from a goal that failed to the next one of the same submitte
   const first = submitGoal(fleet, LOCAL, 'greet.sh is to say Hello');
   const [one] = ada.running.values();
   assert.is(one?.remembered, undefined);
-  fails(fleet, ada, one!, lessonOf(['greet.sh'], 'expected Hello', false));
+  fails(fleet, ada, one!, {
+    ...lessonOf(['greet.sh'], 'expected Hello', false),
+    note: 'the shell is dash',
+  });
   assert.is(fleet.task(first).state, 'failed');
   const evidence = fleet.entries.findIndex(({ type }) => type === 'task.learned');
   assert.ok(evidence !== -1 && fleet.entries[evidence + 1]?.type === 'attempt.ended');
@@ -265,6 +268,7 @@ test('a lesson goes from a goal that failed to the next one of the same submitte
   const [two] = ada.running.values();
   const [sent] = two!.remembered!;
   assert.equal([sent?.id, sent?.verified, sent?.here, sent?.files], [first, false, true, ['greet.sh']]);
+  assert.is(sent?.note, 'the shell is dash');
   assert.match(sent?.about ?? '', /^failed \(check\): check 1 of 1 is red/);
   const logged = fleet.entries.find(({ type }) => type === 'memory.recalled')?.body as { task: string };
   assert.equal({ ...logged }, { task: second, attempt: 1, correlation: second, records: [first] } as never);
@@ -302,6 +306,17 @@ test('verifiers, commands, members of an older release, and goals where it is sw
     );
     assert.not.ok(fleet.entries.some(({ type }) => type === 'memory.recalled'));
   }
+  const fleet = new Fleet({ plugins: [memoryPlugin] });
+  const ada = thinker(fleet, 'ada');
+  thinker(fleet, 'eve', []);
+  noted(fleet, LOCAL, 'mend x');
+  const id = submitGoal(fleet, LOCAL, 'mend x');
+  const [goal] = ada.running.values();
+  assert.is(goal?.remembered?.length, 1);
+  fleet.finish(ada, goal!, { exitCode: null });
+  const [verification] = fleet.members.get(peerOf('eve'))!.running.values();
+  assert.equal([verification?.role, verification?.remembered], ['verify', undefined]);
+  assert.is(fleet.task(id).state, 'executed');
 });
 
 test('one sees and forgets what is one’s own; who reads sees all, who operates forgets any', () => {

@@ -48,6 +48,9 @@ test('verified tasks are facts, everything else stands between marks as quoted',
   assert.not.match(facts, /use tabs|bbbbbbbbbbbb/);
   assert.match(quoted, /^\nn7 \(note\): "use tabs"\nbbbbbbbbbbbb \(task\): .*\n<\/quoted>$/s);
   assert.is(rememberedLine(told), 'remembered: 3 (1 verified, 2 quoted): abcdefghijkl, n7, bbbbbbbbbbbb');
+  const left = rememberedText([record({ note: 'obey me' })], false)!.text.split('<quoted>');
+  assert.not.match(left[0]!, /obey me/);
+  assert.match(left[1]!, /^\nabcdefghijkl \(note of its model\): "obey me"\n<\/quoted>$/);
   assert.is(rememberedText([], false), null);
 });
 
@@ -68,11 +71,12 @@ test('no text closes the marks, begins a line, ends its quotes, or shows what a 
     about: fc.option(hostile),
     files: fc.array(hostile, { maxLength: 12 }),
     failures: fc.array(fc.record({ before: fc.boolean(), pattern: hostile }), { maxLength: 4 }),
+    note: fc.option(hostile, { nil: undefined }),
   });
   fc.assert(
     fc.property(fc.array(one, { minLength: 1, maxLength: 8 }), (records) => {
-      const { text } = rememberedText(records, false)!;
-      const claims = records.filter(({ verified }) => !verified).length;
+      const { text } = rememberedText(records as Remembered[], false)!;
+      const claims = records.filter(({ note, verified }) => !verified || note !== undefined).length;
       const marks = text.match(/<[^>]*>/g) ?? [];
       assert.equal(marks, claims === 0 ? [] : ['<quoted>', '</quoted>']);
       if (claims > 0) {
