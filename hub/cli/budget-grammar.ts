@@ -27,11 +27,12 @@ export type BudgetCommand =
 
 const amountMax = 2 ** 46;
 
-/** Or `none`. */
+/** Or `none`, which stays a word here: a parser of options takes null for nothing. */
 const orNone =
   <T>(read: (text: string) => T) =>
-  (text: string): T | null =>
-    text === 'none' ? null : read(text);
+  (text: string): T | 'none' =>
+    text === 'none' ? 'none' : read(text);
+const nullOf = <T>(value: T | 'none'): T | null => (value === 'none' ? null : value);
 
 /** `5EUR 0.25USD`: at most six places. */
 const money =
@@ -90,9 +91,9 @@ export function addBudgetGrammar<C>(grammar: Grammar<C | BudgetCommand>): void {
         time,
         money: sum,
       } = options as {
-        tokens?: number | null;
-        time?: number | null;
-        money?: Money | null;
+        tokens?: number | 'none';
+        time?: number | 'none';
+        money?: Money | 'none';
       };
       if (tokens === undefined && time === undefined && sum === undefined) {
         throw usageError('no limit is named', {
@@ -105,9 +106,9 @@ export function addBudgetGrammar<C>(grammar: Grammar<C | BudgetCommand>): void {
         verb: 'budget set',
         scope,
         name,
-        ...(tokens === undefined ? {} : { tokens }),
-        ...(time === undefined ? {} : { seconds: time === null ? null : Math.ceil(time / 1000) }),
-        ...(sum === undefined ? {} : { money: sum }),
+        ...(tokens === undefined ? {} : { tokens: nullOf(tokens) }),
+        ...(time === undefined ? {} : { seconds: time === 'none' ? null : Math.ceil(time / 1000) }),
+        ...(sum === undefined ? {} : { money: nullOf(sum) }),
       };
     },
   });
