@@ -77,6 +77,37 @@ const agent = z.strictObject({
 });
 export type AgentConfig = z.infer<typeof agent>;
 
+/** A provider of models outside the owner's network, with OpenAI's chat completions. */
+const cloud = z.strictObject({
+  /** How logs and receipts name it. */
+  name: z.string().regex(brainPattern, 'a name such as provider'),
+  /** Before `/v1`. */
+  url: z
+    .string()
+    .max(512)
+    .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/, 'an address such as https://api.example.org'),
+  models: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[^\p{C}\s]{1,128}$/u, 'the name of a model'),
+        /** Prompt and answer together. */
+        contextTokens: z
+          .int()
+          .min(4096)
+          .max(2 ** 24),
+        /** It calls tools. @default true */
+        tools: z.boolean().default(true),
+      }),
+    )
+    .min(1)
+    .max(16),
+  /** Holds its key, readable by the account of this program alone. @default null: it asks for none */
+  keyFile: absolutePath.nullable().default(null),
+  /** How it calls the bound of an answer. @default "max_tokens" */
+  maxTokensField: z.enum(['max_tokens', 'max_completion_tokens']).default('max_tokens'),
+});
+export type CloudConfig = z.infer<typeof cloud>;
+
 /** `config.json` of a data folder. Every field may be left out; an unknown one is an error. */
 const schema = z.strictObject({
   /** Which daemon the folder is of. @default null: not yet made or joined */
@@ -119,6 +150,8 @@ const schema = z.strictObject({
   agents: z.array(agent).max(8).default([]),
   /** Servers whose tools models may use here. @default [] */
   mcp: mcpConfig,
+  /** Providers outside this network that goals may ask which say so, within a budget of money. @default []: none */
+  cloud: z.array(cloud).max(4).default([]),
   /** What the owner allows while what repositories depend on is prepared. @default no network, nothing shown */
   environment: environmentConfig.default({ hosts: [], readOnly: [] }),
   /** Account to drop to when started as root. @default null: `superfleet`, else a fixed unprivileged uid */

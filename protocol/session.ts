@@ -45,6 +45,9 @@ export const CONTINUES_FEATURE = 'continues';
 /** The same: it gives a goal's model what the mesh remembers. */
 export const MEMORY_FEATURE = 'memory';
 
+/** Among the brains of a member's capacity: its owner lets goals ask a cloud from there. */
+export const CLOUD_BRAIN = 'cloud';
+
 const version = z.object({ major: count, minor: count });
 
 /** Fence of an attempt: exactly these three name a lease; a result that differs in any is late. */

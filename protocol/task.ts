@@ -185,6 +185,8 @@ export const codeWork = z.strictObject({
     .default(tokensDefault),
   /** Times a red check is shown to the model to be mended. */
   heals: count.max(20).default(healsDefault),
+  /** A cloud may be asked where no other model answers and a budget of money has room. @default it may not */
+  cloud: z.boolean().optional(),
 });
 
 /** A goal that a model pursues until the checks pass. `timeoutMs` bounds all of its work, checks apart. */

@@ -115,6 +115,7 @@ export class RunQueue {
       need.continues,
       need.brain,
       need.model,
+      need.cloud,
       Object.entries(need.tools).sort(),
       need.secrets,
       need.avoid,

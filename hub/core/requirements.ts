@@ -1,6 +1,7 @@
 import coerce from 'semver/functions/coerce.js';
 import {
   type Capacity,
+  CLOUD_BRAIN,
   CONTINUES_FEATURE,
   GOALS_FEATURE,
   MODELS_FEATURE,
@@ -21,6 +22,8 @@ export interface Requirements {
   model: string | null;
   /** Tool → range of versions, `*` for any. */
   tools: Record<string, string>;
+  /** A machine that may ask a cloud needs no model of its own. @default false */
+  cloud?: boolean;
 }
 
 export const requirementsOf = (spec: TaskSpec): Requirements => ({
@@ -28,6 +31,7 @@ export const requirementsOf = (spec: TaskSpec): Requirements => ({
   brain: spec.kind === 'code' ? (spec.code.brain ?? null) : null,
   model: spec.model ?? (spec.kind === 'code' ? '*' : null),
   tools: spec.tools ?? {},
+  ...(spec.kind === 'code' && spec.code.cloud === true ? { cloud: true } : {}),
 });
 
 /** Names of what a machine has that are told to who asks why it does not fit. */
@@ -44,7 +48,7 @@ export const offersModel = ({ model }: Pick<Requirements, 'model'>, { models }: 
  * do. A command or an agent runs beside its model. Pure.
  */
 export function lacking(
-  { goal, continues = false, brain, model, tools }: Requirements,
+  { goal, continues = false, brain, model, tools, cloud = false }: Requirements,
   live: LiveMember | undefined,
   lent: (model: string) => boolean = () => false,
 ): string | null {
@@ -60,7 +64,8 @@ export function lacking(
     return 'runs an older release, which does not know --model and --tool';
   }
   const borrows = goal && brain === null && live.features.includes(MODELS_FEATURE);
-  if (model !== null && !offersModel({ model }, capacity) && !(borrows && lent(model))) {
+  const pays = cloud && capacity.brains?.includes(CLOUD_BRAIN) === true;
+  if (model !== null && !offersModel({ model }, capacity) && !(borrows && lent(model)) && !pays) {
     if (model === '*') return 'offers no model';
     return capacity.models.length === 0
       ? `offers no model (asked: ${model})`

@@ -9,7 +9,7 @@ import {
   spentAt,
 } from '../../ledger/state/budget.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
-import { type Allowance, DIMENSIONS, type Dimension, type Pool } from '../../protocol/usage.ts';
+import { type Allowance, costOf, DIMENSIONS, type Dimension, type Pool } from '../../protocol/usage.ts';
 
 /** What is left of limits, and what an attempt is given of it. Pure. */
 
@@ -33,12 +33,13 @@ export function standingOf(
   { scope, limit }: { scope: BudgetScope; limit: Pool },
   time: number,
   task: string | null = null,
+  except: string | null = null,
 ): Standing {
   const spent =
     scope.kind === 'session'
       ? (state.sessions.get(task ?? '')?.spent ?? spentAt(state, undefined, time))
       : spentAt(state, sumOf(state, scope), time);
-  const reserved = reservedIn(state, scope, time, task);
+  const reserved = reservedIn(state, scope, time, task, except);
   const left = mapPool((of) => {
     const most = limit[of];
     return most === null ? null : Math.max(0, most - amountOf(spent, of) - (reserved[of] ?? 0));
@@ -52,11 +53,18 @@ function sumOf(state: BudgetState, scope: BudgetScope): Spent | undefined {
   return scope.kind === 'member' ? state.members.get(scope.member) : state.spent;
 }
 
-function reservedIn(state: BudgetState, scope: BudgetScope, time: number, task: string | null): Pool {
+function reservedIn(
+  state: BudgetState,
+  scope: BudgetScope,
+  time: number,
+  task: string | null,
+  except: string | null,
+): Pool {
   const sum = { tokens: 0, seconds: 0, money: 0 };
   for (const reserved of state.reserved.values()) {
     // What was kept for one that was lost is for the day in which it was.
     if (reserved.lost && (scope.kind === 'session' || dayOf(time) > state.day)) continue;
+    if (!reserved.lost && reserved.task === except) continue;
     const pool = keptIn(scope, reserved, task);
     for (const bound of DIMENSIONS) sum[bound] += pool?.[bound] ?? 0;
   }
@@ -84,6 +92,12 @@ function askedBy({ spec }: TaskRecord): Pool {
   return { tokens: spec.code.tokens, seconds: Math.ceil(spec.timeoutMs / 1000), money: null };
 }
 
+/** The most that a goal can cost by its own bound of tokens. */
+function dearest(state: BudgetState, { spec }: TaskRecord): number {
+  const tokens = spec.kind === 'code' ? spec.code.tokens : 0;
+  return Math.max(0, ...[...state.prices.values()].map((price) => costOf(price, tokens, tokens)));
+}
+
 /** Limits under which this member works on this task, those of models apart. */
 function limitsFor(state: BudgetState, member: string): { scope: BudgetScope; limit: Pool }[] {
   return ['day', 'session', `member ${member}`].flatMap((key) => state.limits.get(key) ?? []);
@@ -100,17 +114,20 @@ export function allowanceFor(
   time: number,
 ): Allowance | undefined {
   if (task.spec.kind !== 'code' || state.limits.size === 0) return undefined;
-  const asked = askedBy(task);
+  const cloud = task.spec.code.cloud === true;
+  const asked = { ...askedBy(task), money: dearest(state, task) };
   const standings = limitsFor(state, member).map((one) => standingOf(state, one, time, task.id));
   const models = [...state.limits.values()].flatMap((one) =>
     one.scope.kind !== 'model'
       ? []
       : [[one.scope.model, cut(standingOf(state, one, time).left, asked)] as const],
   );
+  const pool = cut(least(standings.map(({ left }) => left)), asked);
   return {
-    ...cut(least(standings.map(({ left }) => left)), asked),
-    models: Object.fromEntries(models),
-    prices: {},
+    ...pool,
+    money: cloud ? pool.money : null,
+    models: Object.fromEntries(models.map(([name, left]) => [name, cloud ? left : { ...left, money: null }])),
+    prices: cloud ? Object.fromEntries(state.prices) : {},
   };
 }
 
@@ -134,7 +151,7 @@ export function heldBy(
   for (const one of limits) {
     // A task that has used up its own is not held for more: it ends.
     if (one.scope.kind === 'session') continue;
-    const standing = standingOf(state, one, time);
+    const standing = standingOf(state, one, time, null, task.id);
     for (const bound of ['tokens', 'seconds'] as const) {
       const left = standing.left[bound];
       if (left === null) continue;
@@ -147,6 +164,11 @@ export function heldBy(
       if (kept > 0 && left < Math.max(needs, asked[bound] ?? 0))
         return { standing, of: bound, why: 'reserved', needs };
     }
+    // Only where its model was one that costs: others go on without.
+    const { money } = standing.left;
+    if (short?.of !== 'money' || short.member !== member || money === null) continue;
+    const needs = Math.max(1, Math.min(short.needs, one.limit.money!));
+    if (money < needs) return { standing, of: 'money', why: 'short', needs };
   }
   return null;
 }
@@ -156,7 +178,7 @@ export function sessionIsShort(state: BudgetState, task: TaskRecord, time: numbe
   const limit = state.limits.get('session');
   const short = state.sessions.get(task.id)?.short ?? null;
   if (limit === undefined || short === null) return false;
-  const left = standingOf(state, limit, time, task.id).left[short.of];
+  const left = standingOf(state, limit, time, task.id, task.id).left[short.of];
   return left !== null && left < short.needs;
 }
 

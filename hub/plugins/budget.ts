@@ -92,9 +92,10 @@ export const budget: HubPlugin<BudgetState> = {
     return { fields: { allowance }, needed: true, events: [{ type: 'budget.reserved', body }] };
   },
 
-  ending(_view, task, { number, member, role }, { usage }) {
+  ending(_view, task, { number, member, role }, { reason, usage }) {
     if (role !== 'execute' || usage === null) return [];
-    const { rows, short = null } = usage;
+    const { rows } = usage;
+    const short = reason === 'budget' ? (usage.short ?? null) : null;
     if (rows.length === 0 && short === null) return [];
     const { id, correlation } = task;
     return [

@@ -225,6 +225,10 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
         'what kind of work it is: docs, formatting, testing, automated and review get short instructions and answers, complex a plan; again for more',
         v.tag,
       ),
+      v.option(
+        '--cloud',
+        'a cloud may be asked, where no other model answers and a budget of money has room',
+      ),
       v.option('--single-turn', 'one answer of the model, for a goal that needs no looking around'),
     ],
     examples: [
@@ -248,6 +252,7 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
       if (options.tokens !== undefined) code.tokens = options.tokens as number;
       if (options.heals !== undefined) code.heals = options.heals as number;
       if (options.tag !== undefined) code.tags = options.tag as string[];
+      if (flag(options.cloud)) code.cloud = true;
       if (flag(options.singleTurn)) code.mode = 'single';
       const { shared, sent } = sending(options);
       return { verb: 'task code', wishes: { code, ...shared }, ...sent };

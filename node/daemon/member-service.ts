@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlobId } from '../../protocol/ids.ts';
-import type { Capacity, Lender, Place } from '../../protocol/session.ts';
+import { type Capacity, CLOUD_BRAIN, type Lender, type Place } from '../../protocol/session.ts';
 import type { NodeObject, NodeState } from '../api/objects.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
+import { CloudBrain } from '../brain/cloud.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
 import { allowedHosts } from '../environment/owner.ts';
@@ -129,7 +130,10 @@ export class MemberService {
     const models = new MemberModels({ machine, me, listens: () => options.listens?.() ?? [] });
     let runtime: Promise<SandboxRuntime> | null = null;
     const worker = new ConvergenceWorker({
-      brains: () => models.brains(),
+      brains: async () => [
+        ...(await models.brains()),
+        ...machine.config.cloud.map((config) => new CloudBrain(config)),
+      ],
       agents: () => machine.config.agents,
       runtime: () => {
         runtime ??= SandboxRuntime.open(join(machine.folder.paths.root, 'runtime'));
@@ -335,7 +339,11 @@ async function offerOf(
     ownerPaused: pause.paused,
     seat: policy.seat,
     lent: lent.models,
-    brains: [...lent.brains, ...machine.config.agents.map(({ name }) => name)],
+    brains: [
+      ...lent.brains,
+      ...machine.config.agents.map(({ name }) => name),
+      ...(machine.config.cloud.length === 0 ? [] : [CLOUD_BRAIN]),
+    ],
     policy: policy.inForce.policy,
     lends: (names) => models.lends(names),
   };

@@ -122,7 +122,7 @@ export class AgentPursuit implements Pursuit {
       requestsMax: Math.max(0, spec.code.turns - this.#work.turns),
       lookup: lookupOnLan,
       mayAsk: (promptTokens) => this.#meter.mayAsk(this.#asks, promptTokens)?.why ?? null,
-      spent: (spent) => this.#meter.note(this.#asks, spent),
+      spent: (spent) => void this.#meter.note(this.#asks, spent),
     });
     const began = performance.now();
     try {

@@ -55,7 +55,9 @@ export interface LoopOptions {
   /** Before each request, whose prompt takes about so many tokens: null, or why it is not to be made. */
   mayAsk?(candidate: Candidate, promptTokens: number): Refused | null;
   /** After each request that was sent: what it took, also where no whole answer came. */
-  spent?(candidate: Candidate, spent: CallSpent): void;
+  spent?(candidate: Candidate, spent: CallSpent): Promise<void> | void;
+  /** When nobody is left to ask, and somebody answered since the last time: who may be asked now. @default nobody */
+  again?(): Promise<readonly Candidate[]>;
   /** A line for the log of the attempt. */
   note(line: string): Promise<void>;
   /** After each answer: what it took. */
@@ -127,14 +129,18 @@ class Loop {
     tokens: 0,
     model: null,
   };
+  #candidates: readonly Candidate[];
   /** Place of the candidate that is asked. */
   #at = 0;
+  /** Since they were chosen. */
+  #answered = false;
   /** The answer that was asked for took all the time that was left. */
   #late = false;
   #silent = 0;
 
   constructor(options: LoopOptions, signal: AbortSignal) {
     this.#options = options;
+    this.#candidates = options.candidates;
     this.#signal = signal;
     this.#now = options.now ?? (() => performance.now());
     this.#ends = this.#now() + options.bounds.wallMs;
@@ -161,7 +167,7 @@ class Loop {
 
   /** An answer of the first candidate that gives one, or why there is none. */
   async #ask(): Promise<Answer | LoopResult> {
-    const { bounds, candidates, conversation, hands, mayAsk, note } = this.#options;
+    const { bounds, conversation, hands, mayAsk, note } = this.#options;
     const wait =
       this.#options.wait ?? ((ms) => delay(ms, undefined, { signal: this.#signal }).catch(() => {}));
     let tries = 0;
@@ -170,8 +176,13 @@ class Loop {
     let barred: string | null = null;
     for (;;) {
       this.#signal.throwIfAborted();
-      const candidate = candidates[this.#at];
+      const candidate = this.#candidates[this.#at];
       if (candidate === undefined) {
+        if (await this.#chooseAgain()) {
+          tries = 0;
+          squeezed = false;
+          continue;
+        }
         if (last === null && barred !== null) return this.#stopped('budget', barred);
         return this.#stopped(
           last?.fault === 'context' ? 'context' : 'brain',
@@ -235,10 +246,24 @@ class Loop {
     }
   }
 
+  /** False: there is nobody new, or nobody has answered since they were chosen. */
+  async #chooseAgain(): Promise<boolean> {
+    const { again, note } = this.#options;
+    if (again === undefined || !this.#answered) return false;
+    const candidates = await again();
+    const [first] = candidates;
+    if (first === undefined) return false;
+    this.#answered = false;
+    this.#candidates = candidates;
+    this.#at = 0;
+    await note(`going on with ${first.model} (${first.brain.name}), which is told all that was said so far`);
+    return true;
+  }
+
   /** To the next candidate, where there is one. */
   async #goOn(): Promise<void> {
     this.#at += 1;
-    const next = this.#options.candidates[this.#at];
+    const next = this.#candidates[this.#at];
     if (next !== undefined) await this.#options.note(`asking ${next.model} (${next.brain.name}) instead`);
   }
 
@@ -275,7 +300,7 @@ class Loop {
     } finally {
       this.#late = late.aborted;
       if (failed === null || (failed instanceof BrainError && (failed.begun || READ.has(failed.fault)))) {
-        this.#options.spent?.(candidate, this.#spentOn(usage, prompt, answer, this.#now() - began));
+        await this.#options.spent?.(candidate, this.#spentOn(usage, prompt, answer, this.#now() - began));
       }
     }
     if (usage === null) throw new BrainError('broken', 'the answer has no end', { begun: true });
@@ -285,6 +310,7 @@ class Loop {
     if (usage.promptTokens)
       conversation.counted(usage.promptTokens, JSON.stringify(hands.definitions).length);
     this.#result.model = model;
+    this.#answered = true;
     this.#options.answered?.(candidate, usage, ms);
     const called = answer.calls.map(({ name }) => name.slice(0, NAME_CHARACTERS)).join(', ') || 'nothing';
     await note(

@@ -2,6 +2,7 @@ import {
   type Allowance,
   costOf,
   type Pool,
+  type Price,
   type Usage,
   type UsageRow,
   usageRowsMax,
@@ -50,7 +51,8 @@ export class Meter {
     return this.#short === undefined ? { rows } : { rows, short: this.#short };
   }
 
-  note({ brain, model }: Asked, spent: CallSpent): void {
+  /** Answers what is to be logged of it: of each call to a cloud; else null. */
+  note({ brain, model }: Asked, spent: CallSpent): string | null {
     this.#short = undefined;
     const row = this.#rowOf(brain, model);
     row.calls += 1;
@@ -59,6 +61,16 @@ export class Meter {
     row.estimated += spent.estimated ? 1 : 0;
     row.ms += spent.ms;
     this.#told(this.usage);
+    if (brain.place !== 'cloud') return null;
+    const price = this.#priceOf(model);
+    const cost = price === null ? 0 : costOf(price, spent.promptTokens, spent.generatedTokens);
+    const counted = spent.estimated ? 'about ' : '';
+    return `a cloud was asked: ${brain.name}, ${model}, ${counted}${spent.promptTokens} + ${spent.generatedTokens} tokens, ${(cost / 1e6).toFixed(6)} of the budget's money`;
+  }
+
+  #priceOf(model: string): Price | null {
+    const prices = this.#allowance?.prices ?? {};
+    return Object.hasOwn(prices, model) ? prices[model]! : null;
   }
 
   /** Null: a call whose prompt takes so many tokens may be made. */
@@ -93,13 +105,13 @@ export class Meter {
   }
 
   #mayPay(model: string, promptTokens: number): Refused | null {
-    const { money = null, prices = {} } = this.#allowance ?? {};
-    const price = Object.hasOwn(prices, model) ? prices[model]! : null;
+    const { money = null } = this.#allowance ?? {};
+    const price = this.#priceOf(model);
     if (money === null) return { why: 'no budget of money is set, so no cloud is asked', others: true };
     if (price === null) return { why: `${model} has no price, so it is not asked`, others: true };
     let paid = 0;
     for (const row of this.#rows) {
-      const of = row.place === 'cloud' && Object.hasOwn(prices, row.model) ? prices[row.model]! : null;
+      const of = row.place === 'cloud' ? this.#priceOf(row.model) : null;
       if (of !== null) paid += costOf(of, row.promptTokens, row.generatedTokens);
     }
     const needs = costOf(price, promptTokens, 0);

@@ -65,6 +65,8 @@ export class GoalPursuit implements Pursuit {
   #mcp: McpServers | null = null;
   readonly #told: Told | null;
   readonly #meter: Meter;
+  /** Whom to ask when a cloud has vanished; null: no cloud may be asked. */
+  readonly #again: (() => Promise<Candidate[]>) | null;
   readonly #spent: Spent = {
     turns: 0,
     calls: 0,
@@ -92,9 +94,11 @@ export class GoalPursuit implements Pursuit {
     speeds: Speeds,
     fetch: Fetcher | string,
     owner: OwnersServers,
+    again: (() => Promise<Candidate[]>) | null,
   ) {
     this.#goal = goal;
     this.#owner = owner;
+    this.#again = again;
     this.#persona = persona;
     this.#told = told;
     this.#candidates = candidates;
@@ -212,7 +216,11 @@ export class GoalPursuit implements Pursuit {
           bounds,
           singleTurn: code.mode === 'single',
           mayAsk: (candidate, promptTokens) => this.#meter.mayAsk(candidate, promptTokens),
-          spent: (candidate, spent) => this.#meter.note(candidate, spent),
+          spent: async (candidate, spent) => {
+            const line = this.#meter.note(candidate, spent);
+            if (line !== null) await context.log.say(line);
+          },
+          ...(this.#again === null ? {} : { again: this.#again }),
           note: (line) => context.log.say(line),
           answered: ({ brain, model }, usage) => {
             this.#asked = { brain: brain.name, model };

@@ -53,7 +53,8 @@ export class ConvergenceWorker implements GoalWorker {
     const { member, signal } = goal.context;
     const { brain, persona: name } = goal.spec.code;
     const agent = this.#options.agents?.().find((one) => one.name === brain) ?? null;
-    const candidates = await this.#candidates(goal, agent, signal);
+    const pays = agent === null && mayPay(goal);
+    const candidates = await this.#candidates(goal, agent, pays, signal);
     if (candidates instanceof AttemptFailure) throw candidates;
     const profile = profileOf(goal.spec, Math.min(...candidates.map(({ contextTokens }) => contextTokens)));
     const { text, persona } = await this.#options.prompts.instructions(profile, name);
@@ -66,13 +67,20 @@ export class ConvergenceWorker implements GoalWorker {
     const fetch = await pagesFor(goal, this.#options.hosts?.() ?? []);
     const { runtime, speeds } = this.#options;
     const owner = { servers: this.#options.mcp?.() ?? [], runtime };
-    return new GoalPursuit(goal, candidates, { text, persona, told, ...profile }, speeds, fetch, owner);
+    const how = { text, persona, told, ...profile };
+    // Where a cloud vanishes, local models may have come back meanwhile.
+    const again = async (): Promise<Candidate[]> => {
+      const local = await this.#candidates(goal, agent, false, signal);
+      return local instanceof AttemptFailure ? [] : local;
+    };
+    return new GoalPursuit(goal, candidates, how, speeds, fetch, owner, pays ? again : null);
   }
 
   /** Whom to ask, in this order; a failure: there is nobody. */
   async #candidates(
     { context, spec }: Goal,
     agent: AgentConfig | null,
+    pays: boolean,
     signal: AbortSignal,
   ): Promise<Candidate[] | AttemptFailure> {
     // An agent is let to one server of this machine, and not into the mesh.
@@ -104,9 +112,10 @@ export class ConvergenceWorker implements GoalWorker {
       brain: agent === null ? (spec.code.brain ?? null) : null,
       contextTokens: contextTokensMin,
       tools: 'any',
-      cloud: false,
+      cloud: pays,
     });
     if (choice.candidates.length === 0) {
+      if (spec.code.cloud === true && !pays) silent.push('a cloud needs a budget of money, and none is set');
       const why = [noneFits(choice).message, ...silent].join('; ');
       const borrows = brains.some(({ place }) => place === 'mesh');
       return (borrows ? lenderGone : noModel)(context.member.name, why);
@@ -123,6 +132,10 @@ export class ConvergenceWorker implements GoalWorker {
     }));
   }
 }
+
+/** A cloud may be asked for this goal: who sent it says so, and there is a budget of money, however much is left of it. */
+const mayPay = ({ context, spec }: Goal): boolean =>
+  spec.code.cloud === true && (context.assignment.allowance?.money ?? null) !== null;
 
 /** A name that a receipt can hold and a terminal can show. */
 const isNamed = (name: string): boolean =>

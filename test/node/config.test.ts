@@ -42,6 +42,7 @@ test('every field has a default', () => {
     endpoint: { on: false, port: 4711, token: null },
     agents: [],
     mcp: [],
+    cloud: [],
     environment: { hosts: [], readOnly: [] },
     user: null,
     mesh: null,

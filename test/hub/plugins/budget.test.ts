@@ -271,6 +271,72 @@ test('a limit set below what is spent, raised, and set again is told each time, 
   );
 });
 
+/** What a model in a cloud costs: 3 and 15 for a million tokens. */
+const priced = (fleet: Fleet): void => {
+  const body = { model: 'big-1', price: { in: 3_000_000, out: 15_000_000 }, currency: 'EUR' };
+  fleet.ask({ op: 'plugin.write', plugin: 'budget', verb: 'price', body });
+};
+const paid = (fleet: Fleet, tokens: number): string =>
+  fleet.submit({ kind: 'code', code: { goal: 'mend it', tokens, cloud: true }, checks: [] });
+
+test('money and prices go with goals that say so alone, and no more money than such a goal can cost', () => {
+  const fleet = fleetOf();
+  priced(fleet);
+  set(fleet, { scope: 'day', money: 1_000_000, currency: 'EUR' });
+  const ada = thinker(fleet, 'ada', 4);
+  goal(fleet);
+  assert.equal([fleet.running(ada).allowance!.money, fleet.running(ada).allowance!.prices], [null, {}]);
+  const id = paid(fleet, 10_000);
+  const { allowance } = [...ada.running.values()].find(({ task }) => task === id)!;
+  assert.equal(allowance!.money, 180_000, '10,000 tokens, read and written');
+  assert.equal(allowance!.prices, { 'big-1': { in: 3_000_000, out: 15_000_000 } });
+  assert.is(show(fleet).limits[0]!.reserved!.money, 180_000);
+});
+
+test('money is counted for clouds alone; a goal that it stopped waits where it was, and others go on without a cloud', () => {
+  const fleet = fleetOf();
+  priced(fleet);
+  set(fleet, { scope: 'day', money: 10_000, currency: 'EUR' });
+  const ada = thinker(fleet, 'ada');
+  const id = paid(fleet, 10_000);
+  assert.is(fleet.running(ada).allowance!.money, 10_000);
+  const cloud = { ...used(2_000, 200, { place: 'cloud', model: 'big-1' }) };
+  exhausted(fleet, ada, fleet.running(ada), { ...cloud, short: { model: null, of: 'money', needs: 6_000 } });
+  assert.is(show(fleet).today.spent.money, 9_000);
+  assert.equal([fleet.task(id).state, fleet.task(id).retriesUsed], ['queued', 0]);
+  assert.match(fleet.why(id).reasons.join(), /a call of about 6000 money is due, and 1000 are left of 10000/);
+  const free = goal(fleet);
+  assert.is(fleet.running(ada).task, free, 'without a cloud');
+  fleet.finish(ada, fleet.running(ada));
+  set(fleet, { scope: 'day', money: 20_000 });
+  assert.is(fleet.running(ada).task, id);
+});
+
+test('of an attempt that was lost the money stays kept until the day ends, and nothing else', () => {
+  const fleet = fleetOf();
+  priced(fleet);
+  set(fleet, { scope: 'day', tokens: 50_000, money: 100_000, currency: 'EUR' });
+  const ada = thinker(fleet, 'ada');
+  paid(fleet, 1_000);
+  fleet.disconnect(ada);
+  fleet.advance(60_000);
+  const [limit] = show(fleet).limits;
+  assert.equal([limit!.reserved!.tokens, limit!.reserved!.money], [0, 18_000]);
+  fleet.wall = dayBegin(dayOf(fleet.wall) + 1);
+  fleet.advance(1_000);
+  assert.is(show(fleet).limits[0]!.reserved!.money, 0);
+});
+
+test('a machine without a model takes goals that may be paid for, where its owner has a cloud', () => {
+  const fleet = fleetOf();
+  const ada = fleet.join('ada');
+  fleet.member(ada, { type: 'capacity', capacity: { ...CAPACITY, brains: ['cloud'] } });
+  const free = goal(fleet);
+  assert.match(fleet.why(free).members.find(({ name }) => name === 'ada')!.why, /offers no model/);
+  const id = paid(fleet, 10_000);
+  assert.is(fleet.running(ada).task, id);
+});
+
 test('costs are whole millionths, rounded up, and exact above what a double holds', () => {
   const price = { in: 3_000_000, out: 15_000_000 };
   assert.equal([costOf(price, 1, 0), costOf(price, 1_000_000, 0), costOf(price, 0, 1)], [3, 3_000_000, 15]);
