@@ -23,7 +23,11 @@ export const inferSilenceMs = 45_000;
 export const inferModelsMax = 256;
 
 const json = z.record(z.string(), z.unknown());
-const modelName = z.string().min(1).max(256);
+/** As servers list them, and as receipts and the log can name them. */
+export const listedModelName = z
+  .string()
+  .max(128)
+  .regex(/^[^\p{C}]+$/u, 'the name of a model: 1–128 printable characters');
 const text = z.string();
 const name = z.string().max(256);
 const call = z.object({ id: name, name, arguments: json.nullable(), text });
@@ -37,7 +41,7 @@ const message = z.discriminatedUnion('role', [
 
 /** What a model is asked: the shape of a brain's request. */
 const inferChat = z.object({
-  model: modelName,
+  model: listedModelName,
   messages: z.array(message).min(1).max(4096),
   tools: z.array(z.object({ name, description: text, parameters: json })).max(128),
   format: json.nullable(),
@@ -59,7 +63,7 @@ export const inferRequestSchema = messageSchema(inferRequest);
 
 const fact = z.number().nonnegative().nullable();
 const inferModel = z.object({
-  name: modelName,
+  name: listedModelName,
   contextTokens: fact,
   tools: z.boolean().nullable(),
   bytes: fact,

@@ -77,19 +77,22 @@ export async function* answering(
 }
 
 /**
- * Counts that cannot be are none: more tokens written than were asked for or characters came, more read than bytes were sent. Nor
- * is a speed made of them.
+ * Counts that cannot be are none: parts of a token, more written than were asked for or characters came, more read than bytes were sent.
+ * Nor is a speed made of them.
  */
 function believed(usage: Usage, { maxTokens, messages, tools }: ChatRequest, characters: number): Usage {
   const sent = BYTES_PER_CHARACTER_MAX * JSON.stringify([messages, tools]).length;
-  const read = (usage.promptTokens ?? 0) <= sent + UNSEEN_TOKENS_MAX;
-  const wrote = (usage.generatedTokens ?? 0) <= Math.max(maxTokens, characters) + UNSEEN_TOKENS_MAX;
+  const most = Math.max(maxTokens, characters) + UNSEEN_TOKENS_MAX;
+  const read = isWhole(usage.promptTokens) && (usage.promptTokens ?? 0) <= sent + UNSEEN_TOKENS_MAX;
+  const wrote = isWhole(usage.generatedTokens) && (usage.generatedTokens ?? 0) <= most;
   return {
     ...usage,
     ...(read ? {} : { promptTokens: null, promptFreshTokens: null, promptMs: null }),
     ...(wrote ? {} : { generatedTokens: null, generateMs: null }),
   };
 }
+
+const isWhole = (tokens: number | null): boolean => tokens === null || Number.isSafeInteger(tokens);
 
 /** Ids for calls whose server gives none: `call-N`, above every one of the conversation. */
 export function callNumbers(messages: readonly Message[]): () => string {

@@ -1,5 +1,6 @@
 import type { Ollama } from 'ollama';
 import { z } from 'zod';
+import { listedModelName } from '../../protocol/infer.ts';
 import { asBrainError } from './fault.ts';
 import { abortReason } from './request.ts';
 import { BrainError, type Model } from './types.ts';
@@ -36,7 +37,9 @@ export async function listOllamaModels(
     const tags = Tags.safeParse(await client.list());
     if (!tags.success)
       throw new BrainError('broken', `${server} lists its models in a form that is not Ollama's`);
-    const waiting = tags.data.models.slice(0, MODELS_MAX).entries();
+    const named = tags.data.models.filter(({ name }) => listedModelName.safeParse(name).success);
+    const listed = named.slice(0, MODELS_MAX);
+    const waiting = listed.entries();
     const found: (Model | null)[] = [];
     await Promise.all(
       Array.from({ length: ASKED_AT_ONCE }, async () => {
@@ -47,7 +50,7 @@ export async function listOllamaModels(
       }),
     );
     known.clear();
-    for (const [index, tag] of tags.data.models.slice(0, MODELS_MAX).entries()) {
+    for (const [index, tag] of listed.entries()) {
       const model = found[index];
       // What could not be asked is asked again.
       if (tag.digest && model && model.tools !== null) known.set(`${tag.name} ${tag.digest}`, model);

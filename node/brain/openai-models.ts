@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { listedModelName } from '../../protocol/infer.ts';
 import { askJson, type ServerOptions } from './request.ts';
 import { BrainError, type Model } from './types.ts';
 
@@ -52,7 +53,8 @@ export async function listOpenAIModels(server: ServerOptions, signal: AbortSigna
   if (!parsed.success) {
     throw new BrainError('broken', `${server.url} lists its models in a form that is not OpenAI's`);
   }
-  const listed = parsed.data.data.slice(0, MODELS_MAX);
+  const named = parsed.data.data.filter(({ id }) => listedModelName.safeParse(id).success);
+  const listed = named.slice(0, MODELS_MAX);
   const models: Model[] = listed.map(({ id, max_model_len, meta }) => ({
     name: id,
     contextTokens: max_model_len ?? meta?.n_ctx ?? null,

@@ -255,8 +255,12 @@ export class ModelDoor {
   }
 }
 
+/** Of one request: more is no count, and the sum of all requests of a task stays one. */
+const countMax = 2 ** 32;
 const countOf = (value: unknown): number | null =>
-  Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : null;
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= countMax
+    ? (value as number)
+    : null;
 
 function parsed(text: string): Record<string, unknown> | null {
   if (!text.startsWith('{')) return null;

@@ -113,6 +113,37 @@ test('a count below zero, beyond all numbers or of no number is no part of an an
   }
 });
 
+test('parts of a token are no count: the founder would take none, and close the session of whoever told it', async () => {
+  const counts = { promptTokens: 1.5, generatedTokens: 2.5, promptMs: 1, generateMs: 1 };
+  const server = await new ScriptedOpenAI([MODEL], () => [
+    { do: 'text', text: 'x' },
+    { do: 'end', counts },
+  ]).listen();
+  try {
+    const events = await all(new OpenAIBrain({ url: server.url }), request());
+    assert.equal(end(events), ['stop', null, null]);
+  } finally {
+    await server.close();
+  }
+});
+
+test('a model whose name no receipt could hold, or a terminal would obey, is none', async () => {
+  const names = ['m'.repeat(129), 'a\nb', 'a\u001b[2Jb', 'a\u202eb', ''];
+  const ollama = await new ScriptedOllama([...names, MODEL]).listen();
+  const openai = await new ScriptedOpenAI([...names, MODEL]).listen();
+  try {
+    for (const brain of [new OllamaBrain({ url: ollama.url }), new OpenAIBrain({ url: openai.url })]) {
+      const models = await brain.models(AbortSignal.timeout(5_000));
+      assert.equal(
+        models.map(({ name }) => name),
+        [MODEL],
+      );
+    }
+  } finally {
+    await Promise.all([ollama.close(), openai.close()]);
+  }
+});
+
 test('what comes after the end is not read', async () => {
   const events = await asked([
     { do: 'end' },

@@ -153,6 +153,20 @@ test('what is not counted is spent all the same: without counts, and where the a
   }
 });
 
+test('a count that cannot be is none: it is estimated, and told to nobody as it came', async () => {
+  const counts = { promptTokens: 2 ** 50, generatedTokens: 1, promptMs: 1, generateMs: 1 };
+  const liar = await new ScriptedOllama([MODEL], () => [{ do: 'end', counts }]).listen();
+  try {
+    await opened(liar.url, 1_000_000, async (door) => {
+      assert.is((await ask(door, 'POST', '/api/chat', chat(MODEL))).status, 200);
+      assert.is((await ask(door, 'POST', '/api/chat', chat(MODEL))).status, 200, 'not spent by the first');
+      assert.equal([door.use.requests, door.use.promptTokens], [2, null]);
+    });
+  } finally {
+    await liar.close();
+  }
+});
+
 test('requests that never end are few, and take no memory of others', () =>
   opened(ollama.url, 1e9, async (door) => {
     const begun = Array.from({ length: 8 }, () => {
