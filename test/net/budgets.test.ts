@@ -7,6 +7,7 @@ import type { Why } from '../../hub/core/why.ts';
 import type { BudgetObject, StatusObject } from '../../node/api/objects.ts';
 import type { Step } from '../model-server/script.ts';
 import { ScriptedOllama } from '../model-server/scripted-ollama.ts';
+import { ScriptedOpenAI } from '../model-server/scripted-openai.ts';
 import { Fleet, freePort } from './fleet.ts';
 import { greeter } from './mesh.ts';
 
@@ -118,6 +119,46 @@ test('with the plugin off the mesh works, nothing is counted, and the command sa
   const task = await fleet.ended(await send());
   assert.is(task.state, 'delivered');
   assert.is(fleet.entries.filter(({ type }) => type === 'budget.spent').length, spent);
+});
+
+test('a machine without a model pursues a goal with its owner’s cloud, once a price and money are set, and not before', async () => {
+  await fleet.hubDaemon!.end('SIGTERM');
+  fleet.configure('hub', { plugins: {} });
+  await fleet.up(ARGS);
+  assert.is((await fleet.hub(['budget', 'set', 'day', '--tokens', 'none'])).code, 0);
+  const provider = await new ScriptedOpenAI(['big-1']).listen();
+  try {
+    provider.script = ({ messages }) => ANSWERS[messages.filter(({ role }) => role === 'assistant').length]!;
+    const models = [{ name: 'big-1', contextTokens: 32_768 }];
+    fleet.configure('payer', { slots: 1, cloud: [{ name: 'provider', url: provider.url, models }] });
+    const { token } = await fleet.client.post<{ token: string }>('/v1/invites', {});
+    fleet.members.set('payer', await fleet.joinWith('payer', token));
+    const goal = ['task', 'code', 'greet.sh is to say Hello', '--check', 'sh test.sh', '--model', 'big-1'];
+    const plain = (await fleet.hub(goal, { cwd: repository })).stdout.trim();
+    const why = await fleet.json<Why>(['task', 'why', plain]);
+    assert.match(why.members.find(({ name }) => name === 'payer')!.why, /model big-1|no model/);
+    assert.is((await fleet.hub(['task', 'stop', plain])).code, 0);
+
+    assert.is((await fleet.hub(['budget', 'price', 'big-1', '--in', '3EUR', '--out', '15EUR'])).code, 0);
+    assert.is((await fleet.hub(['budget', 'set', 'day', '--money', '1EUR'])).code, 0);
+    assert.is(provider.asked.length, 0, 'nothing is asked of a cloud until a goal may');
+    const sent = await fleet.hub([...goal, '--cloud', '--tokens', '20000'], { cwd: repository });
+    const task = await fleet.ended(sent.stdout.trim());
+    assert.equal([task.state, task.verified, task.executor?.name], ['delivered', true, 'payer']);
+    assert.equal(
+      provider.asked.map(({ path }) => path),
+      Array(4).fill('/v1/chat/completions'),
+    );
+    const { today, currency } = await shown();
+    // 3,000 tokens read and 1,000 written, four times.
+    assert.equal([today.models.find(({ name }) => name === 'big-1')!.spent.money, currency], [96_000, 'EUR']);
+    const text = await fleet.hub(['budget', 'show']);
+    assert.match(text.stdout, /^day +money +1\.00 EUR +0\.096 EUR/m);
+    const logs = await fleet.hub(['task', 'logs', task.id]);
+    assert.match(logs.stdout, /a cloud was asked: provider, big-1, 3000 \+ 1000 tokens, 0\.024000/);
+  } finally {
+    await provider.close();
+  }
 });
 
 test.run();
