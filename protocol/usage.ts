@@ -9,7 +9,8 @@ export const usageRowsMax = 16;
 export const budgetNamesMax = 64;
 
 /** Of one sum: far above what a day holds, and many of them stay below 2^53. */
-const amount = count.max(2 ** 46);
+export const amountMax = 2 ** 46;
+const amount = count.max(amountMax);
 const name = z.string().min(1).max(128);
 
 const rowShape = {

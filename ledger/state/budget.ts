@@ -1,5 +1,6 @@
 import {
   type Allowance,
+  amountMax,
   costOf,
   DIMENSIONS,
   type Dimension,
@@ -224,14 +225,14 @@ function spent(state: BudgetState, body: EventBody<'budget.spent'>): void {
   let money = 0;
   for (const row of usage.rows) {
     const cost = costOfRow(state.prices, row);
-    money += cost;
+    money = added(money, cost);
     for (const sum of [state.spent, session.spent, of(state.models, row.model), of(state.members, member)]) {
       if (sum === null) continue;
-      sum.tokens += row.promptTokens + row.generatedTokens;
-      sum.ms += row.ms;
-      sum.money += cost;
-      sum.calls += row.calls;
-      sum.estimated += row.estimated;
+      sum.tokens = added(sum.tokens, row.promptTokens + row.generatedTokens);
+      sum.ms = added(sum.ms, row.ms);
+      sum.money = added(sum.money, cost);
+      sum.calls = added(sum.calls, row.calls);
+      sum.estimated = added(sum.estimated, row.estimated);
     }
   }
   const reserved = state.reserved.get(attemptKey(body));
@@ -240,6 +241,9 @@ function spent(state: BudgetState, body: EventBody<'budget.spent'>): void {
   const left = reserved.money === null ? null : Math.max(0, reserved.money - money);
   state.reserved.set(attemptKey(body), { ...reserved, tokens: null, seconds: null, models: {}, money: left });
 }
+
+/** Only a member that lies comes so far: what is more is not told apart, so that the log can hold every sum. */
+const added = (sum: number, more: number): number => Math.min(amountMax, sum + more);
 
 /** Null: so many others are counted already. */
 function of(sums: Map<string, Spent>, name: string): Spent | null {

@@ -4,7 +4,7 @@ import { budget } from '../../../hub/plugins/budget.ts';
 import { type BudgetState, budgetReducer, dayBegin, dayOf } from '../../../ledger/state/budget.ts';
 import type { BudgetObject, StatusObject } from '../../../node/api/objects.ts';
 import { type Assignment, leaseKey } from '../../../protocol/session.ts';
-import { costOf, type Usage, usage as usageSchema } from '../../../protocol/usage.ts';
+import { amountMax, costOf, type Usage, usage as usageSchema } from '../../../protocol/usage.ts';
 import { CAPACITY, Fleet, resultOf, type TestMember } from '../core/fleet.ts';
 
 /** A founder with budgets, on a virtual clock, and machines with a model. */
@@ -405,6 +405,27 @@ test('300 days of several machines: what is spent never passes a limit by more t
       [],
     );
   }
+});
+
+test('a member that lies without measure uses up the day, and neither stops the plugin nor the mesh', () => {
+  const fleet = fleetOf();
+  set(fleet, { scope: 'day', tokens: 1_000 });
+  set(fleet, { scope: 'session', tokens: 1_000 });
+  const ada = thinker(fleet, 'ada');
+  goal(fleet);
+  const most = amountMax;
+  const lie = used(most, most, { calls: most, estimated: most, ms: most, place: 'cloud' }).rows[0]!;
+  fleet.finish(ada, fleet.running(ada), { usage: { rows: Array.from({ length: 16 }, () => lie) } });
+  assert.is(show(fleet).today.spent.tokens, most);
+  assert.is(count(fleet, 'budget.reached'), 2, 'of the day and of the task');
+  const waiting = goal(fleet);
+  assert.match(fleet.why(waiting).reasons.join(), /the budget of the day is used up/);
+  // What was said stands in the log: the founder comes back with it, and the operator can still let goals go on.
+  fleet.restart();
+  fleet.connect(ada);
+  set(fleet, { scope: 'day', tokens: null });
+  fleet.advance(20_000);
+  assert.is(fleet.running(ada).task, waiting);
 });
 
 test.run();
