@@ -300,8 +300,9 @@ function addModelsGrammar(grammar: Grammar<NodeCommand>): void {
   grammar.leaf('models', {
     usage: 'all',
     isDefault: true,
-    summary: 'every model that can be asked from here, whose machine reads the prompt, and how fast it is',
-    examples: ['mesh-node models'],
+    summary:
+      'every model that can be asked from here, whose machine reads the prompt, and how fast it is; models alone is the same',
+    examples: ['mesh-node models all'],
     read: () => ({ verb: 'models all' }),
   });
   grammar.leaf('models', {

@@ -2,7 +2,7 @@ import { Command, type CommanderError, Option } from 'commander';
 import type { SuperfleetError } from '../../protocol/errors.ts';
 import { type Closing, closingText, examplesText, helpColumnsMax, helpLayout } from './help.ts';
 import { type Shape, shapeOf } from './shape.ts';
-import { leavesOf, pathOf, unknownWord, usageError, usageOf } from './usage-errors.ts';
+import { leavesOf, pathOf, usageError, usageOf } from './usage-errors.ts';
 
 /** What every command may be told. */
 export interface GlobalFlags {
@@ -53,8 +53,8 @@ export class Grammar<C> {
   readonly #groups = new Map<string, Command>();
   readonly #examples = new Map<string, readonly string[]>();
   readonly #argvTakers = new Set<Command>();
-  /** Those that stand for their group's name alone. */
-  readonly #defaults = new Set<Command>();
+  /** By group: what its name alone stands for. */
+  readonly #defaults = new Map<string, string>();
   #said = '';
   #columns = helpColumnsMax;
   #argv: string[] | null = null;
@@ -81,7 +81,7 @@ export class Grammar<C> {
   leaf(group: string | null, leaf: LeafOptions<C>): void {
     const parent = group === null ? this.#program : this.#groups.get(group);
     if (parent === undefined) throw new Error(`no group ${group}`);
-    const command = this.#prepare(parent.command(leaf.usage, { isDefault: leaf.isDefault === true }))
+    const command = this.#prepare(parent.command(leaf.usage))
       .summary(leaf.summary)
       .description(leaf.about ?? leaf.summary);
     for (const option of leaf.options ?? []) command.addOption(option);
@@ -90,7 +90,7 @@ export class Grammar<C> {
       const choices = leaf.operands?.[operand.name()];
       if (choices !== undefined) operand.argChoices = [...choices];
     }
-    if (leaf.isDefault === true) this.#defaults.add(command);
+    if (leaf.isDefault === true && group !== null) this.#defaults.set(group, command.name());
     if (leaf.takesArgv === true) {
       command.usage('[options] -- COMMAND [ARGUMENT...]');
       this.#argvTakers.add(command);
@@ -125,19 +125,25 @@ export class Grammar<C> {
     this.#said = '';
     if (before.length === 0) throw this.#commandNeeded(this.#program);
     try {
-      this.#program.parse(before, { from: 'user' });
+      this.#program.parse(this.#whole(before), { from: 'user' });
     } catch (thrown) {
       if (!(thrown instanceof Stopped)) throw thrown;
       const { cause, command } = thrown;
       if (cause.exitCode === 0) return { kind: 'text', text: this.#said };
       if (cause.code === 'commander.help') throw this.#commandNeeded(command);
-      // A word that the group does not know is none for what its name alone means.
-      const alone = this.#defaults.has(command) && !before.includes(command.name());
-      if (alone && cause.code === 'commander.excessArguments') throw unknownWord(command);
       throw this.#elsewhere(command) ?? usageOf(cause, command);
     }
     if (this.#found === null) throw this.#commandNeeded(this.#program);
     return { kind: 'command', ...(this.#found as { command: C; global: GlobalFlags }) };
+  }
+
+  /** What is typed, with the command that a group's name alone stands for where nothing or an option comes after the name. */
+  #whole(typed: readonly string[]): readonly string[] {
+    const at = typed.findIndex((word, index) => this.#groups.has(word) && typed[index - 1] !== '--dir');
+    const meant = this.#defaults.get(typed[at] ?? '');
+    const next = typed[at + 1] ?? '-';
+    if (meant === undefined || !next.startsWith('-') || next === '--help' || next === '-h') return typed;
+    return typed.toSpliced(at + 1, 0, meant);
   }
 
   /** Every command in full, such as `mesh-hub task run`. */

@@ -67,17 +67,6 @@ export function usageOf(error: CommanderError, command: Command): SuperfleetErro
   }
 }
 
-/** A word after a group's name that is none of its commands; `command`: what the name alone stands for. */
-export function unknownWord(command: Command): SuperfleetError {
-  const group = command.parent ?? command;
-  const got = command.args[0] ?? null;
-  return usageError(`${pathOf(group)} has no command ${got}`, {
-    expected: `one of ${group.commands.map((child) => child.name()).join(', ')}`,
-    got,
-    hint: `${pathOf(group)} --help`,
-  });
-}
-
 /** What a person may have meant by a word that is not known, as it can be typed; null: nothing comes near. */
 function suggested(error: CommanderError, command: Command): string | null {
   const near = /\(Did you mean (?:one of )?(.*?)\?\)/.exec(error.message)?.[1] ?? null;
