@@ -2,6 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { budget } from '../../../hub/plugins/budget.ts';
 import { type BudgetState, budgetReducer, dayBegin, dayOf } from '../../../ledger/state/budget.ts';
+import { defaultBounds } from '../../../ledger/state/reducer.ts';
+import { knownEntry } from '../../../ledger/state/state.ts';
 import type { BudgetObject, StatusObject } from '../../../node/api/objects.ts';
 import { type Assignment, leaseKey } from '../../../protocol/session.ts';
 import { amountMax, costOf, type Usage, usage as usageSchema } from '../../../protocol/usage.ts';
@@ -175,8 +177,35 @@ test('a task that used up what each may take fails, whatever retries it has', ()
   exhausted(fleet, ada, fleet.running(ada), usage);
   assert.equal([fleet.task(id).state, fleet.task(id).converged?.reason], ['failed', 'budget']);
   assert.is(own(fleet).sessions.size, 0, 'nothing is kept of a task that has ended');
+  const told = fleet.entries.filter(({ type }) => type === 'budget.reached');
+  assert.is(told.length, 0, '300 are left, which are too few');
   const other = goal(fleet, 1_000);
   assert.is(fleet.running(ada).task, other, 'each task has its own');
+});
+
+test('that a task used up what each may take is logged before its end', () => {
+  const fleet = fleetOf();
+  set(fleet, { scope: 'session', tokens: 1_500 });
+  const ada = thinker(fleet, 'ada');
+  const id = goal(fleet, 5_000);
+  fleet.finish(ada, fleet.running(ada), { usage: used(1_600) });
+  const types = fleet.entries.map(({ type }) => type);
+  const [reached] = fleet.entries.filter(({ type }) => type === 'budget.reached');
+  assert.is((reached!.body as { session: string }).session, id);
+  assert.ok(types.indexOf('budget.reached') < types.indexOf('task.executed'));
+});
+
+test('a founder that died between the entries of an attempt’s end, and tells it again, counts it once', () => {
+  const fleet = fleetOf();
+  const ada = thinker(fleet, 'ada');
+  goal(fleet);
+  const assignment = fleet.running(ada);
+  fleet.finish(ada, assignment, { usage: used(400) });
+  const at = fleet.entries.findIndex(({ type }) => type === 'budget.spent');
+  const state = budgetReducer.initial(defaultBounds);
+  for (const entry of [fleet.entries[at]!, fleet.entries[at]!])
+    budgetReducer.reduce(state, knownEntry(entry)!);
+  assert.is(state.spent.tokens, 400);
 });
 
 test('what a member says of its need holds nothing by itself: the limit must be short by what is logged', () => {
