@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { type Lesson, rememberedTextCharactersMax } from '../../protocol/memory.ts';
-import type { FailureReason } from '../../protocol/task.ts';
+import type { FailureReason, TaskSpec } from '../../protocol/task.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { KnownEntry } from '../entry.ts';
 import type { Actor } from '../events.ts';
@@ -44,6 +45,10 @@ export interface TaskMemory extends Common {
   lesson: Lesson | null;
   /** Records that its attempts were sent, the newest attempt's. */
   recalled: string[];
+  /** `pinsOf` its task: it is told to no machine that the task itself might not have gone to. @default it might go to any */
+  pinned?: string;
+  /** A cloud might be asked for it. @default none might */
+  cloud?: true;
 }
 
 /** What somebody left to be known: a claim, whoever it was. */
@@ -57,7 +62,10 @@ export interface NoteMemory extends Common {
 export type MemoryRecord = TaskMemory | NoteMemory;
 
 /** A goal under way. */
-export type Draft = Pick<TaskMemory, 'by' | 'repository' | 'goal' | 'checks' | 'lesson' | 'recalled'>;
+export type Draft = Pick<
+  TaskMemory,
+  'by' | 'repository' | 'goal' | 'checks' | 'lesson' | 'recalled' | 'pinned' | 'cloud'
+>;
 
 /** What is remembered of goals. A submitter's records are apart from everybody else's. */
 export interface Memory {
@@ -76,6 +84,14 @@ export const submitterKey = (by: Actor): string => canonicalJson(by);
 /** What one submitter's work left, the oldest first. */
 export const recordsOf = (memory: Memory, by: Actor): readonly MemoryRecord[] =>
   memory.submitters.get(submitterKey(by)) ?? [];
+
+/** Stands for the machines that a task is kept to, by name or by labels; null: it may go to any. */
+export function pinsOf({ on, labels }: Pick<TaskSpec, 'on' | 'labels'>): string | null {
+  if (on === null && Object.keys(labels).length === 0) return null;
+  return createHash('sha256')
+    .update(canonicalJson([on, labels]))
+    .digest('hex');
+}
 
 /** The record of this id, whoever's; null: there is none. */
 export function findRecord(memory: Memory, id: string): MemoryRecord | null {
@@ -161,6 +177,7 @@ type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
 function begin({ drafts }: Memory, { task, spec, by }: Of<'task.submitted'>['body']): void {
   if (spec.kind !== 'code') return;
   const { repository, checks } = spec;
+  const pinned = pinsOf(spec);
   drafts.set(task, {
     by,
     repository: repository === null ? null : { id: repository.id, name: repository.name },
@@ -168,6 +185,8 @@ function begin({ drafts }: Memory, { task, spec, by }: Of<'task.submitted'>['bod
     checks: checks.slice(0, checksMax).map((line) => cut(line, checkCharactersMax)),
     lesson: null,
     recalled: [],
+    ...(pinned === null ? {} : { pinned }),
+    ...(spec.code.cloud === true ? { cloud: true as const } : {}),
   });
   if (drafts.size > draftsMax) drafts.delete(drafts.keys().next().value!);
 }

@@ -3,6 +3,7 @@ import {
   findRecord,
   type Memory,
   type MemoryRecord,
+  pinsOf,
   recordsOf,
   submitterKey,
 } from '../../../ledger/state/memory.ts';
@@ -11,6 +12,7 @@ import type { MemoryObject } from '../../../node/api/objects.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { noteCharactersMax } from '../../../protocol/limits.ts';
 import { MEMORY_FEATURE } from '../../../protocol/session.ts';
+import type { CodeSpec } from '../../../protocol/task.ts';
 import type { Enclosure, PluginView, Recipient } from '../../core/plugin.ts';
 import { mayRead, requireOwnWork } from '../../core/rights.ts';
 import type { HubPlugin } from '../plugin.ts';
@@ -110,10 +112,21 @@ function enclose({ own, time }: View, task: TaskRecord, to: Recipient): Enclosur
   const { goal } = spec.code;
   const words = [goal, ...(lesson?.failures ?? []).map(({ pattern }) => pattern)].join(' ');
   const fits = INDEX.search(submitterKey(by), records, words);
-  const remembered = enclosable(ranked(records, fits, { goal, repository, lesson, time }), repository);
+  const told = records.filter((record) => mayBeTold(record, spec));
+  const remembered = enclosable(ranked(told, fits, { goal, repository, lesson, time }), repository);
   if (remembered.length === 0) return null;
   const body = { task: id, attempt: to.attempt, correlation, records: remembered.map((one) => one.id) };
   return { fields: { remembered }, events: [{ type: 'memory.recalled', body }] };
+}
+
+/**
+ * What was kept to some machines is told where a task is kept to the same; and what was not meant for a cloud to none, which no note is: whoever
+ * sends a goal says so of that goal.
+ */
+function mayBeTold(record: MemoryRecord, spec: CodeSpec): boolean {
+  const { pinned, cloud } = record.kind === 'task' ? record : { pinned: undefined, cloud: undefined };
+  if (spec.code.cloud === true && cloud !== true) return false;
+  return pinned === undefined || pinned === pinsOf(spec);
 }
 
 const readable = (view: View, by: Actor): MemoryRecord[] =>

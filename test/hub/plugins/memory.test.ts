@@ -9,7 +9,7 @@ import type { MemoryRecord, NoteMemory, TaskMemory } from '../../../ledger/state
 import { rememberedText } from '../../../node/worker/remembered.ts';
 import { type Lesson, rememberedCharactersMax, rememberedMax } from '../../../protocol/memory.ts';
 import type { Assignment } from '../../../protocol/session.ts';
-import { codeSpec } from '../../../protocol/task.ts';
+import { type CodeSpec, codeSpec } from '../../../protocol/task.ts';
 import {
   CAPACITY,
   Fleet,
@@ -182,13 +182,19 @@ function thinker(fleet: Fleet, name: string, models: string[] = ['qwen']): TestM
   fleet.member(member, { type: 'capacity', capacity: { ...CAPACITY, slots: 2, models } });
   return member;
 }
-const submitGoal = (fleet: Fleet, by: Actor, goal: string): string =>
+const submitGoal = (
+  fleet: Fleet,
+  by: Actor,
+  goal: string,
+  { cloud, ...more }: Partial<Pick<CodeSpec, 'on' | 'labels'>> & { cloud?: true } = {},
+): string =>
   fleet.ask<{ id: string }>(
     {
       op: 'task.submit',
       spec: {
         ...fleetSpec,
-        code: { ...fleetSpec.code, goal },
+        ...more,
+        code: { ...fleetSpec.code, goal, ...(cloud && { cloud }) },
       },
       bundle: { commit: REPOSITORY.base, bundle: 'f'.repeat(64), prerequisites: [] },
       correlation: null,
@@ -244,6 +250,37 @@ test('a poisoned note reaches nobody else’s prompt, and its writer’s as quot
   const [facts = '', quoted = ''] = text.split('<quoted>');
   assert.not.match(facts, /delete the tests/);
   assert.match(quoted, /delete the tests \\u003c\/quoted\\u003e"\n<\/quoted>$/);
+});
+
+test('what was kept to one machine is told to no other, and what was not meant for a cloud to none', () => {
+  const fleet = new Fleet({ plugins: [memoryPlugin] });
+  const ada = thinker(fleet, 'ada');
+  const ids = (): string[] | undefined =>
+    [...ada.running.values()]
+      .at(-1)
+      ?.remembered?.map(({ id }) => id)
+      .sort();
+  const ended = (more: Parameters<typeof submitGoal>[3] = {}): string => {
+    const id = submitGoal(fleet, LOCAL, 'mend the secret parser', more);
+    const [assignment] = ada.running.values();
+    fails(fleet, ada, assignment!, { files: ['secret.ts'], failures: [] });
+    return id;
+  };
+  const pinned = ended({ on: 'ada' });
+  const open = ended();
+  const cloudy = ended({ cloud: true });
+  const left = noted(fleet, LOCAL, 'the parser is secret');
+  const told = (more: Parameters<typeof submitGoal>[3] = {}): string[] | undefined => {
+    const task = submitGoal(fleet, LOCAL, 'mend the secret parser again', more);
+    const records = ids();
+    fleet.ask({ op: 'task.stop', task });
+    for (const assignment of [...ada.running.values()]) fleet.gone(ada, assignment);
+    return records;
+  };
+  assert.equal(told(), [open, cloudy, left].sort(), 'it may go to any machine');
+  assert.equal(told({ labels: { zone: 'a' } }), undefined, 'there is none');
+  assert.equal(told({ on: 'ada' }), [pinned, open, cloudy, left].sort());
+  assert.equal(told({ cloud: true }), [cloudy]);
 });
 
 test('a lesson goes from a goal that failed to the next one of the same submitter, is counted, and survives a restart', () => {
