@@ -19,6 +19,8 @@ import { openaiDialect } from './endpoint-openai.ts';
 export const READ_BY = 'superfleet-prompt-read-by';
 
 const CONNECTIONS_MAX = 64;
+/** Requests at one time, over all connections: one of these can bring any number of them, each with its body. */
+const REQUESTS_MAX = 32;
 const HEADERS_MS = 10_000;
 const BODY_MS = 60_000;
 const LIST_MS = 15_000;
@@ -86,8 +88,14 @@ function endpointApp({ models, token, version }: EndpointOptions): Hono<{ Bindin
   app.notFound((context) =>
     failed(context, dialectOf(context), new RequestError(404, 'there is no such route')),
   );
+  let requests = 0;
   app.use(async (context, next) => {
     guard(context, token);
+    if (requests >= REQUESTS_MAX) throw new RequestError(503, `more than ${REQUESTS_MAX} requests at once`);
+    requests += 1;
+    context.env.outgoing.once('close', () => {
+      requests -= 1;
+    });
     await next();
   });
   app.get('/', (context) => context.text('The models of the mesh: /api as Ollama, /v1 as OpenAI'));

@@ -1,5 +1,6 @@
 /** The endpoint as its clients see it: npm `ollama`, npm `openai` and bare HTTP, over this machine's models and another member's. */
 import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { Ollama } from 'ollama';
 import OpenAI from 'openai';
 import { test } from 'uvu';
@@ -312,6 +313,33 @@ test(
     }
     assert.is((await fetch(url)).status, 200);
     assert.is(far.ollama.to('/api/chat').length + near.to('/api/chat').length, 0);
+  }),
+);
+
+test(
+  'one connection brings no more requests at once than there is room for, and who leaves makes room',
+  withNet(async (net) => {
+    const { url, near } = await desk(net);
+    const full = Promise.withResolvers<void>();
+    let asked = 0;
+    near.script = () => {
+      asked += 1;
+      if (asked === 32) full.resolve();
+      return [{ do: 'hang' }];
+    };
+    const body = JSON.stringify({ model: LOCAL, messages: [hello] });
+    const one = `POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
+    net.onStop(async () => {
+      socket.destroy();
+    });
+    socket.write(one.repeat(100));
+    await full.promise;
+    assert.is((await fetch(`${url}/api/version`)).status, 503);
+    socket.destroy();
+    for (const { ended } of near.to('/api/chat')) assert.is(await ended, 'left');
+    assert.is(asked, 32);
+    assert.is((await fetch(`${url}/api/version`)).status, 200);
   }),
 );
 
