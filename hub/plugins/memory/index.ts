@@ -3,8 +3,12 @@ import type { MemoryRecord } from '../../../ledger/state/memory.ts';
 
 /** Submitters whose index is kept; the one that was asked for longest ago is made anew. */
 const indexesMax = 64;
-/** Words of a question that are looked for. */
+/** Words of a question that are looked for, and of one field of a record. */
 const wordsMax = 256;
+/** Of one field of a record, that its words are looked for in. */
+const fieldCharactersMax = 1_500;
+/** Different words of one index: who writes of work has a tenth of them, and a founder is not kept busy by who makes them up. */
+const termsMax = 16_384;
 const wordCharactersMax = 64;
 /** Records that were let go and still take room in an index; past it the index is made anew. */
 const goneMax = 256;
@@ -60,15 +64,21 @@ export class MemoryIndex {
   }
 }
 
-const newIndex = (): MiniSearch<Document> =>
-  new MiniSearch<Document>({
+function newIndex(): MiniSearch<Document> {
+  const terms = new Set<string>();
+  return new MiniSearch<Document>({
     fields: ['text', 'files', 'failures'],
-    tokenize: wordsOf,
-    processTerm: (term) => term,
-    searchOptions: { boost: { text: 2, files: 1.5 }, combineWith: 'OR' },
+    tokenize: (text) => wordsOf(text.slice(0, fieldCharactersMax)).slice(0, wordsMax),
+    processTerm: (term, field) => {
+      // Without a field it is a question's.
+      if (field !== undefined && terms.size < termsMax) terms.add(term);
+      return terms.has(term) ? term : null;
+    },
+    searchOptions: { tokenize: wordsOf, boost: { text: 2, files: 1.5 }, combineWith: 'OR' },
     // Its cleaning up runs on timers, of which the core has none.
     autoVacuum: false,
   });
+}
 
 function documentOf(record: MemoryRecord): Document {
   if (record.kind === 'note') {

@@ -176,6 +176,16 @@ test('an index follows its records as they come and go', () => {
   ]);
 });
 
+test('words that somebody makes up fill an index to its bound, and what others would look for is found all the same', () => {
+  const made = (at: number): string => Array.from({ length: 60 }, (_, n) => `w${at}x${n}`).join(' ');
+  const records = Array.from({ length: 600 }, (_, at) => task(`mend parseDate ${made(at)}`));
+  const index = new MemoryIndex();
+  const found = (words: string): string[] => [...index.search('s', records, words).keys()];
+  assert.equal(found(made(0)), [records[0]!.id]);
+  assert.equal(found(made(599)), [], 'one more than an index takes');
+  assert.is(found('parseDate').length, 600);
+});
+
 /** A machine with a model, and a machine that checks. */
 function thinker(fleet: Fleet, name: string, models: string[] = ['qwen']): TestMember {
   const member = fleet.join(name, { roles: ['worker', 'submitter'] });
