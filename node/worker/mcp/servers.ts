@@ -111,7 +111,7 @@ async function startProgram(
     const started = sandbox.start(
       {
         argv: forwarded.argv,
-        env: { ...config.env, ...(proxy === null ? {} : PROXIED) },
+        env: { ...OWN_MODULES, ...config.env, ...(proxy === null ? {} : PROXIED) },
         mounts: [
           // Who only reads finds the workspace read-only, whatever a server says of its tools.
           ...checkout.mounts.map((mount) => ({ ...mount, writable: mount.writable && writes })),
@@ -150,6 +150,9 @@ async function startProgram(
     throw new McpFault((error as Error).message, { gone: true, cause: error });
   }
 }
+
+/** Python does not look for modules where it stands: those of the workspace are a stranger's, and would see its variables. */
+const OWN_MODULES = { PYTHONSAFEPATH: '1' };
 
 /** Node's own `fetch` looks for a proxy only where it is told to. */
 const PROXIED = { NODE_USE_ENV_PROXY: '1', no_proxy: 'localhost,127.0.0.1,::1' };

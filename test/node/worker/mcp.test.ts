@@ -81,7 +81,7 @@ interface Definition {
 async function ran(
   servers: Servers,
   answers: Step[][],
-  { persona = 'benjamin', secrets = {} as Record<string, string>, heals = 0 } = {},
+  { persona = 'benjamin', secrets = {} as Record<string, string>, heals = 0, from = base } = {},
 ) {
   mcp = servers;
   const asked: ScriptedBody[] = [];
@@ -92,7 +92,7 @@ async function ran(
   const code = { goal: 'greet.sh is to greet as the notes say.', heals, persona };
   const assignment = await world.assignment(
     { kind: 'code', code, checks: ['sh test.sh'], secrets: Object.keys(secrets) },
-    { repository, base },
+    { repository, base: from },
     { secrets },
   );
   const { result, log } = await member.run(assignment);
@@ -292,7 +292,7 @@ it('a server sees neither the network, nor secrets, nor files or variables of th
     const [env, file, ...dialled] = got.told.slice(0, 4).map(dataOf);
     assert.equal(
       Object.keys(JSON.parse(env!)).sort(),
-      ['HOME', 'NOTES', 'PATH', 'PWD'].filter((name) => env!.includes(`"${name}"`)),
+      ['HOME', 'NOTES', 'PATH', 'PWD', 'PYTHONSAFEPATH'].filter((name) => env!.includes(`"${name}"`)),
     );
     assert.match(file!, /ENOENT/);
     for (const words of dialled) assert.match(words, /^not reached/);
@@ -302,6 +302,16 @@ it('a server sees neither the network, nor secrets, nor files or variables of th
     delete process.env.SF_TEST_CANARY;
     await new Promise((resolve) => listener.close(resolve));
   }
+});
+
+it("a server of Python's loads no module that the repository has put into the workspace, which would see its variables", async () => {
+  const from = await repository.commit({
+    'json.py': 'import os, sys\nsys.exit("taken: " + os.environ["NOTES"])\n',
+  });
+  const argv = ['python3', '-c', 'import json, sys; sys.exit("its own")'];
+  const got = await ran([{ name: 'notes', argv, env: { NOTES: 'mine' } }], [hello], { from });
+  assert.is(got.result.outcome, 'succeeded', got.log);
+  assert.match(got.log, /nothing of notes: it has ended \(exit 1\): its own/);
 });
 
 async function listening(web: Server): Promise<number> {
