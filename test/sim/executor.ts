@@ -56,8 +56,10 @@ export function scriptOf(
   const red = role === 'verify' && random.chance(mishaps.verifierRed);
   const changed = random.chance(mishaps.checksChanged) ? ['test/check.sh'] : [];
   const pursues = role === 'execute' && assignment.spec.kind === 'code';
-  const said = pursues && failure === null && random.chance(mishaps.signal) ? random.pick(SIGNALS) : null;
-  const flaky = assignment.spec.checks.length > 0 && random.chance(mishaps.flaky) ? [0] : [];
+  // By a source of their own: runs of before there were signals stay what they were.
+  const words = new Random(`${seed}/${task}/${attempt}/${member.peer}/says`);
+  const said = pursues && failure === null && words.chance(mishaps.signal) ? words.pick(SIGNALS) : null;
+  const flaky = assignment.spec.checks.length > 0 && words.chance(mishaps.flaky) ? [0] : [];
   const runMs =
     failure === 'hang'
       ? random.between(40_000, 60_000)

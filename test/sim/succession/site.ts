@@ -14,6 +14,7 @@ import { askTip, tellConflict } from '../../../node/replica/follow.ts';
 import { heedTip } from '../../../node/replica/heed-tip.ts';
 import { Replica } from '../../../node/replica/replica.ts';
 import { LogSource, type LogSourceOptions } from '../../../node/replica/source.ts';
+import type { Timers } from '../../../node/timers.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { type Leadership, leadershipOf, newerLeadership } from '../../../protocol/handover.ts';
 import { publicKeyToBase64, type SigningKey } from '../../../protocol/keys.ts';
@@ -123,19 +124,26 @@ export class Site implements Port {
       dial(this.world, this, peer, signal),
   };
 
-  timers = {
-    now: (): number => this.machine.mono,
-    after: (ms: number, run: () => void): (() => void) => {
-      let off = false;
-      this.machine.after(ms, () => {
-        if (!off) run();
-      });
-      return () => {
-        off = true;
-      };
-    },
-    random: (): number => this.machine.random.next(),
-  };
+  /** Of the process as it is now: what outlives that process in the simulator's own promises sets no timers in the next. */
+  get timers(): Timers {
+    const { machine } = this;
+    const { life } = machine;
+    return {
+      now: () => machine.mono,
+      after: (ms, run) => {
+        let off = machine.life !== life;
+        if (!off) {
+          machine.after(ms, () => {
+            if (!off) run();
+          });
+        }
+        return () => {
+          off = true;
+        };
+      },
+      random: () => machine.random.next(),
+    };
+  }
 
   halt(why: string): void {
     this.world.trace(`${this.name} halts: ${why}`);
