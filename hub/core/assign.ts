@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../../ledger/canonical-json.ts';
+import type { Actor } from '../../ledger/events.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { newNonce } from '../../protocol/ids.ts';
@@ -8,6 +9,10 @@ import { assignmentBytesMax, bundlesMax, repositoriesKeptMax } from './config.ts
 import type { FounderContext, LiveMember } from './context.ts';
 import { converge, openLease } from './lifecycle.ts';
 import type { Enclosure } from './plugin.ts';
+
+/** How an assignment names who sent the task, whose name is not the member's business. */
+export const submitterDigest = (by: Actor): string =>
+  createHash('sha256').update(canonicalJson(by)).digest('hex');
 
 /** Whether another attempt may run; attempts of both roles count. */
 export const ringHasRoom = (ctx: FounderContext): boolean => ctx.leases.size < ctx.config.ringSlots;
@@ -69,7 +74,7 @@ function assignmentOf(
     epoch: ctx.epoch,
     role,
     correlation: task.correlation,
-    submitter: createHash('sha256').update(canonicalJson(task.by)).digest('hex'),
+    submitter: submitterDigest(task.by),
     spec,
     bundles: chain,
     nonce,

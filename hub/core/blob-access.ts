@@ -2,6 +2,7 @@ import { bundleChain, type Repositories } from '../../ledger/state/repositories.
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Tasks } from '../../ledger/state/task-set.ts';
 import type { Role } from '../../protocol/ids.ts';
+import { submitterDigest } from './assign.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
 
@@ -27,6 +28,31 @@ export function mayFetch(ctx: FounderContext, peer: string, blob: string): boole
     if (chain?.some(({ bundle }) => bundle === blob)) return true;
   }
   return false;
+}
+
+/** What the founder knows of a lease for which a member asks for a prepared environment. */
+export interface EnvironmentLease {
+  /** As the assignment names who sent the task. */
+  submitter: string;
+  repository: string | null;
+  /** The founder's own machine executed what this lease verifies: it gives nothing to its verifier. */
+  executedHere: boolean;
+}
+
+/** The open lease that this member holds of this task; null: none. */
+export function environmentLease(ctx: FounderContext, peer: string, task: string): EnvironmentLease | null {
+  if (ctx.member(peer) === null) return null;
+  for (const key of ctx.live.get(peer)?.leases ?? []) {
+    const { lease, role } = ctx.leases.get(key)!;
+    if (lease.task !== task) continue;
+    const { accepted, by, spec } = ctx.task(task);
+    return {
+      submitter: submitterDigest(by),
+      repository: spec.repository?.id ?? null,
+      executedHere: role === 'verify' && accepted?.member === ctx.state.mesh.founder,
+    };
+  }
+  return null;
 }
 
 /**

@@ -4,7 +4,7 @@ import type { StatusObject } from '../../node/api/objects.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { taskView } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import { mayFetch } from './blob-access.ts';
+import { type EnvironmentLease, environmentLease, mayFetch } from './blob-access.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
@@ -80,6 +80,11 @@ export class FounderCore {
   /** Whether the founder hands this blob to this member; asked at every transfer. */
   mayFetch(peer: string, blob: string): boolean {
     return mayFetch(this.#ctx, peer, blob);
+  }
+
+  /** The open lease that this member holds of this task, for which it may ask for an environment; null: none. */
+  environmentLease(peer: string, task: string): EnvironmentLease | null {
+    return environmentLease(this.#ctx, peer, task);
   }
 
   step(input: FounderInput, clock: Clock): FounderEffect[] {

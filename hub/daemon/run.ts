@@ -19,11 +19,13 @@ import type { SigningKey } from '../../protocol/keys.ts';
 import { parseSize } from '../../protocol/size.ts';
 import { createHubApp } from '../api/app.ts';
 import { approveBody } from '../api/bodies.ts';
+import { addEnvironmentRoute } from '../api/environments.ts';
 import type { Decide, StartHubOptions } from '../cli/options.ts';
 import { FounderCore } from '../core/founder.ts';
 import { chosenPlugins } from '../plugins/plugins.ts';
 import { collectResult } from './collect.ts';
 import { FounderDriver, recallFrom } from './founder.ts';
+import { GivenEnvironments } from './given-environments.ts';
 import { Handover } from './handover.ts';
 import { HistoryWatch } from './history-watch.ts';
 import { inherit } from './inherit.ts';
@@ -110,7 +112,20 @@ export async function runHub(
     void history.heed(hello.checkpoint, session.peer);
     return driver.attach(session, hello);
   });
-  await serveBlobs({ registry, store: blobs, allow: (peer, blob) => core.mayFetch(peer, blob) });
+  const given = new GivenEnvironments({
+    environments: member.environments,
+    leased: (peer, task) => core.environmentLease(peer, task),
+    logger,
+  });
+  lifetime.onStop(() => given.close());
+  await serveBlobs({
+    registry,
+    store: {
+      manifest: (blob) => (given.holding(blob) ?? blobs).manifest(blob),
+      chunk: (blob, index) => (given.holding(blob) ?? blobs).chunk(blob, index),
+    },
+    allow: (peer, blob) => core.mayFetch(peer, blob) || given.mayFetch(peer, blob),
+  });
   await member.openModels(registry);
   const source = await LogSource.serve({
     registry,
@@ -219,6 +234,7 @@ export async function runHub(
   lifetime.onStop(inherit({ log, host, blobs, secrets, driver, logger, state: () => core.state }));
   // An app of its own, so that members that follow many tasks do not keep the person at the founder from one.
   const forMembers = createHubApp({ port, plugins });
+  addEnvironmentRoute(forMembers, given);
   await serveRequests(registry, async (request, peer) =>
     forMembers.fetch(request, { by: { kind: 'peer', peer } }),
   );

@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import type { Assignment } from '../../protocol/session.ts';
 import type { Refusal } from '../environment/admission.ts';
+import { environmentName } from '../environment/digest.ts';
 import type { Environments } from '../environment/environments.ts';
 import { manifestName } from '../environment/manifest-name.ts';
 import { reachable, someRegistry } from '../environment/owner.ts';
@@ -83,21 +82,29 @@ async function prepared(
   const guess = (plan.manifest?.prepare ?? null) === null;
   if (plan.recipe.prepare.length === 0 || (guess && spec.kind === 'command')) return null;
   const store = await environments.store();
-  const digest = nameOf(assignment, plan);
+  const digest = environmentName(assignment.submitter ?? null, spec.repository?.id ?? null, plan.digest);
   const here = await store.use(digest);
   if (here !== null) {
     await log.say(`prepare: what ${manifestName} or its lock files ask for is here already`);
     return { environment: here, here: true, guess };
   }
   const { allowed, lacking } = reachable(environments.hosts(), plan.recipe.network);
+  if (lacking.length > 0) {
+    await ahead();
+    hooks.progress('prepare', log.bytes);
+    const shipped = await fromFounder(context, environments, plan, digest);
+    if (shipped !== null) return { environment: shipped, here: false, guess };
+  }
   if (guess && lacking.length > 0) {
     await log.say(
       `prepare: nothing. \`${plan.recipe.prepare.join('; ')}\` ${lackWords(lacking, member.name)}`,
     );
     return null;
   }
-  await ahead();
-  hooks.progress('prepare', log.bytes);
+  if (lacking.length === 0) {
+    await ahead();
+    hooks.progress('prepare', log.bytes);
+  }
   const { memoryBytes, processes, workspaceBytes: diskBytes } = spec.limits;
   let network = false;
   try {
@@ -118,9 +125,45 @@ async function prepared(
     return { environment, here: false, guess };
   } catch (error) {
     signal.throwIfAborted();
+    if (network && lacking.length === 0) {
+      const shipped = await fromFounder(context, environments, plan, digest);
+      if (shipped !== null) return { environment: shipped, here: false, guess };
+    }
     const failure = error instanceof PrepareFailure ? failureOf(error, lacking, network, member.name) : error;
     if (!guess || (failure instanceof AttemptFailure && failure.reason === 'timeout')) throw failure;
     await log.say(`prepare: it goes on without: ${failure instanceof Error ? failure.message : failure}`);
+    return null;
+  }
+}
+
+/** What this machine may not or cannot prepare, as the founder's prepared it; null: it has none for this task, or it could not be had. */
+async function fromFounder(
+  { assignment, log, signal }: AttemptContext,
+  environments: Environments,
+  plan: EnvironmentPlan,
+  name: string,
+): Promise<Prepared | null> {
+  const within = AbortSignal.any([signal, AbortSignal.timeout(assignment.spec.timeoutMs)]);
+  try {
+    const shipped = await environments.shipped(
+      {
+        task: assignment.task,
+        digest: plan.digest,
+        name,
+        makes: plan.recipe.makes,
+        bytesMax: assignment.spec.limits.workspaceBytes,
+      },
+      within,
+    );
+    if (shipped === null) return null;
+    const { files, bytes, environment } = shipped;
+    const many = files === null ? '' : `${files} files, `;
+    await log.say(`prepare: from the founder's machine, ${many}${(bytes / 1024 ** 2).toFixed(1)} MiB`);
+    return environment;
+  } catch (error) {
+    signal.throwIfAborted();
+    const why = error instanceof Error ? error.message : String(error);
+    await log.say(`prepare: what the founder's machine has could not be had: ${why}`);
     return null;
   }
 }
@@ -138,15 +181,6 @@ async function planned(checkout: Checkout, versions: Record<string, string>): Pr
     throw new AttemptFailure('environment', 'task', words.filter(Boolean).join('; '));
   }
 }
-
-/**
- * What lines make may rest on more of a repository than they name, such as a script that an installation runs: so neither another
- * repository is given it nor another submitter, whose results it could spoil.
- */
-const nameOf = ({ submitter, spec }: Assignment, { digest }: EnvironmentPlan): string =>
-  createHash('sha256')
-    .update(`${submitter ?? ''}\n${spec.repository?.id ?? ''}\n${digest}`)
-    .digest('hex');
 
 async function placed(context: AttemptContext, checkout: Checkout, found: Found): Promise<Mount[]> {
   const { environment, guess } = found;

@@ -13,7 +13,7 @@ import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, type ConfigChange, ConfigFile, readConfig } from '../config.ts';
 import { cachedTools, measureCapacity } from '../doctor/capacity.ts';
-import { Environments } from '../environment/environments.ts';
+import { Environments, type FromFounder } from '../environment/environments.ts';
 import { allowedHosts } from '../environment/owner.ts';
 import { type Folder, handOverFolder, openFolder } from '../folder.ts';
 import { dropPrivileges, resolveAccount } from '../privileges.ts';
@@ -160,6 +160,7 @@ export async function openRunner(
   member: { readonly id: string; readonly name: string },
   ownsBlobs: boolean,
   worker: GoalWorker,
+  environments: Environments,
 ): Promise<LocalAttemptRunner> {
   const { folder, sandbox, blobs, key } = machine;
   return LocalAttemptRunner.open({
@@ -173,14 +174,22 @@ export async function openRunner(
     member,
     sign: (statement) => signStatement(statement, key),
     worker,
-    environments: await Environments.open({
-      folder: folder.paths.environments,
-      sandbox,
-      hosts: () => allowedHosts(machine.config.environment),
-      versions: () => cachedTools(sandbox),
-    }),
+    environments,
   });
 }
+
+/** What this machine's tasks depend on; `fromFounder` where another machine is the founder. */
+export const openEnvironments = (
+  machine: Machine,
+  fromFounder: FromFounder | undefined,
+): Promise<Environments> =>
+  Environments.open({
+    folder: machine.folder.paths.environments,
+    sandbox: machine.sandbox,
+    hosts: () => allowedHosts(machine.config.environment),
+    versions: () => cachedTools(machine.sandbox),
+    ...(fromFounder === undefined ? {} : { fromFounder }),
+  });
 
 /** This machine's name in a mesh where none was given: its host name, as far as it can be one. */
 export function defaultName(): string {

@@ -8,6 +8,7 @@ import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { CloudBrain } from '../brain/cloud.ts';
 import { MemberCore } from '../core/member.ts';
 import type { Clock } from '../core/types.ts';
+import type { Environments, FromFounder } from '../environment/environments.ts';
 import { allowedHosts } from '../environment/owner.ts';
 import { SandboxRuntime } from '../environment/runtime.ts';
 import type { Registry } from '../network/registry.ts';
@@ -19,7 +20,7 @@ import { Prompts } from '../worker/prompts.ts';
 import { ConvergenceWorker } from '../worker/worker.ts';
 import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
-import { type Machine, openRunner } from './machine.ts';
+import { type Machine, openEnvironments, openRunner } from './machine.ts';
 import { MemberDriver } from './member.ts';
 import { MemberModels } from './member-models.ts';
 import { OwnerPause } from './owner.ts';
@@ -54,8 +55,19 @@ export interface MemberServiceOptions {
   replicas?(replicas: Place[]): void;
   /** Multiaddrs at which members that ask its models may dial it. @default none: it lends no models */
   listens?(): string[];
+  /** @default nobody is asked for environments: this is the founder's machine */
+  fromFounder?: FromFounder;
   /** Entries that its copy of the log is behind. @default null: it keeps none */
   lag?(): number | null;
+}
+
+interface Parts {
+  runner: LocalAttemptRunner;
+  core: MemberCore;
+  pause: OwnerPause;
+  policy: PolicyWatch;
+  models: MemberModels;
+  environments: Environments;
 }
 
 /** How often what this machine offers is measured anew. */
@@ -66,6 +78,7 @@ export class MemberService {
   readonly tails = new TailSources();
   readonly driver: MemberDriver;
   readonly models: MemberModels;
+  readonly environments: Environments;
   readonly #options: MemberServiceOptions;
   readonly #core: MemberCore;
   readonly #runner: LocalAttemptRunner;
@@ -78,11 +91,7 @@ export class MemberService {
 
   private constructor(
     options: MemberServiceOptions,
-    runner: LocalAttemptRunner,
-    core: MemberCore,
-    pause: OwnerPause,
-    policy: PolicyWatch,
-    models: MemberModels,
+    { runner, core, pause, policy, models, environments }: Parts,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -92,6 +101,7 @@ export class MemberService {
     this.#pause = pause;
     this.#policy = policy;
     this.models = models;
+    this.environments = environments;
     models.changed = () => this.#measure();
     this.#capacity = capacity;
     this.driver = new MemberDriver({
@@ -144,7 +154,8 @@ export class MemberService {
       speeds: models.speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
     });
-    const runner = await openRunner(machine, mesh, me, ownsBlobs, worker);
+    const environments = await openEnvironments(machine, options.fromFounder);
+    const runner = await openRunner(machine, mesh, me, ownsBlobs, worker, environments);
     const capacity = await machine.measure(await offerOf(options, pause, policy, models));
     const core = new MemberCore(
       {
@@ -162,7 +173,8 @@ export class MemberService {
       },
       clock(),
     );
-    return new MemberService({ ...options, clock }, runner, core, pause, policy, models, capacity);
+    const parts = { runner, core, pause, policy, models, environments };
+    return new MemberService({ ...options, clock }, parts, capacity);
   }
 
   /** Lends the models of this machine to members, as long as its owner lets it work, and asks theirs. */

@@ -13,6 +13,7 @@ import { serveTails } from '../network/tail-server.ts';
 import { type KeptLog, keepLog } from '../replica/keep-log.ts';
 import { FounderLink } from './founder-link.ts';
 import { type Founder, successorKey } from './founder-role.ts';
+import { environmentsFromFounder } from './from-founder.ts';
 import { defaultName, type Machine } from './machine.ts';
 import { memberPort } from './member-port.ts';
 import { MemberService } from './member-service.ts';
@@ -95,6 +96,7 @@ export async function runMember(
     },
     refused: (code, message) => link.refused(code, message),
     listens: () => host.addresses(),
+    fromFounder: environmentsFromFounder({ host, founder: () => membership.founder, addresses }),
     lag: () => kept?.replica?.status.behind ?? null,
     weigh: (held, shown) => weighCheckpoint(membership.leadership, held, shown),
     conflict: (checkpoints) => {

@@ -47,5 +47,18 @@ export function digestText({ recipe, files, tools, platform, arch }: DigestInput
 export const environmentDigest = (input: DigestInput): string =>
   createHash('sha256').update(digestText(input)).digest('hex');
 
+/**
+ * The name that an environment is kept by. What lines make may rest on more of a repository than they name, such as a script that an
+ * installation runs: so neither another repository is given it nor another submitter, whose results it could spoil.
+ */
+export const environmentName = (
+  submitter: string | null,
+  repository: string | null,
+  digest: string,
+): string =>
+  createHash('sha256')
+    .update(`${submitter ?? ''}\n${repository ?? ''}\n${digest}`)
+    .digest('hex');
+
 const sorted = (record: Readonly<Record<string, string>>): [string, string][] =>
   Object.entries(record).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));

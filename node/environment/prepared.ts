@@ -43,19 +43,19 @@ const inTheWay = (path: string): SuperfleetError =>
 export class Prepared {
   readonly digest: string;
   readonly #folder: string;
-  readonly #file: PreparedFile;
+  readonly file: PreparedFile;
   #release: (() => void) | null;
 
   constructor(folder: string, file: PreparedFile, release: () => void) {
     this.digest = file.digest;
     this.#folder = folder;
-    this.#file = file;
+    this.file = file;
     this.#release = release;
   }
 
   /** What a sandbox is given, read-only; `place` leaves out what lies elsewhere. */
   mounts(place: 'workspace' | 'home' | 'both' = 'both'): Mount[] {
-    return this.#file.parts.flatMap((part, at) =>
+    return this.file.parts.flatMap((part, at) =>
       place === 'both' || place === part.in
         ? [
             {
@@ -73,7 +73,7 @@ export class Prepared {
    * The copy is the task's own. Throws `SF_FOLDER` or `SF_DISK_FULL`; then some parts may be there.
    */
   async copyInto(checkout: string, signal: AbortSignal): Promise<void> {
-    for (const [at, part] of this.#file.parts.entries()) {
+    for (const [at, part] of this.file.parts.entries()) {
       if (part.in !== 'workspace') continue;
       await makeParents(checkout, part.path);
       const to = join(checkout, part.path);
@@ -92,7 +92,7 @@ export class Prepared {
 
   /** Paths in the repository that it fills. */
   get paths(): string[] {
-    return this.#file.parts.flatMap((part) => (part.in === 'workspace' ? [part.path] : []));
+    return this.file.parts.flatMap((part) => (part.in === 'workspace' ? [part.path] : []));
   }
 
   /**
@@ -102,7 +102,7 @@ export class Prepared {
    */
   async placeIn(checkout: string, signal: AbortSignal): Promise<Mount[]> {
     const mounts = this.mounts('home');
-    for (const [at, part] of this.#file.parts.entries()) {
+    for (const [at, part] of this.file.parts.entries()) {
       if (part.in !== 'workspace') continue;
       const from = join(this.#folder, String(at));
       const to = join(checkout, part.path);

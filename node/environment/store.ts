@@ -7,11 +7,13 @@ import { syncFolder, writeFileAtomic } from '../atomic-file.ts';
 import { removeTree } from '../git/remove-tree.ts';
 import { diskUse } from '../sandbox/limits/disk.ts';
 import type { Sandbox } from '../sandbox/types.ts';
+import { packEnvironment, type Unpacked, unpackEnvironment } from './archive.ts';
 import type { MadeFolder } from './detect.ts';
 import { type PrepareRequest, runPrepare } from './prepare.ts';
 import { Prepared, type PreparedFile, preparedFile } from './prepared.ts';
 import { SandboxRuntime } from './runtime.ts';
 import { moveOut, plainPath, syncFileSystem } from './tree.ts';
+import type { TreeBounds } from './tree-check.ts';
 
 const GiB = 1024 ** 3;
 /** Bytes kept over all environments, unless told otherwise. */
@@ -19,6 +21,21 @@ export const environmentBytesMax = 32 * GiB;
 const DIGEST = /^[0-9a-f]{64}$/;
 const RUNTIME = '.runtime';
 const FILE = 'made.json';
+/** In the folder that one is made in: what stays. */
+const KEEP = 'keep';
+
+/** Fills `keep` of this folder; answers with the parts there. */
+type Make = (work: string, signal: AbortSignal) => Promise<MadeFolder[]>;
+
+/** An environment that is to be had as an archive. */
+export interface PackedEnvironment {
+  digest: string;
+  makes: readonly MadeFolder[];
+  bounds: TreeBounds;
+  /** `done`: the bytes are no longer needed. */
+  fetch(signal: AbortSignal): Promise<{ bytes: AsyncIterable<Uint8Array>; done(): Promise<void> }>;
+  unpacked(of: Unpacked): void;
+}
 
 /** What is under way for one digest, and how many wait for it. */
 interface Making {
@@ -83,12 +100,53 @@ export class EnvironmentStore {
     return new Prepared(join(this.#folder, digest), file, release);
   }
 
+  /** What `take` makes of an environment that is here, as an archive; null: it is not here. */
+  async pack<T>(
+    digest: string,
+    take: (archive: AsyncIterable<Uint8Array>) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T | null> {
+    const prepared = await this.use(digest);
+    if (prepared === null) return null;
+    try {
+      return await take(packEnvironment(join(this.#folder, digest), prepared.file, signal));
+    } finally {
+      prepared.release();
+    }
+  }
+
   /**
    * The environment, prepared now if it is not here. Two at once for one digest make one; what is made is stopped when nobody
    * waits for it any more. Throws a `PrepareFailure`, `SF_FULL`, `SF_DISK_FULL`, `SF_NO_SANDBOX` or the signal's reason.
    */
   async prepare(request: PrepareRequest, signal: AbortSignal): Promise<Prepared> {
-    const { digest } = request;
+    return this.#made(request.digest, 'prepared', (work, stop) => this.#runIn(work, request, stop), signal);
+  }
+
+  /**
+   * As `prepare`, from an archive that `fetch` brings, looked at entry by entry as it is unpacked. What `fetch` or the archive fails with
+   * is what everybody is told who waits.
+   */
+  async unpack(wanted: PackedEnvironment, signal: AbortSignal): Promise<Prepared> {
+    return this.#made(
+      wanted.digest,
+      'shipped',
+      async (work, stop) => {
+        const keep = await keepIn(work);
+        const archive = await wanted.fetch(stop);
+        try {
+          const unpacked = await unpackEnvironment(archive.bytes, keep, wanted, stop);
+          wanted.unpacked(unpacked);
+          return unpacked.parts;
+        } finally {
+          await archive.done();
+        }
+      },
+      signal,
+    );
+  }
+
+  async #made(digest: string, how: string, make: Make, signal: AbortSignal): Promise<Prepared> {
     if (!DIGEST.test(digest))
       throw new SuperfleetError('SF_USAGE', `not a digest: ${JSON.stringify(digest)}`);
     signal.throwIfAborted();
@@ -96,7 +154,9 @@ export class EnvironmentStore {
     try {
       const found = await this.use(digest);
       if (found !== null) return found;
-      await this.#wait(digest, this.#making.get(digest) ?? this.#make(request), signal);
+      // One that is shipped may be nowhere, which is no word to those who prepare it.
+      const key = `${how} ${digest}`;
+      await this.#wait(key, this.#making.get(key) ?? this.#begin(key, digest, make), signal);
       const made = await this.use(digest);
       if (made !== null) return made;
       throw new SuperfleetError('SF_INTERNAL', `environment ${digest} was made and is gone`);
@@ -105,22 +165,22 @@ export class EnvironmentStore {
     }
   }
 
-  #make(request: PrepareRequest): Making {
+  #begin(key: string, digest: string, make: Make): Making {
     const stop = new AbortController();
-    const made = this.#prepare(request, stop.signal);
+    const made = this.#make(digest, make, stop.signal);
     const making = { waiting: 0, stop, made };
-    this.#making.set(request.digest, making);
-    const done = (): void => this.#forget(request.digest, making);
+    this.#making.set(key, making);
+    const done = (): void => this.#forget(key, making);
     made.then(done, done);
     return making;
   }
 
-  #forget(digest: string, making: Making): void {
-    if (this.#making.get(digest) === making) this.#making.delete(digest);
+  #forget(key: string, making: Making): void {
+    if (this.#making.get(key) === making) this.#making.delete(key);
   }
 
   /** Waits with the others; the last to give up stops it, and stays until nothing of it is left. */
-  async #wait(digest: string, making: Making, signal: AbortSignal): Promise<void> {
+  async #wait(key: string, making: Making, signal: AbortSignal): Promise<void> {
     const { promise: aborted, reject } = Promise.withResolvers<never>();
     aborted.catch(() => {});
     const giveUp = (): void => {
@@ -130,7 +190,7 @@ export class EnvironmentStore {
         return;
       }
       // Whoever comes now begins anew.
-      this.#forget(digest, making);
+      this.#forget(key, making);
       making.stop.abort(signal.reason);
     };
     making.waiting += 1;
@@ -143,22 +203,29 @@ export class EnvironmentStore {
     }
   }
 
-  async #prepare(request: PrepareRequest, signal: AbortSignal): Promise<PreparedFile> {
-    const work = join(this.#folder, `.new-${randomUUID()}`);
-    const keep = join(work, 'keep');
-    try {
-      await mkdir(keep, { recursive: true, mode: 0o700 });
-      const places = await runPrepare(this.#sandbox, this.#runtime, work, request, signal);
-      const parts: MadeFolder[] = [];
-      for (const made of request.recipe.makes) {
-        const found = await plainPath(places[made.in], made.path);
-        if (found === null) {
-          await request.log.say(`prepare: no folder or file at ${made.path}; nothing of it is kept`);
-          continue;
-        }
-        await moveOut(found.path, join(keep, String(parts.length)), found.folder);
-        parts.push({ in: made.in, path: made.path });
+  async #runIn(work: string, request: PrepareRequest, signal: AbortSignal): Promise<MadeFolder[]> {
+    const keep = await keepIn(work);
+    const places = await runPrepare(this.#sandbox, this.#runtime, work, request, signal);
+    const parts: MadeFolder[] = [];
+    for (const made of request.recipe.makes) {
+      const found = await plainPath(places[made.in], made.path);
+      if (found === null) {
+        await request.log.say(`prepare: no folder or file at ${made.path}; nothing of it is kept`);
+        continue;
       }
+      await moveOut(found.path, join(keep, String(parts.length)), found.folder);
+      parts.push({ in: made.in, path: made.path });
+    }
+    return parts;
+  }
+
+  /** What `make` leaves in `keep`, whole under its name; of anything else nothing is left. */
+  async #make(digest: string, make: Make, signal: AbortSignal): Promise<PreparedFile> {
+    const work = join(this.#folder, `.new-${randomUUID()}`);
+    const keep = join(work, KEEP);
+    try {
+      await mkdir(work, { recursive: true, mode: 0o700 });
+      const parts = await make(work, signal);
       const { bytes } = await diskUse(keep, Number.MAX_SAFE_INTEGER, signal);
       if (bytes > this.#bytesMax) {
         throw new SuperfleetError('SF_FULL', 'what was prepared is too large to keep', {
@@ -167,11 +234,11 @@ export class EnvironmentStore {
           hint: 'name less under `cache` in .superfleet.yaml, or give environments more room',
         });
       }
-      const file: PreparedFile = { format: 1, digest: request.digest, parts, bytes };
+      const file: PreparedFile = { format: 1, digest, parts, bytes };
       await writeFileAtomic(join(keep, FILE), JSON.stringify(file));
       await syncFileSystem(keep, signal);
       signal.throwIfAborted();
-      await rename(keep, join(this.#folder, request.digest)).catch((error: NodeJS.ErrnoException) => {
+      await rename(keep, join(this.#folder, digest)).catch((error: NodeJS.ErrnoException) => {
         // One that was given up at its very end was faster.
         if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
       });
@@ -228,4 +295,10 @@ export class EnvironmentStore {
       await removeTree(grave);
     }
   }
+}
+
+async function keepIn(work: string): Promise<string> {
+  const keep = join(work, KEEP);
+  await mkdir(keep, { mode: 0o700 });
+  return keep;
 }

@@ -218,6 +218,28 @@ test('a member is handed the blobs of its own leases, and no others', () => {
   assert.is(may(bob.peer, hex('roster')), false);
 });
 
+test('a member asks for environments of its own leases only, and the founder’s machine gives none to its verifier', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  const lease = (peer: string, task: string) => fleet.core.environmentLease(peer, task);
+  const id = fleet.submit({ on: 'ada', checks: ['true'] });
+  const assignment = fleet.running(ada);
+  const { repository } = assignment.spec;
+  const mine = { submitter: assignment.submitter, repository: repository?.id ?? null, executedHere: false };
+  assert.equal(lease(ada.peer, id), mine);
+  assert.is(lease(bob.peer, id), null);
+  assert.is(lease(ada.peer, 'a'.repeat(12)), null);
+  assert.is(lease(peerOf('stranger'), id), null);
+  fleet.finish(ada, assignment);
+  assert.is(lease(ada.peer, id), null, 'its lease is over');
+  fleet.running(bob, 'verify');
+  assert.equal(lease(bob.peer, id), mine);
+  fleet.core.state.mesh.founder = ada.peer;
+  assert.is(lease(bob.peer, id)?.executedHere, true);
+  fleet.ask({ op: 'member.revoke', member: 'bob', reason: null });
+  assert.is(lease(bob.peer, id), null);
+});
+
 test('a member cannot give itself a label that the operator gives, and be handed what is meant for others', () => {
   const fleet = new Fleet();
   const ada = fleet.join('ada', { labels: { zone: 'secure' } });
