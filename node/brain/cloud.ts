@@ -4,6 +4,8 @@ import { OpenAIBrain } from './openai.ts';
 import { type Brain, BrainError, type ChatEvent, type ChatRequest, type Model } from './types.ts';
 
 const keyBytesMax = 4_096;
+/** Of a key so much is known for it, wherever it stands. */
+const keyHeadLength = 8;
 
 /**
  * A provider outside the owner's network, which he named. Its models are those of the config: it is not asked what it has, so nothing
@@ -44,12 +46,21 @@ export class CloudBrain implements Brain {
     try {
       yield* brain.chat(request, signal);
     } catch (error) {
-      if (key === null || !(error instanceof BrainError) || !error.message.includes(key)) throw error;
-      // A provider may repeat what it was sent.
-      const message = error.message.replaceAll(key, '[key]');
-      throw new BrainError(error.fault, message, { begun: error.begun });
+      if (key === null || !(error instanceof BrainError)) throw error;
+      const message = withoutKey(error.message, key);
+      throw message === error.message ? error : new BrainError(error.fault, message, { begun: error.begun });
     }
   }
+}
+
+/** A provider may repeat what it was sent, and its words may be cut in the midst of it. */
+function withoutKey(message: string, key: string): string {
+  const head = key.slice(0, keyHeadLength);
+  return message.split(head).reduce((told, rest) => {
+    let at = 0;
+    while (at < rest.length && rest[at] === key[head.length + at]) at += 1;
+    return `${told}[key]${rest.slice(at)}`;
+  });
 }
 
 /** Rejects with a `BrainError` where others may read it, too. */
