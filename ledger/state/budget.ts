@@ -225,8 +225,9 @@ function spent(state: BudgetState, body: EventBody<'budget.spent'>): void {
   let money = 0;
   for (const row of usage.rows) {
     const cost = costOfRow(state.prices, row);
+    const model = of(state.models, row.model, state.limits.has(`model ${row.model}`));
     money = added(money, cost);
-    for (const sum of [state.spent, session.spent, of(state.models, row.model), of(state.members, member)]) {
+    for (const sum of [state.spent, session.spent, model, of(state.members, member)]) {
       if (sum === null) continue;
       sum.tokens = added(sum.tokens, row.promptTokens + row.generatedTokens);
       sum.ms = added(sum.ms, row.ms);
@@ -245,11 +246,11 @@ function spent(state: BudgetState, body: EventBody<'budget.spent'>): void {
 /** Only a member that lies comes so far: what is more is not told apart, so that the log can hold every sum. */
 const added = (sum: number, more: number): number => Math.min(amountMax, sum + more);
 
-/** Null: so many others are counted already. */
-function of(sums: Map<string, Spent>, name: string): Spent | null {
+/** Null: so many others are counted already. What has a limit is counted whatever names a member makes up. */
+function of(sums: Map<string, Spent>, name: string, limited = false): Spent | null {
   const found = sums.get(name);
   if (found !== undefined) return found;
-  if (sums.size >= countedMax) return null;
+  if (sums.size >= countedMax && !limited) return null;
   const made = nothing();
   sums.set(name, made);
   return made;

@@ -457,4 +457,22 @@ test('a member that lies without measure uses up the day, and neither stops the 
   assert.is(fleet.running(ada).task, waiting);
 });
 
+test('however many models a member makes up, one with a limit is counted', () => {
+  const fleet = fleetOf();
+  set(fleet, { scope: 'model', name: 'qwen', tokens: 1_000 });
+  const ada = thinker(fleet, 'ada');
+  const [row] = used(1).rows;
+  for (let at = 0; at < 4_100; at += 16) {
+    goal(fleet, 10, { model: 'llama' });
+    const rows = Array.from({ length: 16 }, (_, more) => ({ ...row!, model: `made-up-${at + more}` }));
+    fleet.finish(ada, fleet.running(ada), { usage: { rows } });
+  }
+  goal(fleet, 10, { model: 'qwen' });
+  fleet.finish(ada, fleet.running(ada), { usage: used(2_000) });
+  assert.match(
+    fleet.why(goal(fleet, 10, { model: 'qwen' })).reasons.join(),
+    /budget of the model qwen is used up/,
+  );
+});
+
 test.run();
