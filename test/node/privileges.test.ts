@@ -7,17 +7,19 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { dropPrivileges, FALLBACK_UID, privilegeFault, resolveAccount } from '../../node/privileges.ts';
+import { importsIn } from '../../scripts/import-rule.ts';
 
 const root = process.getuid?.() === 0;
 const needsRoot = (name: string, body: () => Promise<void>): void => {
@@ -161,19 +163,31 @@ needsRoot(
   },
 );
 
+/** These files of the program and all that they import of it, by their paths in the repository. */
+function importedBy(...entries: string[]): string[] {
+  const root = new URL('../../', import.meta.url).pathname;
+  const found = new Set(entries);
+  for (const path of found) {
+    for (const to of importsIn(readFileSync(join(root, path), 'utf8'))) {
+      if (to.startsWith('.')) found.add(relative(root, resolve(root, dirname(path), to)));
+    }
+  }
+  return [...found];
+}
+
 needsRoot('a program that only root can read drops and runs a task in the sandbox (promise 14)', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sf-test-hidden-'));
   chmodSync(folder, 0o700);
-  for (const part of [
-    'node/sandbox',
+  cpSync(new URL('../../package.json', import.meta.url), join(folder, 'package.json'));
+  for (const path of importedBy(
     'node/privileges.ts',
-    'node/own-program.ts',
-    'node/process-mark.ts',
-    'protocol',
-    'package.json',
-  ]) {
-    cpSync(new URL(`../../${part}`, import.meta.url), join(folder, part), { recursive: true });
+    'node/sandbox/bubblewrap.ts',
+    'node/sandbox/probe.ts',
+  )) {
+    cpSync(new URL(`../../${path}`, import.meta.url), join(folder, path), { recursive: true });
   }
+  // Programs that the sandbox runs, and imports nowhere.
+  cpSync(new URL('../../node/sandbox/', import.meta.url), join(folder, 'node/sandbox'), { recursive: true });
   for (const name of ['zod']) {
     cpSync(new URL(`../../node_modules/${name}`, import.meta.url), join(folder, 'node_modules', name), {
       recursive: true,
