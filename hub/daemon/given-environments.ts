@@ -43,7 +43,7 @@ export class GivenEnvironments {
 
   constructor(options: GivenEnvironmentsOptions) {
     this.#options = options;
-    this.#sweeping = setInterval(() => void this.#sweep(KEPT_MS), SWEEP_MS);
+    this.#sweeping = setInterval(() => void this.sweep(KEPT_MS), SWEEP_MS);
     this.#sweeping.unref();
   }
 
@@ -89,7 +89,7 @@ export class GivenEnvironments {
     clearInterval(this.#sweeping);
     this.#ending.abort(new Error('the founder is stopping'));
     await Promise.allSettled(this.#packing.values());
-    await this.#sweep(Number.NEGATIVE_INFINITY);
+    await this.sweep(Number.NEGATIVE_INFINITY);
   }
 
   async #packed(name: string): Promise<Given | null> {
@@ -117,7 +117,7 @@ export class GivenEnvironments {
       const put = () => store.pack(name, (archive) => archives.put(archive), signal);
       const packed = await put().catch(async (error: unknown) => {
         if (asSuperfleetError(error).code !== 'SF_FULL') throw error;
-        await this.#sweep(0);
+        await this.sweep(0);
         return put();
       });
       if (packed === null) return null;
@@ -131,8 +131,8 @@ export class GivenEnvironments {
     }
   }
 
-  /** Removes what was not used for so long and no open lease needs; with less than nothing, all. */
-  async #sweep(keptMs: number): Promise<void> {
+  /** Removes what was not used for so many ms and no open lease needs; with less than nothing, all. */
+  async sweep(keptMs: number): Promise<void> {
     for (const [name, { blob, grants, usedMs }] of this.#given) {
       const needed = [...grants].some(
         ([key, task]) => this.#options.leased(key.slice(0, key.indexOf(' ')), task) !== null,

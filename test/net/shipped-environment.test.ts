@@ -108,8 +108,9 @@ test('another submitter’s task on the same commit is not given it', async () =
   assert.is(environments('one').length, 1);
 });
 
-test('a member killed while it comes begins again, and leaves nothing half', async () => {
-  fleet.configure('three', { slots: 1 });
+test('a member that may but cannot reach the host has it too; killed while it comes it begins again, and leaves nothing half', async () => {
+  // Its owner did not name the address, so that no connection is made: as where there is no internet.
+  fleet.configure('three', { slots: 1, environment: { hosts: [{ host: 'localhost', ports: [port] }] } });
   const { token } = await fleet.client.post<{ token: string }>('/v1/invites', {});
   fleet.members.set('three', await fleet.joinWith('three', token));
   const sent = await fleet.hub(run('three'), { cwd: repository });
@@ -122,7 +123,8 @@ test('a member killed while it comes begins again, and leaves nothing half', asy
   fleet.members.set('three', await fleet.startMember('three'));
   const { state, executor } = await fleet.ended(id);
   assert.equal([state, executor?.name], ['delivered', 'three']);
-  assert.match(await logs(id), /prepare: from the founder's machine, 3 files/);
+  assert.match(await logs(id), /prepare: unset no_proxy;[\s\S]*prepare: from the founder's machine, 3 files/);
+  assert.equal(asked, ['/tool']);
   assert.equal([environments('three').length, archives('three')], [1, []]);
   const beside = readdirSync(join(fleet.dir('three'), 'environments')).filter((name) => name.startsWith('.'));
   assert.equal(
