@@ -62,6 +62,12 @@ function budgetText({ currency, day, until, limits, prices, today }: BudgetObjec
   parts.push('', table(['spent', 'tokens', 'answering', 'money'], lines));
   const { estimated, calls } = today.spent;
   if (estimated > 0) parts.push(`${estimated} of ${calls} calls are estimated: their servers did not count`);
+  if (today.lost > 0) {
+    const attempts = today.lost === 1 ? 'an attempt' : `${today.lost} attempts`;
+    parts.push(
+      `${attempts} under a limit lost: what was taken after the last word of the machine is not known`,
+    );
+  }
   if (prices.length > 0) {
     const rows = prices.map(({ model, in: read, out }) => [cell(model), money(read), money(out)]);
     parts.push('', table(['price of a million', 'prompts', 'answers'], rows));

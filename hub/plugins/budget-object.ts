@@ -18,6 +18,7 @@ export function budgetObject(own: BudgetState, state: MeshState, time: number): 
     prices: [...own.prices].map(([model, price]) => ({ model, ...price })),
     today: {
       spent: sumOf(spentAt(own, own.spent, time)),
+      lost: day > own.day ? 0 : own.lost,
       models: today(own.models, (name) => name),
       members: today(own.members, nameOf),
     },

@@ -58,6 +58,8 @@ export interface BudgetState {
   /** Days since 1970; what follows is of this day. */
   day: number;
   spent: Spent;
+  /** Attempts under a limit that were lost: what they took after their last word is in no sum. */
+  lost: number;
   models: Map<string, Spent>;
   members: Map<string, Spent>;
   /** By scope (and task): the limit's having been reached is in the log. */
@@ -125,6 +127,7 @@ export const budgetReducer: PluginReducer<BudgetState> = {
     changes: 0,
     day: 0,
     spent: nothing(),
+    lost: 0,
     models: new Map(),
     members: new Map(),
     reached: new Set(),
@@ -164,13 +167,17 @@ export const budgetReducer: PluginReducer<BudgetState> = {
         state.reached.add(reachedKey(entry.body.scope, entry.body.session));
         break;
       case 'attempt.ended':
-      case 'task.executed':
-        release(
-          state,
-          attemptKey(entry.body),
-          entry.type === 'attempt.ended' && entry.body.reason === 'lost',
-        );
+      case 'task.executed': {
+        const ended = entry.type === 'attempt.ended' ? entry.body : null;
+        const key = attemptKey(entry.body);
+        // Without a result nobody said what was taken in the end.
+        if (ended?.reason === 'lost' && ended.receipt === null && state.reserved.has(key)) {
+          begin(state, dayOf(entry.time));
+          state.lost += 1;
+        }
+        release(state, key, ended?.reason === 'lost');
         break;
+      }
       case 'task.converged':
         state.sessions.delete(entry.body.task);
         state.reached.delete(`session ${entry.body.task}`);
@@ -208,6 +215,7 @@ function begin(state: BudgetState, day: number): void {
   if (day <= state.day) return;
   state.day = day;
   state.spent = nothing();
+  state.lost = 0;
   state.models.clear();
   state.members.clear();
   for (const key of [...state.reached]) if (!key.startsWith('session ')) state.reached.delete(key);

@@ -348,6 +348,8 @@ export interface BudgetObject {
   prices: { model: string; in: number; out: number }[];
   today: {
     spent: BudgetSum;
+    /** Attempts under a limit that were lost: what they took after their last word is not known, and in no sum. */
+    lost: number;
     models: { name: string; spent: BudgetSum }[];
     members: { name: string; spent: BudgetSum }[];
   };

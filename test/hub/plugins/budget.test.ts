@@ -351,9 +351,11 @@ test('of an attempt that was lost the money stays kept until the day ends, and n
   fleet.advance(60_000);
   const [limit] = show(fleet).limits;
   assert.equal([limit!.reserved!.tokens, limit!.reserved!.money], [0, 18_000]);
+  assert.is(show(fleet).today.lost, 1, 'what it took is not known, and said to be so');
   fleet.wall = dayBegin(dayOf(fleet.wall) + 1);
   fleet.advance(1_000);
   assert.is(show(fleet).limits[0]!.reserved!.money, 0);
+  assert.is(show(fleet).today.lost, 0);
 });
 
 test('a machine without a model takes goals that may be paid for, where its owner has a cloud', () => {
