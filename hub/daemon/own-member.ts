@@ -86,7 +86,11 @@ export async function startOwnMember(
 
 /** The owner's view of that member. */
 export const ownerOf = (member: MemberService, stop: () => void): OwnerPort => ({
-  status: async () => ({ ...member.status(), replica: null }),
+  status: async () => ({
+    ...member.status(),
+    replica: null,
+    environments: await member.environments.held(),
+  }),
   pause: (ms) => member.pause(ms),
   resume: () => member.resume(),
   leave: () =>

@@ -130,8 +130,14 @@ export type LoggedNode = Omit<NodeObject, 'state' | 'slots' | 'models' | 'tools'
   tools: Record<string, string> | null;
 };
 
-/** `mesh-node status`. `replica`: the copy of the log that this machine keeps; null: it keeps none. */
-export type OwnNodeObject = NodeObject & { replica: CopyObject | null };
+/**
+ * `mesh-node status`. `replica`: the copy of the log that this machine keeps; null: it keeps none. `environments`: what was prepared
+ * for its tasks, in bytes of the disk; null: the folder cannot be read.
+ */
+export type OwnNodeObject = NodeObject & {
+  replica: CopyObject | null;
+  environments: { count: number; bytes: number; bytesMax: number } | null;
+};
 
 /** A replica's copy. `root` is null while there is none; `follows` is null while nobody can be followed. */
 export interface CopyObject {

@@ -8,6 +8,7 @@ import type {
   LoggedNode,
   MeshObject,
   NodeObject,
+  OwnNodeObject,
   Party,
   TaskDetail,
   TaskObject,
@@ -134,7 +135,7 @@ const brief = (names: readonly string[]): string =>
   names.length <= 2 ? names.join(' ') : `${names.slice(0, 2).join(' ')} +${names.length - 2}`;
 
 export function nodeText(
-  node: (NodeObject | LoggedNode) & { replica?: CopyObject | null },
+  node: (NodeObject | LoggedNode) & Partial<Pick<OwnNodeObject, 'replica' | 'environments'>>,
   paint: Paint,
 ): string {
   return fields([
@@ -153,8 +154,17 @@ export function nodeText(
     ['limits', map(node.limits as unknown as Record<string, string> | null)],
     ['lag', node.roles.includes('replica') ? lagWords(node.lag) : null],
     ...(node.replica == null ? [] : [['copy', copyText(node.replica)] as [string, unknown]]),
+    ...((node.environments?.count ?? 0) === 0
+      ? []
+      : [['prepared', environmentsText(node.environments!)] as [string, unknown]]),
   ]).replace(/^(state +)(\S+)/m, (_, name: string, state: string) => name + paint(state, stateColour(state)));
 }
+
+const environmentsText = ({ count, bytes, bytesMax }: NonNullable<OwnNodeObject['environments']>): string =>
+  `${count} ${count === 1 ? 'environment' : 'environments'}, ${size(bytes)} of ${size(bytesMax)}`;
+
+const size = (bytes: number): string =>
+  bytes < 1024 ** 3 ? `${Math.ceil(bytes / 1024 ** 2)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
 
 const copyText = ({ size, from, fetched, follows, behind }: CopyObject): string => {
   const source = follows === null ? 'follows nobody now' : `follows ${follows.name ?? follows.id}`;

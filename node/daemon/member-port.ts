@@ -36,6 +36,7 @@ export const memberPort = ({
     return {
       ...service.status(),
       replica: kept.reader?.object ?? null,
+      environments: await service.environments.held(),
       ...(error === null ? {} : { work: `takes nothing from the founder: ${error.message}` }),
     };
   },

@@ -7,7 +7,7 @@ import type { AllowedHost } from './admission.ts';
 import type { Unpacked } from './archive.ts';
 import type { MadeFolder } from './detect.ts';
 import type { Prepared } from './prepared.ts';
-import { EnvironmentStore } from './store.ts';
+import { EnvironmentStore, environmentBytesMax, type HeldEnvironments } from './store.ts';
 import { shippedBounds } from './tree-check.ts';
 
 /** Bytes of archives on their way, in or out: two of the largest. */
@@ -128,6 +128,17 @@ export class Environments {
     } catch (error) {
       if (error instanceof NotShipped) return null;
       throw error;
+    }
+  }
+
+  /** What is kept, where no task needed any yet nothing; null: the folder cannot be read. */
+  async held(): Promise<HeldEnvironments | null> {
+    const { folder, bytesMax = environmentBytesMax } = this.#options;
+    if (this.#store === null && !existsSync(folder)) return { count: 0, bytes: 0, bytesMax };
+    try {
+      return await (await this.store()).held();
+    } catch {
+      return null;
     }
   }
 

@@ -37,6 +37,13 @@ export interface PackedEnvironment {
   unpacked(of: Unpacked): void;
 }
 
+/** What is kept here, and the most that may be. */
+export interface HeldEnvironments {
+  count: number;
+  bytes: number;
+  bytesMax: number;
+}
+
 /** What is under way for one digest, and how many wait for it. */
 interface Making {
   waiting: number;
@@ -248,6 +255,13 @@ export class EnvironmentStore {
     } finally {
       await removeTree(work);
     }
+  }
+
+  /** The environments that are whole, by disk use. */
+  async held(): Promise<HeldEnvironments> {
+    const files = await Promise.all((await readdir(this.#folder)).map((name) => this.#read(name)));
+    const bytes = files.map((file) => file?.bytes ?? 0).reduce((sum, each) => sum + each, 0);
+    return { count: files.filter((file) => file !== null).length, bytes, bytesMax: this.#bytesMax };
   }
 
   #count(digest: string): () => void {

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TaskDetail } from '../../node/api/objects.ts';
+import type { OwnNodeObject, TaskDetail } from '../../node/api/objects.ts';
 import { Fleet } from './fleet.ts';
 import { greeter, type Outcome } from './mesh.ts';
 
@@ -100,6 +100,13 @@ test('what a task at the founder’s machine prepared serves executor and verifi
   assert.equal([environments('one'), environments('two')], [environments('hub'), environments('hub')]);
   assert.equal([archives('one'), archives('two')], [[], []]);
   assert.is(archives('hub').length, 1);
+  const said = await fleet.node('one', ['status', '--json']);
+  const { environments: held } = JSON.parse(said.stdout) as OwnNodeObject;
+  assert.equal([held?.count, held?.bytesMax, (held?.bytes ?? 0) > 60_000_000], [1, 32 * 1024 ** 3, true]);
+  assert.match(
+    (await fleet.node('one', ['status'])).stdout,
+    /^prepared +1 environment, 5[78] MiB of 32\.0 GiB$/m,
+  );
 });
 
 test('another submitter’s task on the same commit is not given it', async () => {
