@@ -104,7 +104,7 @@ function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Overview
     if (found.length >= tasksShownMax) break;
     const task = ctx.task(id);
     if (!mayRead(ctx.state.members, by, task.by)) continue;
-    const what = `task ${id} asks: ${openQuestion(task)?.text ?? ''}`;
+    const what = `task ${id} waits for an answer to “${openQuestion(task)?.text ?? ''}”`;
     found.push({ what, command: `mesh-hub task answer ${id} TEXT` });
   }
   const secrets = new Map<string, number>();

@@ -119,7 +119,7 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   const question = openQuestion(task);
   if (question !== null) {
     answer.wait = 'answer';
-    answer.reasons.push(`it waits for an answer to what its model asked: ${question.text}`);
+    answer.reasons.push(`it waits for a person’s answer: ${question.text}`);
     answer.remedies.push(`mesh-hub task answer ${task.id} TEXT`);
     return;
   }
@@ -334,7 +334,7 @@ function whyEnded(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     answer.remedies.push(`mesh-hub task logs ${id}`, `mesh-hub task rerun ${id}`);
     return;
   }
-  answer.reasons.push(`${task.state}: ${detail ?? 'it waits for nothing, it has ended'}`);
+  answer.reasons.push(detail ?? 'it waits for nothing, it has ended');
 }
 
 // ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────

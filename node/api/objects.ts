@@ -244,6 +244,10 @@ export interface TaskDetail extends TaskObject {
   flaky?: string[];
   /** Records of earlier work that its newest attempt was sent (`memory show`); null: no goal, or not known any more. Missing from an older founder. */
   remembered?: string[] | null;
+  /** What its model asked, oldest first. Missing likewise. */
+  questions?: { text: string; answer: { text: string } | null }[];
+  /** Who took the result into a branch of theirs last, and when (Unix ms); null: nobody said so. Missing likewise. */
+  applied?: { commit: string; by: unknown; at: number } | null;
   /** What it begins with, of the task that it continues; null: the base. Missing from a founder of an older release. */
   continues?: GoalStart | null;
   /** What was done of the goal by an attempt that went no further (`task continue`); null: nothing. Missing likewise. */

@@ -1,5 +1,6 @@
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import { asksForJson, type Parsed } from './parse.ts';
+import { type Session, typedHere } from './session.ts';
 import { isDaemon, processTerminal, type Terminal, Voice } from './terminal.ts';
 
 /** Parses, runs, and turns whatever is thrown into words and an exit code. The one place where a bin's errors end. */
@@ -8,6 +9,7 @@ export async function runMain<C>(
   terminal: Terminal,
   parse: (args: readonly string[]) => Parsed<C>,
   run: (parsed: Extract<Parsed<C>, { kind: 'command' }>) => Promise<number>,
+  bin: Session['bin'] = 'mesh-hub',
 ): Promise<number> {
   const voice = new Voice(terminal, asksForJson(args));
   try {
@@ -17,7 +19,7 @@ export async function runMain<C>(
     return 0;
   } catch (thrown) {
     const error = asSuperfleetError(thrown);
-    voice.error(error);
+    voice.error(error, (hint) => typedHere({ bin, typed: bin }, hint));
     if (error.code === 'SF_INTERNAL' && error.cause instanceof Error && terminal.env.SUPERFLEET_DEBUG) {
       voice.note(error.cause.stack ?? '');
     }

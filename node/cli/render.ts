@@ -224,21 +224,25 @@ function workFields(spec: TaskSpec | undefined): [string, string | null][] {
 }
 
 /** What it goes on from, and what can go on from it. */
-function partFields({ id, state, continues, partial }: Parameters<typeof taskText>[0]): [string, string][] {
+function partFields(
+  { id, state, continues, partial }: Parameters<typeof taskText>[0],
+  typed: string,
+): [string, string][] {
   const fields: [string, string][] = [];
   if (continues != null)
     fields.push(['continues', `${continues.task}, from ${continues.commit.slice(0, 12)}`]);
   if (partial != null && state !== 'delivered')
-    fields.push(['partial', `${partial.commit.slice(0, 12)}; mesh-hub task continue ${id} goes on from it`]);
+    fields.push(['partial', `${partial.commit.slice(0, 12)}; ${typed} task continue ${id} goes on from it`]);
   return fields;
 }
 
 export function taskText(
   task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
       Partial<TaskDetail>,
-      'continues' | 'flaky' | 'partial' | 'remembered'
+      'applied' | 'continues' | 'flaky' | 'partial' | 'questions' | 'remembered'
     >,
   paint: Paint,
+  typed: string,
 ): string {
   return fields([
     ['id', task.id],
@@ -246,11 +250,19 @@ export function taskText(
     ['detail', task.detail ?? null],
     ...(task.question == null ? [] : ([['question', task.question]] as [string, unknown][])),
     ...workFields(task.spec),
-    ...partFields(task),
+    ...(task.questions ?? []).flatMap(({ text, answer }): [string, string][] =>
+      answer === null
+        ? []
+        : [
+            ['asked', text],
+            ['answered', answer.text],
+          ],
+    ),
+    ...partFields(task, typed),
     ...(task.flaky ?? []).map((line): [string, string] => ['flaky', line]),
     ...(task.remembered == null || task.remembered.length === 0
       ? []
-      : ([['told', task.remembered.join(', ')]] as [string, unknown][])),
+      : ([['remembered', task.remembered.join(', ')]] as [string, unknown][])),
     [
       'verified',
       task.verified
@@ -269,6 +281,12 @@ export function taskText(
     ['correlation', task.correlation],
     ['submitted', moment(task.submittedAt)],
     ['finished', moment(task.finishedAt)],
+    ...(task.applied == null
+      ? []
+      : ([['applied', `${moment(task.applied.at)} by ${submitterText(task.applied.by)}`]] as [
+          string,
+          unknown,
+        ][])),
   ]).replace(
     /^(state +)(\S+)/m,
     (_, name: string, state: string) => name + paint(state, stateColour(task.state)),

@@ -29,6 +29,7 @@ export async function nodeMain(
     terminal,
     (words) => parseNode(words, programVersion(), helpColumns(terminal.stdout.columns)),
     ({ command, global }) => runNode(command, sessionOf('mesh-node', global, terminal), args, founder),
+    'mesh-node',
   );
 }
 

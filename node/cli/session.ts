@@ -49,6 +49,15 @@ function startHint(bin: Session['bin'], dir: string, shown: string): string {
 
 export const paintOf = (session: Session) => painter(session.voice.colours);
 
+/**
+ * Commands that the founder names, as they are typed here: with the folder where one was given, and on a member those that it
+ * has by its own program. What only an operator's machine has stays as it is.
+ */
+export function typedHere({ bin, typed }: Pick<Session, 'bin' | 'typed'>, commands: string): string {
+  const named = bin === 'mesh-hub' ? /\bmesh-hub (?=[a-z])/g : /\bmesh-hub (?=(?:task|receipt|memory) )/g;
+  return commands.replace(named, () => `${typed} `);
+}
+
 /** An object as the contract has it under `--json`, as text for a person otherwise. */
 export function show<T>(
   session: Session,

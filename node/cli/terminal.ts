@@ -145,14 +145,15 @@ export class Voice {
   }
 
   /** An error as the contract has it: an object under --json, sentences for a person otherwise. */
-  error(error: SuperfleetError): void {
+  error(error: SuperfleetError, typed: (hint: string) => string = (hint) => hint): void {
     this.clear();
     const { stderr } = this.terminal;
-    if (this.json) return void stderr.write(`${JSON.stringify({ error: error.toJSON() })}\n`);
+    const hint = error.hint === null ? null : typed(error.hint);
+    if (this.json) return void stderr.write(`${JSON.stringify({ error: { ...error.toJSON(), hint } })}\n`);
     const lines = [`error: ${error.message} (${error.code})`];
     if (error.expected !== null) lines.push(`  expected: ${error.expected}`);
     if (error.got !== null) lines.push(`  got: ${error.got}`);
-    if (error.hint !== null) lines.push(`  try: ${error.hint}`);
+    if (hint !== null) lines.push(`  try: ${hint}`);
     stderr.write(`${lines.map(escapeLine).join('\n')}\n`);
   }
 

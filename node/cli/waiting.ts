@@ -5,6 +5,8 @@ import { cell } from './render.ts';
 /** What `task why` answers. */
 export interface Why {
   state: string;
+  /** What a queued task waits for; an older founder does not say. */
+  wait?: string | null;
   reasons: string[];
   position: number | null;
   members: { id: string; name: string; why: string }[];

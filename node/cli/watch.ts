@@ -6,8 +6,8 @@ import type { TaskState } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { TaskDetail } from '../api/objects.ts';
 import { elapsed } from './progress.ts';
-import { stateWords } from './render.ts';
-import type { Session } from './session.ts';
+import { cell, stateWords } from './render.ts';
+import { type Session, typedHere } from './session.ts';
 import { untouched } from './terminal.ts';
 import { type Why, waitingLine } from './waiting.ts';
 
@@ -125,7 +125,13 @@ class Waiting {
       const { state, ...why } = await this.#client.get<Why>(`/v1/tasks/${this.#task}/why`);
       const line = waitingLine({ state, ...why });
       if (state !== 'queued' && state !== 'executed') return;
-      if (line !== this.#said) this.#session.voice.note(`${this.#task}: waits: ${line}`);
+      if (line !== this.#said) {
+        this.#session.voice.note(`${this.#task}: waits: ${line}`);
+        // Nothing goes on before somebody types this, in another terminal.
+        if (why.wait === 'answer')
+          for (const remedy of why.remedies ?? [])
+            this.#session.voice.note(`  ${cell(typedHere(this.#session, remedy))}`);
+      }
       this.#said = line;
     } catch {
       // The task itself is watched, and says what is wrong.

@@ -76,7 +76,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
   const failed = accepted === null ? lastEnd : null;
   return {
     ...taskObject(state, task),
-    detail: converged?.detail ?? lastEnd?.detail ?? null,
+    detail: (converged === null ? lastEnd?.detail : converged.detail) ?? null,
     spec: task.spec,
     bundle: accepted?.bundle ?? null,
     baseBundle: (task.spec.repository && state.repositories.get(task.spec.repository.base)) ?? null,

@@ -143,8 +143,8 @@ test('a model that asks is answered from the machine that sent the goal, by nobo
     'it asks',
   );
   const why = await fleet.node('laptop', ['task', 'why', id]);
-  assert.match(why.stdout, /waits for an answer to what its model asked: Which spelling: Hello or Hallo\?/);
-  assert.match(why.stdout, new RegExp(`try: mesh-hub task answer ${id} TEXT`));
+  assert.match(why.stdout, /waits for a person’s answer: Which spelling: Hello or Hallo\?/);
+  assert.match(why.stdout, new RegExp(`try: mesh-node .*task answer ${id} TEXT`));
   assert.match((await fleet.hub(['task', 'list'])).stdout, new RegExp(`^${id} +queued/asks `, 'm'));
   assert.match((await fleet.hub(['task', 'describe', id])).stdout, /^question +Which spelling/m);
   assert.is((await fleet.node('checker', ['task', 'answer', id, 'Hallo'])).code, 4);
@@ -161,7 +161,11 @@ test('a model that asks is answered from the machine that sent the goal, by nobo
   assert.equal([task.state, task.verified, task.attempts], ['delivered', true, 2]);
   const told = asked[1]!.messages.map(({ content }) => content).join('\n');
   assert.match(told, /It was asked:\nWhich spelling[\s\S]*answers:\nHello, as in English/);
-  assert.is((await fleet.node('laptop', ['task', 'answer', id, 'late'])).code, 2);
+  const late = await fleet.node('laptop', ['task', 'answer', id, 'late']);
+  assert.is(late.code, 2);
+  assert.match(late.stderr, `try: mesh-node task why ${id}`);
+  const after = await fleet.node('laptop', ['task', 'describe', id]);
+  assert.match(after.stdout, /^detail +-\n[^]*^asked +Which spelling.*\nanswered +Hello, as in English$/m);
 });
 
 test('what a model leaves half done is continued from where it was sent, on one base: one commit, verified, with both parts', async () => {
@@ -175,6 +179,9 @@ test('what a model leaves half done is continued from where it was sent, on one 
   const half = await fleet.node('laptop', goal, { cwd: repository });
   assert.is(half.code, 1, half.stderr);
   const id = half.stdout.trim();
+  const goesOn = new RegExp(`mesh-node .*task continue ${id} \\[TEXT\\]$`, 'm');
+  assert.match(half.stderr, goesOn);
+  assert.match((await fleet.node('laptop', ['task', 'diff', id])).stderr, goesOn);
   assert.match((await fleet.node('laptop', ['task', 'describe', id])).stdout, /^partial +[0-9a-f]{12}; /m);
   await fleet.hubDaemon!.end('SIGKILL');
   await fleet.up(ARGS);

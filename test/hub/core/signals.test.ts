@@ -62,11 +62,11 @@ test('a task whose model asks is held, says so, costs no retry, and goes on with
   assert.equal([task.state, task.retriesUsed, task.machineFaults, ada.running.size], ['queued', 0, 0, 0]);
   const why = fleet.why(id);
   assert.is(why.wait, 'answer');
-  assert.match(why.reasons.join(), /waits for an answer.*Which file\?/);
+  assert.match(why.reasons.join(), /waits for a person’s answer.*Which file\?/);
   assert.match(why.remedies.join(), new RegExp(`task answer ${id} `));
   const status = fleet.ask<{ queue: object; needs: { what: string }[]; waits: object }>({ op: 'status' });
   assert.equal([status.queue, status.waits], [{ queued: 1, running: 0 }, { answer: 1 }]);
-  assert.match(status.needs.map(({ what }) => what).join(), new RegExp(`${id} asks: Which file`));
+  assert.match(status.needs.map(({ what }) => what).join(), new RegExp(`${id} waits for an answer to “Which file`));
   assert.is(fleet.ask<{ question: string }>({ op: 'task.get', task: id }).question, 'Which file?');
   fleet.ask({ op: 'task.answer', task: id, text: 'the one in src' });
   assert.equal(fleet.running(ada).answers, [{ question: 'Which file?', answer: 'the one in src' }]);

@@ -248,7 +248,7 @@ const cases: Case[] = [
       return id;
     },
     wait: null,
-    reasons: /^cancelled: cancelled by a person$/,
+    reasons: /^cancelled by a person$/,
   },
 ];
 
