@@ -208,6 +208,10 @@ export function applied(
       got: task.state,
     });
   }
+  // Typed again it says nothing new.
+  const { applied } = task;
+  if (applied?.commit === commit && JSON.stringify(applied.by) === JSON.stringify(by))
+    return taskView(ctx.state, task);
   ctx.append({ type: 'task.applied', body: { task: id, commit, by } });
   // One that has left the state is changed by no entry: what was recalled of it is shown as the log has it now.
   if (!ctx.state.tasks.byId.has(id)) task.applied = { commit, by, at: ctx.state.mesh.time };

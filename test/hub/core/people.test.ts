@@ -90,6 +90,13 @@ test('applying is logged with who did it, and only of what was delivered', () =>
   fleet.finish(ada, fleet.running(ada));
   fleet.ask({ op: 'task.applied', task: id, commit });
   assert.is(fleet.entries.at(-1)?.type, 'task.applied');
+  const size = fleet.entries.length;
+  fleet.ask({ op: 'task.applied', task: id, commit });
+  assert.is(fleet.entries.length, size, 'said again by the same person it is nothing new');
+  const peer: Actor = { kind: 'peer', peer: fleet.join('eve', { roles: ['submitter', 'operator'] }).peer };
+  const joined = fleet.entries.length;
+  fleet.ask({ op: 'task.applied', task: id, commit }, peer);
+  assert.is(fleet.entries.length, joined + 1);
 });
 
 test('what a submission names must be there, and a refused one logs nothing', () => {
