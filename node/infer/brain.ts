@@ -89,7 +89,10 @@ export class MeshBrain implements Brain {
 
   async *#ask(request: ChatRequest, signal: AbortSignal, sent: Sent): AsyncGenerator<ChatEvent> {
     const correlation = randomUUID();
-    let last = new BrainError('model', `no other machine of the mesh lends ${request.model}`);
+    let last = new BrainError(
+      'model',
+      `no machine of the mesh lends a model “${request.model}”; mesh-node models lists what there is`,
+    );
     for (const lender of await this.#candidates(request.model, signal)) {
       let begun = false;
       this.#count(lender.peer, 1);

@@ -80,13 +80,22 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   };
 }
 
+const ROUTES = 'there are /api/tags, show, chat, generate and version, /v1/models and /v1/chat/completions';
+
 function endpointApp({ models, token, version }: EndpointOptions): Hono<{ Bindings: Bindings }> {
   const app = new Hono<{ Bindings: Bindings }>();
   const dialectOf = (context: Context): Dialect =>
     context.req.path.startsWith('/v1/') ? openaiDialect : ollamaDialect;
   app.onError((thrown, context) => failed(context, dialectOf(context), thrown));
   app.notFound((context) =>
-    failed(context, dialectOf(context), new RequestError(404, 'there is no such route')),
+    failed(
+      context,
+      dialectOf(context),
+      new RequestError(
+        404,
+        `${context.req.method} ${context.req.path.slice(0, 100)} is not answered here: ${ROUTES}`,
+      ),
+    ),
   );
   let requests = 0;
   app.use(async (context, next) => {

@@ -165,7 +165,7 @@ test('a model that asks is answered from the machine that sent the goal, by nobo
   assert.is(late.code, 2);
   assert.match(late.stderr, `try: mesh-node task why ${id}`);
   const after = await fleet.node('laptop', ['task', 'describe', id]);
-  assert.match(after.stdout, /^detail +-\n[^]*^asked +Which spelling.*\nanswered +Hello, as in English$/m);
+  assert.match(after.stdout, /^detail +-\n[\s\S]*^asked +Which spelling.*\nanswered +Hello, as in English$/m);
 });
 
 test('what a model leaves half done is continued from where it was sent, on one base: one commit, verified, with both parts', async () => {

@@ -66,7 +66,10 @@ test('a task whose model asks is held, says so, costs no retry, and goes on with
   assert.match(why.remedies.join(), new RegExp(`task answer ${id} `));
   const status = fleet.ask<{ queue: object; needs: { what: string }[]; waits: object }>({ op: 'status' });
   assert.equal([status.queue, status.waits], [{ queued: 1, running: 0 }, { answer: 1 }]);
-  assert.match(status.needs.map(({ what }) => what).join(), new RegExp(`${id} waits for an answer to “Which file`));
+  assert.match(
+    status.needs.map(({ what }) => what).join(),
+    new RegExp(`${id} waits for an answer to “Which file`),
+  );
   assert.is(fleet.ask<{ question: string }>({ op: 'task.get', task: id }).question, 'Which file?');
   fleet.ask({ op: 'task.answer', task: id, text: 'the one in src' });
   assert.equal(fleet.running(ada).answers, [{ question: 'Which file?', answer: 'the one in src' }]);

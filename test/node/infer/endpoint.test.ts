@@ -306,6 +306,8 @@ test(
       const { error } = (await answer.json()) as { error: unknown };
       assert.is(answer.status, status, `${path} ${JSON.stringify(body).slice(0, 100)}`);
       assert.type(error, path.startsWith('/v1/') ? 'object' : 'string');
+      if (status === 404)
+        assert.match(JSON.stringify(error), `POST ${path} is not answered here: there are /api/tags`);
     }
     for (const loads of ['/api/chat', '/api/generate']) {
       const loaded = (await (await post(loads, { model: MODEL })).json()) as { done_reason: string };
