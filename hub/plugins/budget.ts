@@ -17,6 +17,7 @@ import { modelName } from '../../protocol/task.ts';
 import { budgetNamesMax, DIMENSIONS, loggedPrice, type Pool } from '../../protocol/usage.ts';
 import { need } from '../api/rights.ts';
 import type { PluginCommand, PluginView } from '../core/plugin.ts';
+import { mayRead } from '../core/rights.ts';
 import { allowanceFor, heldBy, sessionIsShort, standingOf } from './budget-limits.ts';
 import { budgetObject, limitWords, whenWords } from './budget-object.ts';
 import type { HubPlugin } from './plugin.ts';
@@ -127,7 +128,18 @@ export const budget: HubPlugin<BudgetState> = {
   },
 
   reads: {
-    show: { right: 'view', body: z.null(), answer: ({ own, state, time }) => budgetObject(own, state, time) },
+    show: {
+      right: 'view',
+      body: z.null(),
+      answer({ own, state, time }, _asked, by) {
+        const { tasks, ...all } = budgetObject(own, state, time);
+        const readable = (id: string): boolean => {
+          const task = state.tasks.byId.get(id);
+          return task !== undefined && mayRead(state.members, by, task.by);
+        };
+        return { ...all, tasks: tasks.filter(({ task }) => readable(task)) };
+      },
+    },
   },
   writes: {
     set: {

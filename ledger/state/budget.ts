@@ -109,7 +109,7 @@ export const costOfRow = (prices: ReadonlyMap<string, Price>, row: UsageRow): nu
 
 export const budgetReducer: PluginReducer<BudgetState> = {
   name: 'budget',
-  version: 1,
+  version: 2,
   reads: [
     'budget.set',
     'budget.priced',

@@ -363,6 +363,6 @@ export interface BudgetObject {
     models: { name: string; spent: BudgetSum }[];
     members: { name: string; spent: BudgetSum }[];
   };
-  /** Of tasks that have not ended. */
+  /** Of tasks that have not ended and that the asker may see. */
   tasks: { task: string; spent: BudgetSum }[];
 }

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { budget } from '../../../hub/plugins/budget.ts';
+import type { Actor } from '../../../ledger/events.ts';
 import { type BudgetState, budgetReducer, dayBegin, dayOf } from '../../../ledger/state/budget.ts';
 import { defaultBounds } from '../../../ledger/state/reducer.ts';
 import { knownEntry } from '../../../ledger/state/state.ts';
@@ -475,6 +476,24 @@ test('however many models a member makes up, one with a limit is counted', () =>
     fleet.why(goal(fleet, 10, { model: 'qwen' })).reasons.join(),
     /budget of the model qwen is used up/,
   );
+});
+
+test('what a task took so far is told to who may see the task', () => {
+  const fleet = fleetOf();
+  set(fleet, { scope: 'day', tokens: 1_500 });
+  const ada = thinker(fleet, 'ada');
+  const { peer } = fleet.join('sam', { roles: ['submitter'] });
+  const id = goal(fleet);
+  exhausted(fleet, ada, fleet.running(ada), {
+    ...used(1_400),
+    short: { model: null, of: 'tokens', needs: 200 },
+  });
+  const shown = (by?: Actor): string[] =>
+    fleet
+      .ask<BudgetObject>({ op: 'plugin.read', plugin: 'budget', verb: 'show', body: null }, by)
+      .tasks.map(({ task }) => task);
+  assert.is(fleet.task(id).state, 'queued');
+  assert.equal([shown(), shown({ kind: 'peer', peer })], [[id], []]);
 });
 
 test.run();
