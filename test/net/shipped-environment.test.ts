@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { OwnNodeObject, TaskDetail } from '../../node/api/objects.ts';
-import { Fleet } from './fleet.ts';
+import { Fleet, freePort } from './fleet.ts';
 import { greeter, type Outcome } from './mesh.ts';
 
 const asked: string[] = [];
@@ -20,9 +20,11 @@ const server = createServer((message, response) => {
 await once(server, 'listening');
 const { port } = server.address() as AddressInfo;
 
+const ARGS = ['--port', String(await freePort())];
 const hosts = [{ host: 'localhost', ports: [port], addresses: ['127.0.0.1'] }];
 const fleet = await Fleet.start({
   hub: { slots: 1, environment: { hosts } },
+  hubArgs: ARGS,
   members: { one: { slots: 1 }, two: { slots: 1 } },
 });
 const invited = await fleet.json<{ token: string }>(['invite', '--role', 'worker', '--role', 'submitter']);
@@ -140,10 +142,27 @@ test('a member that may but cannot reach the host has it too; killed while it co
   );
 });
 
+test('a founder that is killed while it gives one is asked again', async () => {
+  fleet.configure('four', { slots: 1 });
+  const { token } = await fleet.client.post<{ token: string }>('/v1/invites', {});
+  fleet.members.set('four', await fleet.joinWith('four', token));
+  const sent = await fleet.hub(run('four'), { cwd: repository });
+  assert.is(sent.code, 0, sent.stderr);
+  const { id } = JSON.parse(sent.stdout) as TaskDetail;
+  const part = (): boolean => archives('four').some((name) => name.endsWith('.part'));
+  await fleet.untilAsked(async () => part(), 'an archive on its way');
+  await fleet.hubDaemon!.end('SIGKILL');
+  await fleet.up(ARGS);
+  const { state, executor } = await fleet.ended(id);
+  assert.equal([state, executor?.name, asked], ['delivered', 'four', ['/tool']]);
+  assert.match(await logs(id), /prepare: from the founder's machine/);
+  assert.equal(archives('four'), []);
+});
+
 test('a founder that starts anew has let go of its archives', async () => {
   await fleet.hubDaemon!.end('SIGTERM');
   assert.equal(archives('hub'), []);
-  await fleet.up();
+  await fleet.up(ARGS);
 });
 
 test.run();

@@ -286,7 +286,7 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-test('of 600 archives made of hostile pieces, and 400 with changed bytes, none writes outside or hangs', async () => {
+test('of 300 archives made of hostile pieces, and 200 with changed bytes, none writes outside or hangs', async () => {
   using hostile = new Hostile();
   const names = ['a', 'A', 'b', '..', '.', '', 'é', 'a\\b', 'x'.repeat(200), '\0', '0', '1'];
   const links = [
@@ -303,7 +303,7 @@ test('of 600 archives made of hostile pieces, and 400 with changed bytes, none w
   ];
   const types: Header['type'][] = ['file', 'directory', 'symlink', 'link', 'fifo', 'character-device'];
   let taken = 0;
-  for (let seed = 1; seed <= 600; seed += 1) {
+  for (let seed = 1; seed <= 300; seed += 1) {
     const next = random(seed);
     const pick = <T>(from: readonly T[]): T => from[next(from.length)]!;
     const entries: Entry[] = next(4) > 0 ? [...START] : [];
@@ -324,7 +324,7 @@ test('of 600 archives made of hostile pieces, and 400 with changed bytes, none w
     entries.push(END);
     if ((await hostile.unpack(zstdCompressSync(await tar(entries)))) === null) taken += 1;
   }
-  assert.ok(taken > 20 && taken < 400, `${taken} were taken`);
+  assert.ok(taken > 10 && taken < 200, `${taken} were taken`);
   const good = await tar([
     ...START,
     fileOf('0/a', 'some text'),
@@ -332,7 +332,7 @@ test('of 600 archives made of hostile pieces, and 400 with changed bytes, none w
     linkOf('0/b/c', '../a'),
     END,
   ]);
-  for (let seed = 1; seed <= 400; seed += 1) {
+  for (let seed = 1; seed <= 200; seed += 1) {
     const next = random(seed);
     const plain = Buffer.from(good);
     for (let n = 1 + next(6); n > 0; n -= 1) plain[next(plain.length)] = next(256);
