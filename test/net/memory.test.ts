@@ -100,7 +100,7 @@ test('the founder is killed; the next goal is told what was verified as a fact, 
   assert.match(logs.stdout, new RegExp(`remembered: 2 \\(1 verified, 1 quoted\\): ${green}, ${red}`));
   assert.match(
     (await fleet.hub(['task', 'describe', id])).stdout,
-    new RegExp(`^told +${green}, ${red}$`, 'm'),
+    new RegExp(`^remembered +${green}, ${red}$`, 'm'),
   );
 });
 
