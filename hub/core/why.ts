@@ -169,6 +169,12 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     case 'noFit':
       answer.reasons.push('no member can take it: none fits');
       answer.remedies.push(`a machine that fits: ${needWords(need)}`);
+      if (need.model !== null) {
+        const name = need.model === '*' ? 'NAME' : need.model;
+        answer.remedies.push(
+          `on a machine with Ollama: ollama pull ${name}; elsewhere: mesh-node models add URL`,
+        );
+      }
       break;
     default:
   }
@@ -331,7 +337,11 @@ function whyEnded(ctx: FounderContext, task: TaskRecord, answer: Why): void {
       `failed${where}, ${tries}: ${converged?.reason ?? 'no reason'}, ${detail ?? 'no detail'}`,
     );
     if (task.partial !== undefined) answer.remedies.push(`mesh-hub task continue ${id} TEXT`);
-    answer.remedies.push(`mesh-hub task logs ${id}`, `mesh-hub task rerun ${id}`);
+    answer.remedies.push(`mesh-hub task logs ${id}`);
+    // Again with as little it would end the same way.
+    if (converged?.reason === 'budget')
+      answer.remedies.push('send it with more (--turns, --tokens); limits of the mesh: mesh-hub budget show');
+    else answer.remedies.push(`mesh-hub task rerun ${id}`);
     return;
   }
   answer.reasons.push(detail ?? 'it waits for nothing, it has ended');

@@ -1,7 +1,7 @@
 import { EXIT } from '../../protocol/errors.ts';
 import type { MemoryObject, Page } from '../api/objects.ts';
 import type { MemoryCommand } from './memory-grammar.ts';
-import { cell, fields, moment, submitterText, table } from './render.ts';
+import { cell, fields, moment, oneLine, submitterText, table } from './render.ts';
 import { type Session, show } from './session.ts';
 
 /** Characters of a goal or note in a list. */
@@ -69,6 +69,9 @@ async function repositoryAt(
 const stateOf = ({ kind, state, reason, verified }: MemoryObject): string =>
   kind === 'note' ? 'note' : verified ? 'verified' : `${state}${reason === null ? '' : `/${reason}`}`;
 
+const listed = (text: string): string =>
+  text.length > listedCharacters ? `${text.slice(0, listedCharacters)}…` : text;
+
 function recordsText(items: MemoryObject[]): string {
   if (items.length === 0) return 'nothing is remembered here yet';
   const rows = items.map((record) => [
@@ -76,7 +79,7 @@ function recordsText(items: MemoryObject[]): string {
     cell(stateOf(record)),
     cell(record.repository?.name),
     String(record.used),
-    cell(record.text.length > listedCharacters ? `${record.text.slice(0, listedCharacters)}…` : record.text),
+    cell(listed(oneLine(record.text))),
   ]);
   return table(['RECORD', 'STATE', 'REPOSITORY', 'USED', 'WHAT'], rows);
 }
@@ -87,7 +90,7 @@ function recordText(record: MemoryObject): string {
   return fields([
     ['record', id],
     ['state', stateOf(record)],
-    [record.kind === 'note' ? 'note' : 'goal', text],
+    [record.kind === 'note' ? 'note' : 'goal', oneLine(text)],
     ['detail', detail],
     ['repository', repository === null ? null : `${repository.name} (${repository.id.slice(0, 12)})`],
     ['files', files.join(', ')],

@@ -32,6 +32,9 @@ export function cell(value: unknown): string {
   );
 }
 
+/** Words of several lines as one, where there is a line for them; the whole stands under --json. */
+export const oneLine = (words: string): string => words.trim().replace(/\s*\n\s*/g, ' ');
+
 /** Columns aligned by their widest cell; the last is not padded. */
 export function table(head: string[], rows: string[][]): string {
   const widths = head.map((title, at) => Math.max(width(title), ...rows.map((row) => width(row[at] ?? ''))));
@@ -219,7 +222,7 @@ export const stateWords = (task: TaskObject): string => {
 
 /** What was asked for. */
 function workFields(spec: TaskSpec | undefined): [string, string | null][] {
-  if (spec?.kind === 'code') return [['goal', spec.code.goal]];
+  if (spec?.kind === 'code') return [['goal', oneLine(spec.code.goal)]];
   return [['command', spec === undefined ? null : spec.argv.map(shellWord).join(' ')]];
 }
 
@@ -248,14 +251,14 @@ export function taskText(
     ['id', task.id],
     ['state', stateWords(task)],
     ['detail', task.detail ?? null],
-    ...(task.question == null ? [] : ([['question', task.question]] as [string, unknown][])),
+    ...(task.question == null ? [] : ([['question', oneLine(task.question)]] as [string, unknown][])),
     ...workFields(task.spec),
     ...(task.questions ?? []).flatMap(({ text, answer }): [string, string][] =>
       answer === null
         ? []
         : [
-            ['asked', text],
-            ['answered', answer.text],
+            ['asked', oneLine(text)],
+            ['answered', oneLine(answer.text)],
           ],
     ),
     ...partFields(task, typed),

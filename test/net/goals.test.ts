@@ -199,6 +199,7 @@ test('what a model leaves half done is continued from where it was sent, on one 
   const told = asked[2]!.messages.map(({ content }) => content).join('\n');
   assert.match(told, /mend the greeting\s+now the spelling[\s\S]*The spelling is left\./);
   const described = await fleet.node('laptop', ['task', 'describe', whole]);
+  assert.match(described.stdout, /^goal +mend the greeting now the spelling$/m);
   assert.match(described.stdout, new RegExp(`^continues +${id}, from [0-9a-f]{12}$`, 'm'));
   const got = await fleet.node('laptop', ['task', 'get', whole], { cwd: repository });
   assert.is(got.code, 0, got.stderr);

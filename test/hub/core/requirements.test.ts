@@ -121,6 +121,12 @@ test('a goal goes to a machine that knows goals and offers a model and the brain
   assert.match(whyOf(fleet, any, 'ada') ?? '', /older release, which pursues no goals/);
   offer(['requirements', 'goals'], []);
   assert.match(whyOf(fleet, any, 'ada') ?? '', /offers no model/);
+  const remedies = (task: string): string => fleet.ask<Why>({ op: 'task.why', task }).remedies.join('\n');
+  assert.match(
+    remedies(any),
+    /^on a machine with Ollama: ollama pull NAME; elsewhere: mesh-node models add URL$/m,
+  );
+  assert.not.match(remedies(agent), /ollama/);
   offer(['requirements', 'goals'], ['qwen:7b'], ['ollama']);
   assert.match(whyOf(fleet, agent, 'ada') ?? '', /does not offer opencode/);
   assert.is(fleet.task(any).state, 'assigned');

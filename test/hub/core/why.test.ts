@@ -241,6 +241,25 @@ const cases: Case[] = [
     remedies: /task rerun/,
   },
   {
+    what: 'a goal that used up what it may take',
+    make(fleet) {
+      const ada = fleet.join('ada');
+      const id = fleet.submit();
+      const failed = {
+        outcome: 'failed',
+        reason: 'budget',
+        fault: 'task',
+        exitCode: null,
+        detail: 'used up',
+      } as const;
+      fleet.finish(ada, fleet.running(ada), failed);
+      return id;
+    },
+    wait: null,
+    reasons: /budget, used up$/,
+    remedies: /^mesh-hub task logs \S+\nsend it with more .*mesh-hub budget show$/,
+  },
+  {
     what: 'a task that was cancelled',
     make(fleet) {
       const id = fleet.submit();
