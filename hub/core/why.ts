@@ -169,7 +169,7 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     case 'noFit':
       answer.reasons.push('no member can take it: none fits');
       answer.remedies.push(`a machine that fits: ${needWords(need)}`);
-      if (need.model !== null) {
+      if (need.model !== null && need.brain === null) {
         const name = need.model === '*' ? 'NAME' : need.model;
         answer.remedies.push(
           `on a machine with Ollama: ollama pull ${name}; elsewhere: mesh-node models add URL`,
