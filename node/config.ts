@@ -85,7 +85,10 @@ const cloud = z.strictObject({
   url: z
     .string()
     .max(512)
-    .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/, 'an address such as https://api.example.org'),
+    .regex(
+      /^(https:\/\/[^\s/?#@]+|http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?)(\/[^\s?#]*)?$/,
+      'an address such as https://api.example.org; http only for this machine itself, since a key goes there',
+    ),
   models: z
     .array(
       z.strictObject({

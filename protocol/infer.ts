@@ -19,6 +19,8 @@ export const inferTextMax = 32 * 1024;
 /** Without an event the server says so often that it is still there, and is given up after so long in silence. */
 export const inferAliveMs = 10_000;
 export const inferSilenceMs = 45_000;
+/** A server that says no more than that is given up after so long; a model that reads a long prompt takes minutes. */
+export const inferWordMs = 600_000;
 /** Models that one member lists. */
 export const inferModelsMax = 256;
 

@@ -10,6 +10,7 @@ import {
   inferFrameBytesMax,
   inferRequestBytesMax,
   inferSilenceMs,
+  inferWordMs,
 } from '../../protocol/infer.ts';
 import { BrainError, type ChatEvent, type ChatRequest } from '../brain/types.ts';
 import { FrameChannel } from '../network/channel.ts';
@@ -38,13 +39,14 @@ export async function listAt(connection: Connection, signal: AbortSignal): Promi
 
 /**
  * One answer of a model on another member, as it comes. Throws a `BrainError` with the fault that the member told, `timeout` where it
- * falls silent, `unreachable` where the connection breaks. Leaving the loop stops the model.
+ * falls silent or says nothing of the answer, `unreachable` where the connection breaks. Leaving the loop stops the model.
  */
 export async function* chatAt(
   connection: Connection,
   chat: ChatRequest,
   correlation: string,
   signal: AbortSignal,
+  wordMs: number = inferWordMs,
 ): AsyncGenerator<ChatEvent, void, void> {
   const frame = inferFrame({
     type: 'chat',
@@ -62,10 +64,15 @@ export async function* chatAt(
   try {
     await channel.write(frame, signal);
     let ungranted = 0;
+    let heardAt = performance.now();
     for (;;) {
       const body = await channel.expect(AbortSignal.any([signal, AbortSignal.timeout(inferSilenceMs)]));
       for (const event of eventsIn(body)) {
-        if (event.type === 'alive') continue;
+        if (event.type === 'alive') {
+          if (performance.now() - heardAt < wordMs) continue;
+          throw new BrainError('timeout', `it said nothing of the answer for ${wordMs / 1000} s`);
+        }
+        heardAt = performance.now();
         if (event.type === 'models') throw unexpected('an answer', event);
         if (event.type === 'end' || event.type === 'error') done = true;
         if (event.type === 'error') throw new BrainError(event.fault, event.message);

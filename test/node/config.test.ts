@@ -57,6 +57,8 @@ test('every field has a default', () => {
   });
 });
 
+const CLOUD = { name: 'provider', models: [{ name: 'big', contextTokens: 32_768 }] };
+
 for (const [field, value] of [
   ['port', { port: 70_000 }],
   ['port', { port: '4701' }],
@@ -82,6 +84,8 @@ for (const [field, value] of [
   ['mcp.0', { mcp: [{ name: 'docs' }] }],
   ['mcp.0.url', { mcp: [{ name: 'docs', url: 'http://me:secret@127.0.0.1/mcp' }] }],
   ['mcp.0.url', { mcp: [{ name: 'docs', url: 'file:///etc/passwd' }] }],
+  ['cloud.0.url', { cloud: [{ ...CLOUD, url: 'http://api.example.org' }] }],
+  ['cloud.0.url', { cloud: [{ ...CLOUD, url: 'http://127.0.0.1.example.org' }] }],
   ['mcp.0', { mcp: [{ name: 'docs', argv: ['docs'], tools: { search: 'run' } }] }],
   ['mcp.0.readOnly.0', { mcp: [{ name: 'docs', argv: ['docs'], readOnly: ['/opt/../etc'] }] }],
   // Fields that do not go together.

@@ -224,4 +224,40 @@ test(
   }),
 );
 
+test(
+  'a member that only says that it is there is given up, one that speaks is not (promise 18)',
+  withNet(async (net) => {
+    const me = await net.member();
+    const liar = await net.member();
+    const { registry } = net.registry(liar);
+    let speaks = false;
+    const word: { type: string; text: string } = { type: 'text', text: 'x' };
+    await registry.handleProtocol({
+      protocol: INFER_PROTOCOL,
+      access: 'members',
+      maxInboundStreams: 8,
+      handler: async (stream) => {
+        const channel = new FrameChannel(stream);
+        await channel.read();
+        const alive = setInterval(() => {
+          const frame = speaks ? frameOf({ type: 'alive' }, word) : frameOf({ type: 'alive' });
+          void channel.write(frame).catch(() => {});
+        }, 20);
+        // Until the one who asked has left.
+        await channel.read().catch(() => null);
+        clearInterval(alive);
+      },
+    });
+    const connection = await connect(me, liar);
+    const error = await eventsOf(chatAt(connection, request(), 'c', never, 200)).catch(
+      (thrown: unknown) => thrown,
+    );
+    assert.is((error as { fault?: string }).fault, 'timeout', String(error));
+    speaks = true;
+    let words = 0;
+    for await (const _ of chatAt(connection, request(), 'c', never, 200)) if (++words === 30) break;
+    assert.is(words, 30);
+  }),
+);
+
 test.run();
