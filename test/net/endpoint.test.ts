@@ -202,11 +202,15 @@ test('the machine that answers dies before its first word: another answers, and 
     reached.resolve();
     return [{ do: 'hang' }];
   };
-  const answer = fetch(`${url}/api/chat`, {
-    method: 'POST',
-    body: JSON.stringify({ model: MODEL, messages: [hello], stream: false }),
-  });
-  await reached.promise;
+  const ask = () =>
+    fetch(`${url}/api/chat`, {
+      method: 'POST',
+      body: JSON.stringify({ model: MODEL, messages: [hello], stream: false }),
+    });
+  const hangs = reached.promise.then(() => true);
+  let answer = ask();
+  // While it has not yet counted the goal's last request as over, the faster machine has more to do than the other.
+  while (!(await Promise.race([hangs, answer.then(() => false)]))) answer = ask();
   await fleet.daemon('fast').end('SIGKILL');
   const response = await answer;
   const body = (await response.json()) as { message: { content: string } };
