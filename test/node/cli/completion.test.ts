@@ -131,6 +131,9 @@ for (const [shell, start, setup] of shells) {
     mkdirSync(join(home, 'receipts-of-may'));
     const env = {
       HOME: home,
+      // A shell writes its history when its terminal is gone, and a command its compiled modules.
+      HISTFILE: '',
+      NODE_DISABLE_COMPILE_CACHE: '1',
       MESH_HOME: join(home, 'mesh'),
       PATH: `${join(ROOT, 'scripts')}:${process.env.PATH}`,
     };
