@@ -4,9 +4,8 @@
  * leaves a process behind has failed. The last line is `N passed, N failed`.
  *
  * A file may say in its first lines what bounds it, `// limit: 240 s`; that it loads or measures the whole machine,
- * `// alone: why`; or that it waits more than it works and holds times against promises, `// timed: why`. Three at a time run, but
- * for those alone: one file by itself uses about two thirds of a core, and waits for disks and answers the rest of the time. Of
- * the timed ones two, beside each other only, so that nothing takes the processor from under them.
+ * `// alone: why`; or that it waits more than it works and holds times against promises, `// timed: why`. Two at a time run,
+ * but for those alone; the timed ones beside each other only, so that nothing takes the processor from under them.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -29,7 +28,7 @@ const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 
 for (const [kind, width] of [
-  ['crowd', 3],
+  ['crowd', 2],
   ['timed', 2],
   ['alone', 1],
 ] as const) {
