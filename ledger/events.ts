@@ -50,7 +50,7 @@ export const actor = z.discriminatedUnion('kind', [
 export type Actor = z.infer<typeof actor>;
 
 /** What a limit is of: all work of a day (UTC), each task, a model in a day, the work of a member in a day. */
-export const budgetScope = z.discriminatedUnion('kind', [
+const budgetScope = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('day') }),
   z.strictObject({ kind: z.literal('session') }),
   z.strictObject({ kind: z.literal('model'), model: modelName }),

@@ -21,7 +21,7 @@ import { mcpConfig } from './worker/mcp/owner.ts';
 /** The founder's inbound port where nothing else is said: fixed, so that a person can open it in a firewall. */
 export const defaultPort = 4701;
 /** Of the endpoint for models; Ollama's own is 11434, which it may have here. */
-export const endpointPort = 4711;
+const endpointPort = 4711;
 /** A config file larger than this is none. */
 const configBytesMax = 64 * 1024;
 const addressesMax = 32;

@@ -71,12 +71,11 @@ const lentModelName = z.string().min(1).max(128);
 const perSecond = z.number().nonnegative().nullable();
 
 /** A model that members may ask of this one, and how fast it was here; null: not measured yet. */
-export const lentModel = z.object({
+const lentModel = z.object({
   name: lentModelName,
   promptTokensPerSecond: perSecond,
   generateTokensPerSecond: perSecond,
 });
-export type LentModel = z.infer<typeof lentModel>;
 
 /** What a member offers, measured on it. */
 export const capacity = z.object({

@@ -29,7 +29,7 @@ const amount = z
   .nonnegative()
   .max(2 ** 46);
 const currency = z.string().regex(/^[A-Z]{3}$/, 'a currency of three letters, such as EUR');
-export const setBody = z.strictObject({
+const setBody = z.strictObject({
   scope: z.enum(['day', 'session', 'model', 'member']),
   /** Of the model or member. */
   name: z.string().min(1).max(128).nullable().default(null),
@@ -40,7 +40,7 @@ export const setBody = z.strictObject({
   money: amount.nullable().optional(),
   currency: currency.nullable().default(null),
 });
-export const priceBody = z.strictObject({
+const priceBody = z.strictObject({
   model: modelName,
   price: loggedPrice.nullable(),
   currency: currency.nullable().default(null),
@@ -218,7 +218,7 @@ function reached(
   ];
 }
 
-export const poolOf = (spent: Spent): Pool => ({
+const poolOf = (spent: Spent): Pool => ({
   tokens: spent.tokens,
   seconds: amountOf(spent, 'seconds'),
   money: spent.money,

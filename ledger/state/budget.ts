@@ -102,7 +102,7 @@ export function reachedOf(limit: Pool, spent: Spent): Dimension | null {
 }
 
 /** In millionths; what is local, or has no price, costs nothing. */
-export const costOfRow = (prices: ReadonlyMap<string, Price>, row: UsageRow): number => {
+const costOfRow = (prices: ReadonlyMap<string, Price>, row: UsageRow): number => {
   const price = row.place === 'cloud' ? prices.get(row.model) : undefined;
   return price === undefined ? 0 : costOf(price, row.promptTokens, row.generatedTokens);
 };

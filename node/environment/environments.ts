@@ -11,7 +11,7 @@ import { EnvironmentStore, environmentBytesMax, type HeldEnvironments } from './
 import { shippedBounds } from './tree-check.ts';
 
 /** Bytes of archives on their way, in or out: two of the largest. */
-export const archivesBytesMax = 8 * 1024 ** 3;
+const archivesBytesMax = 8 * 1024 ** 3;
 
 /**
  * Brings what the founder's machine prepared into this store, as an archive; answers with its blob, null where the founder has none for
