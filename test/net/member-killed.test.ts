@@ -143,8 +143,11 @@ test('a node killed in mid-attempt finds its disk after the restart as it was be
   // What the repository's bundle brings into the cache comes with the first task.
   await fleet.ended(await fleet.submit(['true'], { repository, on: 'm1' }));
   await fleet.until(
-    () => (readdirSync(join(fleet.dir('m1'), 'attempts')).length === 0 ? true : undefined),
-    'the first one is settled',
+    () =>
+      ['attempts', join('blobs', 'blobs')].every(
+        (part) => readdirSync(join(fleet.dir('m1'), part)).length === 0,
+      ) || undefined,
+    'the first one is settled, and the bundle of its commit gone',
   );
   const before = disk().sort();
   const mark = 'mark-killed-with-a-bundle';
