@@ -24,6 +24,7 @@ import {
 } from '../protocol/limits.ts';
 import { lesson, memoryId, notePath, noteText, noteTopic, rememberedMax } from '../protocol/memory.ts';
 import { policyText } from '../protocol/policy-schema.ts';
+import { schedule } from '../protocol/schedule.ts';
 import { attemptRole, goalStart, resultBlob } from '../protocol/session.ts';
 import {
   artifact,
@@ -152,6 +153,8 @@ export const EVENT_BODIES = {
     rerunOf: taskId.nullable(),
     /** What it begins with, of the task that it continues (`task continue`). @default the base */
     continues: z.strictObject(goalStart.shape).optional(),
+    /** When and where it may run. @default at any time, anywhere */
+    schedule: schedule.optional(),
     by: actor,
   }),
   /** A lease of a task to one member; its epoch is the entry's. */

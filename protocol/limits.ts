@@ -97,6 +97,17 @@ export const endedTasksMax = 10_000;
 export const secretBytesMax = 4 * KiB;
 /** Retries a submitter may ask for. */
 export const retriesMax = 20;
+/** Priority of a task: what holds where none is asked for, and the highest. */
+export const priorityDefault = 50;
+export const priorityMax = 100;
+/** Tasks that one may come after. */
+export const afterMax = 64;
+/** Tasks of one group that may run at one time. */
+export const groupLimitMax = 4096;
+/** The longest that a task may wait, or take as a whole. */
+export const deadlineMsMax = 366 * 86_400_000;
+/** Tasks sent at once. */
+export const batchMax = 256;
 /** Attempts lost to faults of machines before the task is given up as `lost`. */
 export const machineFaultsMax = 20;
 /** Members of one mesh. */

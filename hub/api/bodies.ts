@@ -3,6 +3,7 @@ import { nodeParam } from '../../node/api/params.ts';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex } from '../../protocol/ids.ts';
 import { answerCharactersMax, durabilityMax, inviteMs } from '../../protocol/limits.ts';
 import { knownPolicy } from '../../protocol/policy-schema.ts';
+import { schedule } from '../../protocol/schedule.ts';
 import { repositoryBundle, taskSpec } from '../../protocol/task.ts';
 
 export { listQuery, nodeParam, taskParam } from '../../node/api/params.ts';
@@ -18,6 +19,9 @@ export const handoverBody = z.strictObject({ node: nodeParam });
 export const submitBody = z.strictObject({
   spec: taskSpec,
   bundle: repositoryBundle.nullable().default(null),
+  schedule: schedule.optional(),
+  /** Refused where the same submitter has the same task open already. @default false */
+  once: z.boolean().optional(),
 });
 export const answerBody = z.strictObject({ text: z.string().trim().min(1).max(answerCharactersMax) });
 export const continueBody = z.strictObject({ text: answerBody.shape.text.nullable().default(null) });

@@ -33,7 +33,7 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
 
   app.post('/v1/tasks', async (context) => {
     need(port, context, 'submit');
-    const { spec, bundle } = await jsonBody(context, submitBody);
+    const { bundle, ...asked } = await jsonBody(context, submitBody);
     if (bundle !== null && !(await port.blobs.has(bundle.bundle))) {
       throw new SuperfleetError('SF_NOT_FOUND', 'the bundle of the repository has not been uploaded', {
         expected: 'POST /v1/blobs before the task',
@@ -41,7 +41,7 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
       });
     }
     const correlation = context.get('correlation');
-    return context.json(await request(context, { op: 'task.submit', spec, bundle, correlation }), 201);
+    return context.json(await request(context, { op: 'task.submit', ...asked, bundle, correlation }), 201);
   });
   app.get('/v1/tasks', async (context) => {
     need(port, context, 'view');

@@ -22,6 +22,7 @@ import { Lenders } from './lenders.ts';
 import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
 import { RunQueue } from './queue.ts';
+import { Repeats } from './repeats.ts';
 import type { FounderEffect } from './types.ts';
 
 /** Replicas that members are told of, and addresses of each. */
@@ -143,6 +144,7 @@ export class FounderContext {
   recalled: ReadonlyMap<string, TaskRecord> = new Map();
   readonly times = new Map<string, TaskTimes>();
   readonly queue = new RunQueue();
+  readonly repeats = new Repeats();
   readonly plugins: Plugins;
   /** Queued tasks that wait for a person's answer; none of these is in the queue. */
   readonly asking = new Set<string>();

@@ -168,6 +168,8 @@ export class FounderCore {
   /** Open attempts of the log wait one lease for their members to say that they have them (design §6). */
   #restore(): void {
     const ctx = this.#ctx;
+    const { byId } = ctx.state.tasks;
+    for (const task of byId.values()) ctx.repeats.add(task, (id) => byId.has(id));
     for (const id of ctx.state.tasks.open) {
       const task = ctx.task(id);
       for (const attempt of task.attempts) {

@@ -275,6 +275,7 @@ export function converge(
     },
   });
   ctx.times.delete(task.id);
+  ctx.repeats.end(task.id);
   ctx.queue.remove(task.id);
   ctx.asking.delete(task.id);
   ctx.unverified.delete(task.id);

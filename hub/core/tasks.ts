@@ -2,16 +2,18 @@ import type { Actor, EventBody } from '../../ledger/events.ts';
 import { assertEvent } from '../../ledger/line.ts';
 import { resolveMember } from '../../ledger/state/members.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
-import { openQuestion } from '../../ledger/state/task-record.ts';
+import { openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
 import { type TaskAnswer, taskView } from '../../node/views/task.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { newTaskId } from '../../protocol/ids.ts';
-import { goalCharactersMax } from '../../protocol/limits.ts';
+import { goalCharactersMax, priorityDefault } from '../../protocol/limits.ts';
+import type { Schedule } from '../../protocol/schedule.ts';
 import type { RepositoryBundle } from '../../protocol/task.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
 import { settle } from './lifecycle.ts';
+import type { Repeats } from './repeats.ts';
 import { allowed, requireOwnWork, requireReadable } from './rights.ts';
 import type { Operation } from './types.ts';
 
@@ -21,8 +23,19 @@ type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
 export function submit(
   ctx: FounderContext,
   by: Actor,
-  { spec, bundle, correlation }: Of<'task.submit'>,
+  { spec, bundle, correlation, schedule, once = false }: Of<'task.submit'>,
 ): TaskAnswer {
+  const said = schedule === undefined ? { spec, by } : { spec, by, schedule };
+  const before = sentBefore(ctx, said);
+  if (before !== null) return taskView(ctx.state, before);
+  const twin = ctx.repeats.open(said);
+  if (once && twin !== null) {
+    throw new SuperfleetError('SF_CONFLICT', `the same task is open already: ${twin}`, {
+      expected: 'words that no open task of the same submitter has',
+      got: twin,
+      hint: `mesh-hub task describe ${twin}`,
+    });
+  }
   if (spec.on !== null && resolveMember(ctx.state.members, spec.on) === null) {
     throw new SuperfleetError('SF_NOT_FOUND', `no member has the name or id ${spec.on}`, {
       hint: 'mesh-hub node list',
@@ -36,15 +49,70 @@ export function submit(
     });
   }
   requireReachable(ctx, spec.repository?.base ?? null, bundle);
-  return create(ctx, { spec, bundle, correlation, rerunOf: null, by });
+  if (schedule !== undefined) requireSchedule(ctx, by, schedule);
+  const asked = schedule === undefined ? {} : { schedule };
+  const made = create(ctx, { spec, bundle, correlation, rerunOf: null, by, ...asked });
+  return twin === null ? made : { ...made, twin };
+}
+
+/** What this submitter sent under the same key; null: nothing. `SF_CONFLICT` where that said something else. */
+function sentBefore(ctx: FounderContext, said: Parameters<Repeats['keyed']>[0]): TaskRecord | null {
+  const { byId } = ctx.state.tasks;
+  const before = ctx.repeats.keyed(said, (id) => byId.has(id));
+  if (before === null) return null;
+  if (before.same) return ctx.task(before.task);
+  throw new SuperfleetError('SF_CONFLICT', `the key was given to another task: ${before.task}`, {
+    expected: 'the same words as that task, or a key of its own',
+    got: said.schedule?.key ?? '',
+    hint: `mesh-hub task describe ${before.task}`,
+  });
+}
+
+/** Throws what can never be, or is not this submitter's to ask for. */
+function requireSchedule(ctx: FounderContext, by: Actor, { priority, after = [] }: Schedule): void {
+  if (priority !== undefined && priority > priorityDefault && !allowed(ctx.state.members, by, 'operate')) {
+    throw new SuperfleetError('SF_REFUSED', 'to go before everybody else is the operator’s to give', {
+      expected: `a priority of at most ${priorityDefault}, or the role operator`,
+      got: `${priority}`,
+      hint: 'send it where the founder runs: mesh-hub task run',
+    });
+  }
+  for (const id of after) {
+    const task = ctx.state.tasks.byId.get(id);
+    if (task === undefined) {
+      throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id} to come after`, {
+        expected: `tasks that are open, or among the last ${ctx.state.tasks.endedMax} that ended`,
+        got: id,
+        hint: 'mesh-hub task list',
+      });
+    }
+    requireReadable(ctx.state.members, by, task.by);
+    if (TERMINAL_STATES.has(task.state) && task.state !== 'delivered') {
+      throw new SuperfleetError('SF_CONFLICT', `task ${id}, which it is to come after, is ${task.state}`, {
+        expected: 'a task that is open or was delivered',
+        got: task.state,
+        hint: `mesh-hub task rerun ${id}, and come after that one`,
+      });
+    }
+  }
 }
 
 /** A new task with the same spec; its input is what the mesh holds of it. */
 export function rerun(ctx: FounderContext, by: Actor, { task: id }: Of<'task.rerun'>): TaskAnswer {
-  const { spec, by: submitter, continues } = ctx.task(id);
+  const { spec, by: submitter, continues, schedule } = ctx.task(id);
   requireReadable(ctx.state.members, by, submitter);
   const begun = continues === undefined ? {} : { continues };
-  return create(ctx, { spec, bundle: null, correlation: null, rerunOf: id, by, ...begun });
+  const asked = askedAgain(ctx, by, schedule);
+  return create(ctx, { spec, bundle: null, correlation: null, rerunOf: id, by, ...begun, ...asked });
+}
+
+/** Of what was asked for a task, what holds for another one like it: it has no key, comes after none, and goes before nobody else's. */
+function askedAgain(ctx: FounderContext, by: Actor, schedule: Schedule | undefined): { schedule?: Schedule } {
+  if (schedule === undefined) return {};
+  const { key: _, after: __, priority, ...rest } = schedule;
+  const operates = allowed(ctx.state.members, by, 'operate');
+  const mine = priority !== undefined && (priority <= priorityDefault || operates) ? { priority } : {};
+  return { schedule: { ...rest, ...mine } };
 }
 
 /**
@@ -56,7 +124,7 @@ export function continued(
   by: Actor,
   { task: id, text }: Of<'task.continue'>,
 ): TaskAnswer {
-  const { spec, by: submitter, state, partial } = ctx.task(id);
+  const { spec, by: submitter, state, partial, schedule } = ctx.task(id);
   requireReadable(ctx.state.members, by, submitter);
   const ended = TERMINAL_STATES.has(state);
   if (spec.kind !== 'code' || partial === undefined || !ended || state === 'delivered') {
@@ -77,7 +145,16 @@ export function continued(
   const { commit, bundle, left } = partial;
   const continues = { task: id, commit, bundle, left };
   const whole = { ...spec, code: { ...spec.code, goal } };
-  return create(ctx, { spec: whole, bundle: null, correlation: null, rerunOf: null, by, continues });
+  const asked = askedAgain(ctx, by, schedule);
+  return create(ctx, {
+    spec: whole,
+    bundle: null,
+    correlation: null,
+    rerunOf: null,
+    by,
+    continues,
+    ...asked,
+  });
 }
 
 type Created = Omit<EventBody<'task.submitted'>, 'task' | 'correlation'> & { correlation: string | null };
@@ -94,7 +171,7 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
   }
   let task = newTaskId(ctx.clock.random);
   while (tasks.byId.has(task)) task = newTaskId(ctx.clock.random);
-  const { spec, bundle, rerunOf, continues, by } = facts;
+  const { spec, bundle, rerunOf, continues, schedule, by } = facts;
   const event = {
     type: 'task.submitted' as const,
     body: {
@@ -104,11 +181,13 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
       bundle,
       rerunOf,
       ...(continues === undefined ? {} : { continues }),
+      ...(schedule === undefined || Object.keys(schedule).length === 0 ? {} : { schedule }),
       by,
     },
   };
   assertEvent(event);
   ctx.append(event);
+  ctx.repeats.add(ctx.task(task), (id) => tasks.byId.has(id));
   ctx.times.set(task, { queuedAt: ctx.now, firstAssignedAt: null, runMs: null });
   settle(ctx, ctx.task(task));
   return taskView(ctx.state, ctx.task(task));

@@ -2,6 +2,7 @@ import type { Selected, Selection } from '../../ledger/archive.ts';
 import type { Actor, EventBody, LogEvent } from '../../ledger/events.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import type { Role } from '../../protocol/ids.ts';
+import type { Schedule } from '../../protocol/schedule.ts';
 import type {
   AttemptResult,
   AttemptRole,
@@ -14,13 +15,24 @@ import type {
 } from '../../protocol/session.ts';
 import type { Artifact, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
 
+/** A task as it is sent. */
+export interface Submission {
+  spec: TaskSpec;
+  bundle: RepositoryBundle | null;
+  correlation: string | null;
+  /** @default at any time, anywhere */
+  schedule?: Schedule | undefined;
+  /** Refused where the same submitter has the same task open already. @default false */
+  once?: boolean | undefined;
+}
+
 /**
  * The founder core: a state machine without IO in the manner of etcd/raft. `step(input, clock)` decides, applies
  * its own events at once, and returns effects; an effect with `after` is released by the driver when the entry of
  * that index is durable. A crash between is a crash before: nobody outside has seen it.
  */
 export type Operation =
-  | { op: 'task.submit'; spec: TaskSpec; bundle: RepositoryBundle | null; correlation: string | null }
+  | ({ op: 'task.submit' } & Submission)
   | { op: 'task.stop'; task: string }
   | { op: 'task.rerun'; task: string }
   | { op: 'task.answer'; task: string; text: string }

@@ -1,3 +1,4 @@
+import type { Schedule } from '../../protocol/schedule.ts';
 import type { AttemptRole, GoalStart, ResultBlob } from '../../protocol/session.ts';
 import {
   CONFIDENCE,
@@ -96,6 +97,8 @@ export interface TaskRecord {
   questions?: Question[];
   /** What it begins with, of the task that it continues. @default the base */
   continues?: GoalStart;
+  /** When and where it may run. @default at any time, anywhere */
+  schedule?: Schedule;
   /** Attempts whose models refused it, oldest first. @default none */
   rejections?: { attempt: number; model: string }[];
   /** Checks that said both red and green of the same files, by attempt, oldest first. @default none */

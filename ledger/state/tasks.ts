@@ -85,7 +85,7 @@ export const tasksReducer: Reducer<Tasks> = {
 };
 
 function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
-  const { task: id, correlation, spec, rerunOf, continues, by } = entry.body;
+  const { task: id, correlation, spec, rerunOf, continues, schedule, by } = entry.body;
   need(entry, !state.byId.has(id), `there is a task ${id} already`);
   const task: TaskRecord = {
     id,
@@ -113,6 +113,7 @@ function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
     applied: null,
   };
   if (continues !== undefined) task.continues = continues;
+  if (schedule !== undefined) task.schedule = schedule;
   addTask(state, task);
 }
 

@@ -2,6 +2,7 @@
  * The objects of the outside contract as JSON carries them: these fields are always there, more may follow. Absent
  * values are null. Types only, so that a client starts without loading a schema library.
  */
+import type { Schedule } from '../../protocol/schedule.ts';
 import type { GoalStart, LimitKinds, ResultBlob } from '../../protocol/session.ts';
 import type { Artifact, FailureReason, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
 
@@ -248,6 +249,10 @@ export interface TaskDetail extends TaskObject {
   questions?: { text: string; answer: { text: string } | null }[];
   /** Who took the result into a branch of theirs last, and when (Unix ms); null: nobody said so. Missing likewise. */
   applied?: { commit: string; by: unknown; at: number } | null;
+  /** When and where it may run, as it was asked; null: at any time, anywhere. Missing from a founder of an older release. */
+  schedule?: Schedule | null;
+  /** Of an answer to a submission: an open task of the same submitter that says the same. @default there is none */
+  twin?: string;
   /** What it begins with, of the task that it continues; null: the base. Missing from a founder of an older release. */
   continues?: GoalStart | null;
   /** What was done of the goal by an attempt that went no further (`task continue`); null: nothing. Missing likewise. */

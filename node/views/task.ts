@@ -84,6 +84,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
     artifacts: accepted?.artifacts ?? [],
     checksChanged: accepted?.checksChanged ?? [],
     flaky: flakyChecks(task).map((at) => task.spec.checks[at] ?? ''),
+    schedule: task.schedule === undefined ? null : { ...task.schedule },
     continues: task.continues === undefined ? null : { ...task.continues },
     partial: task.partial === undefined ? null : { ...task.partial },
     envelope: accepted?.envelope ?? failed?.envelope ?? null,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ReceiptFacts } from '../../../hub/core/checks.ts';
 import { FounderCore, type FounderOptions, founderAdmitted } from '../../../hub/core/founder.ts';
 import { EffectGate } from '../../../hub/core/gate.ts';
-import type { FounderEffect, FounderInput, Operation } from '../../../hub/core/types.ts';
+import type { FounderEffect, FounderInput, Operation, Submission } from '../../../hub/core/types.ts';
 import type { Why } from '../../../hub/core/why.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../../ledger/events.ts';
@@ -207,7 +207,11 @@ export class Fleet {
   }
 
   /** Submits and returns the task's id; the repository is `REPOSITORY` where nothing else is said. */
-  submit(spec: Partial<TaskSpecInput> = {}): string {
+  submit(
+    spec: Partial<TaskSpecInput> = {},
+    asked: Omit<Submission, 'spec' | 'bundle' | 'correlation'> = {},
+    by: Actor = LOCAL,
+  ): string {
     const whole = taskSpec.parse({
       ...(spec.kind === 'code' ? {} : { kind: 'command', argv: ['true'] }),
       checks: ['true'],
@@ -215,7 +219,10 @@ export class Fleet {
       ...spec,
     });
     const bundle = whole.repository?.base === REPOSITORY.base ? BUNDLE : null;
-    return this.ask<{ id: string }>({ op: 'task.submit', spec: whole, bundle, correlation: null }).id;
+    return this.ask<{ id: string }>(
+      { op: 'task.submit', spec: whole, bundle, correlation: null, ...asked },
+      by,
+    ).id;
   }
 
   task(id: string) {

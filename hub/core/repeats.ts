@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../../ledger/canonical-json.ts';
+import type { Actor } from '../../ledger/events.ts';
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { Schedule } from '../../protocol/schedule.ts';
+import { type TaskSpec, TERMINAL_STATES } from '../../protocol/task.ts';
+
+/** What tells one submission from another. */
+type Said = Pick<TaskRecord, 'spec' | 'by' | 'schedule' | 'continues'>;
+
+/** Keys that are kept without a look at whose tasks have left the state. */
+const SWEEP_FROM = 1_024;
+
+/**
+ * Which tasks the same submitter sent before: by the key it gave them, for as long as they are in the state, and by their
+ * words, while they are open.
+ */
+export class Repeats {
+  readonly #byKey = new Map<string, { task: string; content: string }>();
+  readonly #byContent = new Map<string, string>();
+  readonly #contents = new Map<string, string>();
+  #sweepAt = SWEEP_FROM;
+
+  /** `known`: whether a task is in the state; keys of those that left it are forgotten. */
+  add(task: TaskRecord, known: (task: string) => boolean): void {
+    const content = contentOf(task);
+    const key = keyOf(task.by, task.schedule);
+    if (key !== null) {
+      this.#byKey.set(key, { task: task.id, content });
+      if (this.#byKey.size > this.#sweepAt) this.#sweep(known);
+    }
+    if (TERMINAL_STATES.has(task.state)) return;
+    this.#contents.set(task.id, content);
+    this.#byContent.set(content, task.id);
+  }
+
+  /** The task has ended: the same words are a new task from here on. */
+  end(id: string): void {
+    const content = this.#contents.get(id);
+    if (content === undefined) return;
+    this.#contents.delete(id);
+    if (this.#byContent.get(content) === id) this.#byContent.delete(content);
+  }
+
+  /** The task that has this submission's key; `same`: it says the same. */
+  keyed(said: Said, stillKnown: (task: string) => boolean): { task: string; same: boolean } | null {
+    const key = keyOf(said.by, said.schedule);
+    const found = key === null ? undefined : this.#byKey.get(key);
+    if (found === undefined) return null;
+    if (stillKnown(found.task)) return { task: found.task, same: found.content === contentOf(said) };
+    this.#byKey.delete(key!);
+    return null;
+  }
+
+  #sweep(known: (task: string) => boolean): void {
+    for (const [key, { task }] of this.#byKey) if (!known(task)) this.#byKey.delete(key);
+    this.#sweepAt = 2 * this.#byKey.size + SWEEP_FROM;
+  }
+
+  /** The newest open task of the same submitter that says the same; null: there is none. */
+  open(said: Said): string | null {
+    return this.#byContent.get(contentOf(said)) ?? null;
+  }
+}
+
+/** How a submitter is told from others: a machine, or a person at the founder. */
+export const submitterOf = (by: Actor): string =>
+  by.kind === 'peer' ? by.peer : by.kind === 'local' ? `local:${by.user}` : by.kind;
+
+const keyOf = (by: Actor, asked: Schedule | undefined): string | null =>
+  asked?.key === undefined ? null : `${submitterOf(by)} ${asked.key}`;
+
+function contentOf({ by, spec, schedule, continues }: Said): string {
+  const { key: _, ...rest } = schedule ?? {};
+  const said: { spec: TaskSpec; rest: object; from: string | null } = {
+    spec,
+    rest,
+    from: continues?.commit ?? null,
+  };
+  return createHash('sha256')
+    .update(`${submitterOf(by)} ${canonicalJson(said)}`)
+    .digest('base64');
+}
