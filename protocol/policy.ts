@@ -4,7 +4,9 @@ import { SuperfleetError } from './errors.ts';
 /**
  * When a machine works: conditions joined by commas, all of which must hold. `always`; `idle` or `idle=DURATION`:
  * nobody has touched it for so long; `hours=HH:MM-HH:MM` by its own clock, across midnight where the end is earlier, and
- * `@mon-fri` or `@sat+sun` behind it for the days on which the window begins. No spelling needs quotes in a shell.
+ * `@mon-fri` or `@sat+sun` behind it for the days on which the window begins; `on-mains`: it does not run on a battery;
+ * `load=50%`: what others run takes less of its processors than this. `kinds=command+code` and `submitters=NAME+NAME` are
+ * about what it takes, not about when (`terms.ts`). No spelling needs quotes in a shell.
  */
 
 /** Nobody there for so long counts as idle where nothing else is said. */
@@ -14,6 +16,12 @@ export const idleMsMin = 10_000;
 export const idleMsMax = 24 * 3_600_000;
 export const policyCharactersMax = 256;
 
+/** Kinds of tasks that a policy may name. */
+export const policyKinds = ['command', 'code'] as const;
+export type PolicyKind = (typeof policyKinds)[number];
+/** As members and accounts are named. */
+const submitterName = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$/;
+
 /** Sunday is 0, as in `Date`. */
 export const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 
@@ -22,6 +30,11 @@ export type PolicyCondition =
   | { kind: 'idle'; ms: number }
   /** Minutes since midnight, `to` at most 1440; `days`: those on which the window begins, null: every day. */
   | { kind: 'hours'; from: number; to: number; days: number[] | null }
+  | { kind: 'on-mains' }
+  /** Of all processors together, 1 to 100. */
+  | { kind: 'load'; percent: number }
+  | { kind: 'kinds'; kinds: PolicyKind[] }
+  | { kind: 'submitters'; names: string[] }
   /** A word of a newer release. It never holds: what cannot be understood is not overridden. */
   | { kind: 'unknown'; word: string };
 
@@ -45,6 +58,10 @@ function readWord(word: string): PolicyCondition {
   if (name === 'always' && value === null) return { kind: 'always' };
   if (name === 'idle') return readIdle(word, value);
   if (name === 'hours' && value !== null) return readHours(word, value);
+  if (name === 'on-mains' && value === null) return { kind: 'on-mains' };
+  if (name === 'load' && value !== null) return readLoad(word, value);
+  if (name === 'kinds' && value !== null) return readKinds(word, value);
+  if (name === 'submitters' && value !== null) return readSubmitters(word, value);
   return { kind: 'unknown', word };
 }
 
@@ -68,6 +85,24 @@ function readHours(word: string, value: string): PolicyCondition {
   return bad ? { kind: 'unknown', word } : { kind: 'hours', from, to, days };
 }
 
+function readLoad(word: string, value: string): PolicyCondition {
+  const percent = /^\d{1,3}%$/.test(value) ? Number.parseInt(value, 10) : 0;
+  return percent >= 1 && percent <= 100 ? { kind: 'load', percent } : { kind: 'unknown', word };
+}
+
+function readKinds(word: string, value: string): PolicyCondition {
+  const named = value.split('+');
+  const kinds = policyKinds.filter((kind) => named.includes(kind));
+  return kinds.length === new Set(named).size ? { kind: 'kinds', kinds } : { kind: 'unknown', word };
+}
+
+function readSubmitters(word: string, value: string): PolicyCondition {
+  const names = [...new Set(value.split('+'))];
+  return names.every((name) => submitterName.test(name))
+    ? { kind: 'submitters', names }
+    : { kind: 'unknown', word };
+}
+
 function minutes(hours: string, rest: string): number | null {
   const all = Number(hours) * 60 + Number(rest);
   return Number(rest) < 60 && all <= 1440 ? all : null;
@@ -89,7 +124,7 @@ function readDays(text: string): number[] {
 
 const unreadable = (word: string): SuperfleetError =>
   new SuperfleetError('SF_USAGE', 'this is no policy', {
-    expected: `always, idle, idle=DURATION (${formatDuration(idleMsMin)} to ${formatDuration(idleMsMax)}), hours=HH:MM-HH:MM, hours=HH:MM-HH:MM@mon-fri; several by comma, all of which must hold`,
+    expected: `always, idle, idle=DURATION (${formatDuration(idleMsMin)} to ${formatDuration(idleMsMax)}), hours=HH:MM-HH:MM, hours=HH:MM-HH:MM@mon-fri, on-mains, load=PERCENT%, kinds=command+code, submitters=NAME+NAME; several by comma, all of which must hold`,
     got: word,
     hint: 'for example --policy idle,hours=18:00-08:00@mon-fri',
   });

@@ -100,6 +100,15 @@ export const capacity = z.object({
   policy: z.string().max(1024).optional(),
   /** What of the policy keeps it from working now, to be read after its name. @default nothing does */
   bar: z.string().max(256).optional(),
+  /** What its owner accepts, where that is not everything: kinds of tasks, names of who sent them. @default everything */
+  accepts: z
+    .object({
+      kinds: z.array(z.string().max(32)).max(16).optional(),
+      submitters: z.array(z.string().max(64)).max(64).optional(),
+    })
+    .optional(),
+  /** When its policy ceases to hold by the clock, Unix ms by its own: what takes longer is not begun. @default not said */
+  worksUntil: count.optional(),
   /** Models that members may ask of it over `/superfleet/infer`, and where it listens. @default it lends none */
   lends: z.object({ addresses: z.array(address).max(16), models: z.array(lentModel).max(64) }).optional(),
 });
@@ -262,6 +271,8 @@ const assignment = z.object({
   secrets: z.record(z.string(), z.string().max(secretBytesMax)),
   /** Differs for whoever sent the task, and says nothing of him: what his tasks leave behind is not for others'. @default not said */
   submitter: sha256Hex.optional(),
+  /** The name of whoever sent the task, for members whose owners accept tasks by it, and no others. @default not said */
+  sender: z.string().max(64).optional(),
   /** What models asked about the task and persons answered, oldest first; only for the executor. @default nothing */
   answers: z
     .array(

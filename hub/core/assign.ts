@@ -8,6 +8,7 @@ import type { Assignment, AttemptRole } from '../../protocol/session.ts';
 import { assignmentBytesMax, bundlesMax, repositoriesKeptMax } from './config.ts';
 import type { FounderContext, LiveMember } from './context.ts';
 import { converge, openLease } from './lifecycle.ts';
+import { senderOf } from './owner-terms.ts';
 import type { Enclosure } from './plugin.ts';
 
 /** How an assignment names who sent the task, whose name is not the member's business. */
@@ -22,6 +23,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
   const number = task.attemptCount + 1;
   const nonce = newNonce(ctx.clock.random);
   const { features, peer: member } = live;
+  const sender = live.capacity?.accepts?.submitters === undefined ? null : senderOf(ctx, task.by);
   const { fields, needed, log } = ctx.plugins.enclose(ctx, task, { member, role, attempt: number, features });
   let assignment = assignmentOf(ctx, task, number, nonce, role, fields);
   const whole = typeof assignment !== 'string';
@@ -49,6 +51,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
     const others = live.repositories.filter((one) => one !== repository);
     live.repositories = [...others, repository].slice(-repositoriesKeptMax);
   }
+  if (sender !== null) assignment = { ...(assignment as Assignment), sender };
   ctx.send(live.peer, { type: 'assign', assignment: assignment as Assignment });
 }
 

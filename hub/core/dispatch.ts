@@ -4,6 +4,7 @@ import { assign, ringHasRoom } from './assign.ts';
 import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
 import { mismatch, score, unavailable } from './fit.ts';
 import { converge } from './lifecycle.ts';
+import { declinedByOwner } from './owner-terms.ts';
 import { type Bucket, type Need, needOf, type Queued } from './queue.ts';
 import { starved } from './replicas.ts';
 import { offersModel } from './requirements.ts';
@@ -85,7 +86,9 @@ const unfit = (
   need: Need,
   live: LiveMember | undefined,
   member: MemberRecord,
-): string | null => mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer));
+): string | null =>
+  mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer)) ??
+  declinedByOwner(ctx, need, live);
 
 function best(members: LiveMember[], repository: string | null, founder: string | null): LiveMember | null {
   let chosen: { live: LiveMember; score: number } | null = null;

@@ -1,9 +1,10 @@
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { Heap } from './heap.ts';
+import { type OwnersAsk, ownersAskOf } from './owner-terms.ts';
 import { type Requirements, requirementsOf } from './requirements.ts';
 
 /** What a task asks of its executor; tasks that ask the same share a bucket. */
-export interface Need extends Requirements {
+export interface Need extends Requirements, OwnersAsk {
   labels: Record<string, string>;
   on: string | null;
   secrets: string[];
@@ -120,6 +121,9 @@ export class RunQueue {
       need.secrets,
       need.avoid,
       need.unfit,
+      need.taskKind,
+      need.by,
+      need.longestMs,
     ]);
     let bucket = this.buckets.get(key);
     if (bucket === undefined) {
@@ -132,7 +136,8 @@ export class RunQueue {
   }
 }
 
-export const needOf = ({ spec, continues, avoid, unfit }: TaskRecord): Need => ({
+export const needOf = ({ spec, by, continues, avoid, unfit }: TaskRecord): Need => ({
+  ...ownersAskOf({ spec, by }, 'execute'),
   labels: spec.labels,
   on: spec.on,
   ...requirementsOf(spec),

@@ -5,6 +5,7 @@ import { verifierFaultsMax, verifierWaitMs } from './config.ts';
 import { type FounderContext, freeSlots, type LiveMember, type Waiting } from './context.ts';
 import { unavailable, verifierMismatch } from './fit.ts';
 import { deliver, draw } from './lifecycle.ts';
+import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 
 /** Gives executed results to verifiers, and delivers unverified those that no other party can verify. */
 export function giveToVerifiers(ctx: FounderContext, ticking: boolean): void {
@@ -54,11 +55,13 @@ export function verifierParties(ctx: FounderContext, task: TaskRecord): MemberRe
   const executor = executorOf(ctx, task);
   if (executor === null) return [];
   const owners = ownersOf(ctx);
+  const ask = ownersAskOf(task, 'verify');
   const parties: MemberRecord[] = [];
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
-    if (verifierMismatch(task, executor, owners, member, ctx.live.get(member.peer)) === null)
-      parties.push(member);
+    const live = ctx.live.get(member.peer);
+    const unfit = verifierMismatch(task, executor, owners, member, live) ?? declinedByOwner(ctx, ask, live);
+    if (unfit === null) parties.push(member);
   }
   return parties;
 }

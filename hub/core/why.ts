@@ -7,6 +7,7 @@ import { verifierWaitMs } from './config.ts';
 import { type FounderContext, freeSlots } from './context.ts';
 import { ignoresPolicy, mismatch, unavailable, verifierMismatch } from './fit.ts';
 import { unprovable } from './lifecycle.ts';
+import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 import { type Need, needOf } from './queue.ts';
 import { durability, starved } from './replicas.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
@@ -85,7 +86,9 @@ function lineFor(
   member: MemberRecord,
 ): { why: string; wait: Wait; remedy: string | null } {
   const live = ctx.live.get(member.peer);
-  const unfit = mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer));
+  const unfit =
+    mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer)) ??
+    declinedByOwner(ctx, need, live);
   if (unfit !== null) return { why: unfit, wait: 'noFit', remedy: null };
   const away = unavailable(member, live);
   if (away !== null) {
@@ -285,7 +288,11 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   }
   for (const member of activeMembers(ctx)) {
     const live = ctx.live.get(member.peer);
-    const barred = executor === null ? null : verifierMismatch(task, executor, owners, member, live);
+    const barred =
+      executor === null
+        ? null
+        : (verifierMismatch(task, executor, owners, member, live) ??
+          declinedByOwner(ctx, ownersAskOf(task, 'verify'), live));
     const away = barred ?? unavailable(member, live);
     const said = away ?? (freeSlots(live!) <= 0 ? 'has no free slot' : 'can verify it');
     answer.members.push({ id: member.peer, name: member.name, why: said });

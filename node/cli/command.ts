@@ -165,7 +165,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     v.option('--label <k=v>', 'a label tasks may ask for; repeatable', v.label),
     v.option(
       '--policy <policy>',
-      'when it works: always, idle, hours=18:00-08:00@mon-fri; several by comma, all must hold ' +
+      'when it works: always, idle, hours=18:00-08:00@mon-fri, on-mains, load=50%; several by comma, all must hold ' +
         '(default: idle where somebody sits at a screen, else always)',
       v.policy,
     ),

@@ -12,6 +12,7 @@ import {
   REQUIREMENTS_FEATURE,
   SESSION_VERSION,
 } from '../../protocol/session.ts';
+import { declined, longestMs } from '../../protocol/terms.ts';
 import { Attempts, leaseOf, POLICY_DETAIL, type StoppedWhy } from './attempts.ts';
 import { checkpointSize } from './checkpoint.ts';
 import { Outbox } from './outbox.ts';
@@ -292,7 +293,7 @@ export class MemberCore {
   // ── attempts ──────────────────────────────────────────────────────────────────────────────────────────────
   #onAssign(assignment: Assignment, clock: Clock): void {
     if (this.#attempts.knows(assignment)) return;
-    const refusal = this.#refusal();
+    const refusal = this.#refusal() ?? this.#declines(assignment, clock);
     if (refusal !== null) {
       const { correlation } = assignment;
       this.#out.tell({ type: 'stopped', ...leaseOf(assignment), correlation, ...refusal });
@@ -313,6 +314,19 @@ export class MemberCore {
       return { why: 'refused', detail: 'there is no working sandbox here' };
     if (this.busy >= this.#capacity.slots) return { why: 'refused', detail: 'no slot is free' };
     return null;
+  }
+
+  /** What its owner does not accept, whatever the founder knows of that. */
+  #declines({ spec, role, sender }: Assignment, clock: Clock): { why: StoppedWhy; detail: string } | null {
+    const { accepts, worksUntil } = this.#capacity;
+    const words = declined(accepts, { kind: spec.kind, sender: sender ?? null });
+    if (words !== null) return { why: 'refused', detail: `this machine ${words}` };
+    if (worksUntil === undefined || role !== 'execute' || clock.time >= worksUntil) return null;
+    if (clock.time + longestMs(spec) <= worksUntil) return null;
+    return {
+      why: 'owner',
+      detail: 'its time-outs reach past the hours in which its owner lets this machine work',
+    };
   }
 
   // ── owner, time ───────────────────────────────────────────────────────────────────────────────────────────

@@ -57,6 +57,7 @@ export interface Machine {
     lent: string[];
     brains: string[];
     policy: string;
+    worksUntil: number | null;
     lends(models: readonly string[]): NonNullable<Capacity['lends']> | null;
   }): Promise<Capacity>;
   /** Writes changed fields of the config. */

@@ -241,6 +241,8 @@ export class MemberService {
 
   #onPolicy({ holds, why, told }: Verdict): void {
     this.driver.policy(told);
+    // When its hours end is told anew with each beginning.
+    if (holds) void this.#measure();
     if (holds) this.models.measureSpeeds();
     else this.#letGo();
     const { policy } = this.#policy.inForce;
@@ -357,6 +359,7 @@ async function offerOf(
       ...(machine.config.cloud.length === 0 ? [] : [CLOUD_BRAIN]),
     ],
     policy: policy.inForce.policy,
+    worksUntil: policy.worksUntil,
     lends: (names) => models.lends(names),
   };
 }

@@ -2,6 +2,7 @@ import { statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import type { Capacity } from '../../protocol/session.ts';
+import { termsOf } from '../../protocol/terms.ts';
 import type { SandboxReport } from '../sandbox/probe.ts';
 import type { Sandbox } from '../sandbox/types.ts';
 import { modelServers } from './models.ts';
@@ -27,6 +28,8 @@ export interface CapacityOptions {
   brains?: string[];
   /** The policy in force. @default not said */
   policy?: string;
+  /** When its hours are over, Unix ms; null: they have no end. @default null */
+  worksUntil?: number | null;
   /** How the models are lent to other members. @default they are not */
   lends?(models: readonly string[]): NonNullable<Capacity['lends']> | null;
 }
@@ -50,6 +53,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     ownerPaused = false,
     seat = false,
     policy,
+    worksUntil = null,
     lent = [],
     brains = [],
   } = options;
@@ -64,6 +68,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
   // Who sits there is to notice one task at most.
   const fitting = seat ? 1 : Math.max(1, Math.min(cpus, Math.floor(memoryBytes / SLOT_BYTES)));
   const models = [...new Set([...servers.flatMap((server) => server.models), ...lent])].slice(0, MODELS_MAX);
+  const accepts = policy === undefined ? null : termsOf(policy);
   const lends = options.lends?.(models) ?? null;
   return {
     slots: report.works ? Math.min(options.slots ?? fitting, SLOTS_MAX) : 0,
@@ -80,6 +85,8 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     labels,
     ownerPaused,
     ...(policy === undefined ? {} : { policy }),
+    ...(accepts === null ? {} : { accepts }),
+    ...(worksUntil === null ? {} : { worksUntil }),
     ...(lends === null ? {} : { lends }),
   };
 }

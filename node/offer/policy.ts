@@ -12,6 +12,10 @@ export interface Moment {
   signal: string | null;
   /** Somebody could sit at this machine: what cannot be seen then counts as busy. */
   seat: boolean;
+  /** It runs on a battery. @default false */
+  battery?: boolean;
+  /** What others take of its processors, in percent; null: not known yet. @default null */
+  load?: number | null;
 }
 
 /** Whether a machine may work now, and why, as its owner reads it. */
@@ -42,6 +46,16 @@ function judgeOne(condition: PolicyCondition, moment: Moment): Verdict {
       return judgeIdle(condition.ms, moment);
     case 'hours':
       return judgeHours(condition, moment);
+    case 'on-mains':
+      return moment.battery
+        ? { holds: false, why: 'it runs on its battery', told: 'runs on its battery (policy on-mains)' }
+        : { holds: true, why: 'it is fed by the mains', told: null };
+    case 'load':
+      return judgeLoad(condition.percent, moment.load ?? null);
+    case 'kinds':
+    case 'submitters':
+      // Not about when it works: `terms.ts`.
+      return { holds: true, why: '', told: null };
     case 'unknown':
       return {
         holds: false,
@@ -66,16 +80,21 @@ function judgeIdle(ms: number, { idleMs, signal, seat }: Moment): Verdict {
   return { holds: false, why: `somebody was here ${when}${by}; it waits for ${formatDuration(ms)}`, told };
 }
 
+function judgeLoad(percent: number, load: number | null): Verdict {
+  const told = `is busy with what its owner runs (policy load=${percent}%)`;
+  if (load === null)
+    return { holds: false, why: 'what others take of the processors is not known yet', told };
+  const took = `others take ${Math.round(load)}% of the processors`;
+  return load < percent
+    ? { holds: true, why: took, told: null }
+    : { holds: false, why: `${took}; it waits for less than ${percent}%`, told };
+}
+
 type Hours = Extract<PolicyCondition, { kind: 'hours' }>;
 
 function judgeHours(hours: Hours, { day, minute }: Moment): Verdict {
   const { from, to, days } = hours;
-  const begins = (on: number): boolean => days === null || days.includes(on);
-  const yesterday = (day + 6) % 7;
-  const inside =
-    from < to
-      ? begins(day) && minute >= from && minute < to
-      : (begins(day) && minute >= from) || (begins(yesterday) && minute < to);
+  const inside = isInside(hours, day, minute);
   const at = `${DAYS[day]} ${clock(minute)}`;
   const window = `${clock(from)}-${clock(to)}${days === null ? '' : `@${days.map((one) => DAYS[one]).join('+')}`}`;
   if (inside) return { holds: true, why: `${at} is within ${window}`, told: null };
@@ -84,6 +103,32 @@ function judgeHours(hours: Hours, { day, minute }: Moment): Verdict {
     why: `${at} is outside ${window}`,
     told: `works only at its owner’s hours (${window}, by its clock)`,
   };
+}
+
+/** Minutes from now until the first of its windows closes; null: none is open that closes. Pure. */
+export function closesInMinutes(
+  policy: string,
+  { day, minute }: Pick<Moment, 'day' | 'minute'>,
+): number | null {
+  const closings = readPolicy(policy).flatMap((condition) => {
+    if (condition.kind !== 'hours' || !isInside(condition, day, minute)) return [];
+    // Windows that meet are one: it closes where the next minute is outside.
+    for (let later = 1; later <= WEEK_MINUTES; later += 1) {
+      const at = minute + later;
+      if (!isInside(condition, (day + Math.floor(at / DAY_MINUTES)) % 7, at % DAY_MINUTES)) return [later];
+    }
+    return [];
+  });
+  return closings.length === 0 ? null : Math.min(...closings);
+}
+
+const DAY_MINUTES = 1440;
+const WEEK_MINUTES = 7 * DAY_MINUTES;
+
+function isInside({ from, to, days }: Hours, day: number, minute: number): boolean {
+  const begins = (on: number): boolean => days === null || days.includes(on);
+  if (from < to) return begins(day) && minute >= from && minute < to;
+  return (begins(day) && minute >= from) || (begins((day + 6) % 7) && minute < to);
 }
 
 const clock = (minute: number): string =>

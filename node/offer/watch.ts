@@ -1,5 +1,7 @@
 import { readPolicy } from '../../protocol/policy.ts';
-import { judge, type Moment, policyInForce, type Verdict } from './policy.ts';
+import { LoadSensor } from './load.ts';
+import { closesInMinutes, judge, type Moment, policyInForce, type Verdict } from './policy.ts';
+import { onBattery } from './power.ts';
 import { PresenceSensor } from './presence.ts';
 import { hasSeat } from './seat.ts';
 
@@ -10,6 +12,8 @@ export interface PolicyWatchOptions {
   invite: string | null;
   sensor?: PresenceSensor;
   seat?: () => boolean;
+  load?: LoadSensor;
+  battery?: () => boolean;
 }
 
 /** A person who comes back waits for their machine no longer than this and the stop itself. */
@@ -20,6 +24,8 @@ export class PolicyWatch {
   readonly #options: PolicyWatchOptions;
   readonly #sensor: PresenceSensor;
   readonly #seat: () => boolean;
+  readonly #load: LoadSensor;
+  readonly #battery: () => boolean;
   #timer: NodeJS.Timeout | null = null;
   #verdict: Verdict;
 
@@ -27,6 +33,8 @@ export class PolicyWatch {
     this.#options = options;
     this.#sensor = options.sensor ?? new PresenceSensor();
     this.#seat = options.seat ?? hasSeat;
+    this.#load = options.load ?? new LoadSensor();
+    this.#battery = options.battery ?? onBattery;
     this.#verdict = this.#judge();
   }
 
@@ -51,6 +59,14 @@ export class PolicyWatch {
     return this.#seat();
   }
 
+  /** When its hours are over, Unix ms by this machine's clock, to the minute; null: they have no end, or are over. */
+  get worksUntil(): number | null {
+    const now = new Date();
+    const minutes = closesInMinutes(this.inForce.policy, timeOf(now));
+    if (minutes === null) return null;
+    return Math.floor(now.getTime() / MINUTE_MS) * MINUTE_MS + minutes * MINUTE_MS;
+  }
+
   get verdict(): Verdict {
     return this.#verdict;
   }
@@ -64,13 +80,28 @@ export class PolicyWatch {
 
   #judge(): Verdict {
     const { policy } = this.inForce;
-    const idle = readPolicy(policy).some(({ kind }) => kind === 'idle');
-    return judge(policy, momentOf(new Date(), idle ? this.#sensor : null));
+    return judge(policy, this.#moment(policy));
+  }
+
+  /** Looks only at what the policy asks for. */
+  #moment(policy: string): Moment {
+    const date = new Date();
+    const asks = new Set(readPolicy(policy).map(({ kind }) => kind));
+    const seen = asks.has('idle') ? this.#sensor.look(date.getTime()) : UNSEEN;
+    return {
+      ...timeOf(date),
+      ...seen,
+      battery: asks.has('on-mains') && this.#battery(),
+      load: asks.has('load') ? this.#load.look(performance.now()) : null,
+    };
   }
 }
 
-/** Pure but for the sensor: a wall clock time as the machine's owner reads it. */
-function momentOf(date: Date, sensor: PresenceSensor | null): Moment {
-  const seen = sensor?.look(date.getTime()) ?? { idleMs: null, signal: null, seat: false };
-  return { day: date.getDay(), minute: date.getHours() * 60 + date.getMinutes(), ...seen };
-}
+const MINUTE_MS = 60_000;
+const UNSEEN = { idleMs: null, signal: null, seat: false };
+
+/** A wall clock time as the machine's owner reads it. */
+const timeOf = (date: Date): { day: number; minute: number } => ({
+  day: date.getDay(),
+  minute: date.getHours() * 60 + date.getMinutes(),
+});

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { judge, type Moment, policyInForce } from '../../../node/offer/policy.ts';
+import { closesInMinutes, judge, type Moment, policyInForce } from '../../../node/offer/policy.ts';
 import { noTasks, workOf } from '../../../node/offer/work.ts';
 import { policyCharactersMax } from '../../../protocol/policy.ts';
 import { policyText } from '../../../protocol/policy-schema.ts';
@@ -62,6 +62,13 @@ for (const [policy, moment, holds, why] of [
   ['always,hours=18:00-08:00', at(MON, '12:00'), false, 'outside'],
   ['hours=08:00-12:00,hours=11:00-20:00', at(MON, '11:30'), true, ''],
   ['hours=08:00-12:00,hours=11:00-20:00', at(MON, '12:30'), false, ''],
+  // What feeds it, what others do there, and words that are not about when.
+  ['on-mains', at(MON, '12:00', { battery: true }), false, 'it runs on its battery'],
+  ['on-mains', at(MON, '12:00', { battery: false }), true, 'fed by the mains'],
+  ['load=50%', at(MON, '12:00', { load: 49.9 }), true, 'others take 50% of the processors'],
+  ['load=50%', at(MON, '12:00', { load: 50 }), false, 'it waits for less than 50%'],
+  ['load=50%', at(MON, '12:00', { load: null }), false, 'not known yet'],
+  ['kinds=code,submitters=ada', at(MON, '12:00', idle(0)), true, ''],
   // A newer release's word.
   ['mains', at(MON, '12:00'), false, 'does not know mains'],
   ['always,mains', at(MON, '12:00'), false, 'does not know mains'],
@@ -71,6 +78,22 @@ for (const [policy, moment, holds, why] of [
     assert.is(verdict.holds, holds, verdict.why);
     assert.ok(verdict.why.includes(why), verdict.why);
     assert.is(verdict.told === null, holds);
+  });
+}
+
+for (const [policy, day, time, minutes] of [
+  ['idle', MON, '12:00', null],
+  ['hours=09:00-17:00', MON, '12:00', 300],
+  ['hours=09:00-17:00', MON, '18:00', null],
+  ['hours=18:00-08:00', MON, '23:00', 540],
+  ['hours=18:00-08:00', MON, '07:59', 1],
+  ['hours=00:00-24:00', MON, '12:00', null],
+  ['hours=00:00-24:00@sat+sun', SAT, '12:00', 2160],
+  ['hours=18:00-08:00@fri', SAT, '07:00', 60],
+  ['hours=09:00-17:00,hours=12:00-13:00,idle', MON, '12:15', 45],
+] as [string, number, string, number | null][]) {
+  test(`${policy} on day ${day} at ${time} ends in ${minutes} min`, () => {
+    assert.is(closesInMinutes(policy, at(day, time)), minutes);
   });
 }
 

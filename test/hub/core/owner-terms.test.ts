@@ -1,0 +1,69 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Why } from '../../../hub/core/why.ts';
+import type { Capacity } from '../../../protocol/session.ts';
+import { CAPACITY, Fleet, peerOf, type TestMember } from './fleet.ts';
+
+const MIN = 60_000;
+/** The only worker of a mesh, with what its owner accepts. */
+function mesh(offer: Partial<Capacity>): {
+  fleet: Fleet;
+  ada: TestMember;
+  offers(next: Partial<Capacity>): void;
+} {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  const offers = (next: Partial<Capacity>): void =>
+    fleet.member(ada, { type: 'capacity', capacity: { ...CAPACITY, ...next } });
+  offers(offer);
+  return { fleet, ada, offers };
+}
+const whyOf = (fleet: Fleet, task: string): string =>
+  fleet.ask<Why>({ op: 'task.why', task }).members.find(({ id }) => id === peerOf('ada'))?.why ?? '';
+
+test('a machine is given only the kinds that its owner accepts, and why names them', () => {
+  const { fleet, ada, offers } = mesh({ accepts: { kinds: ['code'] } });
+  const id = fleet.submit({ checks: [] });
+  assert.is(fleet.task(id).state, 'queued');
+  assert.match(whyOf(fleet, id), /accepts no task of kind command \(its owner’s policy: code\)/);
+  offers({});
+  assert.is(fleet.running(ada).task, id);
+});
+
+test('by their names only members and accounts that the owner accepts are served; the machine is told whose task it is', () => {
+  const { fleet, ada, offers } = mesh({ accepts: { submitters: ['bo'] } });
+  const id = fleet.submit({ checks: [] });
+  assert.match(whyOf(fleet, id), /accepts no task of olga/);
+  offers({ accepts: { submitters: ['bo', 'olga'] } });
+  assert.is(fleet.running(ada).task, id);
+  assert.is(fleet.running(ada).sender, 'olga');
+  const { fleet: other, ada: plain } = mesh({});
+  other.submit({ checks: [] });
+  assert.is(other.running(plain).sender, undefined, 'nobody else hears a name');
+});
+
+test('work that cannot end before the hours of a machine do is not begun there; shorter work is', () => {
+  const { fleet, ada } = mesh({ worksUntil: 1_700_000_000_000 + 20 * MIN });
+  const long = fleet.submit({ checks: [] });
+  const short = fleet.submit({ checks: [], timeoutMs: 10 * MIN });
+  assert.is(fleet.running(ada).task, short);
+  assert.is(fleet.task(long).state, 'queued');
+  assert.match(whyOf(fleet, long), /works for 20 min more, and the time-outs of the task add up to 30 min/);
+});
+
+test('a machine refuses what its owner does not accept, whatever its founder knows', () => {
+  const { fleet, ada } = mesh({ accepts: { kinds: ['code'] } });
+  const id = fleet.submit({ checks: [] });
+  // As a founder of an older release takes it: a machine that says nothing about what it accepts.
+  fleet.founder({
+    type: 'received',
+    peer: ada.peer,
+    session: ada.session!,
+    message: { type: 'capacity', capacity: CAPACITY },
+  });
+  const [attempt] = fleet.task(id).attempts;
+  assert.is(attempt?.end?.kind === 'ended' ? attempt.end.reason : null, 'refused');
+  assert.is(ada.running.size, 0);
+});
+
+test.run();
