@@ -15,9 +15,12 @@ import type {
   MemberHello,
   Place,
 } from '../../protocol/session.ts';
+import type { FailureReason } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
+import { Deadlines } from './deadlines.ts';
+import { Holds } from './holds.ts';
 import { Lenders } from './lenders.ts';
 import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
@@ -122,6 +125,13 @@ export interface Waiting {
   retryAt: number;
 }
 
+/** How an open task ends that goes no further. */
+export interface GivenUp {
+  state: 'failed' | 'cancelled';
+  reason: FailureReason | null;
+  detail: string;
+}
+
 /** Monotonic times of an open task that this process saw; all null after a restart. */
 export interface TaskTimes {
   queuedAt: number | null;
@@ -145,9 +155,15 @@ export class FounderContext {
   readonly times = new Map<string, TaskTimes>();
   readonly queue = new RunQueue();
   readonly repeats = new Repeats();
+  readonly holds = new Holds();
+  readonly deadlines = new Deadlines();
+  /** Open tasks that are to end, once their leases have. */
+  readonly givenUp = new Map<string, GivenUp>();
   readonly plugins: Plugins;
   /** Queued tasks that wait for a person's answer; none of these is in the queue. */
   readonly asking = new Set<string>();
+  /** Queued tasks that wait for other tasks; none of these is in the queue either. */
+  readonly held = new Set<string>();
   /** Executed tasks that wait for a verifier. */
   readonly unverified = new Map<string, Waiting>();
   /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */

@@ -2,7 +2,9 @@ import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { assign, ringHasRoom } from './assign.ts';
 import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
+import { endOverdue } from './deadlines.ts';
 import { mismatch, score, unavailable } from './fit.ts';
+import { releaseHeld } from './holds.ts';
 import { converge } from './lifecycle.ts';
 import { declinedByOwner } from './owner-terms.ts';
 import { type Bucket, type Need, needOf, type Queued } from './queue.ts';
@@ -15,6 +17,8 @@ import { giveToVerifiers } from './verifiers.ts';
  * the first submitted first. Called after every input that may have changed something, and by the tick.
  */
 export function dispatch(ctx: FounderContext, ticking: boolean): void {
+  endOverdue(ctx);
+  releaseHeld(ctx);
   ctx.queue.wake(ctx.now);
   if (ctx.state.mesh.paused || ctx.now < ctx.settledAt || starved(ctx)) return;
   giveToVerifiers(ctx, ticking);

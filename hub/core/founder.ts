@@ -172,6 +172,8 @@ export class FounderCore {
     for (const task of byId.values()) ctx.repeats.add(task, (id) => byId.has(id));
     for (const id of ctx.state.tasks.open) {
       const task = ctx.task(id);
+      if (task.state !== 'queued') ctx.holds.keep(task);
+      ctx.deadlines.add(task, ctx.now, ctx.clock.time - task.submittedAt);
       for (const attempt of task.attempts) {
         if (attempt.end === null) openLease(ctx, task, attempt.number, null);
       }

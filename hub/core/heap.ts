@@ -1,29 +1,35 @@
 /** A binary heap: the item of the smallest key first; equal keys in no promised order. */
-export class Heap<T> {
-  readonly #items: { key: number; item: T }[] = [];
+export class Heap<T, K = number> {
+  readonly #items: { key: K; item: T }[] = [];
+  readonly #before: (one: K, other: K) => boolean;
+
+  /** `before`: whether the first key is the smaller. @default numbers */
+  constructor(before: (one: K, other: K) => boolean = (one, other) => one < other) {
+    this.#before = before;
+  }
 
   get size(): number {
     return this.#items.length;
   }
 
-  peek(): { key: number; item: T } | undefined {
+  peek(): { key: K; item: T } | undefined {
     return this.#items[0];
   }
 
-  push(key: number, item: T): void {
+  push(key: K, item: T): void {
     const items = this.#items;
     let at = items.length;
     items.push({ key, item });
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (items[parent]!.key <= key) break;
+      if (!this.#before(key, items[parent]!.key)) break;
       items[at] = items[parent]!;
       at = parent;
     }
     items[at] = { key, item };
   }
 
-  pop(): { key: number; item: T } | undefined {
+  pop(): { key: K; item: T } | undefined {
     const items = this.#items;
     const first = items[0];
     const last = items.pop();
@@ -33,8 +39,8 @@ export class Heap<T> {
       const left = 2 * at + 1;
       if (left >= items.length) break;
       const right = left + 1;
-      const child = right < items.length && items[right]!.key < items[left]!.key ? right : left;
-      if (items[child]!.key >= last.key) break;
+      const child = right < items.length && this.#before(items[right]!.key, items[left]!.key) ? right : left;
+      if (!this.#before(items[child]!.key, last.key)) break;
       items[at] = items[child]!;
       at = child;
     }

@@ -17,8 +17,9 @@ import {
   sameMemberBaseMs,
   sameMemberMaxMs,
 } from './config.ts';
-import type { FounderContext, LiveLease } from './context.ts';
+import type { FounderContext, GivenUp, LiveLease } from './context.ts';
 import { flakyWords, leftUndecided } from './flaky.ts';
+import { isHeld } from './holds.ts';
 
 type Converged = EventBody<'task.converged'>;
 
@@ -94,8 +95,9 @@ export function dropLease(ctx: FounderContext, lease: LiveLease): void {
  */
 export function settle(ctx: FounderContext, task: TaskRecord): void {
   if (task.converged !== null) return;
-  if (task.cancelledBy !== null) {
-    cancel(ctx, task);
+  const ending = task.cancelledBy === null ? ctx.givenUp.get(task.id) : CANCELLED;
+  if (ending !== undefined) {
+    close(ctx, task, ending);
     return;
   }
   switch (task.state) {
@@ -113,22 +115,32 @@ export function settle(ctx: FounderContext, task: TaskRecord): void {
   }
 }
 
-function cancel(ctx: FounderContext, task: TaskRecord): void {
+/** Ends an open task whatever it does now: its leases first, then the task itself. */
+export function giveUp(ctx: FounderContext, task: TaskRecord, ending: GivenUp): void {
+  ctx.givenUp.set(task.id, ending);
+  settle(ctx, task);
+}
+
+const CANCELLED: GivenUp = { state: 'cancelled', reason: null, detail: 'cancelled by a person' };
+
+function close(ctx: FounderContext, task: TaskRecord, ending: GivenUp): void {
+  const { state, reason, detail } = ending;
   for (const attempt of task.attempts.filter((one) => one.end === null)) {
     const lease = ctx.leases.get(leaseKey({ task: task.id, attempt: attempt.number, epoch: attempt.epoch }));
     if (lease === undefined) continue;
     // Ends by `settle` of the last of them, which converges.
     endLease(ctx, lease, {
       fault: 'person',
-      reason: 'refused',
-      detail: 'the task was cancelled',
+      reason: reason ?? 'refused',
+      detail: state === 'cancelled' ? 'the task was cancelled' : detail,
       cancel: 'cancelled',
     });
     if (task.converged !== null) return;
   }
-  if (task.attempts.every((attempt) => attempt.end !== null)) {
-    converge(ctx, task, { state: 'cancelled', reason: null, detail: 'cancelled by a person' });
-  }
+  if (task.attempts.some((attempt) => attempt.end === null)) return;
+  const asItIs = state === 'failed' && task.state === 'executed' && !task.spec.requireVerified;
+  if (asItIs) deliver(ctx, task, `unverified: ${detail}`);
+  else converge(ctx, task, { state, reason, detail });
 }
 
 function settleQueued(ctx: FounderContext, task: TaskRecord): void {
@@ -147,6 +159,14 @@ function settleQueued(ctx: FounderContext, task: TaskRecord): void {
     ctx.asking.add(task.id);
   } else {
     ctx.asking.delete(task.id);
+    const held = isHeld(ctx, task);
+    if (task.converged !== null) return;
+    if (held) {
+      ctx.held.add(task.id);
+      ctx.queue.remove(task.id);
+      return;
+    }
+    ctx.held.delete(task.id);
     ctx.queue.add(task, retryTimes(ctx, task), ctx.now);
     if (task.unfit.length > 0) ctx.troubled.add(task.id);
   }
@@ -276,8 +296,11 @@ export function converge(
   });
   ctx.times.delete(task.id);
   ctx.repeats.end(task.id);
+  ctx.givenUp.delete(task.id);
+  ctx.holds.end(task);
   ctx.queue.remove(task.id);
   ctx.asking.delete(task.id);
+  ctx.held.delete(task.id);
   ctx.unverified.delete(task.id);
   ctx.parked.delete(task.id);
   ctx.troubled.delete(task.id);

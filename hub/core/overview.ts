@@ -60,6 +60,7 @@ function waits(ctx: FounderContext): Overview['waits'] {
   }
   add(ctx.state.mesh.paused ? 'paused' : 'backOff', ctx.queue.size - due);
   add('answer', ctx.asking.size);
+  add('others', ctx.held.size);
   return counts;
 }
 

@@ -188,6 +188,7 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
   assertEvent(event);
   ctx.append(event);
   ctx.repeats.add(ctx.task(task), (id) => tasks.byId.has(id));
+  ctx.deadlines.add(ctx.task(task), ctx.now, 0);
   ctx.times.set(task, { queuedAt: ctx.now, firstAssignedAt: null, runMs: null });
   settle(ctx, ctx.task(task));
   return taskView(ctx.state, ctx.task(task));

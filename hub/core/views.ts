@@ -46,7 +46,7 @@ export function meshObject(ctx: FounderContext): MeshObject {
   for (const lease of ctx.leases.values()) if (lease.role === 'execute') running += 1;
   let executed = 0;
   for (const { role } of ctx.leases.values()) if (role === 'verify') executed += 1;
-  const queued = ctx.queue.size + ctx.asking.size;
+  const queued = ctx.queue.size + ctx.asking.size + ctx.held.size;
   const awaiting = ctx.unverified.size + ctx.parked.size + executed;
   return {
     ...meshFacts(ctx.mesh, ctx.state),

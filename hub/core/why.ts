@@ -6,6 +6,7 @@ import { ringHasRoom } from './assign.ts';
 import { verifierWaitMs } from './config.ts';
 import { type FounderContext, freeSlots } from './context.ts';
 import { ignoresPolicy, mismatch, unavailable, verifierMismatch } from './fit.ts';
+import { heldBy } from './holds.ts';
 import { unprovable } from './lifecycle.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 import { type Need, needOf } from './queue.ts';
@@ -13,12 +14,13 @@ import { durability, starved } from './replicas.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 
 /**
- * What a queued task waits for, the first that holds: a person's answer, the mesh to be resumed, leases of the founder before this one, replicas to follow, a
+ * What a queued task waits for, the first that holds: a person's answer, other tasks, the mesh to be resumed, leases of the founder before this one, replicas to follow, a
  * secret, its back-off, a machine that fits at all, one of those that fit to be had, one of them to have a free slot,
  * one of those that a plugin lets it be given to. `turn`: for those before it.
  */
 export type Wait =
   | 'answer'
+  | 'others'
   | 'paused'
   | 'settling'
   | 'replicas'
@@ -124,6 +126,13 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     answer.wait = 'answer';
     answer.reasons.push(`it waits for a person’s answer: ${question.text}`);
     answer.remedies.push(`mesh-hub task answer ${task.id} TEXT`);
+    return;
+  }
+  const others = heldBy(ctx, task);
+  if (others !== null) {
+    answer.wait = 'others';
+    answer.reasons.push(others);
+    holdUps(ctx, answer);
     return;
   }
   const need = needOf(task);
