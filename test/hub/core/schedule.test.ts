@@ -13,8 +13,9 @@ function one(slots: number): { fleet: Fleet; m: TestMember } {
 
 const send = (fleet: Fleet, schedule: Schedule): string => fleet.submit({ checks: [] }, { schedule });
 const runningTasks = (m: TestMember): string[] => [...m.running.values()].map(({ task }) => task);
-const finish = (fleet: Fleet, m: TestMember, id: string): void =>
+function finish(fleet: Fleet, m: TestMember, id: string): void {
   fleet.finish(m, [...m.running.values()].find(({ task }) => task === id)!);
+}
 
 test('a task begins when those it comes after have been delivered, also across a restart', () => {
   const { fleet, m } = one(4);
