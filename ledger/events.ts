@@ -133,7 +133,13 @@ export const EVENT_BODIES = {
     by: actor,
   }),
   /** `eligible` false: drained; running work goes on, nothing new is given. */
-  'member.eligibility': z.strictObject({ peer: peerId, eligible: z.boolean(), by: actor }),
+  'member.eligibility': z.strictObject({
+    peer: peerId,
+    eligible: z.boolean(),
+    /** Of one that is drained: what still runs there then (Unix ms) is taken away. @default it may run to its end */
+    evictAt: count.optional(),
+    by: actor,
+  }),
   /** From here on it has this name, and its old one is free. Certificates say what was true when it was admitted. */
   'member.renamed': z.strictObject({ peer: peerId, name: memberName, by: actor }),
   'member.rejected': z.strictObject({ peer: peerId, name: memberName, by: actor }),

@@ -11,6 +11,7 @@ import type { HubPlugin } from '../plugins/plugin.ts';
 import {
   approveBody,
   codeParam,
+  drainBody,
   durabilityBody,
   inviteBody,
   nodeParam,
@@ -144,7 +145,10 @@ function addNodeRoutes(app: Hono<ApiEnv>, port: HubPort): void {
   ] as const) {
     app.post(`/v1/nodes/:node/${act}`, async (context) => {
       need(port, context, 'operate');
-      const operation = { op: 'member.eligible', member: member(context), eligible } as const;
+      const said = !eligible && context.req.header('content-type') !== undefined;
+      const { deadlineMs = null } = said ? await jsonBody(context, drainBody) : {};
+      const deadline = deadlineMs === null ? {} : { deadlineMs };
+      const operation = { op: 'member.eligible', member: member(context), eligible, ...deadline } as const;
       await inTime(port.request(operation, context.get('by'), context.get('correlation')));
       return context.json((await node(context)) as object);
     });

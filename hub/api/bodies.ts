@@ -42,6 +42,10 @@ export const approveBody = z.strictObject({
   roles: roles.min(1).default(['worker', 'submitter']),
 });
 export const durabilityBody = z.strictObject({ replicas: z.int().min(0).max(durabilityMax) });
+/** What still runs on a drained machine after so long is taken away; null: it runs to its end. At most a year. */
+export const drainBody = z.strictObject({
+  deadlineMs: z.int().min(0).max(inviteMsMax).nullable().default(null),
+});
 export const renameBody = z.strictObject({ name: memberName });
 export const revokeBody = z.strictObject({ reason: z.string().max(512).nullable().default(null) });
 

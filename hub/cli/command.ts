@@ -46,7 +46,7 @@ export type HubCommand =
   | { verb: 'node describe'; node: string }
   | { verb: 'node approve'; code: string; name: string | null; owner: string | null; roles: string[] | null }
   | { verb: 'node reject'; code: string }
-  | { verb: 'node drain'; node: string }
+  | { verb: 'node drain'; node: string; deadlineMs: number | null }
   | { verb: 'node eligible'; node: string }
   | { verb: 'node rename'; node: string; name: string }
   | { verb: 'node revoke'; node: string; reason: string | null }
@@ -290,9 +290,16 @@ function addNodeGrammar(grammar: Grammar<HubCommand>): void {
   });
   grammar.leaf('node', {
     usage: 'drain <node>',
-    summary: 'give it nothing new; what runs goes on',
-    examples: ['mesh-hub node drain laptop-3'],
-    read: ({ operands }) => ({ verb: 'node drain', node: nodeOf(operands) }),
+    summary: 'give it nothing new; what runs goes on, with --deadline so long at most',
+    options: [
+      v.option('--deadline <duration>', 'what runs after that goes elsewhere', v.duration('--deadline')),
+    ],
+    examples: ['mesh-hub node drain laptop-3', 'mesh-hub node drain laptop-3 --deadline 10m'],
+    read: ({ operands, options }) => ({
+      verb: 'node drain',
+      node: nodeOf(operands),
+      deadlineMs: or(options.deadline),
+    }),
   });
   grammar.leaf('node', {
     usage: 'eligible <node>',

@@ -111,12 +111,15 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'node reject':
       show(session, await session.client().post(`/v1/joins/${command.code}/reject`), () => 'sent away');
       return EXIT.ok;
-    case 'node drain':
-    case 'node eligible': {
-      const act = command.verb.slice('node '.length);
-      show(session, await session.client().post<NodeObject>(`/v1/nodes/${command.node}/${act}`), nodeText);
+    case 'node drain': {
+      const { node, deadlineMs } = command;
+      const body = deadlineMs === null ? undefined : { deadlineMs };
+      show(session, await session.client().post<NodeObject>(`/v1/nodes/${node}/drain`, body), nodeText);
       return EXIT.ok;
     }
+    case 'node eligible':
+      show(session, await session.client().post<NodeObject>(`/v1/nodes/${command.node}/eligible`), nodeText);
+      return EXIT.ok;
     case 'node rename': {
       const { node, name } = command;
       const answer = await session.client().post<NodeObject>(`/v1/nodes/${node}/rename`, { name });

@@ -77,5 +77,11 @@ export const bundlesMax = 512;
 export const repositoriesKeptMax = 16;
 /** A machine whose owner stopped something is given nothing for so long. */
 export const restMs = 1_000;
+/** Faults of a machine in a row after which it rests; the first few are any machine's. */
+export const restAfterFaults = 3;
+/** It rests for this, doubled with every fault, at most for so long, and longer by up to this part of it, drawn. */
+export const restBaseMs = 1_000;
+export const restMaxMs = 2 * 60_000;
+export const restJitter = 0.25;
 /** Events of one append: a step that decides on more (many results given up on at once) appends in parts. */
 export const appendEventsMax = 256;

@@ -17,6 +17,7 @@ import type {
 } from '../../protocol/session.ts';
 import type { FailureReason } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
+import { type BackOff, isProbed } from './back-off.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
 import { Deadlines } from './deadlines.ts';
@@ -59,6 +60,8 @@ export interface LiveMember {
   assignedAt: number;
   /** After its owner stopped something, nothing is given to it for a moment, whatever it says; null: it may. */
   restsUntil: number | null;
+  /** Its attempts failed by its own fault; null: the last one did not. */
+  backOff: BackOff | null;
   /** Which process speaks on its session, and from where; null where it did not say. */
   instance: Instance | null;
   address: string | null;
@@ -343,6 +346,7 @@ export class FounderContext {
         repositories: [],
         assignedAt: Number.NEGATIVE_INFINITY,
         restsUntil: null,
+        backOff: null,
         instance: null,
         address: null,
         aheadMs: null,
@@ -355,6 +359,8 @@ export class FounderContext {
   }
 }
 
-/** Slots of a member that are not taken, also not by what is still stopping. */
-export const freeSlots = (live: LiveMember): number =>
-  (live.capacity?.slots ?? 0) - live.leases.size - live.stopping.size;
+/** Slots of a member that are not taken, also not by what is still stopping; of one that failed again and again there is one. */
+export function freeSlots(live: LiveMember): number {
+  const slots = live.capacity?.slots ?? 0;
+  return (isProbed(live) ? Math.min(1, slots) : slots) - live.leases.size - live.stopping.size;
+}

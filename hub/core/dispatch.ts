@@ -140,7 +140,8 @@ function outlookOf(ctx: FounderContext, task: TaskRecord): 'hopeful' | 'hopeless
     }
     const awaitedUntil = live?.awaitedUntil ?? ctx.startedAt + ctx.config.leaseMs;
     const online = live !== undefined && live.session !== null;
-    if (online ? unavailable(member, live) === null : ctx.now < awaitedUntil) return 'hopeful';
+    const rests = online && live.backOff?.until != null;
+    if (online ? rests || unavailable(member, live) === null : ctx.now < awaitedUntil) return 'hopeful';
   }
   return lacking ? 'hopeless' : 'hopeful';
 }

@@ -11,17 +11,27 @@ export const ignoresPolicy = (member: MemberRecord, live: LiveMember | undefined
 /** Why a member can be given nothing at all now, in words; null: it can. Slots are not looked at. */
 export function unavailable(member: MemberRecord, live: LiveMember | undefined): string | null {
   if (!member.roles.includes('worker')) return 'is no worker';
-  if (!member.eligible) return 'is draining';
+  if (!member.eligible) return drainWords(member);
   if (live === undefined || live.session === null || live.capacity === null) return 'is offline';
   if (ignoresPolicy(member, live))
     return 'runs an older release, which does not keep the policy of its invite';
   if (live.doubtful) return 'has missed a heartbeat';
   if (live.capacity.ownerPaused) return live.capacity.bar ?? 'is paused by its owner';
   if (live.restsUntil !== null) return 'was stopped by its owner a moment ago';
+  const { backOff } = live;
+  if (backOff !== null && backOff.until !== null) return restWords(backOff.faults, backOff.untilTime);
   if (live.capacity.sandbox === null) return 'has no working sandbox';
   if (live.capacity.slots === 0) return 'offers no slots';
   return null;
 }
+
+const clock = (time: number): string => `${new Date(time).toISOString().slice(11, 19)}Z`;
+
+const drainWords = ({ evictAt }: MemberRecord): string =>
+  evictAt === undefined ? 'is draining' : `is draining; what runs there may until ${clock(evictAt)}`;
+
+const restWords = (faults: number, until: number): string =>
+  `failed ${faults} attempts in a row by its own fault, and is given nothing until ${clock(until)}; then one, as a probe`;
 
 /** Why this member can never execute what is asked, as it is now; null: it can. `lent`: whether others lend it a model. */
 export function mismatch(

@@ -9,6 +9,7 @@ import {
 import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
+import { countEnd } from './back-off.ts';
 import {
   lateResultsMax,
   otherMemberWaitMs,
@@ -61,6 +62,7 @@ export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending):
     },
   });
   dropLease(ctx, lease);
+  countEnd(ctx, lease.member, verdict === 'wait' ? 'person' : ending.fault, reason);
   if (ending.cancel !== null) {
     const live = ctx.live.get(lease.member);
     if (live !== undefined && live.session !== null) live.stopping.set(lease.key, ctx.now);

@@ -5,7 +5,8 @@ import { findMember, formerMember } from '../../node/views/mesh.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { invitesMax, membersMax } from '../../protocol/limits.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
-import type { FounderContext } from './context.ts';
+import { countSuccess } from './back-off.ts';
+import type { FounderContext, LiveMember } from './context.ts';
 import { endLease, settle } from './lifecycle.ts';
 import { replacing, requireReplaceable } from './replace.ts';
 import type { Operation } from './types.ts';
@@ -129,15 +130,32 @@ export function reject(ctx: FounderContext, by: Actor, { peer, name }: Of<'membe
   return { id: peer, name };
 }
 
-/** Draining lets what runs go on and gives nothing new. */
+/** Draining lets what runs go on and gives nothing new. Who makes it eligible says besides that its faults are mended. */
 export function setEligible(ctx: FounderContext, by: Actor, operation: Of<'member.eligible'>): NodeObject {
   const member = requireMember(ctx, operation.member);
-  const { eligible } = operation;
-  if (member.eligible !== eligible) {
-    ctx.append({ type: 'member.eligibility', body: { peer: member.peer, eligible, by } });
+  const { eligible, deadlineMs } = operation;
+  const evictAt = deadlineMs === undefined ? undefined : Math.floor(ctx.clock.time) + deadlineMs;
+  // Drained again with a deadline, or without, it is that which counts.
+  if (member.eligible !== eligible || (!eligible && member.evictAt !== evictAt)) {
+    const deadline = evictAt === undefined ? {} : { evictAt };
+    ctx.append({ type: 'member.eligibility', body: { peer: member.peer, eligible, ...deadline, by } });
     ctx.fleet += 1;
   }
+  if (eligible) countSuccess(ctx, member.peer);
   return nodeObject(ctx, member);
+}
+
+/** Takes away what still runs on a drained member after its deadline: neither the task's fault nor the machine's. */
+export function evictDrained(ctx: FounderContext, { peer, leases }: LiveMember): void {
+  const evictAt = ctx.member(peer)?.evictAt;
+  if (evictAt === undefined || ctx.clock.time < evictAt || leases.size === 0) return;
+  for (const key of [...leases]) {
+    const lease = ctx.leases.get(key)!;
+    // What has ended and is only being fetched is no work any more.
+    if (lease.pending !== null) continue;
+    const detail = 'the machine is drained, and its deadline has passed';
+    endLease(ctx, lease, { fault: 'person', reason: 'refused', detail, cancel: 'superseded' });
+  }
 }
 
 /** Another name for a member, from now on: its old one is free. It is told, at once or when it comes back. */

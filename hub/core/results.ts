@@ -2,6 +2,7 @@ import { assertEvent } from '../../ledger/line.ts';
 import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type AttemptResult, leaseKey } from '../../protocol/session.ts';
+import { countLacking, countSuccess } from './back-off.ts';
 import { checkResult, hiddenChange } from './check-result.ts';
 import { collectRetryMs, collectsMax } from './config.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
@@ -211,6 +212,8 @@ function executed(
   ctx.plugins.ending(ctx, ctx.task(task), attempt, { reason: null, usage });
   ctx.append(event);
   dropLease(ctx, lease);
+  countSuccess(ctx, lease.member);
+  countLacking(ctx, ctx.task(task));
   settle(ctx, ctx.task(task));
 }
 
@@ -256,5 +259,6 @@ function verified(
     },
   });
   dropLease(ctx, lease);
+  countSuccess(ctx, lease.member);
   settle(ctx, task);
 }

@@ -7,12 +7,13 @@ import {
   SESSION_VERSION,
 } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
+import { endRest } from './back-off.ts';
 import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease, LiveMember } from './context.ts';
 import { challenge, clockOf, isElsewhere, refuseRival } from './identity.ts';
 import { tellLenders } from './lenders.ts';
 import { endLease } from './lifecycle.ts';
-import { leave } from './membership.ts';
+import { evictDrained, leave } from './membership.ts';
 import { onResult } from './results.ts';
 
 /** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
@@ -289,6 +290,8 @@ export function expire(ctx: FounderContext): void {
   }
   for (const live of ctx.live.values()) {
     for (const [key, since] of live.stopping) if (now - since >= stoppingMax) live.stopping.delete(key);
+    endRest(ctx, live);
+    evictDrained(ctx, live);
     if (live.restsUntil !== null && now >= live.restsUntil) {
       live.restsUntil = null;
       ctx.fleet += 1;

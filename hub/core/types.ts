@@ -55,7 +55,8 @@ export type Operation =
       via: { kind: 'invite'; secretHash: string } | { kind: 'approval'; code: string; roles: Role[] };
     }
   | { op: 'member.reject'; peer: string; name: string }
-  | { op: 'member.eligible'; member: string; eligible: boolean }
+  /** `deadlineMs`: of one that is drained, after which what still runs there is taken away. @default it runs to its end */
+  | { op: 'member.eligible'; member: string; eligible: boolean; deadlineMs?: number }
   | { op: 'member.rename'; member: string; name: string }
   | { op: 'member.revoke'; member: string; reason: string | null }
   | { op: 'member.leave'; peer: string }

@@ -116,6 +116,7 @@ function remedyFor(ctx: FounderContext, member: MemberRecord): string | null {
   if (ignoresPolicy(member, live)) return `install this release on ${name}`;
   if (live.doubtful || live.restsUntil !== null) return null;
   if (live.capacity.ownerPaused) return `its owner gives it back: on ${name}, mesh-node resume`;
+  if (live.backOff !== null && live.backOff.until !== null) return `mesh-hub node eligible ${name}`;
   if (live.capacity.sandbox === null) return `on ${name}, mesh-node doctor says what its sandbox lacks`;
   return `on ${name}, start it with --slots`;
 }

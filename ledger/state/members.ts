@@ -16,6 +16,8 @@ export interface MemberRecord {
   policy?: string;
   /** False: drained. */
   eligible: boolean;
+  /** Of one that is drained: what still runs there then (Unix ms) is taken away. @default it may run to its end */
+  evictAt?: number;
   /** `rejected`: a person refused its request to join; it never was a member. */
   standing: 'active' | 'left' | 'revoked' | 'rejected';
   reason: string | null;
@@ -61,9 +63,14 @@ export const membersReducer: Reducer<Members> = {
         });
         break;
       }
-      case 'member.eligibility':
-        active(state, entry, entry.body.peer).eligible = entry.body.eligible;
+      case 'member.eligibility': {
+        const { peer, eligible, evictAt } = entry.body;
+        const member = active(state, entry, peer);
+        member.eligible = eligible;
+        delete member.evictAt;
+        if (evictAt !== undefined && !eligible) member.evictAt = evictAt;
         break;
+      }
       case 'member.renamed': {
         const { peer, name } = entry.body;
         const member = active(state, entry, peer);

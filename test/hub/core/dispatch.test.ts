@@ -70,6 +70,7 @@ test('where another machine is as good, that of the founder is spared', () => {
       leases: new Set(Array.from({ length: leases }, String)),
       stopping: new Map(),
       repositories: [],
+      backOff: null,
     }) as unknown as LiveMember;
   const founder = peerOf('founder');
   assert.ok(score(idle(peerOf('ada')), null, founder) < score(idle(founder), null, founder));

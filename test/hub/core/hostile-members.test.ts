@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { signedChecks } from '../../../hub/core/checks.ts';
+import { restJitter, restMaxMs } from '../../../hub/core/config.ts';
 import { memberName } from '../../../protocol/ids.ts';
 import { buildReceipt } from '../../../protocol/receipt.ts';
 import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
@@ -161,7 +162,8 @@ for (const signed of [true, false]) {
     const ada = fleet.join('ada');
     const id = fleet.submit({ on: 'ada' });
     for (let tries = 0; tries < 40 && fleet.task(id).converged === null; tries += 1) {
-      fleet.advance(11_000);
+      // Longer than a machine rests that failed again and again.
+      fleet.advance(restMaxMs * (1 + restJitter) + 1_000, 1_000);
       if (ada.running.size === 0) continue;
       const change: Partial<AttemptResult> = {
         outcome: 'failed',

@@ -1,0 +1,85 @@
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import type { FailureReason, Fault } from '../../protocol/task.ts';
+import { restAfterFaults, restBaseMs, restJitter, restMaxMs } from './config.ts';
+import type { FounderContext, LiveMember } from './context.ts';
+import { draw } from './lifecycle.ts';
+
+/**
+ * A circuit breaker for each machine. Attempts that end in a row through its own fault make it rest, each time about twice as long;
+ * then it is given one attempt as a probe, and one that comes to its end there ends it. Known to this process only: a founder that
+ * starts anew counts anew.
+ */
+export interface BackOff {
+  /** Faults since the last attempt that came to its end there. */
+  faults: number;
+  /** When the last was counted (monotonic ms): what is lost in one moment is lost through one fault. */
+  countedAt: number;
+  /** Nothing is given to it until then (monotonic ms); null: it may have something. */
+  until: number | null;
+  /** The same as Unix ms, for people. */
+  untilTime: number;
+}
+
+/** Whether it has failed so often that it is given one attempt at a time at most. */
+export const isProbed = ({ backOff }: Pick<LiveMember, 'backOff'>): boolean =>
+  backOff !== null && backOff.faults >= restAfterFaults;
+
+/** An attempt of this member ended so. Persons' stops say nothing of a machine; a fault of the task says that it works. */
+export function countEnd(ctx: FounderContext, peer: string, fault: Fault, reason: FailureReason): void {
+  const live = ctx.live.get(peer);
+  if (live === undefined || fault === 'person') return;
+  if (fault === 'task') {
+    countSuccess(ctx, peer);
+    return;
+  }
+  if (reason === 'lost' || reason === 'refused') countFault(ctx, live);
+}
+
+function countFault(ctx: FounderContext, live: LiveMember): void {
+  const backOff = live.backOff ?? {
+    faults: 0,
+    countedAt: Number.NEGATIVE_INFINITY,
+    until: null,
+    untilTime: 0,
+  };
+  live.backOff = backOff;
+  if (backOff.countedAt === ctx.now || backOff.until !== null) return;
+  backOff.countedAt = ctx.now;
+  backOff.faults += 1;
+  if (!isProbed(live)) return;
+  const restMs = Math.round(restOf(backOff.faults) * (1 + restJitter * draw(ctx)));
+  backOff.until = ctx.now + restMs;
+  backOff.untilTime = ctx.clock.time + restMs;
+  ctx.fleet += 1;
+}
+
+/**
+ * A result of this task was accepted. What it lacked elsewhere (`environment`) might have been its own mistake, such as a word
+ * mistyped; now it is the fault of those machines.
+ */
+export function countLacking(ctx: FounderContext, { attempts, accepted }: TaskRecord): void {
+  for (const { role, member, end } of attempts) {
+    if (role !== 'execute' || member === accepted?.member) continue;
+    if (end?.kind !== 'ended' || end.fault !== 'machine' || end.reason !== 'environment') continue;
+    const live = ctx.live.get(member);
+    if (live !== undefined) countFault(ctx, live);
+  }
+}
+
+/** Ms after so many faults in a row, without jitter. */
+export const restOf = (faults: number): number => Math.min(restMaxMs, restBaseMs * 2 ** faults);
+
+/** An attempt came to its end there. */
+export function countSuccess(ctx: FounderContext, peer: string): void {
+  const live = ctx.live.get(peer);
+  if (live === undefined || live.backOff === null) return;
+  live.backOff = null;
+  ctx.fleet += 1;
+}
+
+/** Its rest is over: it is given a probe. Called by the tick. */
+export function endRest(ctx: FounderContext, { backOff }: LiveMember): void {
+  if (backOff === null || backOff.until === null || ctx.now < backOff.until) return;
+  backOff.until = null;
+  ctx.fleet += 1;
+}
