@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { LogindSignal, type SessionIdle } from './logind.ts';
 import { hasSeat } from './seat.ts';
 
 /** What tells that somebody is at a machine, without a right that an ordinary user lacks. */
@@ -11,9 +12,11 @@ export interface PresencePlaces {
   /** The input devices there are, and by what they are connected. */
   inputDevices: string;
   seat(): boolean;
+  /** Asked where there is a seat. */
+  logind: Pick<LogindSignal, 'look' | 'close'>;
 }
 
-const PLACES: PresencePlaces = {
+const PLACES: Omit<PresencePlaces, 'logind'> = {
   dev: '/dev',
   interrupts: '/proc/interrupts',
   inputDevices: '/proc/bus/input/devices',
@@ -25,9 +28,17 @@ export interface Presence {
   idleMs: number | null;
   signal: string | null;
   seat: boolean;
+  /** Every sign that can be had here, with what it says; and what cannot be seen at a seat. */
+  signals: SignalReading[];
 }
 
-type Signal = 'terminals' | 'input devices' | 'keyboard interrupts';
+/** What one sign says, in words for its owner. */
+export interface SignalReading {
+  name: string;
+  says: string;
+}
+
+type Signal = 'terminals' | 'input devices' | 'keyboard interrupts' | 'logind';
 
 const BUS_I8042 = '0011';
 const BUS_HOST = '0019';
@@ -36,39 +47,73 @@ const DEVICES_MAX = 1024;
 
 /**
  * Looks for signs of a person: terminals that were read from (console, ssh, terminal windows; their times are the
- * kernel's, kept to 8 s), input devices this process may read, interrupts of a PS/2 keyboard or mouse. What is typed is
- * never kept. Call `look` about once a second; only what changes between two looks is seen of devices.
+ * kernel's, kept to 8 s), input devices this process may read, interrupts of a PS/2 keyboard or mouse, and at a seat the
+ * desktop's own word to logind. What is typed is never kept. Call `look` about once a second; only what changes between two looks is seen of devices.
  */
 export class PresenceSensor {
   readonly #places: PresencePlaces;
   readonly #inputs = new Map<string, number>();
   #terminals = new Map<string, number>();
   #interrupts: number | null = null;
-  #last: { at: number; signal: Signal } | null = null;
+  readonly #last = new Map<Signal, number>();
 
   constructor(places: Partial<PresencePlaces> = {}) {
-    this.#places = { ...PLACES, ...places };
+    this.#places = { ...PLACES, logind: new LogindSignal(), ...places };
   }
 
   /** `now`: Unix ms by the same clock as the times of files. */
   look(now: number): Presence {
     const seat = this.#places.seat();
     const signals = [this.#terminalsRead(now), this.#inputsRead(now), this.#interrupted(now)];
+    const unseen = seat ? this.#unseen() : [];
+    const sessions = seat ? (this.#places.logind.look() ?? []) : [];
+    if (sessions.length > 0)
+      signals.push(this.#sessionsSaid(now, sessions, unseen === null || unseen.length > 0));
     const used = signals.filter((signal) => signal !== null);
-    const blind = seat && !this.#seesAll();
-    if (used.length === 0 || blind || this.#last === null) return { idleMs: null, signal: null, seat };
+    const blind = seat && sessions.length === 0 && (unseen === null || unseen.length > 0);
+    const readings = [...this.#readings(now, used, sessions), ...unseenReading(unseen)];
+    const newest = [...this.#last].reduce<[Signal, number] | null>(
+      (best, one) => (best === null || one[1] > best[1] ? one : best),
+      null,
+    );
+    if (used.length === 0 || blind || newest === null) {
+      return { idleMs: null, signal: null, seat, signals: readings };
+    }
     // A clock that was set back leaves signs in the future: they are no older than now.
-    const idleMs = Math.max(0, now - this.#last.at);
-    return { idleMs, signal: idleMs < 10_000 ? this.#last.signal : used.join(', '), seat };
+    const idleMs = Math.max(0, now - newest[1]);
+    return { idleMs, signal: idleMs < 10_000 ? newest[0] : used.join(', '), seat, signals: readings };
   }
 
   close(): void {
     for (const fd of this.#inputs.values()) closeSync(fd);
     this.#inputs.clear();
+    this.#places.logind.close();
   }
 
   #sign(at: number, signal: Signal): void {
-    if (this.#last === null || at > this.#last.at) this.#last = { at, signal };
+    this.#last.set(signal, Math.max(at, this.#last.get(signal) ?? at));
+  }
+
+  #readings(now: number, used: readonly Signal[], sessions: readonly SessionIdle[]): SignalReading[] {
+    return used.map((name) => {
+      const at = this.#last.get(name);
+      const idle = at === undefined ? 'no sign so far' : `last sign ${agoWords(now - at)}`;
+      if (name !== 'logind') return { name, says: idle };
+      const said = sessions.map(({ session, idle }) => `session ${session} is ${idle ? '' : 'not '}idle`);
+      return { name, says: `${said.join(', ')}; ${idle}` };
+    });
+  }
+
+  /**
+   * What the desktops say. One that never calls itself idle tells only when it began; but where a keyboard or mouse is not
+   * seen by other means, what its desktop does not call idle is in use.
+   */
+  #sessionsSaid(now: number, sessions: readonly SessionIdle[], decides: boolean): Signal {
+    for (const { idle, since } of sessions) {
+      if (since !== null) this.#sign(Math.min(now, since), 'logind');
+      if ((decides && !idle) || !this.#last.has('logind')) this.#sign(now, 'logind');
+    }
+    return 'logind';
   }
 
   #terminalsRead(now: number): Signal | null {
@@ -118,13 +163,23 @@ export class PresenceSensor {
     return 'keyboard interrupts';
   }
 
-  /** At a seat: whether each keyboard and mouse there is gives a sign that this process can see. */
-  #seesAll(): boolean {
+  /** At a seat: keyboards and mice whose use this process cannot see; null: it cannot tell which there are. */
+  #unseen(): string[] | null {
     const text = read(this.#places.inputDevices);
-    if (text === '') return false;
-    return unseenInputs(text, [...this.#inputs.keys()], this.#interrupts !== null).length === 0;
+    if (text === '') return null;
+    return unseenInputs(text, [...this.#inputs.keys()], this.#interrupts !== null);
   }
 }
+
+const unseenReading = (unseen: string[] | null): SignalReading[] => {
+  if (unseen === null) return [{ name: 'not seen', says: 'which keyboards and mice there are' }];
+  return unseen.length === 0 ? [] : [{ name: 'not seen', says: unseen.join(', ') }];
+};
+
+const agoWords = (ms: number): string =>
+  ms < 1_000
+    ? 'now'
+    : `${ms < 60_000 ? `${Math.floor(ms / 1_000)} s` : `${Math.floor(ms / 60_000)} min`} ago`;
 
 /** Pure: what `/proc/interrupts` counted for the PS/2 controller, which a keyboard or mouse has to itself; null: none. */
 export function keyboardInterrupts(text: string): number | null {

@@ -2,7 +2,7 @@ import { readPolicy } from '../../protocol/policy.ts';
 import { LoadSensor } from './load.ts';
 import { closesInMinutes, judge, type Moment, policyInForce, type Verdict } from './policy.ts';
 import { onBattery } from './power.ts';
-import { PresenceSensor } from './presence.ts';
+import { type Presence, PresenceSensor } from './presence.ts';
 import { hasSeat } from './seat.ts';
 
 export interface PolicyWatchOptions {
@@ -98,7 +98,7 @@ export class PolicyWatch {
 }
 
 const MINUTE_MS = 60_000;
-const UNSEEN = { idleMs: null, signal: null, seat: false };
+const UNSEEN: Presence = { idleMs: null, signal: null, seat: false, signals: [] };
 
 /** A wall clock time as the machine's owner reads it. */
 const timeOf = (date: Date): { day: number; minute: number } => ({

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { SessionIdle } from '../../../node/offer/logind.ts';
 import { keyboardInterrupts, PresenceSensor, unseenInputs } from '../../../node/offer/presence.ts';
 import { hasSeat } from '../../../node/offer/seat.ts';
 
@@ -43,7 +44,10 @@ NMI:          1          2   Non-maskable interrupts
 });
 
 /** A folder laid out as the places a sensor looks at. */
-function places(): { root: string; sensor: (seat: boolean) => PresenceSensor } {
+function places(logind: () => SessionIdle[] | null = () => null): {
+  root: string;
+  sensor: (seat: boolean) => PresenceSensor;
+} {
   const root = mkdtempSync(join(tmpdir(), 'superfleet-presence-'));
   mkdirSync(join(root, 'pts'));
   mkdirSync(join(root, 'input'));
@@ -55,6 +59,7 @@ function places(): { root: string; sensor: (seat: boolean) => PresenceSensor } {
         interrupts: join(root, 'interrupts'),
         inputDevices: join(root, 'devices'),
         seat: () => seat,
+        logind: { look: logind, close: () => {} },
       }),
   };
 }
@@ -71,7 +76,12 @@ test('the last sign is the newest of all terminals and of what changed between t
     touch('pts/0', now - 60_000);
     touch('null', now);
     const eyes = sensor(false);
-    assert.equal(eyes.look(now), { idleMs: 60_000, signal: 'terminals', seat: false });
+    assert.equal(eyes.look(now), {
+      idleMs: 60_000,
+      signal: 'terminals',
+      seat: false,
+      signals: [{ name: 'terminals', says: 'last sign 1 min ago' }],
+    });
     touch('pts/0', now + 8_000);
     assert.is(eyes.look(now + 9_000).idleMs, 0, 'a terminal was read from since the last look');
     assert.is(eyes.look(now + 10_000).idleMs, 1_000);
@@ -83,7 +93,8 @@ test('the last sign is the newest of all terminals and of what changed between t
     eyes.look(now + 20_000);
     assert.is(eyes.look(now + 30_000).idleMs, 10_000);
     writeFileSync(join(root, 'interrupts'), ' 1:  6  IO-APIC  1-edge  i8042\n');
-    assert.equal(eyes.look(now + 31_000), { idleMs: 0, signal: 'keyboard interrupts', seat: false });
+    const { idleMs, signal } = eyes.look(now + 31_000);
+    assert.equal([idleMs, signal], [0, 'keyboard interrupts']);
     eyes.close();
   } finally {
     rmSync(root, { recursive: true });
@@ -102,6 +113,44 @@ test('at a seat with a mouse that cannot be seen nothing is known; without a sea
     assert.is.not(sensor(true).look(Date.now()).idleMs, null);
     rmSync(join(root, 'devices'));
     assert.is(sensor(true).look(Date.now()).idleMs, null, 'nobody says which devices there are');
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
+test('what cannot be seen at a seat the desktop decides: not idle is in use, idle is since when it says', () => {
+  const now = 1_700_000_000_000;
+  let said: SessionIdle[] | null = [{ session: '2', idle: false, since: now - 3_600_000 }];
+  const { root, sensor } = places(() => said);
+  try {
+    writeFileSync(join(root, 'devices'), MOUSE);
+    const eyes = sensor(true);
+    const busy = eyes.look(now);
+    assert.equal([busy.idleMs, busy.signal], [0, 'logind']);
+    assert.equal(busy.signals, [
+      { name: 'logind', says: 'session 2 is not idle; last sign now' },
+      { name: 'not seen', says: 'Logitech USB Optical Mouse' },
+    ]);
+    said = [{ session: '2', idle: true, since: now + 1_000 }];
+    assert.is(eyes.look(now + 60_000).idleMs, 59_000);
+    said = null;
+    assert.is(eyes.look(now + 61_000).idleMs, null, 'it answers no more: nothing is known');
+    eyes.close();
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
+test('where all keyboards and mice are seen a desktop that never calls itself idle bars nothing', () => {
+  const now = 1_700_000_000_000;
+  const { root, sensor } = places(() => [{ session: '2', idle: false, since: now - 3_600_000 }]);
+  try {
+    writeFileSync(join(root, 'devices'), KEYBOARD);
+    writeFileSync(join(root, 'interrupts'), ' 1:  5  IO-APIC  1-edge  i8042\n');
+    const eyes = sensor(true);
+    eyes.look(now);
+    assert.is(eyes.look(now + 600_000).idleMs, 600_000);
+    eyes.close();
   } finally {
     rmSync(root, { recursive: true });
   }
