@@ -19,7 +19,12 @@ export const handoverBody = z.strictObject({ node: nodeParam });
 export const submitBody = z.strictObject({
   spec: taskSpec,
   bundle: repositoryBundle.nullable().default(null),
-  schedule: schedule.optional(),
+  schedule: schedule
+    .refine(
+      ({ deadlineMs, queueMs = 0 }) => deadlineMs === undefined || queueMs <= deadlineMs,
+      'a queueMs of at most the deadlineMs: both count from the submission',
+    )
+    .optional(),
   /** Refused where the same submitter has the same task open already. @default false */
   once: z.boolean().optional(),
 });

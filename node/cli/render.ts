@@ -13,6 +13,7 @@ import type {
   TaskDetail,
   TaskObject,
 } from '../api/objects.ts';
+import { scheduleFields } from './schedule-text.ts';
 
 /** Objects as text for a person. Whatever came from elsewhere is made visible first; absent values are `-`. */
 
@@ -242,7 +243,7 @@ function partFields(
 export function taskText(
   task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
       Partial<TaskDetail>,
-      'applied' | 'continues' | 'flaky' | 'partial' | 'questions' | 'remembered'
+      'applied' | 'continues' | 'flaky' | 'partial' | 'questions' | 'remembered' | 'schedule'
     >,
   paint: Paint,
   typed: string,
@@ -262,6 +263,7 @@ export function taskText(
           ],
     ),
     ...partFields(task, typed),
+    ...scheduleFields(task.schedule),
     ...(task.flaky ?? []).map((line): [string, string] => ['flaky', line]),
     ...(task.remembered == null || task.remembered.length === 0
       ? []

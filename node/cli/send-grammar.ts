@@ -1,6 +1,7 @@
 import { goalCharactersMax } from '../../protocol/limits.ts';
 import type { CodeSpecInput } from '../../protocol/task.ts';
 import type { Grammar } from './parse.ts';
+import { type ScheduleWishes, scheduleOf, scheduleOptions } from './schedule-grammar.ts';
 import { usageError } from './usage-errors.ts';
 import * as v from './values.ts';
 
@@ -35,7 +36,7 @@ export interface TaskWishes {
 }
 
 /** What both ways to send work are told. */
-interface Sending extends Delivery {
+interface Sending extends Delivery, ScheduleWishes {
   ref: string | null;
   includeDirty: boolean;
   wait: boolean;
@@ -114,6 +115,7 @@ const sendOptions = (what: string) => [
   v.option('--processes <n>', 'processes of the task (default: 512)', v.integer('--processes', 1, 65_536)),
   v.option('--disk <size>', 'bytes of its workspace (default: 8GiB)', v.size('--disk')),
   v.option('--require-verified', 'wait for a verifier rather than end unverified'),
+  ...scheduleOptions(),
   ...waitOptions(),
   v.option('--correlation <id>', 'an id of yours, carried everywhere', v.correlation),
 ];
@@ -157,6 +159,7 @@ function sending(options: Options): { shared: TaskWishes; sent: Sending } {
       wait: flag(options.wait) || flag(options.follow),
       follow: flag(options.follow),
       correlation: or(options.correlation),
+      ...scheduleOf(options),
       ...delivery(options),
     },
   };

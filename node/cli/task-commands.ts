@@ -4,6 +4,7 @@ import { EXIT } from '../../protocol/errors.ts';
 import type { CodeSpecInput, CommandSpecInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
+import type { Asked, Submitted } from '../submit/post-task.ts';
 import { logs } from './logs.ts';
 import { writeOutput } from './output.ts';
 import { cell, historyText, stateWords, table, tasksText, taskText } from './render.ts';
@@ -89,6 +90,7 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
 async function sendTask(command: SendCommand, session: Session, client: Client): Promise<number> {
   const { terminal, voice } = session;
   const spec = specOf(command);
+  const asked = askedOf(command);
   const { quotedCommandNote, sendingProgress, submissionNotes } = await import('./submission-notes.ts');
   const quoted = command.verb === 'task run' ? quotedCommandNote(command.wishes.argv) : null;
   if (quoted !== null) voice.note(quoted);
@@ -97,7 +99,9 @@ async function sendTask(command: SendCommand, session: Session, client: Client):
   };
   if (command.repo === false) {
     unchecked(spec.checks ?? []);
-    const made = await client.post<TaskObject>('/v1/tasks', { spec, bundle: null });
+    const { postTask } = await import('../submit/post-task.ts');
+    const made = await postTask(client, { spec, bundle: null }, asked);
+    twinNote(session, made);
     return finish(command, session, client, made, null);
   }
   const [{ openRepository }, { submit }, { Arrival }] = await Promise.all([
@@ -111,6 +115,7 @@ async function sendTask(command: SendCommand, session: Session, client: Client):
     env: terminal.env,
     signal: terminal.signal,
     includeDirty: command.includeDirty,
+    asked,
     onInput: (input, told) => {
       const below = command.repo === null && repository.folder !== realpathSync(terminal.cwd);
       for (const line of submissionNotes(input, told, below)) voice.note(line);
@@ -119,6 +124,7 @@ async function sendTask(command: SendCommand, session: Session, client: Client):
     onProgress: terminal.stderr.isTTY === true && !voice.json ? sendingProgress(voice) : undefined,
   });
   voice.clear();
+  twinNote(session, made);
   if (!command.wait) return finish(command, session, client, made, null);
   using arrival = new Arrival(repository, { client, env: terminal.env, signal: terminal.signal });
   // Awaited here: on return the arrival is disposed of.
@@ -172,6 +178,19 @@ function specOf(
   return command.verb === 'task run'
     ? { kind: 'command', argv: command.wishes.argv, ...shared }
     : { kind: 'code', code: command.wishes.code, ...shared };
+}
+
+/** Left out where nothing is asked, so that a founder of an older release takes the task. */
+const askedOf = ({ schedule, once }: SendCommand): Asked => ({
+  ...(schedule === null ? {} : { schedule }),
+  ...(once ? { once } : {}),
+});
+
+function twinNote({ voice, typed }: Session, { twin }: Submitted): void {
+  if (twin == null) return;
+  voice.note(
+    `note: the same task is open already: ${twin} (${typed} task stop ends one; --once refuses another)`,
+  );
 }
 
 /** Only what was asked for: the founder fills in its defaults. */

@@ -1,8 +1,8 @@
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import type { RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
-import type { TaskObject } from '../api/objects.ts';
 import { manifestAt, type SpecToSend, withManifest } from './from-manifest.ts';
+import { type Asked, postTask, type Submitted } from './post-task.ts';
 import { type Change, type Repository, uncommitted } from './repository.ts';
 import { inputAt, type OnProgress, recentCommits, sendBase } from './send.ts';
 import { isBrought, makeSnapshot } from './snapshot.ts';
@@ -30,6 +30,8 @@ export interface Submission {
   signal?: AbortSignal;
   /** Send the work tree as it is, by a snapshot of it; `ref` must be HEAD. @default false */
   includeDirty?: boolean;
+  /** What is asked besides the spec. @default nothing */
+  asked?: Asked;
   /** Told what the task will run on, and what does not go with it. */
   onInput?(input: RepositoryInput, told: Told): void;
   onProgress?: OnProgress | undefined;
@@ -46,8 +48,8 @@ export async function submit(
   ref: string,
   spec: SpecToSend,
   submission: Submission,
-): Promise<TaskObject> {
-  const { client, env, signal, includeDirty = false, onInput, onProgress } = submission;
+): Promise<Submitted> {
+  const { client, env, signal, includeDirty = false, asked = {}, onInput, onProgress } = submission;
   const dirty = includeDirty ? Promise.resolve([]) : uncommitted(repository, 'folders');
   dirty.catch(() => {});
   // A shallow clone has the files and lacks the history that a bundle would have to carry.
@@ -83,8 +85,8 @@ export async function submit(
   if (seen.status === 'rejected') throw seen.reason;
   if (sent.status === 'rejected') throw sent.reason;
   const bundle = sent.value;
-  const post = (given: RepositoryBundle | null): Promise<TaskObject> =>
-    client.post<TaskObject>('/v1/tasks', { spec: seen.value, bundle: given });
+  const post = (given: RepositoryBundle | null): Promise<Submitted> =>
+    postTask(client, { spec: seen.value, bundle: given }, asked);
   try {
     return await post(bundle);
   } catch (thrown) {

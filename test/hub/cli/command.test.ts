@@ -120,6 +120,8 @@ test('task run gathers every flag into one object', () => {
     wait: true,
     follow: true,
     correlation: 'ci-1',
+    schedule: null,
+    once: false,
     repo: 'r',
     output: 'o',
     force: true,
