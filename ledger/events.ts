@@ -19,6 +19,7 @@ import {
 import {
   answerCharactersMax,
   artifactsMax,
+  capacityMax,
   durabilityMax,
   questionCharactersMax,
 } from '../protocol/limits.ts';
@@ -99,6 +100,14 @@ export const EVENT_BODIES = {
   }),
   'mesh.paused': z.strictObject({ by: actor }),
   'mesh.resumed': z.strictObject({ by: actor }),
+  /** Nothing more is given out; what runs is let finish. Ended by `mesh.resumed`. */
+  'mesh.draining': z.strictObject({ by: actor }),
+  /** Attempts that may run in the whole mesh: at any time, and while work waits. */
+  'mesh.capacity': z.strictObject({
+    ring: count.min(1).max(capacityMax),
+    elastic: count.min(1).max(capacityMax),
+    by: actor,
+  }),
   /** So many replicas must have synced an entry, besides the founder, before what rests on it leaves; 0: none. */
   'mesh.durability': z.strictObject({ replicas: count.max(durabilityMax), by: actor }),
 

@@ -82,8 +82,12 @@ export const notePathPattern = /^(?!\/)(?!(?:.*\/)?\.\.(?:\/|$))[^\p{C}]{1,200}$
 /** A remembered task has the task's id, a note `n` and the index of its entry. */
 export const memoryIdPattern = /^([a-z2-7]{12}|n[0-9]{1,15})$/;
 export const inviteMs = 24 * 3_600_000;
-/** Attempts running at once over the whole mesh. */
+/** Attempts running at once over the whole mesh, where its operator has set nothing else: at any time, and while work waits. */
 export const ringSlots = 36;
+export const elasticSlots = 64;
+/** Of either that an operator may set. */
+export const capacityMax = 100_000;
+/** Slots that one machine may offer. */
 export const elasticSlotsMax = 64;
 
 /** Tasks waiting or running at one time; a submission past it is refused with `SF_FULL`. */

@@ -21,6 +21,7 @@ import {
 import { addLedgerRoutes } from './ledger.ts';
 import type { HubPort } from './port.ts';
 import { itemsOf, need } from './rights.ts';
+import { addSuperviseRoutes } from './supervise.ts';
 import { addTaskRoutes } from './tasks.ts';
 
 export interface HubAppOptions {
@@ -42,6 +43,7 @@ export function createHubApp({ port, member, followersMax, plugins }: HubAppOpti
   if (member !== undefined) addMemberRoutes(app, member);
   const followers = new Followers(followersMax);
   addMeshRoutes(app, port);
+  addSuperviseRoutes(app, port);
   addNodeRoutes(app, port);
   addTaskRoutes(app, port, followers);
   addLedgerRoutes(app, port, followers);
@@ -65,7 +67,7 @@ function refuseRoutes(app: Hono<ApiEnv>, name: string): void {
 }
 
 function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
-  const request = (context: Context<ApiEnv>, op: 'status' | 'mesh.pause' | 'mesh.resume'): Promise<unknown> =>
+  const request = (context: Context<ApiEnv>, op: 'status'): Promise<unknown> =>
     inTime(port.request({ op }, context.get('by'), context.get('correlation')));
 
   app.get('/v1/status', async (context) => {
@@ -73,13 +75,6 @@ function addMeshRoutes(app: Hono<ApiEnv>, port: HubPort): void {
     const [mesh, pending] = await Promise.all([request(context, 'status'), inTime(port.pendingJoins())]);
     return context.json(withPending(mesh as StatusObject, pending));
   });
-  for (const act of ['pause', 'resume'] as const) {
-    app.post(`/v1/mesh/${act}`, async (context) => {
-      need(port, context, 'operate');
-      await request(context, `mesh.${act}`);
-      return context.json(await request(context, 'status'));
-    });
-  }
   app.get('/v1/mesh/durability', async (context) => {
     need(port, context, 'view');
     return context.json(

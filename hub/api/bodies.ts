@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nodeParam } from '../../node/api/params.ts';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex } from '../../protocol/ids.ts';
-import { answerCharactersMax, durabilityMax, inviteMs } from '../../protocol/limits.ts';
+import { answerCharactersMax, capacityMax, durabilityMax, inviteMs } from '../../protocol/limits.ts';
 import { knownPolicy } from '../../protocol/policy-schema.ts';
 import { schedule } from '../../protocol/schedule.ts';
 import { repositoryBundle, taskSpec } from '../../protocol/task.ts';
@@ -46,6 +46,11 @@ export const approveBody = z.strictObject({
   owner: ownerName.nullable().default(null),
   roles: roles.min(1).default(['worker', 'submitter']),
 });
+export const pauseBody = z.strictObject({ drain: z.boolean().default(false) });
+const attempts = z.int().min(1).max(capacityMax);
+export const capacityBody = z
+  .strictObject({ ring: attempts.optional(), elastic: attempts.optional() })
+  .refine(({ ring, elastic }) => ring !== undefined || elastic !== undefined, 'expected ring or elastic');
 export const durabilityBody = z.strictObject({ replicas: z.int().min(0).max(durabilityMax) });
 /** What still runs on a drained machine after so long is taken away; null: it runs to its end. At most a year. */
 export const drainBody = z.strictObject({

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LoggedMesh, MeshObject, StatusObject } from '../../node/api/objects.ts';
-import { age, cell, lagWords, meshText, type Paint, wrapped } from '../../node/cli/render.ts';
+import { age, cell, lagWords, meshText, type Paint, pausedText, wrapped } from '../../node/cli/render.ts';
 import { paintOf, type Session } from '../../node/cli/session.ts';
 import { EXIT } from '../../protocol/errors.ts';
 
@@ -19,6 +19,7 @@ const WAITS: Record<string, string> = {
   noFit: 'fit no machine',
   unavailable: 'fit only machines that cannot be had',
   busy: 'all machines that fit are busy',
+  capacity: 'wait because the mesh may run no more (mesh-hub capacity show)',
   turn: 'next in turn',
 };
 
@@ -65,7 +66,8 @@ export function cockpitText(mesh: StatusObject, paint: Paint, columns: number, n
   const write = new Page(paint, columns);
   write.line(`${cell(mesh.name)}  epoch ${mesh.epoch}, ${mesh.size} entries, founder ${founderName(mesh)}`);
   write.line(`mesh ${cell(mesh.mesh)}`);
-  if (mesh.paused) write.line('paused: nothing runs until "mesh-hub resume"', 'yellow');
+  const paused = pausedText(mesh);
+  if (paused !== null) write.line(paused, 'yellow');
   if (mesh.needs.length + mesh.proposals.count > 0) write.head('needs you', 'yellow');
   for (const { what, command } of mesh.needs)
     write.item(command === null ? cell(what) : `${cell(what)}:`, command);

@@ -13,6 +13,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { addBudgetGrammar, type BudgetCommand } from './budget-grammar.ts';
 import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
 import { addSuccessionGrammar, type SuccessionCommand } from './succession-grammar.ts';
+import { addSuperviseGrammar, type SuperviseCommand } from './supervise-grammar.ts';
 
 export type HubCommand =
   | {
@@ -38,8 +39,7 @@ export type HubCommand =
       replace: string | null;
     }
   | { verb: 'demo'; stop: boolean }
-  | { verb: 'pause' }
-  | { verb: 'resume' }
+  | SuperviseCommand
   | { verb: 'durability'; replicas: number | null }
   | SuccessionCommand
   | { verb: 'node list' }
@@ -204,18 +204,7 @@ function addMeshGrammar(grammar: Grammar<HubCommand>): void {
       policy: or(options.policy),
     }),
   });
-  grammar.leaf(null, {
-    usage: 'pause',
-    summary: 'stop everything on all machines within a second; survives restarts',
-    examples: ['mesh-hub pause'],
-    read: () => ({ verb: 'pause' }),
-  });
-  grammar.leaf(null, {
-    usage: 'resume',
-    summary: 'give out work again',
-    examples: ['mesh-hub resume'],
-    read: () => ({ verb: 'resume' }),
-  });
+  addSuperviseGrammar(grammar);
   grammar.leaf(null, {
     usage: 'durability [replicas]',
     summary:

@@ -74,8 +74,9 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       return (await import('./cockpit.ts')).status(session, command.watch);
     case 'pause':
     case 'resume':
-      show(session, await session.client().post<MeshObject>(`/v1/mesh/${command.verb}`), meshText);
-      return EXIT.ok;
+    case 'capacity show':
+    case 'capacity set':
+      return (await import('./supervise.ts')).supervise(command, session);
     case 'durability': {
       const { replicas } = command;
       const path = '/v1/mesh/durability';

@@ -15,9 +15,6 @@ import type { Enclosure } from './plugin.ts';
 export const submitterDigest = (by: Actor): string =>
   createHash('sha256').update(canonicalJson(by)).digest('hex');
 
-/** Whether another attempt may run; attempts of both roles count. */
-export const ringHasRoom = (ctx: FounderContext): boolean => ctx.leases.size < ctx.config.ringSlots;
-
 /** Leases a task to a member: logged, and sent when that is durable. */
 export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, role: AttemptRole): void {
   const number = task.attemptCount + 1;

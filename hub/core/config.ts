@@ -1,4 +1,5 @@
 import {
+  elasticSlots,
   graceMs,
   heartbeatIdleMs,
   heartbeatMs,
@@ -20,6 +21,8 @@ export interface FounderConfig {
   graceMs: number;
   /** @default 36 attempts over the mesh */
   ringSlots: number;
+  /** @default 64, while tasks wait that a free slot could take */
+  elasticSlots: number;
   /** @default 100,000 */
   openTasksMax: number;
   /** @default 20 */
@@ -32,10 +35,13 @@ export const defaultConfig: FounderConfig = {
   leaseMs,
   graceMs,
   ringSlots,
+  elasticSlots,
   openTasksMax,
   machineFaultsMax,
 };
 
+/** Tasks that only the ring keeps from a free slot wait so long before the mesh grows past it. */
+export const elasticAfterMs = 2_000;
 /** How often a driver ticks the founder core; what is due is noticed within it. */
 export const founderTickMs = 250;
 /** A founder that was not stepped for so long was asleep: its members could not be heard, and are given the time back. */

@@ -23,6 +23,7 @@ import { appendEventsMax, type FounderConfig } from './config.ts';
 import { Deadlines } from './deadlines.ts';
 import { Holds } from './holds.ts';
 import { Lenders } from './lenders.ts';
+import type { Stopping } from './pause.ts';
 import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
 import { RunQueue } from './queue.ts';
@@ -163,6 +164,10 @@ export class FounderContext {
   /** Open tasks that are to end, once their leases have. */
   readonly givenUp = new Map<string, GivenUp>();
   readonly plugins: Plugins;
+  /** Members told to stop by the pause, by peer, until they say that they have. */
+  readonly pausing = new Map<string, Stopping>();
+  /** Since when the bound of the mesh keeps a task from a free slot (monotonic); null: it does not. */
+  heldSince: number | null = null;
   /** Queued tasks that wait for a person's answer; none of these is in the queue. */
   readonly asking = new Set<string>();
   /** Queued tasks that wait for other tasks; none of these is in the queue either. */

@@ -1,6 +1,8 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import { isHalted } from '../../ledger/state/mesh.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
-import { assign, ringHasRoom } from './assign.ts';
+import { assign } from './assign.ts';
+import { noteHeld, ringHasRoom } from './capacity.ts';
 import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
 import { endOverdue } from './deadlines.ts';
 import { mismatch, score, unavailable } from './fit.ts';
@@ -20,18 +22,26 @@ export function dispatch(ctx: FounderContext, ticking: boolean): void {
   endOverdue(ctx);
   releaseHeld(ctx);
   ctx.queue.wake(ctx.now);
-  if (ctx.state.mesh.paused || ctx.now < ctx.settledAt || starved(ctx)) return;
+  if (isHalted(ctx.state.mesh) || ctx.now < ctx.settledAt || starved(ctx)) return;
   giveToVerifiers(ctx, ticking);
   giveUpUnfit(ctx);
-  if (ctx.queue.buckets.size === 0) return;
+  if (ctx.queue.buckets.size === 0) {
+    noteHeld(ctx, false);
+    return;
+  }
   const full = new Set<Bucket>();
   while (ringHasRoom(ctx) && anyRoom(ctx)) {
     const next = firstFitting(ctx, full);
-    if (next === null) return;
+    if (next === null) {
+      noteHeld(ctx, false);
+      return;
+    }
     const [queued, live] = next;
     ctx.queue.remove(queued.id);
     assign(ctx, ctx.task(queued.id), live, 'execute');
   }
+  // A look at what could run costs as much as a decision: the tick is soon enough for it.
+  if (ticking && !ringHasRoom(ctx) && anyRoom(ctx)) noteHeld(ctx, firstFitting(ctx, full) !== null);
 }
 
 function anyRoom(ctx: FounderContext): boolean {

@@ -5,6 +5,7 @@ import type { Clock } from '../../node/core/types.ts';
 import { taskView } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type EnvironmentLease, environmentLease, mayFetch } from './blob-access.ts';
+import { capacityObject, setCapacity } from './capacity.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
@@ -14,6 +15,7 @@ import { learnLenders } from './lenders.ts';
 import { openLease } from './lifecycle.ts';
 import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
+import { pause, resume, unreachedOf } from './pause.ts';
 import type { CorePlugin } from './plugin.ts';
 import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
@@ -264,13 +266,19 @@ function perform(
     case 'node.get':
       return queries.getNode(ctx, operation.member);
     case 'mesh.pause':
-      return membership.pause(ctx, by);
+      return pause(ctx, by, operation.drain === true);
     case 'mesh.resume':
-      return membership.resume(ctx, by);
+      return resume(ctx, by);
     case 'mesh.durability':
       return setDurability(ctx, by, operation.replicas);
     case 'durability':
       return durability(ctx);
+    case 'pause.unreached':
+      return { items: unreachedOf(ctx), next: null };
+    case 'mesh.capacity':
+      return setCapacity(ctx, by, operation);
+    case 'capacity':
+      return capacityObject(ctx);
     case 'secret.set':
       return membership.setSecret(ctx, by, operation.name);
     case 'secret.remove':
@@ -313,6 +321,8 @@ export const READS: ReadonlySet<Operation['op']> = new Set([
   'node.get',
   'secret.list',
   'durability',
+  'pause.unreached',
+  'capacity',
   'status',
   'plugin.read',
 ]);

@@ -107,10 +107,11 @@ export function settle(ctx: FounderContext, task: TaskRecord): void {
       settleQueued(ctx, task);
       break;
     case 'executed':
-      settleExecuted(ctx, task);
-      break;
     case 'verified':
-      deliver(ctx, task, null);
+      // Of what comes in after the kill switch nothing goes out before the mesh is resumed.
+      if (ctx.state.mesh.paused) ctx.queue.remove(task.id);
+      else if (task.state === 'verified') deliver(ctx, task, null);
+      else settleExecuted(ctx, task);
       break;
     default:
       ctx.queue.remove(task.id);

@@ -10,7 +10,7 @@ import type { FounderContext, LiveMember } from './context.ts';
 import { endLease, settle } from './lifecycle.ts';
 import { replacing, requireReplaceable } from './replace.ts';
 import type { Operation } from './types.ts';
-import { meshObject, nodeObject } from './views.ts';
+import { nodeObject } from './views.ts';
 
 type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
 
@@ -250,35 +250,6 @@ function requireNotFounder(ctx: FounderContext, peer: string): void {
   throw new SuperfleetError('SF_CONFLICT', 'the founder cannot leave its own mesh', {
     hint: 'to end the mesh: mesh-node leave on the other machines, then mesh-hub stop here',
   });
-}
-
-/** The kill switch: nothing is given out, everything that runs is told to stop, and goes back to the queue. */
-export function pause(ctx: FounderContext, by: Actor): object {
-  if (!ctx.state.mesh.paused) {
-    ctx.append({ type: 'mesh.paused', body: { by } });
-    for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'pause' });
-    for (const lease of [...ctx.leases.values()]) {
-      // What has ended and is only being fetched is no work any more.
-      if (lease.pending !== null) continue;
-      endLease(ctx, lease, {
-        fault: 'person',
-        reason: 'refused',
-        detail: 'the mesh was paused',
-        cancel: 'paused',
-      });
-    }
-  }
-  return meshObject(ctx);
-}
-
-export function resume(ctx: FounderContext, by: Actor): object {
-  if (ctx.state.mesh.paused) {
-    ctx.append({ type: 'mesh.resumed', body: { by } });
-    for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'resume' });
-    for (const waiting of ctx.unverified.values()) waiting.aloneSince = null;
-    ctx.fleet += 1;
-  }
-  return meshObject(ctx);
 }
 
 export function setSecret(ctx: FounderContext, by: Actor, name: string): object {

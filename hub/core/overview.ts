@@ -1,9 +1,12 @@
 import type { Actor } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import { isHalted } from '../../ledger/state/mesh.ts';
 import { openQuestion } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
+import { boundsOf, idleSlots, isCapped, raiseCommand } from './capacity.ts';
 import type { FounderContext } from './context.ts';
 import { clashWarning, clockWarning } from './identity.ts';
+import { unreachedNeeds } from './pause.ts';
 import { replicaLines, replicaRisks } from './replicas.ts';
 import { mayRead } from './rights.ts';
 import { nodeObject } from './views.ts';
@@ -58,7 +61,7 @@ function waits(ctx: FounderContext): Overview['waits'] {
     looked += 1;
     add(looked > bucketsMax ? 'unknown' : waitOf(ctx, need, true), size);
   }
-  add(ctx.state.mesh.paused ? 'paused' : 'backOff', ctx.queue.size - due);
+  add(isHalted(ctx.state.mesh) ? 'paused' : 'backOff', ctx.queue.size - due);
   add('answer', ctx.asking.size);
   add('others', ctx.held.size);
   return counts;
@@ -118,6 +121,13 @@ function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Overview
     const what = `${count} ${count === 1 ? 'task waits' : 'tasks wait'} for the secret ${name}`;
     found.push({ what, command: `mesh-hub secret set ${name}` });
   }
+  if (isCapped(ctx)) {
+    const { ring, elastic } = boundsOf(ctx);
+    const idle = idleSlots(ctx);
+    const what = `tasks wait while ${idle} ${idle === 1 ? 'slot is' : 'slots are'} idle: the mesh may run ${elastic} attempts (ring ${ring}, elastic ${elastic})`;
+    found.push({ what, command: raiseCommand(ctx) });
+  }
+  found.push(...unreachedNeeds(ctx));
   for (const { peer, name } of active) {
     const live = ctx.live.get(peer);
     for (const what of [clashWarning(ctx, live, name), clockWarning(live, name)]) {

@@ -14,6 +14,7 @@ import { challenge, clockOf, isElsewhere, refuseRival } from './identity.ts';
 import { tellLenders } from './lenders.ts';
 import { endLease } from './lifecycle.ts';
 import { evictDrained, leave } from './membership.ts';
+import { noteGone, noteHolds } from './pause.ts';
 import { onResult } from './results.ts';
 
 /** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
@@ -69,6 +70,7 @@ function welcome(
   live.stopping.clear();
   ctx.fleet += 1;
   const held = new Set(hello.held.map(leaseKey));
+  noteHolds(ctx, live, held);
   const ready = new Set(hello.ready.map(leaseKey));
   const resume: Lease[] = [];
   const missing: LiveLease[] = [];
@@ -184,6 +186,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
       onProgress(ctx, live, message);
       break;
     case 'result':
+      noteGone(ctx, peer, leaseKey(message.result));
       onResult(ctx, peer, message.result);
       break;
     case 'stopped':
@@ -255,6 +258,7 @@ const STOPPED: Record<Stopped['why'], { fault: Fault; reason: FailureReason; det
 function onStopped(ctx: FounderContext, live: LiveMember, message: Stopped): void {
   const key = leaseKey(message);
   live.stopping.delete(key);
+  noteGone(ctx, live.peer, key);
   if (message.why === 'owner' || message.why === 'shutdown') rest(ctx, live);
   const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
   if (lease === undefined) return;

@@ -62,10 +62,15 @@ export type Operation =
   | { op: 'member.leave'; peer: string }
   | { op: 'node.list' }
   | { op: 'node.get'; member: string }
-  | { op: 'mesh.pause' }
+  /** `drain`: what runs may finish. */
+  | { op: 'mesh.pause'; drain?: boolean }
   | { op: 'mesh.resume' }
   | { op: 'mesh.durability'; replicas: number }
   | { op: 'durability' }
+  /** Members that may still run what the pause stopped. */
+  | { op: 'pause.unreached' }
+  | { op: 'mesh.capacity'; ring?: number; elastic?: number }
+  | { op: 'capacity' }
   | { op: 'secret.set'; name: string }
   | { op: 'secret.remove'; name: string }
   | { op: 'secret.list' }

@@ -1,6 +1,7 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
-import { assign, ringHasRoom } from './assign.ts';
+import { assign } from './assign.ts';
+import { ringHasRoom } from './capacity.ts';
 import { verifierFaultsMax, verifierWaitMs } from './config.ts';
 import { type FounderContext, freeSlots, type LiveMember, type Waiting } from './context.ts';
 import { unavailable, verifierMismatch } from './fit.ts';

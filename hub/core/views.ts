@@ -10,6 +10,7 @@ function nodeState(ctx: FounderContext, member: MemberRecord): NodeState {
   if (member.standing === 'revoked') return 'revoked';
   if (live === undefined || live.session === null) return 'offline';
   if (!member.eligible) return 'draining';
+  if (ctx.state.mesh.draining === true) return 'draining';
   return live.capacity?.ownerPaused || ctx.state.mesh.paused ? 'paused' : 'online';
 }
 

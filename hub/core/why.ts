@@ -1,8 +1,9 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import { isHalted } from '../../ledger/state/mesh.ts';
 import { type AttemptRecord, openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
-import { ringHasRoom } from './assign.ts';
+import { boundNow, boundsOf, growsAt, raiseCommand, ringHasRoom } from './capacity.ts';
 import { verifierWaitMs } from './config.ts';
 import { type FounderContext, freeSlots } from './context.ts';
 import { ignoresPolicy, mismatch, unavailable, verifierMismatch } from './fit.ts';
@@ -16,7 +17,7 @@ import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 /**
  * What a queued task waits for, the first that holds: a person's answer, other tasks, the mesh to be resumed, leases of the founder before this one, replicas to follow, a
  * secret, its back-off, a machine that fits at all, one of those that fit to be had, one of them to have a free slot,
- * one of those that a plugin lets it be given to. `turn`: for those before it.
+ * the mesh to be allowed more attempts, one of those that a plugin lets it be given to. `turn`: for those before it.
  */
 export type Wait =
   | 'answer'
@@ -29,6 +30,7 @@ export type Wait =
   | 'noFit'
   | 'unavailable'
   | 'busy'
+  | 'capacity'
   | 'held'
   | 'turn';
 
@@ -70,13 +72,13 @@ export function why(ctx: FounderContext, id: string): Why {
 
 /** What all tasks that ask this wait for; for a status, without a look at each of them. */
 export function waitOf(ctx: FounderContext, need: Need, due: boolean): Wait {
-  if (ctx.state.mesh.paused) return 'paused';
+  if (isHalted(ctx.state.mesh)) return 'paused';
   if (ctx.now < ctx.settledAt) return 'settling';
   if (starved(ctx)) return 'replicas';
   if (need.secrets.some((name) => !ctx.secrets.has(name))) return 'secret';
   if (!due) return 'backOff';
   const lines = activeMembers(ctx).map((member) => lineFor(ctx, need, member).wait);
-  if (lines.includes('turn')) return ringHasRoom(ctx) ? 'turn' : 'busy';
+  if (lines.includes('turn')) return ringHasRoom(ctx) ? 'turn' : 'capacity';
   if (lines.includes('busy')) return 'busy';
   return lines.includes('unavailable') ? 'unavailable' : 'noFit';
 }
@@ -166,12 +168,13 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
       answer.reasons.push(position === 0 ? 'it is next' : `${countOf(position, 'task')} before it`);
       break;
     case 'busy':
-      if (ringHasRoom(ctx)) {
-        answer.reasons.push(
-          `every machine that fits has its slots taken; ${countOf(position, 'task')} before it`,
-        );
-      }
+      answer.reasons.push(
+        `every machine that fits has its slots taken; ${countOf(position, 'task')} before it`,
+      );
       answer.remedies.push('wait for a slot, or add a machine: mesh-hub invite');
+      break;
+    case 'capacity':
+      answer.remedies.push(raiseCommand(ctx));
       break;
     case 'held':
       answer.reasons.push(lines.find(({ wait }) => wait === 'held')!.why);
@@ -201,6 +204,11 @@ function holdUps(ctx: FounderContext, answer: Why): void {
   if (ctx.state.mesh.paused) {
     answer.reasons.push('the mesh is paused (mesh-hub resume)');
     answer.remedies.push('mesh-hub resume');
+  } else if (ctx.state.mesh.draining === true) {
+    answer.reasons.push(
+      'the mesh is draining: what runs may finish, nothing more is given out (mesh-hub resume)',
+    );
+    answer.remedies.push('mesh-hub resume');
   }
   if (ctx.now < ctx.settledAt) {
     const left = seconds(ctx.settledAt - ctx.now);
@@ -211,7 +219,16 @@ function holdUps(ctx: FounderContext, answer: Why): void {
     answer.reasons.push(`acknowledgements wait for replicas: ${replicas} of them, and ${following} follow`);
     answer.remedies.push(`start a replica: mesh-node start --detach; or mesh-hub durability ${following}`);
   }
-  if (!ringHasRoom(ctx)) answer.reasons.push(`all ${ctx.config.ringSlots} slots of the ring are taken`);
+  if (!ringHasRoom(ctx)) answer.reasons.push(boundWords(ctx));
+}
+
+/** Why the mesh runs no more attempts than it does. */
+function boundWords(ctx: FounderContext): string {
+  const { ring, elastic } = boundsOf(ctx);
+  const runs = `${ctx.leases.size} attempts run, and the mesh may run ${boundNow(ctx)} now`;
+  const at = growsAt(ctx);
+  const grows = at === null ? '' : `; ${elastic} in ${seconds(at - ctx.now)}`;
+  return `${runs} (ring ${ring}, elastic ${elastic})${grows}`;
 }
 
 function needWords({ on, labels, secrets: _, ...rest }: Need): string {

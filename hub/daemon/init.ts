@@ -137,6 +137,7 @@ async function makeMesh(options: InitOptions, recoveryKey: Uint8Array): Promise<
       size,
       root,
       paused: false,
+      draining: false,
       nodes: { online: 0, total: 1 },
       slots: { used: 0, total: 0 },
       queue: { queued: 0, running: 0 },

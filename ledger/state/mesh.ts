@@ -12,6 +12,10 @@ export interface MeshFacts {
   /** Of the newest entry. */
   epoch: number;
   paused: boolean;
+  /** Nothing more is given out, and what runs may finish; absent: no. Never while it is paused. */
+  draining?: true;
+  /** As the operator has set them; absent: the defaults. */
+  capacity?: { ring: number; elastic: number };
   /** Replicas that must have synced an entry before it is acknowledged; absent: none, the founder's disk is enough. */
   durability?: number;
   /** Of the newest entry; the next entry's is not smaller. */
@@ -19,6 +23,10 @@ export interface MeshFacts {
   /** Entries reduced so far: the next one has this index. */
   size: number;
 }
+
+/** Whether nothing is given out: paused, or let run empty. */
+export const isHalted = ({ paused, draining }: Pick<MeshFacts, 'paused' | 'draining'>): boolean =>
+  paused || draining === true;
 
 export const meshReducer: Reducer<MeshFacts> = {
   name: 'mesh',
@@ -38,9 +46,17 @@ export const meshReducer: Reducer<MeshFacts> = {
       }
       case 'mesh.paused':
         state.paused = true;
+        delete state.draining;
         break;
       case 'mesh.resumed':
         state.paused = false;
+        delete state.draining;
+        break;
+      case 'mesh.draining':
+        if (!state.paused) state.draining = true;
+        break;
+      case 'mesh.capacity':
+        state.capacity = { ring: entry.body.ring, elastic: entry.body.elastic };
         break;
       case 'mesh.durability':
         // Absent, not 0: the state of a log that never says so is what it was before there was such an entry.

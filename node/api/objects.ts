@@ -14,7 +14,9 @@ export interface MeshObject {
   founder: string;
   size: number;
   root: string;
+  /** Nothing is given out: everything was stopped, or, where it is `draining`, what runs may finish. */
   paused: boolean;
+  draining: boolean;
   nodes: { online: number; total: number };
   slots: { used: number; total: number };
   queue: { queued: number; running: number };
@@ -79,6 +81,31 @@ export interface DurabilityObject {
 }
 
 export type StatusObject = MeshObject & Overview;
+
+/** A member that the pause has not stopped yet, as far as is known: it stops by itself `within` so many ms, when its lease ends. */
+export interface UnreachedObject {
+  id: string;
+  name: string;
+  attempts: number;
+  within: number;
+}
+
+/** What `pause` answers. */
+export type PausedObject = StatusObject & { unreached: UnreachedObject[] };
+
+/**
+ * Attempts that the whole mesh may run: `ring` at any time, `elastic` while work waits; `set`: by the operator. `bound`: what
+ * holds now. `idle`: free slots that could be given work. `held`: tasks wait although there are such.
+ */
+export interface CapacityObject {
+  ring: number;
+  elastic: number;
+  set: boolean;
+  bound: number;
+  running: number;
+  idle: number;
+  held: boolean;
+}
 
 /** `expiresAt` is Unix ms on the founder's clock. */
 export interface InviteObject {

@@ -143,6 +143,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
       'secret',
       'handover',
+      'capacity',
       'durability',
       'promote',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),

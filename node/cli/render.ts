@@ -98,6 +98,16 @@ function stateColour(state: string): 'green' | 'red' | 'yellow' | 'dim' {
   return 'yellow';
 }
 
+/** What holds the whole mesh; null: nothing does. A founder that runs may be older than the program that asks it. */
+export function pausedText({ paused, draining, slots }: Partial<MeshObject | LoggedMesh>): string | null {
+  if (draining === true) {
+    const used = slots?.used ?? null;
+    const left = used === null ? '' : used === 0 ? ': nothing runs any more' : `: ${used} still run`;
+    return `draining: nothing more is given out until "mesh-hub resume"${left}`;
+  }
+  return paused === true ? 'paused: nothing runs until "mesh-hub resume"' : null;
+}
+
 export function meshText(mesh: MeshObject | LoggedMesh, paint: Paint): string {
   const lines = fields([
     ['mesh', mesh.mesh],
@@ -112,7 +122,8 @@ export function meshText(mesh: MeshObject | LoggedMesh, paint: Paint): string {
     ['slots', slotsText(mesh.slots)],
     ['queue', `${mesh.queue.queued} queued, ${mesh.queue.running} running`],
   ]);
-  const paused = mesh.paused ? [paint('paused: nothing runs until "mesh-hub resume"', 'yellow')] : [];
+  const said = pausedText(mesh);
+  const paused = said === null ? [] : [paint(said, 'yellow')];
   const warnings = mesh.warnings.map((warning) => paint(`warning: ${cell(warning)}`, 'yellow'));
   return [lines, ...paused, ...warnings].join('\n');
 }

@@ -213,11 +213,11 @@ export class MemberCore {
         this.#attempts.settled(message);
         break;
       case 'pause':
-        this.#meshPaused = true;
+        this.#setMeshPaused(true);
         this.#attempts.stopAll('paused');
         break;
       case 'resume':
-        this.#meshPaused = false;
+        this.#setMeshPaused(false);
         break;
       case 'roster':
         if (message.version > this.#rosterVersion) {
@@ -256,12 +256,18 @@ export class MemberCore {
     this.#out.welcomed = true;
     this.#heartbeatMs = welcome.heartbeatMs;
     this.#leaseMs = welcome.leaseMs;
-    this.#meshPaused = welcome.paused;
+    this.#setMeshPaused(welcome.paused);
     this.#beatDue = clock.now;
     this.#keepCheckpoint(welcome.checkpoint);
     if (this.#untold) this.#tellCapacity();
     this.#attempts.welcomed(welcome.resume);
     this.#heartbeat(clock);
+  }
+
+  #setMeshPaused(paused: boolean): void {
+    if (this.#meshPaused === paused) return;
+    this.#meshPaused = paused;
+    this.#out.push({ type: 'meshPaused', paused });
   }
 
   #onGoodbye(code: string, message: string): void {

@@ -88,6 +88,8 @@ export type MemberEffect =
   | { type: 'handedOver'; handovers: string[]; addresses: string[] }
   /** Replicas of the mesh, and where they listen. */
   | { type: 'replicas'; replicas: Place[] }
+  /** The mesh was paused, or is no longer: nothing is done for others meanwhile. Said once for each change. */
+  | { type: 'meshPaused'; paused: boolean }
   /** All members that lend models now, as the founder says. */
   | { type: 'lenders'; lenders: Lender[] }
   /** Close this session (it was answered by a newer one, or by goodbye). */

@@ -86,6 +86,7 @@ export class MemberService {
   readonly #measuring: NodeJS.Timeout;
   readonly #policy: PolicyWatch;
   #capacity: Capacity;
+  #meshPaused = false;
   #resuming: NodeJS.Timeout | null = null;
   #kept: Promise<void> = Promise.resolve();
 
@@ -123,6 +124,7 @@ export class MemberService {
       ...(options.conflict === undefined ? {} : { conflict: options.conflict }),
       handedOver: (handovers, addresses) => options.handedOver?.(handovers, addresses),
       replicas: (replicas) => options.replicas?.(replicas),
+      meshPaused: (paused) => this.#onMeshPaused(paused),
       lenders: (lenders: Lender[]) => models.learn(lenders),
       ...(options.clock === undefined ? {} : { clock: options.clock }),
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
@@ -179,7 +181,7 @@ export class MemberService {
 
   /** Lends the models of this machine to members, as long as its owner lets it work, and asks theirs. */
   async openModels(registry: Registry): Promise<void> {
-    await this.models.open(registry, () => !this.#stopped);
+    await this.models.open(registry, () => !this.#stopped && !this.#meshPaused);
   }
 
   get online(): boolean {
@@ -250,6 +252,13 @@ export class MemberService {
       { policy },
       `${holds ? 'takes tasks again' : 'takes no tasks now'}: ${why}`,
     );
+  }
+
+  /** The operator's kill switch ends what is lent to others, too (promise 15). */
+  #onMeshPaused(paused: boolean): void {
+    this.#meshPaused = paused;
+    if (paused) this.#letGo();
+    else this.models.measureSpeeds();
   }
 
   /** The owner's stop: resolves when nothing of a task runs on this machine any more (promise 15). */

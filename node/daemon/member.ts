@@ -46,6 +46,8 @@ export interface MemberDriverOptions {
   handedOver?(handovers: string[], addresses: string[]): void;
   /** Where replicas listen. @default of no interest */
   replicas?(replicas: Place[]): void;
+  /** The mesh was paused, or is no longer. @default of no interest */
+  meshPaused?(paused: boolean): void;
   /** Who lends models now. @default of no interest */
   lenders?(lenders: Lender[]): void;
   /** @default `systemClock` */
@@ -195,6 +197,9 @@ export class MemberDriver {
         return;
       case 'replicas':
         this.#options.replicas?.(effect.replicas);
+        return;
+      case 'meshPaused':
+        this.#options.meshPaused?.(effect.paused);
         return;
       case 'lenders':
         this.#options.lenders?.(effect.lenders);

@@ -67,7 +67,8 @@ export async function serveInference(options: InferServerOptions): Promise<Infer
   const running = new Map<AbortController, string>();
   /** Why no answer is given now, in words; null: one is. */
   const refusalOf = (peer: string): string | null => {
-    if (!options.lends()) return 'its owner does not lend its models now';
+    if (!options.lends())
+      return 'it does not lend its models now: its owner or the operator of the mesh says so';
     const ofPeer = countOf(running.values(), peer);
     if (ofPeer < limits.perPeerMax && running.size < limits.requestsMax) return null;
     return `it gives ${running.size} answers already, ${ofPeer} of them here`;
@@ -120,7 +121,7 @@ export async function serveInference(options: InferServerOptions): Promise<Infer
     },
     drop: () => {
       for (const stop of running.keys())
-        stop.abort(new BrainError('busy', 'its owner does not lend its models now'));
+        stop.abort(new BrainError('busy', 'it does not lend its models now'));
     },
   };
 }

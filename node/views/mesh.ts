@@ -1,4 +1,5 @@
 import type { MemberRecord, Members } from '../../ledger/state/members.ts';
+import { isHalted } from '../../ledger/state/mesh.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { MeshObject, NodeObject } from '../api/objects.ts';
@@ -7,9 +8,15 @@ import type { MeshObject, NodeObject } from '../api/objects.ts';
 export function meshFacts(
   mesh: string,
   state: MeshState,
-): Pick<MeshObject, 'mesh' | 'name' | 'founder' | 'paused'> {
-  const { genesis, founder, paused } = state.mesh;
-  return { mesh, name: genesis?.name ?? '', founder: founder ?? '', paused };
+): Pick<MeshObject, 'mesh' | 'name' | 'founder' | 'paused' | 'draining'> {
+  const { genesis, founder, draining = false } = state.mesh;
+  return {
+    mesh,
+    name: genesis?.name ?? '',
+    founder: founder ?? '',
+    paused: isHalted(state.mesh),
+    draining,
+  };
 }
 
 /** What the log alone tells of a member. */

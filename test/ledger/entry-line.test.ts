@@ -66,6 +66,8 @@ const EVENTS: LogEvent[] = [
   },
   { type: 'mesh.paused', body: { by: { kind: 'local', user: 'olga', claimed: true } } },
   { type: 'mesh.resumed', body: { by } },
+  { type: 'mesh.draining', body: { by } },
+  { type: 'mesh.capacity', body: { ring: 36, elastic: 64, by } },
   { type: 'mesh.durability', body: { replicas: 2, by } },
   {
     type: 'invite.created',

@@ -3,6 +3,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Client } from '../../node/api/client.ts';
+import type { PausedObject } from '../../node/api/objects.ts';
+import { leaseMs, ringSlots } from '../../protocol/limits.ts';
 import { childless, descendants, Fleet, freePort, gone, processes, runs } from './fleet.ts';
 
 /** Contract: a pause stops all within this. */
@@ -10,9 +12,9 @@ const STOPPED_MS = 1_000;
 const ARGS = ['--port', String(await freePort())];
 
 const fleet = await Fleet.start({
-  hub: { slots: 2 },
+  hub: { slots: 12 },
   hubArgs: ARGS,
-  members: { m1: { slots: 3 }, m2: { slots: 3 } },
+  members: { m1: { slots: 12 }, m2: { slots: 12 } },
 });
 test.after(() => fleet.close());
 
@@ -22,17 +24,21 @@ const state = async (node: string): Promise<string> =>
 test('pause stops everything on all machines within 1 s, survives a restart of the founder, and resume goes on (promise 15)', async () => {
   const mark = 'mark-paused';
   const tasks = await Promise.all(
-    Array.from({ length: 8 }, () => fleet.submit(['sh', '-c', `sleep 600; : ${mark}`])),
+    Array.from({ length: ringSlots }, () => fleet.submit(['sh', '-c', `sleep 600; : ${mark}`])),
   );
   for (const task of tasks) await fleet.about(task, 'attempt.started');
-  await runs(mark, 8);
+  await runs(mark, ringSlots);
   const from = fleet.next;
   const began = performance.now();
-  await fleet.client.post('/v1/mesh/pause');
+  const { unreached } = await fleet.client.post<PausedObject>('/v1/mesh/pause');
+  const answered = performance.now() - began;
   await gone(mark);
   const ms = performance.now() - began;
-  console.log(`mesh paused: 8 attempts on 3 machines gone after ${Math.round(ms)} ms`);
+  console.log(
+    `mesh paused: ${ringSlots} attempts on 3 machines gone after ${Math.round(ms)} ms, answered after ${Math.round(answered)}`,
+  );
   assert.ok(ms < STOPPED_MS, `everything stopped after ${ms} ms`);
+  assert.equal(unreached, [], 'all have said so');
   for (const task of tasks) {
     const ended = await fleet.about(task, 'attempt.ended', from);
     assert.is(ended.body.fault, 'person', 'it costs the task nothing');
@@ -56,12 +62,47 @@ test('pause stops everything on all machines within 1 s, survives a restart of t
   const resumed = fleet.next;
   await fleet.json(['resume']);
   for (const task of tasks) await fleet.about(task, 'attempt.started', resumed);
-  await runs(mark, 8);
+  await runs(mark, ringSlots);
   const stopping = performance.now();
   for (const task of tasks) await fleet.client.post(`/v1/tasks/${task}/stop`);
   await gone(mark);
   assert.ok(performance.now() - stopping < STOPPED_MS, 'a cancel stops a task as fast');
   for (const task of tasks) assert.is((await fleet.ended(task)).state, 'cancelled');
+});
+
+test('a member that cannot be reached is named, and stops by itself when its lease ends (promise 15)', async () => {
+  const mark = 'mark-unreached';
+  const task = await fleet.submit(['sh', '-c', `sleep 600; : ${mark}`], { on: 'm1' });
+  await fleet.about(task, 'attempt.started');
+  const member = fleet.daemon('m1').child;
+  member.kill('SIGSTOP');
+  try {
+    const { unreached } = await fleet.json<PausedObject>(['pause']);
+    assert.equal(
+      unreached.map(({ name, attempts }) => [name, attempts]),
+      [['m1', 1]],
+    );
+    assert.ok(unreached[0]!.within <= leaseMs);
+  } finally {
+    member.kill('SIGCONT');
+  }
+  await gone(mark);
+  await fleet.json(['resume']);
+  await fleet.about(task, 'attempt.started', fleet.next);
+  await fleet.client.post(`/v1/tasks/${task}/stop`);
+  await fleet.ended(task);
+});
+
+test('pause --drain lets what runs finish and gives out nothing more', async () => {
+  const running = await fleet.submit(['sleep', '1']);
+  await fleet.about(running, 'attempt.started');
+  const paused = await fleet.hub(['pause', '--drain']);
+  assert.match(paused.stdout, /^draining: nothing more is given out/m);
+  const queued = await fleet.submit(['true']);
+  assert.is((await fleet.ended(running)).state, 'delivered');
+  assert.is((await fleet.describe(queued)).state, 'queued');
+  await fleet.json(['resume']);
+  assert.is((await fleet.ended(queued)).state, 'delivered');
 });
 
 test('the owner’s pause stops a machine at once while the founder is frozen, and nothing of the task is left (promise 15)', async () => {

@@ -196,6 +196,7 @@ export class MemberHost {
         this.world.handedOver?.(this, effect.handovers);
         break;
       case 'replicas':
+      case 'meshPaused':
       case 'lenders':
         break;
       default:

@@ -352,7 +352,19 @@ test('the operator lets in, sends away, drains and shuts out', () =>
     assert.match((await hub.run(['node', 'eligible', 'm1'])).out, /^state +online$/m);
     assert.is((await hub.run(['node', 'revoke', 'm1', '--reason', 'lost'])).code, 0);
     assert.is((await hub.run(['node', 'describe', 'nobody'])).code, 2);
-    assert.is((await hub.run(['pause', '--json'])).json().paused, true);
+    const draining = (await hub.run(['pause', '--drain', '--json'])).json();
+    assert.equal([draining.paused, draining.draining, draining.unreached], [true, true, []]);
+    assert.match(
+      (await hub.run(['status'])).out,
+      /draining: nothing more is given out until\s+"mesh-hub resume": nothing runs any\s+more/,
+    );
+    const paused = (await hub.run(['pause', '--json'])).json();
+    assert.equal([paused.paused, paused.draining], [true, false]);
+    assert.match((await hub.run(['capacity', 'show'])).out, /^ring +36 attempts at any time \(default\)$/m);
+    assert.is((await hub.run(['capacity', 'set', '--elastic', '9'])).code, 2);
+    assert.is((await hub.run(['capacity', 'set'])).code, 2);
+    const set = (await hub.run(['capacity', 'set', '--ring', '80', '--json'])).json();
+    assert.equal([set.ring, set.elastic, set.set], [80, 80, true]);
     assert.match((await hub.run(['status'])).out, /paused: nothing runs/);
     assert.is((await hub.run(['resume', '--json'])).json().paused, false);
   }));

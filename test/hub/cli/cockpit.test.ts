@@ -17,6 +17,7 @@ const FULL: StatusObject = {
   size: 142,
   root: 'cd'.repeat(32),
   paused: false,
+  draining: false,
   nodes: { online: 2, total: 4 },
   slots: { used: 2, total: 5 },
   queue: { queued: 12, running: 2 },

@@ -253,7 +253,7 @@ const TASK_FIELDS =
     ' ',
   );
 const NODE_FIELDS = 'id name owner roles state code slots models tools labels limits lag'.split(' ');
-const MESH_FIELDS = 'mesh name epoch founder size root paused nodes slots queue warnings'.split(' ');
+const MESH_FIELDS = 'mesh name epoch founder size root paused draining nodes slots queue warnings'.split(' ');
 
 test('the fields of the contract are always there, null where they do not apply', () => {
   const fleet = new Fleet();

@@ -282,7 +282,9 @@ test('each stop is asked once, whoever asks how often', () => {
   const assignment = member.assign();
   const cancel = { type: 'cancel', ...leaseOf(assignment), correlation: 'c', why: 'cancelled' } as const;
   assert.is(member.hear(cancel).filter((effect) => effect.type === 'stop').length, 1);
-  for (const message of [cancel, { type: 'pause' } as const]) assert.equal(member.hear(message), []);
+  assert.equal(member.hear(cancel), []);
+  assert.equal(member.hear({ type: 'pause' }), [{ type: 'meshPaused', paused: true }]);
+  assert.equal(member.hear({ type: 'pause' }), []);
   member.step({ type: 'owner', act: 'pause' });
   assert.is(member.of('stop').length, 0);
   member.step({ type: 'gone', lease: leaseOf(assignment) });

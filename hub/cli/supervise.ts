@@ -1,0 +1,55 @@
+import type { Client } from '../../node/api/client.ts';
+import type { CapacityObject, MeshObject, PausedObject } from '../../node/api/objects.ts';
+import { cell, fields, meshText, type Paint } from '../../node/cli/render.ts';
+import { type Session, show } from '../../node/cli/session.ts';
+import { EXIT } from '../../protocol/errors.ts';
+import type { SuperviseCommand } from './supervise-grammar.ts';
+
+/** Performs one of the commands, and shows what the founder answers. */
+export async function supervise(command: SuperviseCommand, session: Session): Promise<number> {
+  const client = session.client();
+  switch (command.verb) {
+    case 'pause':
+      show(session, await pauseMesh(client, command.drain), pausedMeshText);
+      return EXIT.ok;
+    case 'resume':
+      show(session, await client.post<MeshObject>('/v1/mesh/resume'), meshText);
+      return EXIT.ok;
+    case 'capacity show':
+      show(session, await client.get<CapacityObject>('/v1/mesh/capacity'), capacityText);
+      return EXIT.ok;
+    case 'capacity set': {
+      const { ring, elastic } = command;
+      const asked = { ...(ring === null ? {} : { ring }), ...(elastic === null ? {} : { elastic }) };
+      show(session, await client.post<CapacityObject>('/v1/mesh/capacity', asked), capacityText);
+      return EXIT.ok;
+    }
+    default:
+      return command satisfies never;
+  }
+}
+
+const pauseMesh = (client: Client, drain: boolean): Promise<PausedObject> =>
+  client.post<PausedObject>('/v1/mesh/pause', drain ? { drain } : {});
+
+/** A founder that runs may be older than the program that asks it. */
+export function pausedMeshText(mesh: MeshObject & Partial<PausedObject>, paint: Paint): string {
+  const lines = (mesh.unreached ?? []).map(({ name, attempts, within }) => {
+    const what = attempts === 1 ? '1 attempt' : `${attempts} attempts`;
+    const words = `not reached: ${cell(name)} with ${what}; it stops by itself within ${Math.ceil(within / 1000)} s`;
+    return paint(words, 'yellow');
+  });
+  return [meshText(mesh, paint), ...lines].join('\n');
+}
+
+export function capacityText(capacity: CapacityObject, paint: Paint): string {
+  const { ring, elastic, set, bound, running, idle, held } = capacity;
+  const lines = fields([
+    ['ring', `${ring} attempts at any time${set ? '' : ' (default)'}`],
+    ['elastic', `${elastic} while work waits${set ? '' : ' (default)'}`],
+    ['now', `${running} run, ${bound} may; ${idle} more slots are free`],
+  ]);
+  if (!held) return lines;
+  const more = `mesh-hub capacity set --elastic ${running + idle}`;
+  return `${lines}\n${paint(`tasks wait while slots are idle: ${more}`, 'yellow')}`;
+}
