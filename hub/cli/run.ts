@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { DurabilityObject, InviteObject, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
+import type { DurabilityObject, InviteObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { COMPLETE } from '../../node/cli/completion-grammar.ts';
 import { helpColumns } from '../../node/cli/help.ts';
 import { runMain } from '../../node/cli/main.ts';

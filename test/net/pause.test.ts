@@ -88,7 +88,7 @@ test('a member that cannot be reached is named, and stops by itself when its lea
   }
   await gone(mark);
   await fleet.json(['resume']);
-  await fleet.about(task, 'attempt.started', fleet.next);
+  await fleet.about(task, 'attempt.started', 0, { attempt: 2 });
   await fleet.client.post(`/v1/tasks/${task}/stop`);
   await fleet.ended(task);
 });
