@@ -1,25 +1,36 @@
 /**
- * `npm run sim -- --seed N [--steps N] [--trace]` replays one simulated run; `--seeds A..B` runs many and stops at the
- * first that breaks a promise; `--minutes N` runs fresh ones for so long. `--replicas`: meshes whose log is copied, restored
- * and handed over. Exit 1: a promise was broken.
+ * `npm run sim -- --seed N [--keep 1,4] [--tasks N] [--steps N] [--walls] [--trace]` replays one simulated run, or what is
+ * left of one; `--seeds A..B` runs many and stops at the first that breaks a promise; `--minutes N` explores fresh ones on all
+ * processors. `--replicas`: meshes whose log is copied, restored and handed over. Exit 1: a promise was broken.
  */
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { type Report, runSeed } from '../test/sim/run.ts';
-import { runSuccession } from '../test/sim/succession/run.ts';
+import { explore } from '../test/sim/explore.ts';
+import { type RunOptions, runBothWalls, runSeed } from '../test/sim/run.ts';
+import { shrink } from '../test/sim/shrink.ts';
+import { manyReplicated, replicated } from './sim-replicas.ts';
 
-const USAGE =
-  'npm run sim -- [--replicas] --seed N [--steps N] [--trace] | --seeds A..B [--walls] [--all] | --minutes N';
+const USAGE = `npm run sim -- --seed N [--keep 1,4|none] [--tasks N] [--steps N] [--walls] [--shrink] [--trace]
+npm run sim -- --seeds A..B [--walls] [--all]
+npm run sim -- --minutes N
+npm run sim -- --replicas (--seed N [--trace] | --seeds A..B | --minutes N)`;
 const { values } = parseArgs({
   options: {
     seed: { type: 'string' },
     seeds: { type: 'string' },
     steps: { type: 'string' },
+    /** Places of the faults of the seed that are done; the others are not. */
+    keep: { type: 'string' },
+    /** The first so many of its tasks. */
+    tasks: { type: 'string' },
     trace: { type: 'boolean', default: false },
+    /** Makes a seed that breaks a promise smaller. */
+    shrink: { type: 'boolean', default: false },
     /** Runs each seed a second time with other wall clocks and compares. */
     walls: { type: 'boolean', default: false },
     /** Goes on after a failure and counts them. */
     all: { type: 'boolean', default: false },
-    /** Fresh seeds of meshes with replicas, for so long. */
+    /** Fresh seeds, for so long. */
     minutes: { type: 'string' },
     replicas: { type: 'boolean', default: false },
   },
@@ -30,59 +41,64 @@ const number = (text: string | undefined): number => {
   console.error(`expected a number, got ${text}\n${USAGE}`);
   process.exit(2);
 };
+const fresh = (): number => 1_000 + Math.floor(Math.random() * 1e8);
+const range = (text: string): [number, number] => {
+  const [from, to] = text.split('..');
+  return [number(from), number(to)];
+};
+const run = values.walls ? runBothWalls : runSeed;
 
-if (values.minutes !== undefined) {
-  const from = 1_000 + Math.floor(Math.random() * 1e8);
-  await manyReplicated(from, Number.MAX_SAFE_INTEGER, Date.now() + number(values.minutes) * 60_000);
-} else if (values.replicas && values.seeds !== undefined) {
-  const [from, to] = values.seeds.split('..');
-  await manyReplicated(number(from), number(to), Number.MAX_SAFE_INTEGER);
-} else if (values.replicas) {
-  await replicated(number(values.seed));
+if (values.replicas) {
+  const { walls, trace, all } = values;
+  const until = values.minutes === undefined ? null : Date.now() + number(values.minutes) * 60_000;
+  if (until !== null)
+    await manyReplicated(fresh(), Number.MAX_SAFE_INTEGER, until, { walls, trace, all: true });
+  else if (values.seeds !== undefined)
+    await manyReplicated(...range(values.seeds), Number.MAX_SAFE_INTEGER, { walls, trace, all });
+  else await replicated(number(values.seed), { walls, trace, all });
+} else if (values.minutes !== undefined) {
+  await exploreFor(number(values.minutes));
 } else if (values.seeds !== undefined) {
-  const [from, to] = values.seeds.split('..');
-  many(number(from), number(to));
-} else {
-  const steps = values.steps === undefined ? {} : { steps: number(values.steps) };
-  const trace = values.trace ? { trace: (line: string) => console.log(line) } : {};
-  attempt(() => show(runSeed(number(values.seed), { ...steps, ...trace })));
+  many(...range(values.seeds));
+} else if (values.shrink) {
+  console.log(shrink(number(values.seed)) ?? 'it breaks no promise');
+} else one(number(values.seed));
+
+function one(seed: number): void {
+  const keep =
+    values.keep === undefined
+      ? {}
+      : { keep: values.keep === 'none' ? [] : values.keep.split(',').map(number) };
+  const options: RunOptions = {
+    ...keep,
+    ...(values.tasks === undefined ? {} : { tasks: number(values.tasks) }),
+    ...(values.steps === undefined ? {} : { steps: number(values.steps) }),
+    ...(values.trace ? { trace: (line: string) => console.log(line) } : {}),
+  };
+  attempt(() => console.log(run(seed, options)));
 }
 
-/** One mesh with replicas; null: a promise was broken. */
-async function replicated(seed: number, quiet = false): Promise<Record<string, number | string> | null> {
-  try {
-    const report = await runSuccession(seed, values.trace ? { trace: (line) => console.log(line) } : {});
-    if (
-      values.walls &&
-      (await runSuccession(seed, { wallSeed: `other ${seed}` })).decisions !== report.decisions
-    )
-      throw new Error(`seed ${seed}: other wall clocks, other decisions (promise 11)`);
-    if (!quiet) console.log(report);
-    return { ...report };
-  } catch (error) {
-    console.error(quiet ? (error as Error).message : error);
-    process.exitCode = 1;
-    return null;
-  }
-}
-
-async function manyReplicated(from: number, to: number, until: number): Promise<void> {
+async function exploreFor(minutes: number): Promise<void> {
   const began = Date.now();
-  const totals: Record<string, number> = {};
-  let ran = 0;
-  let failures = 0;
-  for (let seed = from; seed <= to && Date.now() < until; seed += 1) {
-    const report = await replicated(seed, true);
-    ran += 1;
-    if (report === null) failures += 1;
-    if (report === null && !values.all && values.minutes === undefined) break;
-    for (const [key, value] of Object.entries(report ?? {}))
-      if (typeof value === 'number' && key !== 'seed') totals[key] = (totals[key] ?? 0) + value;
-  }
-  console.log(
-    `${ran} seeds from ${from} in ${((Date.now() - began) / 1000).toFixed(1)} s, ${failures} failed`,
-  );
-  console.log(totals);
+  const first = fresh();
+  const processors = availableParallelism();
+  console.log(`seeds from ${first} on ${processors} processors`);
+  let told = began;
+  const rate = (seeds: number): string =>
+    `${((1000 * seeds) / (Date.now() - began)).toFixed(1)} seeds a second`;
+  const { seeds, found } = await explore(first, began + minutes * 60_000, processors, (ran, one) => {
+    if (one !== null) {
+      process.exitCode = 1;
+      console.log(`broken: ${one.checker}\n${one.message}`);
+      if (one.smaller !== null) console.log(`smaller: ${one.smaller}`);
+    }
+    if (Date.now() - told < 30_000) return;
+    told = Date.now();
+    console.log(`${ran} seeds, ${rate(ran)}`);
+  });
+  console.log(`${seeds} seeds from ${first}, ${rate(seeds)}, ${found.length} broke a promise`);
+  for (const { checker, seed, smaller } of found)
+    console.log(`${checker}: seed ${seed}${smaller === null ? '' : `; ${smaller}`}`);
 }
 
 function many(from: number, to: number): void {
@@ -100,10 +116,7 @@ function many(from: number, to: number): void {
   let failures = 0;
   for (let seed = from; seed <= to; seed += 1) {
     const well = attempt(() => {
-      const report = runSeed(seed);
-      if (values.walls && runSeed(seed, { wallSeed: `other ${seed}` }).decisions !== report.decisions) {
-        throw new Error(`seed ${seed}: other wall clocks, other decisions (promise 11)`);
-      }
+      const report = run(seed);
       for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] += report[key];
     });
     if (!well) failures += 1;
@@ -113,13 +126,9 @@ function many(from: number, to: number): void {
   console.log(totals);
 }
 
-function show(report: Report): void {
-  console.log(report);
-}
-
-function attempt(run: () => void): boolean {
+function attempt(work: () => void): boolean {
   try {
-    run();
+    work();
     return true;
   } catch (error) {
     console.error(values.all ? (error as Error).message : error);

@@ -27,7 +27,11 @@ export interface FounderConfig {
   openTasksMax: number;
   /** @default 20 */
   machineFaultsMax: number;
+  /** @default 1,024 late results whose envelopes are being stored at one time; past it they are settled and not kept */
+  lateResultsMax: number;
 }
+
+const lateResultsMax = 1_024;
 
 export const defaultConfig: FounderConfig = {
   heartbeatMs,
@@ -38,6 +42,7 @@ export const defaultConfig: FounderConfig = {
   elasticSlots,
   openTasksMax,
   machineFaultsMax,
+  lateResultsMax,
 };
 
 /** Tasks that only the ring keeps from a free slot wait so long before the mesh grows past it. */
@@ -73,8 +78,6 @@ export const collectsMax = 5;
 export const collectRetryMs = 1_000;
 /** What a member's own words (headers of steps, what was left out) may add to the log of a task. */
 export const logWordsBytesMax = 1024 * 1024;
-/** Late results whose envelopes are being stored at one time; past it they are settled and not kept. */
-export const lateResultsMax = 1_024;
 /** Bytes of one assignment: it goes in one frame. */
 export const assignmentBytesMax = 240 * 1024;
 /** Bundles of one assignment (session message). */

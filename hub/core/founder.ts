@@ -10,6 +10,7 @@ import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
+import { type CoreSizes, type Place, placeOf, sizesOf } from './inspect.ts';
 import { onRecalledResult } from './late-results.ts';
 import { learnLenders } from './lenders.ts';
 import { openLease } from './lifecycle.ts';
@@ -77,6 +78,16 @@ export class FounderCore {
   /** Whether this member's session is the one given. */
   hasSession(peer: string, session: number): boolean {
     return this.#ctx.live.get(peer)?.session === session;
+  }
+
+  /** How much it holds, `stopping` that of this member. */
+  sizes(peer: string | null = null): CoreSizes {
+    return sizesOf(this.#ctx, peer);
+  }
+
+  /** Where it keeps an open task; null: nowhere, and nothing will follow for it. */
+  placeOf(task: string): Place | null {
+    return placeOf(this.#ctx, task);
   }
 
   /** Whether the founder hands this blob to this member; asked at every transfer. */

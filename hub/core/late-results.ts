@@ -2,7 +2,6 @@ import { type AttemptRecord, findAttempt, type TaskRecord } from '../../ledger/s
 import { hasArchived } from '../../ledger/state/task-set.ts';
 import { type AttemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
 import { checkResult } from './check-result.ts';
-import { lateResultsMax } from './config.ts';
 import type { FounderContext } from './context.ts';
 
 export const notGiven = 'this lease was not given to you, or long ago';
@@ -24,7 +23,7 @@ export function ownAttempt(
 export function recall(ctx: FounderContext, peer: string, result: AttemptResult): boolean {
   const key = leaseKey(result);
   if (ctx.late.has(key) || ctx.recalling.has(key)) return true;
-  if (!hasArchived(ctx.state.tasks) || ctx.recalling.size >= lateResultsMax) return false;
+  if (!hasArchived(ctx.state.tasks) || ctx.recalling.size >= ctx.config.lateResultsMax) return false;
   ctx.recalling.add(key);
   const purpose = { kind: 'result' as const, peer, result };
   ctx.emit({ type: 'recall', after: 0, wanted: { task: result.task }, purpose });
@@ -58,7 +57,7 @@ export function onLate(
   const key = leaseKey(result);
   if (ctx.late.has(key)) return;
   const why = 'the lease had ended before the result came';
-  if (result.envelope === null || attempt.evidence !== null || ctx.late.size >= lateResultsMax) {
+  if (result.envelope === null || attempt.evidence !== null || ctx.late.size >= ctx.config.lateResultsMax) {
     settled(ctx, peer, result, task.correlation, false, why);
     return;
   }

@@ -10,14 +10,7 @@ import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
 import { countEnd } from './back-off.ts';
-import {
-  lateResultsMax,
-  otherMemberWaitMs,
-  retryBaseMs,
-  retryMaxMs,
-  sameMemberBaseMs,
-  sameMemberMaxMs,
-} from './config.ts';
+import { otherMemberWaitMs, retryBaseMs, retryMaxMs, sameMemberBaseMs, sameMemberMaxMs } from './config.ts';
 import type { FounderContext, GivenUp, LiveLease } from './context.ts';
 import { flakyWords, leftUndecided } from './flaky.ts';
 import { isHeld } from './holds.ts';
@@ -83,7 +76,7 @@ export function dropLease(ctx: FounderContext, lease: LiveLease): void {
   const { member: peer, role, correlation, lease: of, pending } = lease;
   if (pending === null) return;
   const digest = pending.role === 'execute' ? pending.digest : null;
-  if (lease.collecting && ctx.late.size < lateResultsMax) {
+  if (lease.collecting && ctx.late.size < ctx.config.lateResultsMax) {
     ctx.late.set(lease.key, { peer, lease: of, role, correlation, digest });
   } else {
     const why = 'the lease ended before the result was fetched';

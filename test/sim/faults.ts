@@ -1,7 +1,9 @@
+import type { MemberMessage } from '../../protocol/session.ts';
 import { peerOf } from '../hub/core/fleet.ts';
 import type { MemberHost } from './member-host.ts';
 import type { Direction } from './network.ts';
 import type { FaultKind } from './scenario.ts';
+import { Violation } from './violation.ts';
 import type { World } from './world.ts';
 
 /** Does one fault to the world; it heals by itself, at the latest when the faults end. */
@@ -25,13 +27,21 @@ export function inflict(world: World, kind: FaultKind): void {
       return;
     case 'slowDisk':
       founder.syncMs = random.between(50, 3_000);
-      later(500, 20_000, () => {
-        founder.syncMs = 2;
-      });
+      later(500, 20_000, () => founder.mendDisk());
+      return;
+    case 'founderDiskFull':
+      founder.diskIsFull = true;
+      later(500, 20_000, () => founder.mendDisk());
+      return;
+    case 'founderDiskFails':
+      // A write that failed is never taken for one that was done: the process ends there.
+      if (!founder.machine.alive || founder.machine.frozen) return;
+      world.crashFounder();
+      later(100, 40_000, () => world.bootFounder());
       return;
     case 'wallJump':
-      founder.machine.jumpWall(random.between(-1e8, 1e8));
-      member?.machine.jumpWall(random.between(-1e8, 1e8));
+      founder.machine.jumpWall();
+      member?.machine.jumpWall();
       return;
     case 'join': {
       const plan = world.scenario.members.find((one) => one.later);
@@ -102,8 +112,97 @@ function inflictOn(
       if (random.chance(0.4)) world.ask({ op: 'member.revoke', member: peer, reason: null });
       break;
     case 'leave':
-      if (random.chance(0.4)) world.ask({ op: 'member.leave', peer });
+      if (!random.chance(0.4)) break;
+      world.ask({ op: 'member.leave', peer });
+      if (random.chance(0.5)) later(3_000, 30_000, () => world.rejoin(member));
       break;
+    default:
+      inflictMore(world, kind, member, later);
+  }
+}
+
+function inflictMore(
+  world: World,
+  kind: FaultKind,
+  member: MemberHost,
+  later: (low: number, high: number, heal: () => void) => void,
+): void {
+  const { random } = world;
+  const { machine, peer } = member;
+  switch (kind) {
+    case 'loss': {
+      const link = world.links.get(peer)!;
+      link.loss = random.pick([0.05, 0.2, 0.5]);
+      later(300, 30_000, () => {
+        link.loss = 0;
+        link.disturbedAt = world.schedule.now;
+      });
+      break;
+    }
+    case 'halfOpen':
+      world.sever(member);
+      break;
+    case 'retell':
+      // A driver that does not know whether it was heard says it again.
+      for (const result of member.disk.ready.values()) sendIfOpen(world, member, { type: 'result', result });
+      break;
+    case 'oldDisk':
+      member.crash();
+      member.restoreOld();
+      world.reset(peer);
+      later(200, 20_000, () => {
+        if (!machine.alive) member.boot();
+      });
+      break;
+    case 'memberDiskFull':
+      member.diskIsFull = true;
+      later(500, 20_000, () => {
+        member.diskIsFull = false;
+      });
+      break;
+    case 'ownerPolicy':
+      member.policy('only at night');
+      later(300, 20_000, () => member.policy(null));
+      break;
+    case 'capacityLie':
+      member.liar = true;
+      member.offer({
+        ...member.capacity,
+        slots: random.pick([0, 1, 16]),
+        labels: random.pick([{}, { gpu: 'yes' }]),
+      });
+      later(500, 30_000, () => member.offer(null));
+      break;
+    case 'lie':
+      lie(world, member);
+      break;
+  }
+}
+
+function sendIfOpen(world: World, member: MemberHost, message: MemberMessage): void {
+  if (member.session !== null && member.core?.online) world.tell(member, member.session, message);
+}
+
+/** Says of leases of others what would be true of its own, and results of others as they were and as they were not. */
+function lie(world: World, member: MemberHost): void {
+  const { random, said } = world;
+  member.liar = true;
+  for (let count = random.pick([1, 5, 40]); count > 0; count -= 1) {
+    const other = said.length === 0 ? null : random.pick(said);
+    if (other === null) return;
+    const { task, epoch, correlation } = other;
+    const attempt = random.chance(0.7) ? other.attempt : random.int(1, 99);
+    const lease = { task, attempt, epoch, correlation };
+    const role = random.pick([other.role, other.role === 'execute' ? 'verify' : 'execute'] as const);
+    const commit = random.pick([other.commit, 'e'.repeat(40)]);
+    const words: MemberMessage[] = [
+      { type: 'started', ...lease },
+      { type: 'stopped', ...lease, why: random.pick(['owner', 'paused', 'lease'] as const), detail: null },
+      { type: 'progress', ...lease, phase: 'run', logBytes: 1 },
+      { type: 'result', result: other },
+      { type: 'result', result: { ...other, attempt, role, commit } },
+    ];
+    sendIfOpen(world, member, random.pick(words));
   }
 }
 
@@ -138,23 +237,27 @@ export function acknowledge(world: World, result: unknown): void {
   const id = (result as { id?: string } | null)?.id;
   if (id === undefined) return;
   world.acknowledged.add(id);
-  const durable = world.founder.lines.slice(0, world.founder.durable);
-  if (!durable.some((line) => line.includes(`"task":"${id}"`)))
-    throw new Error(`${id} was acknowledged before its sync`);
+  if (!world.log.knows(id)) throw new Violation('1 durable first', `${id} was acknowledged before its sync`);
 }
 
 /** Everything is well again, for good. */
 export function heal(world: World): void {
   world.faulty = false;
-  world.founder.syncMs = 2;
+  world.founder.mendDisk();
   world.bootFounder();
   freezeFounder(world, false);
   for (const [peer, member] of world.members) {
     world.setDown(peer, ['toFounder', 'toMember'], false);
+    world.links.get(peer)!.loss = 0;
     member.machine.thaw();
+    member.diskIsFull = false;
     if (!member.machine.alive && !member.inProcess && world.founder.core?.state.members.byPeer.has(peer))
       member.boot();
-    if (member.machine.alive) member.owner('resume');
+    if (member.machine.alive) {
+      member.owner('resume');
+      member.policy(null);
+      member.offer(null);
+    }
     world.ask({ op: 'member.eligible', member: peer, eligible: true });
   }
   resumeMesh(world);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EnvelopeChecks } from '../../hub/core/checks.ts';
-import { founderTickMs } from '../../hub/core/config.ts';
+import { type FounderConfig, founderTickMs } from '../../hub/core/config.ts';
 import { FounderCore } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
@@ -34,6 +34,10 @@ export interface FounderWorld {
   fetch(effect: Collect): 'ok' | 'gone' | 'bad' | 'disk';
   answered(request: number, result: unknown, error: ErrorObject | null): void;
   released(effect: Outward): void;
+  /** Takes each entry once it is on the disk for good, in order. */
+  synced?(entry: Entry): void;
+  /** What its core decided in a step, and whose input that was. */
+  stepped?(core: FounderCore, events: readonly LogEvent[], peer: string | null): void;
   trace(text: string): void;
 }
 
@@ -48,6 +52,11 @@ export class FounderHost {
   core: FounderCore | null = null;
   /** Slower syncs for a while. */
   syncMs = 2;
+  /** Nothing can be stored but what the log has room kept for. */
+  diskIsFull = false;
+  /** When its disk last was well again. */
+  disturbedAt = Number.NEGATIVE_INFINITY;
+  readonly config: Partial<FounderConfig>;
   /** How much its state keeps. */
   readonly bounds: StateBounds;
   /** Starts go by a snapshot. */
@@ -56,8 +65,15 @@ export class FounderHost {
   secrets = new Map<string, string>();
   #gate = new EffectGate<Outward>(-1);
   #syncing = 0;
+  #told = 0;
 
-  constructor(machine: Machine, world: FounderWorld, bounds: StateBounds = defaultBounds) {
+  constructor(
+    machine: Machine,
+    world: FounderWorld,
+    bounds: StateBounds = defaultBounds,
+    config: Partial<FounderConfig> = {},
+  ) {
+    this.config = config;
     this.machine = machine;
     this.world = world;
     this.bounds = bounds;
@@ -72,6 +88,25 @@ export class FounderHost {
     const time = this.machine.clock().time;
     this.lines.push(JSON.stringify({ index: this.lines.length, epoch: 1, time, ...event }));
     this.durable = this.lines.length;
+    this.#tell();
+  }
+
+  get diskIsBad(): boolean {
+    return this.syncMs > 2 || this.diskIsFull;
+  }
+
+  /** The disk does what a disk should again. */
+  mendDisk(): void {
+    this.syncMs = 2;
+    this.diskIsFull = false;
+    this.disturbedAt = this.machine.schedule.now;
+  }
+
+  #tell(): void {
+    const { synced } = this.world;
+    if (synced === undefined) return;
+    for (; this.#told < this.durable; this.#told += 1)
+      synced.call(this.world, JSON.parse(this.lines[this.#told]!) as Entry);
   }
 
   boot(): void {
@@ -84,7 +119,7 @@ export class FounderHost {
   protected lead(state: MeshState): void {
     this.#gate = new EffectGate(this.durable - 1);
     const { mesh, checks } = this.world;
-    this.core = new FounderCore({ mesh, state, checks }, this.machine.clock());
+    this.core = new FounderCore({ mesh, state, checks, config: this.config }, this.machine.clock());
     this.step({ type: 'secrets', values: new Map(this.secrets) });
     this.#tick();
   }
@@ -106,6 +141,7 @@ export class FounderHost {
     const kept = this.machine.random.chance(0.3) ? Math.max(this.durable, this.#syncing) : this.durable;
     this.lines.length = kept;
     this.durable = kept;
+    this.#tell();
     this.core = null;
     this.machine.kill();
   }
@@ -117,10 +153,15 @@ export class FounderHost {
   step(input: FounderInput): void {
     if (this.core === null) return;
     const outward: Outward[] = [];
-    for (const effect of this.core.step(input, this.machine.clock())) {
-      if (effect.type === 'append') this.append(effect);
-      else outward.push(effect);
+    const events: LogEvent[] = [];
+    const { core } = this;
+    for (const effect of core.step(input, this.machine.clock())) {
+      if (effect.type === 'append') {
+        this.append(effect);
+        events.push(...effect.events);
+      } else outward.push(effect);
     }
+    this.world.stepped?.(core, events, 'peer' in input ? input.peer : null);
     this.#gate.hold(outward);
     this.#release();
   }
@@ -147,6 +188,7 @@ export class FounderHost {
 
   protected synced(size: number, { text, root }: { text: string; root: string }): void {
     this.durable = size;
+    this.#tell();
     this.step({ type: 'durable', index: size - 1, checkpoint: text, root });
     this.#release();
   }

@@ -2,8 +2,7 @@ import type { Entry, KnownEntry } from '../../ledger/entry.ts';
 import type { EventBody } from '../../ledger/events.ts';
 import { knownEntry } from '../../ledger/state/state.ts';
 
-/** A promise that did not hold; the run that found it is named by its seed. */
-export class Violation extends Error {}
+import { Violation } from './violation.ts';
 
 interface Open {
   number: number;
@@ -21,7 +20,8 @@ interface Seen {
   verifier: string | null;
   /** Attempts of which a late result is kept. */
   evidence: Set<number>;
-  ended: boolean;
+  /** The number of the newest attempt. */
+  newest: number;
   /** A model waits for a person. */
   asks: boolean;
   /** Models that refused it. */
@@ -29,169 +29,240 @@ interface Seen {
   /** Attempts whose model was not sure. */
   doubted: Set<number>;
   flaky: boolean;
-  /** Commits of parts. */
-  parts: Set<string>;
 }
 
 /**
- * What the log may say, told a second time and more simply than the reducers: promises 10, 12, 15 and 19. `honest`:
- * the receipts that executors truly made, by digest, with the lease they made it for.
+ * What the log may say, told a second time and more simply than the reducers: promises 10, 12, 15 and 19. It takes the
+ * entries one by one as they become durable, and keeps nothing of a task that ended but its id and its late results.
  */
-export function checkLog(entries: Entry[], honest: ReadonlyMap<string, string>): void {
-  const tasks = new Map<string, Seen>();
-  const owners = new Map<string, string>();
-  let paused = false;
-  for (const raw of entries) {
+export class LogChecker {
+  /** The receipts and verifications that were truly made, by digest, with the lease they were made for. */
+  readonly #honest: ReadonlyMap<string, string>;
+  readonly #tasks = new Map<string, Seen>();
+  readonly #ended = new Set<string>();
+  /** Leases of ended tasks of which a late result is kept. */
+  readonly #late = new Set<string>();
+  readonly #parts = new Map<string, Set<string>>();
+  /** Owners of members, and of all who ever were. */
+  readonly #owners = new Map<string, string>();
+  readonly #everOwned = new Map<string, string>();
+  readonly #nonces = new Set<string>();
+  #paused = false;
+  #next = 0;
+
+  constructor(honest: ReadonlyMap<string, string>) {
+    this.#honest = honest;
+  }
+
+  /** Entries taken. */
+  get size(): number {
+    return this.#next;
+  }
+
+  /** Whether it took the submission of this task. */
+  knows(task: string): boolean {
+    return this.#tasks.has(task) || this.#ended.has(task);
+  }
+
+  /** Whether it took the entry that gave out this nonce. */
+  gave(nonce: string): boolean {
+    return this.#nonces.has(nonce);
+  }
+
+  take(raw: Entry): void {
+    if (raw.index !== this.#next) throw new Violation('log', `entry ${raw.index} comes after ${this.#next}`);
+    this.#next += 1;
     const entry = knownEntry(raw);
-    if (entry === null) continue;
-    const fail = (why: string): never => {
-      throw new Violation(`entry ${entry.index} (${entry.type}): ${why}`);
-    };
+    if (entry === null) return;
     switch (entry.type) {
       case 'mesh.paused':
-        paused = true;
+        this.#paused = true;
         break;
       case 'mesh.resumed':
-        paused = false;
+        this.#paused = false;
         break;
       case 'member.admitted':
-        owners.set(entry.body.peer, entry.body.owner);
+        this.#owners.set(entry.body.peer, entry.body.owner);
+        this.#everOwned.set(entry.body.peer, entry.body.owner);
         break;
       case 'member.revoked':
       case 'member.left':
-        owners.delete(entry.body.peer);
+        this.#owners.delete(entry.body.peer);
         break;
       case 'attempt.assigned':
-        if (paused) fail('given out while the mesh is paused (promise 15)');
-        if (!owners.has(entry.body.member)) fail('given to a machine that is no member');
+        if (this.#paused) fail(entry, '15 stops', 'given out while the mesh is paused');
+        if (!this.#owners.has(entry.body.member))
+          fail(entry, '12 proofs', 'given to a machine that is no member');
+        break;
+      case 'task.submitted':
+        this.#submitted(entry);
+        return;
     }
-    checkTask(tasks, entry, honest, owners, fail);
+    if ('task' in entry.body) this.#task(entry, entry.body.task);
   }
-}
 
-function checkTask(
-  tasks: Map<string, Seen>,
-  entry: KnownEntry,
-  honest: ReadonlyMap<string, string>,
-  owners: ReadonlyMap<string, string>,
-  fail: (why: string) => never,
-): void {
-  if (entry.type === 'task.submitted') {
-    const { continues } = entry.body;
-    if (continues !== undefined && !tasks.get(continues.task)?.parts.has(continues.commit))
-      fail('goes on from a part that is nowhere');
-    tasks.set(entry.body.task, {
+  #submitted(entry: Of<'task.submitted'>): void {
+    const { task, continues } = entry.body;
+    if (continues !== undefined && !this.#parts.get(continues.task)?.has(continues.commit))
+      fail(entry, '12 proofs', 'goes on from a part that is nowhere');
+    if (this.#tasks.has(task) || this.#ended.has(task)) fail(entry, '10 one result', 'submitted twice');
+    this.#tasks.set(task, {
       open: new Map(),
+      newest: 0,
       accepted: null,
       acceptances: 0,
       withdrawals: 0,
       verified: null,
       verifier: null,
       evidence: new Set(),
-      ended: false,
       asks: false,
       rejections: 0,
       doubted: new Set(),
       flaky: false,
-      parts: new Set(),
     });
-    return;
   }
-  if (!('task' in entry.body)) return;
-  const seen = tasks.get(entry.body.task) ?? fail('of a task that was not submitted');
-  if (seen.ended && entry.type !== 'task.evidence' && entry.type !== 'task.applied')
-    fail('after its task ended');
-  switch (entry.type) {
-    case 'attempt.assigned': {
-      const { attempt, role, member } = entry.body;
-      for (const open of seen.open.values())
-        if (open.role === role) fail(`two leases to ${role} at one time (promise 10)`);
-      if (role === 'verify' && member === seen.accepted?.member) fail('verified by its executor');
-      if (role === 'execute' && seen.asks) fail('given out while it waits for a person');
-      seen.open.set(attempt, { number: attempt, role, member, epoch: entry.epoch });
-      break;
-    }
-    case 'task.asked':
-      if (seen.asks || seen.open.get(entry.body.attempt)?.role !== 'execute') fail('asks out of turn');
-      seen.asks = true;
-      break;
-    case 'task.answered':
-      if (!seen.asks) fail('answered, and nothing was asked');
-      seen.asks = false;
-      break;
-    case 'task.rejected':
-      seen.rejections += 1;
-      break;
-    case 'task.doubted':
-      seen.doubted.add(entry.body.attempt);
-      break;
-    case 'task.flaky':
-      seen.flaky = true;
-      break;
-    case 'task.partial':
-      seen.parts.add(entry.body.commit);
-      break;
-    case 'task.evidence':
-      if (seen.evidence.has(entry.body.attempt)) fail('a second late result of one attempt');
-      seen.evidence.add(entry.body.attempt);
-      break;
-    case 'attempt.ended':
-      if (seen.accepted?.attempt === entry.body.attempt) {
-        if (seen.verified?.passed !== false)
-          fail('an accepted result is withdrawn without a word against it');
-        seen.accepted = null;
-        seen.verified = null;
-        seen.withdrawals += 1;
-      } else if (!seen.open.delete(entry.body.attempt)) fail('of a lease that is not open');
-      if (
-        seen.rejections > 1 &&
-        entry.body.fault === 'machine' &&
-        entry.body.reason === 'signal' &&
-        !seen.asks
-      )
-        fail('rejected twice, and no person is asked');
-      break;
-    case 'task.executed': {
-      const { attempt, receipt } = entry.body;
-      const open = seen.open.get(attempt);
-      if (open?.role !== 'execute') throw fail('accepted for a lease that is not open (promise 10)');
-      if (seen.accepted !== null) fail('a second accepted result (promise 10)');
-      const lease = `${entry.body.task}.${attempt}.${open.epoch} by ${open.member}`;
-      if (honest.get(receipt) !== lease)
-        fail(`its receipt was made for ${honest.get(receipt)}, not ${lease} (promise 12)`);
-      seen.open.delete(attempt);
-      seen.accepted = { attempt, member: open.member, receipt };
-      seen.acceptances += 1;
-      break;
-    }
-    case 'task.verified': {
-      const open = seen.open.get(entry.body.attempt);
-      if (open?.role !== 'verify') throw fail('verified for a lease that is not open');
-      if (entry.body.receipt !== seen.accepted?.receipt) fail('about another receipt');
-      seen.open.delete(entry.body.attempt);
-      seen.verified = entry.body;
-      seen.verifier = open.member;
-      const [one, two] = [owners.get(open.member), owners.get(seen.accepted!.member)];
-      if (new Set(owners.values()).size > 1 && one !== undefined && one === two && !entry.body.sameOwner) {
-        fail('same owner, and not said so');
+
+  #task(entry: KnownEntry, id: string): void {
+    const seen = this.#tasks.get(id);
+    if (entry.type === 'task.evidence') {
+      const { attempt } = entry.body;
+      const twice = seen === undefined ? this.#late.has(`${id}.${attempt}`) : seen.evidence.has(attempt);
+      if (twice) fail(entry, '10 one result', 'a second late result of one attempt');
+      if (seen === undefined) this.#late.add(`${id}.${attempt}`);
+      else seen.evidence.add(attempt);
+    } else if (entry.type === 'task.applied') return;
+    else if (this.#ended.has(id)) fail(entry, '10 one result', 'after its task ended');
+    else if (seen === undefined) fail(entry, '16 nothing lost', 'of a task that was not submitted');
+    else this.#open(seen, entry);
+  }
+
+  #open(seen: Seen, entry: KnownEntry): void {
+    switch (entry.type) {
+      case 'attempt.assigned':
+        this.#assigned(seen, entry);
+        break;
+      case 'task.asked':
+        if (seen.asks || seen.open.get(entry.body.attempt)?.role !== 'execute')
+          fail(entry, '16 nothing lost', 'asks out of turn');
+        seen.asks = true;
+        break;
+      case 'task.answered':
+        if (!seen.asks) fail(entry, '16 nothing lost', 'answered, and nothing was asked');
+        seen.asks = false;
+        break;
+      case 'task.rejected':
+        seen.rejections += 1;
+        break;
+      case 'task.doubted':
+        seen.doubted.add(entry.body.attempt);
+        break;
+      case 'task.flaky':
+        seen.flaky = true;
+        break;
+      case 'task.partial': {
+        const { task, commit } = entry.body;
+        this.#parts.set(task, (this.#parts.get(task) ?? new Set()).add(commit));
+        break;
       }
-      break;
-    }
-    case 'task.converged': {
-      seen.ended = true;
-      const { body } = entry;
-      if (seen.open.size > 0) fail('ended with a lease open');
-      if (!body.verified && body.confidence > 0.3)
-        fail(`unverified, and confident ${body.confidence} (promise 19)`);
-      if (body.verified && seen.flaky) fail('verified by a flaky check');
-      if (seen.accepted !== null && seen.doubted.has(seen.accepted.attempt) && body.confidence > 0.6)
-        fail(`its model is not sure, and it is confident ${body.confidence}`);
-      if (body.verified && (seen.verified?.passed !== true || seen.verifier === body.executor))
-        fail('verified by nobody else');
-      if (body.state === 'delivered' && seen.acceptances - seen.withdrawals !== 1) {
-        fail(`delivered with ${seen.acceptances - seen.withdrawals} accepted results (promise 10)`);
-      }
-      if (body.state === 'failed' && body.reason === null) fail('failed without a reason (promise 16)');
+      case 'attempt.ended':
+        this.#attemptEnded(seen, entry);
+        break;
+      case 'task.executed':
+        this.#executed(seen, entry);
+        break;
+      case 'task.verified':
+        this.#verified(seen, entry);
+        break;
+      case 'task.converged':
+        this.#converged(seen, entry);
     }
   }
+
+  #assigned(seen: Seen, entry: Of<'attempt.assigned'>): void {
+    const { attempt, role, member, nonce } = entry.body;
+    this.#nonces.add(nonce);
+    for (const open of seen.open.values())
+      if (open.role === role) fail(entry, '10 one result', `two leases to ${role} at one time`);
+    if (attempt <= seen.newest) fail(entry, '10 one result', `the number ${attempt} was given out before`);
+    if (role === 'verify' && seen.accepted !== null) {
+      const executor = seen.accepted.member;
+      if (member === executor) fail(entry, '19 unverified', 'verified by its executor');
+      const several = new Set(this.#owners.values()).size > 1;
+      if (several && this.#owners.get(member) === this.#everOwned.get(executor))
+        fail(entry, '19 unverified', 'verified by a machine of its executor’s owner');
+    }
+    if (role === 'execute' && seen.asks)
+      fail(entry, '16 nothing lost', 'given out while it waits for a person');
+    seen.newest = attempt;
+    seen.open.set(attempt, { number: attempt, role, member, epoch: entry.epoch });
+  }
+
+  #attemptEnded(seen: Seen, entry: Of<'attempt.ended'>): void {
+    const { attempt, fault, reason } = entry.body;
+    if (seen.accepted?.attempt === attempt) {
+      if (seen.verified?.passed !== false)
+        fail(entry, '10 one result', 'an accepted result is withdrawn without a word against it');
+      seen.accepted = null;
+      seen.verified = null;
+      seen.withdrawals += 1;
+    } else if (!seen.open.delete(attempt)) fail(entry, '10 one result', 'of a lease that is not open');
+    if (seen.rejections > 1 && fault === 'machine' && reason === 'signal' && !seen.asks)
+      fail(entry, '16 nothing lost', 'rejected twice, and no person is asked');
+  }
+
+  #executed(seen: Seen, entry: Of<'task.executed'>): void {
+    const { attempt, receipt } = entry.body;
+    const open = seen.open.get(attempt);
+    if (open?.role !== 'execute') throw fail(entry, '10 one result', 'accepted for a lease that is not open');
+    if (seen.accepted !== null) fail(entry, '10 one result', 'a second accepted result');
+    this.#proved(entry, receipt, `${entry.body.task}.${attempt}.${open.epoch} by ${open.member}`);
+    seen.open.delete(attempt);
+    seen.accepted = { attempt, member: open.member, receipt };
+    seen.acceptances += 1;
+  }
+
+  #proved(entry: KnownEntry, digest: string, lease: string): void {
+    const made = this.#honest.get(digest);
+    if (made !== lease) fail(entry, '12 proofs', `what was signed was made for ${made}, not ${lease}`);
+  }
+
+  #verified(seen: Seen, entry: Of<'task.verified'>): void {
+    const { task, attempt, receipt, verification, sameOwner } = entry.body;
+    const open = seen.open.get(attempt);
+    if (open?.role !== 'verify') throw fail(entry, '19 unverified', 'verified for a lease that is not open');
+    if (receipt !== seen.accepted?.receipt) throw fail(entry, '12 proofs', 'about another receipt');
+    this.#proved(entry, verification, `${task}.${attempt}.${open.epoch} by ${open.member}`);
+    seen.open.delete(attempt);
+    seen.verified = entry.body;
+    seen.verifier = open.member;
+    const [one, two] = [this.#owners.get(open.member), this.#owners.get(seen.accepted.member)];
+    if (new Set(this.#owners.values()).size > 1 && one !== undefined && one === two && !sameOwner)
+      fail(entry, '19 unverified', 'same owner, and not said so');
+  }
+
+  #converged(seen: Seen, entry: Of<'task.converged'>): void {
+    const { body } = entry;
+    this.#tasks.delete(body.task);
+    this.#ended.add(body.task);
+    for (const attempt of seen.evidence) this.#late.add(`${body.task}.${attempt}`);
+    if (seen.open.size > 0) fail(entry, '10 one result', 'ended with a lease open');
+    if (!body.verified && body.confidence > 0.3)
+      fail(entry, '19 unverified', `unverified, and confident ${body.confidence}`);
+    if (body.verified && seen.flaky) fail(entry, '19 unverified', 'verified by a flaky check');
+    if (seen.accepted !== null && seen.doubted.has(seen.accepted.attempt) && body.confidence > 0.6)
+      fail(entry, '19 unverified', `its model is not sure, and it is confident ${body.confidence}`);
+    if (body.verified && (seen.verified?.passed !== true || seen.verifier === body.executor))
+      fail(entry, '19 unverified', 'verified by nobody else');
+    const results = seen.acceptances - seen.withdrawals;
+    if (body.state === 'delivered' && results !== 1)
+      fail(entry, '10 one result', `delivered with ${results} accepted results`);
+    if (body.state === 'failed' && body.reason === null)
+      fail(entry, '16 nothing lost', 'failed without a reason');
+  }
+}
+
+type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
+
+function fail(entry: KnownEntry, checker: string, why: string): never {
+  throw new Violation(checker, `entry ${entry.index} (${entry.type}): ${why}`);
 }

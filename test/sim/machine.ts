@@ -3,8 +3,8 @@ import { Random } from './random.ts';
 import type { Schedule } from './schedule.ts';
 
 /**
- * A machine's clocks and its process. The monotonic clock drifts by a few thousandths, the wall clock may be wrong
- * and jump. A frozen process (SIGSTOP) does what came meanwhile when it goes on; a dead one never does.
+ * A machine's clocks and its process. The monotonic clock drifts by a few thousandths, the wall clock is wrong, drifts
+ * by up to a fiftieth, and jumps. A frozen process (SIGSTOP) does what came meanwhile when it goes on; a dead one never does.
  */
 export class Machine {
   readonly name: string;
@@ -18,6 +18,8 @@ export class Machine {
   life = 0;
   readonly #rate: number;
   readonly #base: number;
+  readonly #wallRandom: Random;
+  readonly #wallRate: number;
   #wall: number;
   #inbox: (() => void)[] = [];
 
@@ -28,12 +30,14 @@ export class Machine {
     this.#rate = this.random.between(0.997, 1.003);
     this.#base = this.random.between(1, 1e6);
     // Walls have a source of their own: two runs that differ only in it must decide the same (promise 11).
-    this.#wall = 1_700_000_000_000 + new Random(`${wallSeed}/${name}`).between(-1e9, 1e9);
+    this.#wallRandom = new Random(`${wallSeed}/${name}`);
+    this.#wall = 1_700_000_000_000 + this.#wallRandom.between(-1e9, 1e9);
+    this.#wallRate = this.#wallRandom.between(0.98, 1.02);
   }
 
   clock = (): Clock => ({
     now: this.mono,
-    time: Math.floor(this.#wall + this.schedule.now),
+    time: Math.floor(this.#wall + this.schedule.now * this.#wallRate),
     random: this.random.bytes,
   });
 
@@ -41,7 +45,8 @@ export class Machine {
     return this.#base + this.schedule.now * this.#rate;
   }
 
-  jumpWall(ms: number): void {
+  /** Somebody sets the wall clock, forwards or back. */
+  jumpWall(ms: number = this.#wallRandom.between(-1e8, 1e8)): void {
     this.#wall += ms;
   }
 

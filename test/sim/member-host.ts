@@ -11,6 +11,7 @@ import {
 } from '../../protocol/session.ts';
 import type { Script } from './executor.ts';
 import type { Machine } from './machine.ts';
+import { Violation } from './violation.ts';
 
 /** What a member's driver needs of the world. */
 export interface MemberWorld {
@@ -33,6 +34,24 @@ export interface MemberWorld {
   trace(text: string): void;
 }
 
+/** Attempts that ended without the founder's knowledge, and slots. */
+const heldMax = 256 + 64;
+
+/** A disk without room keeps no result: the attempt failed by its machine, and nothing is signed. */
+const unstored = (result: AttemptResult): AttemptResult => ({
+  ...result,
+  outcome: 'failed',
+  reason: 'environment',
+  fault: 'machine',
+  detail: 'the disk is full',
+  exitCode: null,
+  commit: null,
+  bundle: null,
+  log: null,
+  artifacts: [],
+  envelope: null,
+});
+
 interface Running {
   assignment: Assignment;
   stopping: boolean;
@@ -51,12 +70,23 @@ export class MemberHost {
   readonly disk = {
     ready: new Map<string, AttemptResult>(),
     ownerPaused: false,
+    /** What the owner's policy bars work by; null: nothing. */
+    bar: null as string | null,
     checkpoint: null as string | null,
   };
   core: MemberCore | null = null;
   running = new Map<string, Running>();
   session: number | null = null;
   refused = false;
+  /** It says what is not so (its capacity, leases of others): what it says of itself proves nothing. */
+  liar = false;
+  /** What it says that it offers, in place of what it does. */
+  boast: Capacity | null = null;
+  diskIsFull = false;
+  /** The founder has told this process that the mesh is paused. */
+  #toldPaused = false;
+  /** What its disk held at a time before. */
+  #olds: Map<string, AttemptResult>[] = [];
   /** By this machine's monotonic clock: when a word of the founder was last taken in. */
   heardAt = 0;
   #dialing = false;
@@ -82,6 +112,7 @@ export class MemberHost {
     this.session = null;
     this.#dialing = false;
     this.#boots += 1;
+    this.#toldPaused = false;
     this.heardAt = this.machine.mono;
     const { weigh } = this.world;
     const restored = {
@@ -89,6 +120,7 @@ export class MemberHost {
       capacity: this.capacity,
       ready: [...this.disk.ready.values()],
       ownerPaused: this.disk.ownerPaused,
+      bar: this.disk.bar,
       checkpoint: this.disk.checkpoint,
       rosterVersion: 0,
       epoch: this.world.epoch?.(this) ?? 1,
@@ -123,8 +155,38 @@ export class MemberHost {
   }
 
   received(session: number, message: FounderMessage): void {
-    if (session === this.session) this.heardAt = this.machine.mono;
+    const own = session === this.session;
+    if (own) this.heardAt = this.machine.mono;
     this.step({ type: 'received', session, message });
+    if (!own || this.core?.online !== true) return;
+    if (message.type === 'welcome') this.#toldPaused = message.paused;
+    if (message.type === 'pause') this.#toldPaused = true;
+    if (message.type === 'resume') this.#toldPaused = false;
+    this.#check();
+  }
+
+  /** It comes back with the disk that it had some time ago: results that were settled since are there again. */
+  restoreOld(): void {
+    const old = this.#olds.shift();
+    if (old !== undefined) this.disk.ready = new Map(old);
+  }
+
+  /** It may be admitted again. */
+  forgive(): void {
+    this.refused = false;
+  }
+
+  policy(bar: string | null): void {
+    this.machine.deliver(() => {
+      this.disk.bar = bar;
+      this.step({ type: 'policy', bar });
+    });
+  }
+
+  /** What it offers has changed: says so, truly or not. */
+  offer(boast: Capacity | null): void {
+    this.boast = boast;
+    this.machine.deliver(() => this.step({ type: 'capacity', capacity: this.capacity }));
   }
 
   closed(session: number): void {
@@ -146,21 +208,33 @@ export class MemberHost {
     this.machine.deliver(() => {
       this.disk.ownerPaused = act === 'pause';
       this.step({ type: 'owner', act });
-      const left = [...this.running.values()].filter((one) => !one.stopping);
-      if (act === 'pause' && left.length > 0)
-        throw new Error(`${this.machine.name} runs on after its owner's stop`);
     });
   }
 
   step(input: MemberInput): void {
     if (this.core === null) return;
     for (const effect of this.core.step(input, this.machine.clock())) this.#perform(effect);
+    this.#check();
+  }
+
+  /** After every step: whoever was told to stop has stopped (promise 15), and what it holds is bounded (promise 18). */
+  #check(): void {
+    const { ownerPaused, bar } = this.disk;
+    const stop = ownerPaused || bar !== null ? 'its owner' : this.#toldPaused ? 'the operator' : null;
+    if (stop !== null) {
+      for (const [key, { stopping }] of this.running)
+        if (!stopping)
+          throw new Violation('15 stops', `${this.machine.name} runs ${key} against the stop of ${stop}`);
+    }
+    const held = this.core?.attempts.length ?? 0;
+    if (held > heldMax + this.disk.ready.size)
+      throw new Violation('18 bounds', `${this.machine.name} holds ${held} attempts`);
   }
 
   #perform(effect: MemberEffect): void {
     switch (effect.type) {
       case 'send':
-        this.world.send(this, effect.session, effect.message);
+        this.world.send(this, effect.session, this.#said(effect.message));
         break;
       case 'start':
         this.#run(effect.assignment);
@@ -204,15 +278,20 @@ export class MemberHost {
     }
   }
 
+  #said(message: MemberMessage): MemberMessage {
+    const { boast } = this;
+    const offers = message.type === 'hello' || message.type === 'capacity';
+    return boast !== null && offers ? { ...message, capacity: { ...message.capacity, ...boast } } : message;
+  }
+
   #run(assignment: Assignment): void {
     const key = leaseKey(assignment);
-    if (this.running.has(key)) throw new Error(`${this.machine.name} starts ${key} twice`);
-    if (this.disk.ownerPaused)
-      throw new Error(`${this.machine.name} starts ${key} though its owner paused it`);
+    if (this.running.has(key))
+      throw new Violation('10 one result', `${this.machine.name} starts ${key} twice`);
     const run: Running = { assignment, stopping: false };
     this.running.set(key, run);
     if (this.running.size > this.capacity.slots)
-      throw new Error(`${this.machine.name} runs more than its slots`);
+      throw new Violation('18 bounds', `${this.machine.name} runs more than its slots`);
     this.world.started(this, assignment);
     const script = this.world.script(this, assignment);
     const { task, attempt, epoch } = assignment;
@@ -223,9 +302,10 @@ export class MemberHost {
     this.machine.after(script.startMs + script.runMs, () => {
       if (this.running.get(key) !== run) return;
       this.running.delete(key);
-      const result = script.result();
+      const result = this.diskIsFull ? unstored(script.result()) : script.result();
       // On the disk before anybody hears of it.
-      this.disk.ready.set(key, result);
+      this.#olds = [...this.#olds, new Map(this.disk.ready)].slice(-3);
+      if (!this.diskIsFull) this.disk.ready.set(key, result);
       this.step({ type: 'finished', result });
     });
   }

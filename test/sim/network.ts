@@ -16,12 +16,20 @@ export interface Link {
   latencyMs: number;
   /** A direction that is down keeps what is sent, as TCP does, and delivers it when it is up again. */
   down: Record<Direction, boolean>;
+  /** Chance that a packet is lost; what it carried comes later, and all behind it. @default 0 */
+  loss?: number;
   disturbedAt: number;
 }
 
+/** The first wait of TCP for what was lost; doubled each time. */
+const retransmitMs = 200;
+/** Losses in a row after which the connection is given up. */
+const lossesMax = 6;
+
 /**
- * One stream: messages of a direction arrive in order, or not at all once the stream is reset. Loss is only by
- * closing (LIBP2P: a reliable stream).
+ * One stream (LIBP2P: a reliable one). Nothing on it is lost or comes twice: lost packets are a delay of all behind them, and
+ * at last a reset. What is urgent may overtake what is not, as on the wire (`URGENT`); else order is kept. What comes twice
+ * or out of order comes by another stream of the same member (`sever`).
  */
 export class Session<Up, Down> {
   readonly id: number;
@@ -31,9 +39,14 @@ export class Session<Up, Down> {
   readonly #ends: { toFounder: End<Up>; toMember: End<Down> };
   readonly #lives: Record<Direction, number>;
   readonly #open: Record<Direction, boolean> = { toFounder: true, toMember: true };
-  readonly #queues: Record<Direction, { item: unknown; close: boolean }[]> = { toFounder: [], toMember: [] };
+  readonly #queues: Record<Direction, { item: unknown; close: boolean; urgent: boolean }[]> = {
+    toFounder: [],
+    toMember: [],
+  };
   readonly #busyUntil: Record<Direction, number> = { toFounder: 0, toMember: 0 };
   #reset = false;
+  /** What is under way to the founder comes no sooner. */
+  #heldUntil = 0;
 
   constructor(
     id: number,
@@ -50,8 +63,8 @@ export class Session<Up, Down> {
     this.#lives = { toFounder: ends.toFounder.machine.life, toMember: ends.toMember.machine.life };
   }
 
-  send(direction: Direction, message: Up | Down): void {
-    this.#enqueue(direction, message, false);
+  send(direction: Direction, message: Up | Down, urgent = false): void {
+    this.#enqueue(direction, message, false, urgent);
   }
 
   /** This end closes: the other hears of it after all that was sent before. */
@@ -73,26 +86,54 @@ export class Session<Up, Down> {
     }
   }
 
+  /** The member's end is gone and the founder does not know: what is under way comes late, then nothing more. */
+  sever(lateMs: number): void {
+    if (!this.#open.toMember || this.#reset) return;
+    this.#heldUntil = this.#schedule.now + lateMs;
+    this.#enqueue('toFounder', null, true);
+    this.#open.toMember = false;
+    const { machine } = this.#ends.toMember;
+    if (machine.life === this.#lives.toMember) machine.deliver(() => this.#ends.toMember.closed());
+  }
+
   /** The direction is up again. */
   pump(direction: Direction): void {
     for (let count = this.#queues[direction].length; count > 0; count -= 1) this.#deliverAt(direction);
   }
 
-  #enqueue(direction: Direction, item: unknown, close: boolean): void {
+  #enqueue(direction: Direction, item: unknown, close: boolean, urgent = false): void {
     if (this.#reset && !close) return;
-    this.#queues[direction].push({ item, close });
+    const queue = this.#queues[direction];
+    const normal = urgent && queue.length > 0 ? queue.findIndex((one) => !one.urgent && !one.close) : -1;
+    if (normal >= 0 && this.#random.chance(0.5)) queue.splice(normal, 0, { item, close, urgent });
+    else queue.push({ item, close, urgent });
     this.#deliverAt(direction);
+  }
+
+  /** What lost packets cost one message. */
+  #lostMs(): number {
+    const { loss = 0 } = this.link;
+    if (loss === 0) return 0;
+    let losses = 0;
+    while (losses < lossesMax && this.#random.chance(loss)) losses += 1;
+    if (losses === lossesMax) this.#schedule.after(0, () => this.reset());
+    return losses === 0 ? 0 : retransmitMs * (2 ** losses - 1);
   }
 
   #deliverAt(direction: Direction): void {
     const jitter = this.#random.between(0.5, 1.5);
-    const at = Math.max(this.#busyUntil[direction], this.#schedule.now + this.link.latencyMs * jitter);
+    const sent = this.#schedule.now + this.#lostMs();
+    const at = Math.max(this.#busyUntil[direction], sent + this.link.latencyMs * jitter);
     this.#busyUntil[direction] = at;
     this.#schedule.at(at, () => this.#deliver(direction));
   }
 
   #deliver(direction: Direction): void {
     if (this.link.down[direction]) return;
+    if (direction === 'toFounder' && this.#schedule.now < this.#heldUntil) {
+      this.#schedule.at(this.#heldUntil, () => this.#deliver(direction));
+      return;
+    }
     const next = this.#queues[direction].shift();
     const end = this.#ends[direction];
     if (next === undefined || !this.#open[direction]) return;

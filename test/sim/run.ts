@@ -7,10 +7,10 @@ import type { Page, TaskObject } from '../../node/api/objects.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { replayAll } from '../ledger/archived.ts';
 import { acknowledge, heal, inflict } from './faults.ts';
-import { checkLog, Violation } from './invariants.ts';
 import { attend } from './person.ts';
 import { Random } from './random.ts';
-import { BUNDLE, scenarioOf } from './scenario.ts';
+import { BUNDLE, type Scenario, scenarioOf } from './scenario.ts';
+import { checkerOf, Violation } from './violation.ts';
 import { World } from './world.ts';
 
 export interface RunOptions {
@@ -22,6 +22,10 @@ export interface RunOptions {
   endedTasks?: number;
   /** The founder starts from a snapshot each time. @default false: from the whole log */
   fromSnapshots?: boolean;
+  /** Of the faults of the seed only those at these places. @default all */
+  keep?: readonly number[];
+  /** Of the tasks of the seed only so many, the first. @default all */
+  tasks?: number;
   /** Takes every message, entry and fault as a line. */
   trace?: (text: string) => void;
   /** Takes the log at the end. */
@@ -54,11 +58,25 @@ const eventsMax = 4_000_000;
 const restMaxMs = 10_000_000;
 
 /** The command that runs it again. */
-export const replayCommand = (seed: number): string => `npm run sim -- --seed ${seed}`;
+export function replayCommand(seed: number, { keep, tasks }: RunOptions = {}): string {
+  const parts = [
+    keep === undefined ? [] : ['--keep', keep.join(',') || 'none'],
+    tasks === undefined ? [] : ['--tasks', tasks],
+  ];
+  return ['npm run sim -- --seed', seed, ...parts.flat()].join(' ');
+}
+
+/** What a seed does, or as much of it as is asked for. */
+export function scenarioFor(seed: number, { keep, tasks }: RunOptions = {}): Scenario {
+  const scenario = scenarioOf(new Random(`${seed}/scenario`), new Random(`${seed}/more`));
+  if (keep !== undefined) scenario.faults = scenario.faults.filter((_fault, at) => keep.includes(at));
+  if (tasks !== undefined) scenario.tasks = scenario.tasks.slice(0, tasks);
+  return scenario;
+}
 
 /** Runs one seed to its end and checks it. Throws a `Violation` or whatever the cores threw, with the seed named. */
 export function runSeed(seed: number, options: RunOptions = {}): Report {
-  const scenario = scenarioOf(new Random(`${seed}/scenario`));
+  const scenario = scenarioFor(seed, options);
   const { wallSeed = String(seed), trace = null, endedTasks, fromSnapshots = false } = options;
   const bounds = endedTasks === undefined ? undefined : { endedTasks };
   const world = new World(String(seed), wallSeed, scenario, trace, bounds);
@@ -85,9 +103,26 @@ export function runSeed(seed: number, options: RunOptions = {}): Report {
     return report(seed, world);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw new Violation(`seed ${seed}: ${message}\nreplay: ${replayCommand(seed)}`, { cause: error });
+    const text = `seed ${seed}: ${message}\nreplay: ${replayCommand(seed, options)}`;
+    throw new Violation(checkerOf(error), text, { cause: error });
   }
 }
+
+/** Runs a seed twice, the second time with other wall clocks, which jump and drift otherwise: the decisions are the same (promise 11). */
+export function runBothWalls(seed: number, options: RunOptions = {}): Report {
+  const logs: Entry[][] = [];
+  const ended = (log: Entry[]): void => void logs.push(log);
+  const report = runSeed(seed, { ...options, ended });
+  const other = runSeed(seed, { ...options, ended, wallSeed: `not ${options.wallSeed ?? seed}` });
+  if (other.decisions === report.decisions) return report;
+  const [one, two] = logs.map((log) => log.map(timeless));
+  const at = one!.findIndex((line, index) => line !== two![index]);
+  const why = `other wall clocks, and entry ${at} is ${two![at]?.slice(0, 200)}, not ${one![at]?.slice(0, 200)}`;
+  const text = `seed ${seed}: ${why}\nreplay: ${replayCommand(seed, options)} --walls`;
+  throw new Violation('11 wall clocks', text);
+}
+
+const timeless = ({ index, epoch, type, body }: Entry): string => JSON.stringify([index, epoch, type, body]);
 
 /** The log that a seed leaves behind: entries of every kind, in an order that happened. */
 export function simulatedLog(seed: number): Entry[] {
@@ -113,6 +148,7 @@ function rest(world: World, until: number, stepsMax: number): void {
     unrest = unrestOf(world);
     if (unrest !== null && (schedule.now >= until || schedule.ran >= stepsMax)) {
       throw new Violation(
+        '16 nothing lost',
         `not at rest ${Math.round((schedule.now - world.scenario.faultsEnd) / 1000)} s after: ${unrest}`,
       );
     }
@@ -173,19 +209,20 @@ function checkEnd(world: World): void {
   const { founder } = world;
   while (founder.durable < founder.lines.length && world.schedule.step());
   const entries = founder.entries();
-  checkLog(entries, world.honest);
+  if (world.log.size !== entries.length) throw new Violation('log', 'not every entry was looked at');
   world.checkReplay();
   const all = replayAll(entries).tasks;
   for (const id of world.acknowledged) {
     const task = all.byId.get(id);
-    if (task === undefined) throw new Violation(`task ${id} was acknowledged and is gone (promise 16)`);
+    if (task === undefined)
+      throw new Violation('16 nothing lost', `task ${id} was acknowledged and is gone (promise 16)`);
     if (!TERMINAL_STATES.has(task.state)) checkWhy(world, id);
   }
   checkList(world, [...all.byId.keys()].reverse());
   for (const entry of entries) {
     const { envelope } = entry.body as { envelope?: string | null };
     if (entry.type === 'task.executed' && !founder.blobs.has(envelope ?? '')) {
-      throw new Violation(`entry ${entry.index} names a receipt that is not on the disk`);
+      throw new Violation('16 nothing lost', `entry ${entry.index} names a receipt that is not on the disk`);
     }
   }
 }
@@ -193,7 +230,7 @@ function checkEnd(world: World): void {
 function checkWhy(world: World, task: string): void {
   const why = whyOf(world, task);
   if (why === null || why.reasons.length === 0) {
-    throw new Violation(`task ${task} waits, and nothing says why (promise 16)`);
+    throw new Violation('16 nothing lost', `task ${task} waits, and nothing says why (promise 16)`);
   }
 }
 
@@ -205,17 +242,18 @@ function checkList(world: World, expected: string[]): void {
   const listed: string[] = [];
   for (let cursor: string | null = null; ; ) {
     const page: Page<TaskObject> | null = asked(world, { op: 'task.list', states: null, cursor, limit: 3 });
-    if (page === null) throw new Violation('the founder lists no tasks');
+    if (page === null) throw new Violation('16 nothing lost', 'the founder lists no tasks');
     for (const { id, state } of page.items) {
       listed.push(id);
       const task = asked<TaskObject>(world, { op: 'task.get', task: id });
       if (task?.state !== state)
-        throw new Violation(`task ${id} is ${state} in the list, and ${task?.state}`);
+        throw new Violation('16 nothing lost', `task ${id} is ${state} in the list, and ${task?.state}`);
     }
     cursor = page.next;
     if (cursor === null) break;
   }
-  if (listed.join() !== expected.join()) throw new Violation(`listed ${listed}, not ${expected}`);
+  if (listed.join() !== expected.join())
+    throw new Violation('16 nothing lost', `listed ${listed}, not ${expected}`);
 }
 
 /** The founder's answer; null where it gives none. */
@@ -233,7 +271,6 @@ function report(seed: number, world: World): Report {
   const entries = world.founder.entries();
   const tasks = [...replayAll(entries).tasks.byId.values()];
   const count = (state: string): number => tasks.filter((task) => task.state === state).length;
-  const timeless = entries.map(({ index, epoch, type, body }) => JSON.stringify([index, epoch, type, body]));
   return {
     seed,
     events: world.schedule.ran,
@@ -255,6 +292,6 @@ function report(seed: number, world: World): Report {
     },
     entries: entries.length,
     restarts: world.founder.restarts,
-    decisions: createHash('sha256').update(timeless.join('\n')).digest('hex'),
+    decisions: createHash('sha256').update(entries.map(timeless).join('\n')).digest('hex'),
   };
 }

@@ -1,3 +1,4 @@
+import type { FounderConfig } from '../../hub/core/config.ts';
 import type { Role } from '../../protocol/ids.ts';
 import { type TaskSpec, type TaskSpecInput, taskSpec } from '../../protocol/task.ts';
 import type { Mishaps } from './executor.ts';
@@ -24,7 +25,20 @@ export const FAULTS = [
   'rerun',
   'join',
 ] as const;
-export type FaultKind = (typeof FAULTS)[number];
+/** Drawn by a source of their own. */
+const MORE_FAULTS = [
+  'loss',
+  'halfOpen',
+  'retell',
+  'oldDisk',
+  'memberDiskFull',
+  'founderDiskFull',
+  'founderDiskFails',
+  'ownerPolicy',
+  'capacityLie',
+  'lie',
+] as const;
+export type FaultKind = (typeof FAULTS)[number] | (typeof MORE_FAULTS)[number];
 
 export interface MemberPlan {
   name: string;
@@ -50,17 +64,22 @@ export interface Scenario {
   faultsEnd: number;
   /** The founder's disk and members' transfers fail at times. */
   badTransfers: boolean;
+  /** Bounds of the founder, small in some runs. */
+  config: Partial<FounderConfig>;
 }
 
 /** What a seed stands for. Each takes part of the faults only, so that rare ones are not always hidden by common ones. */
-export function scenarioOf(random: Random): Scenario {
+export function scenarioOf(random: Random, more: Random): Scenario {
   const faultsEnd = random.between(20_000, 90_000);
   const kinds = FAULTS.filter(() => random.chance(random.pick([0.2, 0.6])));
   const count = random.int(0, 25);
-  const faults = Array.from({ length: kinds.length === 0 ? 0 : count }, () => ({
+  const faults: Scenario['faults'] = Array.from({ length: kinds.length === 0 ? 0 : count }, () => ({
     at: random.between(500, faultsEnd),
     kind: random.pick(kinds),
   }));
+  const others = MORE_FAULTS.filter(() => more.chance(more.pick([0.15, 0.5])));
+  for (let left = others.length === 0 ? 0 : more.int(0, 12); left > 0; left -= 1)
+    faults.push({ at: more.between(500, faultsEnd), kind: more.pick(others) });
   const rare = (probability: number): number => (random.chance(0.5) ? random.between(0, probability) : 0);
   return {
     members: membersOf(random),
@@ -83,6 +102,7 @@ export function scenarioOf(random: Random): Scenario {
     secretAt: random.chance(0.7) ? random.between(0, faultsEnd) : null,
     faultsEnd,
     badTransfers: random.chance(0.3),
+    config: { ringSlots: more.pick([36, 36, 4, 2]), lateResultsMax: more.pick([1_024, 1_024, 1]) },
   };
 }
 

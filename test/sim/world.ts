@@ -1,21 +1,24 @@
+import { defaultConfig } from '../../hub/core/config.ts';
 import { founderAdmitted } from '../../hub/core/founder.ts';
 import type { FounderEffect, Operation } from '../../hub/core/types.ts';
 import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { Actor } from '../../ledger/events.ts';
-import type { StateBounds } from '../../ledger/state/reducer.ts';
+import { defaultBounds, type StateBounds } from '../../ledger/state/reducer.ts';
 import { initialState, replay, saveState } from '../../ledger/state/state.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
-import { leaseMs } from '../../protocol/limits.ts';
 import {
   type Assignment,
+  type AttemptResult,
   type FounderMessage,
   leaseKey,
   type MemberMessage,
+  URGENT,
 } from '../../protocol/session.ts';
 import { CAPACITY, MESH, peerOf } from '../hub/core/fleet.ts';
 import { scriptOf } from './executor.ts';
 import { FounderHost, type FounderWorld } from './founder-host.ts';
-import { Violation } from './invariants.ts';
+import { LogChecker } from './invariants.ts';
+import { LeaseWatch } from './lease-watch.ts';
 import { Machine } from './machine.ts';
 import { MemberHost } from './member-host.ts';
 import { type Direction, type Link, Session } from './network.ts';
@@ -23,11 +26,10 @@ import { Random } from './random.ts';
 import type { MemberPlan, Scenario } from './scenario.ts';
 import { Schedule } from './schedule.ts';
 import { standInChecks, standInDigest } from './signer.ts';
+import { StepChecker } from './step-checker.ts';
+import { Violation } from './violation.ts';
 
 export const OPERATOR: Actor = { kind: 'local', user: 'olga', claimed: true };
-
-/** Drift of the clocks, ticks, and what was under way. */
-const leaseSlackMs = 2_000;
 
 interface Ask {
   operation: Operation;
@@ -54,10 +56,11 @@ export class World {
   /** How often a resume was asked for. */
   resumes = 0;
   readonly trace: (text: string) => void;
-  /** When each lease was given out, in true time. */
-  readonly #given = new Map<string, number>();
-  /** Members the founder cannot hear → since when. */
-  readonly #silentSince = new Map<string, number>();
+  readonly log: LogChecker;
+  readonly #steps: StepChecker;
+  readonly #leases: LeaseWatch;
+  /** Results that were sent, the newest last: what a liar may say again. */
+  readonly said: AttemptResult[] = [];
   readonly #asks = new Map<number, Ask>();
   readonly #seed: string;
   readonly #wallSeed: string;
@@ -69,20 +72,23 @@ export class World {
     wallSeed: string,
     scenario: Scenario,
     trace: ((text: string) => void) | null,
-    bounds?: StateBounds,
+    bounds: StateBounds = defaultBounds,
   ) {
     this.#seed = seed;
     this.#wallSeed = wallSeed;
     this.random = new Random(`${seed}/world`);
     this.scenario = scenario;
     this.trace = (text) => trace?.(`${(this.schedule.now / 1000).toFixed(3).padStart(9)}  ${text}`);
+    const config = { ...defaultConfig, ...scenario.config };
+    this.log = new LogChecker(this.honest);
+    this.#steps = new StepChecker(config, bounds.endedTasks);
     const founder = this.#machine('founder');
     const host: FounderWorld = {
       mesh: MESH,
       checks: standInChecks,
       send: (peer, id, message) => {
         this.trace(`founder → ${this.nameOf(peer)} ${brief(message)}`);
-        this.sessions.get(id)?.session.send('toMember', message);
+        this.sessions.get(id)?.session.send('toMember', message, URGENT.has(message.type));
       },
       close: (_peer, id) => this.sessions.get(id)?.session.close('founder'),
       fetch: (effect) => this.#fetch(effect),
@@ -91,13 +97,15 @@ export class World {
         this.#asks.delete(request);
       },
       released: (effect) => this.#released(effect),
+      synced: (entry) => this.log.take(entry),
+      stepped: (core, events, peer) => this.#steps.check(core, events, peer, this.schedule.now),
       trace: this.trace,
     };
-    this.founder = new FounderHost(founder, host, bounds);
+    this.founder = new FounderHost(founder, host, bounds, config);
     this.#genesis();
     this.founder.boot();
     for (const plan of scenario.members) if (!plan.later) this.join(plan);
-    this.#watch();
+    this.#leases = new LeaseWatch(this);
   }
 
   nameOf(peer: string): string {
@@ -147,13 +155,24 @@ export class World {
     });
   }
 
+  /** A machine that left comes back, with its disk. */
+  rejoin(host: MemberHost): void {
+    const { name, owner, roles } = this.plans.get(host.peer)!;
+    const via = { kind: 'approval' as const, code: 'sim', roles };
+    this.ask({ op: 'member.admit', peer: host.peer, name, owner, via }, (_result, error) => {
+      if (error !== null) return;
+      if (host.machine.alive) host.crash();
+      host.forgive();
+      host.boot();
+    });
+  }
+
   #memberWorld() {
     return {
       mesh: MESH,
       dial: (member: MemberHost) => this.#dial(member),
       send: (member: MemberHost, id: number, message: MemberMessage) => {
-        this.trace(`${this.nameOf(member.peer)} → founder ${brief(message)}`);
-        this.sessions.get(id)?.session.send('toFounder', message);
+        this.tell(member, id, message);
       },
       close: (_member: MemberHost, id: number) => this.sessions.get(id)?.session.close('member'),
       script: (member: MemberHost, assignment: Assignment) => {
@@ -163,6 +182,10 @@ export class World {
           ...script,
           result: () => {
             const result = script.result();
+            if (result.envelope !== null) {
+              this.said.push(result);
+              if (this.said.length > 64) this.said.shift();
+            }
             if (result.envelope !== null && !member.forger) {
               this.honest.set(
                 standInDigest(result.envelope),
@@ -176,9 +199,15 @@ export class World {
       started: (member: MemberHost, assignment: Assignment) => {
         this.trace(`${this.nameOf(member.peer)} runs ${leaseKey(assignment)} ${assignment.role}`);
       },
-      ticked: (member: MemberHost) => this.#checkLease(member),
+      ticked: (member: MemberHost) => this.#leases.checkAlone(member),
       trace: this.trace,
     };
+  }
+
+  /** A member's word on one of its sessions, or on one that it had. */
+  tell(member: MemberHost, session: number, message: MemberMessage): void {
+    this.trace(`${this.nameOf(member.peer)} → founder ${brief(message)}`);
+    this.sessions.get(session)?.session.send('toFounder', message, URGENT.has(message.type));
   }
 
   /** A person at the founder's own socket; `answered` is not called if the founder dies first. */
@@ -216,11 +245,17 @@ export class World {
       toFounder: {
         machine: this.founder.machine,
         message: (message) => {
-          if (message.type === 'hello')
-            this.founder.step({ type: 'connected', peer, session: id, hello: message });
-          else this.founder.step({ type: 'received', peer, session: id, message });
+          if (message.type !== 'hello') {
+            this.founder.step({ type: 'received', peer, session: id, message });
+            return;
+          }
+          this.founder.step({ type: 'connected', peer, session: id, hello: message });
+          if (this.founder.core?.hasSession(peer, id)) this.#leases.session(peer, true);
         },
-        closed: () => this.founder.step({ type: 'disconnected', peer, session: id }),
+        closed: () => {
+          if (this.founder.core?.hasSession(peer, id)) this.#leases.session(peer, false);
+          this.founder.step({ type: 'disconnected', peer, session: id });
+        },
       },
       toMember: {
         machine: member.machine,
@@ -248,7 +283,16 @@ export class World {
     }
   }
 
+  /** The member has lost its newest connection and the founder does not know. */
+  sever(member: MemberHost): void {
+    const open = this.sessions.get(member.session ?? -1);
+    if (open === undefined) return;
+    this.links.get(member.peer)!.disturbedAt = this.schedule.now;
+    open.session.sever(this.random.between(0, 4_000));
+  }
+
   crashFounder(): void {
+    this.#leases.founderDied();
     this.founder.crash();
     const own = this.members.get(peerOf('founder'));
     own?.crash();
@@ -263,6 +307,7 @@ export class World {
 
   #fetch(effect: Extract<FounderEffect, { type: 'collect' }>): 'ok' | 'gone' | 'bad' | 'disk' {
     const member = this.members.get(effect.peer);
+    if (this.founder.diskIsFull) return 'disk';
     const there = member?.machine.alive && !member.machine.frozen && this.reachable(effect.peer);
     if (!there || !member.disk.ready.has(leaseKey(effect.lease))) return 'gone';
     const { badTransfers } = this.scenario;
@@ -273,58 +318,18 @@ export class World {
 
   // ── what is watched while it runs ─────────────────────────────────────────────────────────────────────────
   #released(effect: Exclude<FounderEffect, { type: 'append' }>): void {
-    const { durable, lines } = this.founder;
+    const { durable } = this.founder;
     if (effect.after >= durable)
-      throw new Violation(`a ${effect.type} left before entry ${effect.after} was durable`);
+      throw new Violation(
+        '1 durable first',
+        `a ${effect.type} left before entry ${effect.after} was durable`,
+      );
     if (effect.type === 'send' && effect.message.type === 'assign') {
       const { nonce } = effect.message.assignment;
-      this.#given.set(leaseKey(effect.message.assignment), this.schedule.now);
-      const logged = lines.slice(Math.max(0, durable - 600), durable).some((line) => line.includes(nonce));
-      if (!logged) throw new Violation('an assignment left before its entry was durable');
+      this.#leases.given(effect.message.assignment);
+      if (!this.log.gave(nonce))
+        throw new Violation('1 durable first', 'an assignment left before its entry was durable');
     }
-  }
-
-  /** Promise 10's other half: who lost the founder stops its own work within a lease. */
-  #checkLease(member: MemberHost): void {
-    for (const { assignment, stopping } of member.running.values()) {
-      const silentMs = member.machine.mono - member.heardAt;
-      if (!stopping && silentMs >= leaseMs) {
-        throw new Violation(
-          `${this.nameOf(member.peer)} holds ${leaseKey(assignment)} after ${silentMs} ms alone`,
-        );
-      }
-    }
-  }
-
-  /** Twice a second: a lease of a member that cannot be heard ends in its time, so that the task goes elsewhere. */
-  #watch(): void {
-    const { machine, core } = this.founder;
-    const { now } = this.schedule;
-    for (const [peer, { machine: its }] of this.members) {
-      const heard = its.alive && !its.frozen && !this.links.get(peer)!.down.toFounder;
-      if (heard) this.#silentSince.delete(peer);
-      else if (!this.#silentSince.has(peer)) this.#silentSince.set(peer, now);
-    }
-    if (core !== null && !machine.frozen) {
-      for (const id of core.state.tasks.open) {
-        for (const { number, epoch, member, end } of core.state.tasks.byId.get(id)!.attempts) {
-          const key = `${id}.${number}.${epoch}`;
-          const since = Math.max(
-            this.#silentSince.get(member) ?? now,
-            this.#given.get(key) ?? now,
-            machine.disturbedAt,
-            // Between two looks it may have been well for a moment, and heard.
-            this.members.get(member)?.machine.disturbedAt ?? 0,
-            this.links.get(member)?.disturbedAt ?? 0,
-          );
-          if (end !== null || now - since <= leaseMs + leaseSlackMs) continue;
-          throw new Violation(
-            `${key} is still leased to ${this.nameOf(member)}, unheard for ${now - since} ms`,
-          );
-        }
-      }
-    }
-    this.schedule.after(500, () => this.#watch());
   }
 
   /** Promise 15: a second after the operator was told, nothing runs on any machine that could be told. */
@@ -337,7 +342,10 @@ export class World {
         continue;
       for (const { assignment, stopping } of member.running.values()) {
         if (!stopping)
-          throw new Violation(`${this.nameOf(member.peer)} runs ${leaseKey(assignment)} in a paused mesh`);
+          throw new Violation(
+            '15 stops',
+            `${this.nameOf(member.peer)} runs ${leaseKey(assignment)} in a paused mesh`,
+          );
       }
     }
   }
@@ -351,7 +359,7 @@ export class World {
     const own = text(saveState(core.state));
     const state = replay(this.founder.entries(), initialState(this.founder.bounds));
     const replayed = text(saveState(state));
-    if (own !== replayed) throw new Violation('the founder’s state is not the one its log gives');
+    if (own !== replayed) throw new Violation('9 replay', 'the founder’s state is not the one its log gives');
   }
 }
 

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import type { Entry } from '../../../ledger/entry.ts';
 import { saveState } from '../../../ledger/state/state.ts';
 import { TERMINAL_STATES } from '../../../protocol/task.ts';
-import { Violation } from '../invariants.ts';
 import { Random } from '../random.ts';
 import { BUNDLE } from '../scenario.ts';
+import { checkerOf, Violation } from '../violation.ts';
 import { acceptLoss, heal, inflict, promoteBest } from './faults.ts';
 import { planOf } from './scenario.ts';
 import { KEY_LOST, type Site } from './site.ts';
@@ -64,7 +64,9 @@ export async function runSuccession(
     return report(seed, world);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw new Violation(`seed ${seed}: ${message}\nreplay: ${replaySuccession(seed)}`, { cause: error });
+    throw new Violation(checkerOf(error), `seed ${seed}: ${message}\nreplay: ${replaySuccession(seed)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -103,7 +105,7 @@ async function rest(world: SuccessionWorld): Promise<void> {
     // An epoch that was opened twice parts the mesh until a person chooses: only what machines do stays promised.
     if (world.parted && schedule.now > world.plan.faultsEnd + 60_000) return;
     if (unrest !== null && (schedule.now > world.plan.faultsEnd + REST_MAX_MS || schedule.ran > EVENTS_MAX))
-      throw new Violation(`not at rest: ${unrest}`);
+      throw new Violation('replicas', `not at rest: ${unrest}`);
   }
 }
 
@@ -140,16 +142,16 @@ function checkEnd(world: SuccessionWorld): void {
     if (site === leader || !site.isReplica) continue;
     const { copy, state: replayed } = site.replica!;
     if (copy!.checkpoint.root !== log.checkpoint.root)
-      throw new Violation(`${site.name} holds another log (promise 6)`);
+      throw new Violation('replicas', `${site.name} holds another log (promise 6)`);
     if (JSON.stringify(saveState(replayed)) !== state)
-      throw new Violation(`the state of ${site.name} is not the founder’s (promise 9)`);
+      throw new Violation('replicas', `the state of ${site.name} is not the founder’s (promise 9)`);
   }
   for (const id of world.acknowledged) {
     const task = core!.state.tasks.byId.get(id);
     if (task === undefined && !world.watch.lossExcused)
-      throw new Violation(`task ${id} was acknowledged and is gone (promises 2 and 16)`);
+      throw new Violation('replicas', `task ${id} was acknowledged and is gone (promises 2 and 16)`);
     if (task !== undefined && !TERMINAL_STATES.has(task.state))
-      throw new Violation(`task ${id} is ${task.state}`);
+      throw new Violation('replicas', `task ${id} is ${task.state}`);
   }
 }
 

@@ -6,7 +6,7 @@ import { initialState, replay, saveState } from '../../../ledger/state/state.ts'
 import { signedBy } from '../../../ledger/witness.ts';
 import type { Leadership } from '../../../protocol/handover.ts';
 import type { Assignment } from '../../../protocol/session.ts';
-import { Violation } from '../invariants.ts';
+import { Violation } from '../violation.ts';
 import type { SimDisk } from './disk.ts';
 import type { Site } from './site.ts';
 import type { SuccessionWorld } from './world.ts';
@@ -221,7 +221,7 @@ export class Watch {
 
   /** Also where whoever called this keeps what is thrown for itself. */
   #fail(why: string): never {
-    const violation = new Violation(why);
+    const violation = new Violation('replicas', why);
     this.#world.broke(violation);
     throw violation;
   }
