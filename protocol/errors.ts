@@ -69,6 +69,8 @@ export interface ErrorDetail {
   expected?: string | null;
   got?: string | null;
   hint?: string | null;
+  /** When it may be tried again, ms from now; null: nobody knows. */
+  retryAfterMs?: number | null;
   cause?: unknown;
 }
 
@@ -79,6 +81,8 @@ export interface ErrorObject {
   expected: string | null;
   got: string | null;
   hint: string | null;
+  /** When it may be tried again, ms from now; only where that is known. */
+  retryAfterMs?: number;
 }
 
 /** The error every part of the program throws on purpose: a stable code and what to do about it. */
@@ -87,6 +91,7 @@ export class SuperfleetError extends Error {
   readonly expected: string | null;
   readonly got: string | null;
   readonly hint: string | null;
+  readonly retryAfterMs: number | null;
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
@@ -95,6 +100,7 @@ export class SuperfleetError extends Error {
     this.expected = detail.expected ?? null;
     this.got = detail.got ?? null;
     this.hint = detail.hint ?? null;
+    this.retryAfterMs = detail.retryAfterMs ?? null;
   }
 
   get exitCode(): number {
@@ -108,6 +114,7 @@ export class SuperfleetError extends Error {
       expected: this.expected,
       got: this.got,
       hint: this.hint,
+      ...(this.retryAfterMs === null ? {} : { retryAfterMs: this.retryAfterMs }),
     };
   }
 }

@@ -92,6 +92,8 @@ export const elasticSlotsMax = 64;
 
 /** Tasks waiting or running at one time; a submission past it is refused with `SF_FULL`. */
 export const openTasksMax = 100_000;
+/** Of one submitter: a flood of one leaves room for all others. */
+export const openPerSubmitterMax = 50_000;
 /**
  * Tasks that have ended and stay in the replayed state, those that ended last; older ones are read from the log when
  * asked for. At about 3.5 KB of JSON each a state of them is kept and loaded in about a second.

@@ -5,6 +5,7 @@ import {
   heartbeatMs,
   leaseMs,
   machineFaultsMax,
+  openPerSubmitterMax,
   openTasksMax,
   ringSlots,
 } from '../../protocol/limits.ts';
@@ -25,6 +26,8 @@ export interface FounderConfig {
   elasticSlots: number;
   /** @default 100,000 */
   openTasksMax: number;
+  /** Of one submitter. @default half of these */
+  openPerSubmitterMax: number;
   /** @default 20 */
   machineFaultsMax: number;
   /** @default 1,024 late results whose envelopes are being stored at one time; past it they are settled and not kept */
@@ -41,6 +44,7 @@ export const defaultConfig: FounderConfig = {
   ringSlots,
   elasticSlots,
   openTasksMax,
+  openPerSubmitterMax,
   machineFaultsMax,
   lateResultsMax,
 };

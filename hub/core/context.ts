@@ -28,6 +28,7 @@ import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
 import { RunQueue } from './queue.ts';
 import { Repeats } from './repeats.ts';
+import { Room } from './room.ts';
 import type { FounderEffect } from './types.ts';
 
 /** Replicas that members are told of, and addresses of each. */
@@ -159,6 +160,7 @@ export class FounderContext {
   readonly times = new Map<string, TaskTimes>();
   readonly queue = new RunQueue();
   readonly repeats = new Repeats();
+  readonly room = new Room();
   readonly holds = new Holds();
   readonly deadlines = new Deadlines();
   /** Open tasks that are to end, once their leases have. */

@@ -182,7 +182,10 @@ export class FounderCore {
   #restore(): void {
     const ctx = this.#ctx;
     const { byId } = ctx.state.tasks;
-    for (const task of byId.values()) ctx.repeats.add(task, (id) => byId.has(id));
+    for (const task of byId.values()) {
+      ctx.repeats.add(task, (id) => byId.has(id));
+      ctx.room.add(task);
+    }
     for (const id of ctx.state.tasks.open) {
       const task = ctx.task(id);
       if (task.state !== 'queued') ctx.holds.keep(task);

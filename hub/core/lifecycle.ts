@@ -292,6 +292,7 @@ export function converge(
   });
   ctx.times.delete(task.id);
   ctx.repeats.end(task.id);
+  ctx.room.end(task.id, ctx.now);
   ctx.givenUp.delete(task.id);
   ctx.holds.end(task);
   ctx.queue.remove(task.id);

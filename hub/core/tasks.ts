@@ -162,13 +162,7 @@ type Created = Omit<EventBody<'task.submitted'>, 'task' | 'correlation'> & { cor
 function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAnswer {
   const { tasks } = ctx.state;
   requireSecrets(ctx, facts.by, facts.spec.secrets);
-  if (tasks.open.size >= ctx.config.openTasksMax) {
-    throw new SuperfleetError('SF_FULL', 'too many tasks wait or run', {
-      expected: `at most ${ctx.config.openTasksMax} open tasks`,
-      got: `${tasks.open.size}`,
-      hint: 'submit again when some have ended',
-    });
-  }
+  ctx.room.require(facts.by, 1, ctx.config, ctx.now);
   let task = newTaskId(ctx.clock.random);
   while (tasks.byId.has(task)) task = newTaskId(ctx.clock.random);
   const { spec, bundle, rerunOf, continues, schedule, by } = facts;
@@ -188,6 +182,7 @@ function create(ctx: FounderContext, { correlation, ...facts }: Created): TaskAn
   assertEvent(event);
   ctx.append(event);
   ctx.repeats.add(ctx.task(task), (id) => tasks.byId.has(id));
+  ctx.room.add(ctx.task(task));
   ctx.deadlines.add(ctx.task(task), ctx.now, 0);
   ctx.times.set(task, { queuedAt: ctx.now, firstAssignedAt: null, runMs: null });
   settle(ctx, ctx.task(task));

@@ -249,7 +249,12 @@ function remoteError(value: unknown, status: number): SuperfleetError {
   return new SuperfleetError(
     isErrorCode(fields.code) ? fields.code : 'SF_INTERNAL',
     text('message') ?? `the answer was an error without words (HTTP ${status})`,
-    { expected: text('expected'), got: text('got'), hint: text('hint') },
+    {
+      expected: text('expected'),
+      got: text('got'),
+      hint: text('hint'),
+      retryAfterMs: typeof fields.retryAfterMs === 'number' ? fields.retryAfterMs : null,
+    },
   );
 }
 

@@ -22,6 +22,8 @@ export interface ApiEnv {
 /** The JSON answer of an error, with the registry's status. */
 export function errorResponse(context: Context, thrown: unknown): Response {
   const error = asSuperfleetError(thrown);
+  if (error.retryAfterMs !== null)
+    context.header('Retry-After', String(Math.ceil(error.retryAfterMs / 1000)));
   return context.json({ error: error.toJSON() }, ERROR_CODES[error.code].status as ContentfulStatusCode);
 }
 

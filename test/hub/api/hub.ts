@@ -7,6 +7,7 @@ import { createHubApp, type HubAppOptions } from '../../../hub/api/app.ts';
 import type { ApproveOptions, HubPort, InviteOptions, Right } from '../../../hub/api/port.ts';
 import { hubMain } from '../../../hub/cli/run.ts';
 import { ownsResult } from '../../../hub/core/blob-access.ts';
+import type { FounderConfig } from '../../../hub/core/config.ts';
 import type { Operation } from '../../../hub/core/types.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor } from '../../../ledger/events.ts';
@@ -22,7 +23,7 @@ import { Fleet, hex } from '../core/fleet.ts';
 
 /** The founder of a test: the real core on a virtual clock behind the real API on a real socket, no network. */
 export class TestHub implements HubPort {
-  readonly fleet = new Fleet();
+  readonly fleet: Fleet;
   readonly blobs = new MemoryBlobStore();
   readonly dir: string;
   readonly waiting: NodeObject[] = [];
@@ -35,7 +36,8 @@ export class TestHub implements HubPort {
   readonly #changed = new Set<() => void>();
   #socket: ApiSocket | null = null;
 
-  constructor(dir: string = mkdtempSync(join(tmpdir(), 'sf-api-'))) {
+  constructor(dir: string = mkdtempSync(join(tmpdir(), 'sf-api-')), config: Partial<FounderConfig> = {}) {
+    this.fleet = new Fleet({ config });
     this.dir = dir;
     const step = this.fleet.founder.bind(this.fleet);
     this.fleet.founder = (input) => {

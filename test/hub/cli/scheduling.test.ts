@@ -1,10 +1,18 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:http';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { FounderConfig } from '../../../hub/core/config.ts';
 import type { TaskDetail } from '../../../node/api/objects.ts';
+import { socketPath } from '../../../node/api/socket.ts';
 import { TestHub } from '../api/hub.ts';
 
-async function withHub(body: (hub: TestHub) => Promise<void>): Promise<void> {
-  const hub = await new TestHub().listen();
+async function withHub(
+  body: (hub: TestHub) => Promise<void>,
+  config: Partial<FounderConfig> = {},
+): Promise<void> {
+  const hub = await new TestHub(undefined, config).listen();
   try {
     await body(hub);
   } finally {
@@ -58,5 +66,36 @@ test('a schedule that contradicts itself is refused by the founder too', () =>
       );
     assert.match(thrown ?? '', /queueMs of at most the deadlineMs/);
   }));
+
+test('a full queue says in its header and its error when to come back', () =>
+  withHub(
+    async (hub) => {
+      const m = hub.fleet.join('m1');
+      const spec = { checks: [] };
+      for (let at = 0; at < 3; at += 1) {
+        hub.fleet.submit(spec);
+        hub.fleet.advance(2_000);
+        hub.fleet.finish(m, hub.fleet.running(m));
+      }
+      hub.fleet.submit(spec);
+      hub.fleet.advance(2_000);
+      const asked = request({
+        socketPath: socketPath(hub.dir),
+        path: '/v1/tasks',
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+      });
+      asked.end(JSON.stringify({ spec: { kind: 'command', argv: ['true'] } }));
+      const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+      answer.resume();
+      assert.is(answer.statusCode, 429);
+      assert.is(answer.headers['retry-after'], '2');
+      const said = await hub.run(run('--json'));
+      assert.is(said.code, 4);
+      assert.is(said.error().retryAfterMs, 2_000);
+      assert.match(said.error().hint as string, /again in about 2s/);
+    },
+    { openTasksMax: 1 },
+  ));
 
 test.run();

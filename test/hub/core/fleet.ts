@@ -202,7 +202,10 @@ export class Fleet {
     this.founder({ type: 'request', request, by, operation });
     const answer = this.#answers.get(request);
     if (answer === undefined) throw new Error('the answer is held back');
-    if (answer.error !== null) throw new SuperfleetError(answer.error.code, answer.error.message);
+    if (answer.error !== null) {
+      const { code, message, ...detail } = answer.error;
+      throw new SuperfleetError(code, message, detail);
+    }
     return answer.result as T;
   }
 
