@@ -242,6 +242,8 @@ export class LogChecker {
 
   #converged(seen: Seen, entry: Of<'task.converged'>): void {
     const { body } = entry;
+    if (this.#paused && body.state === 'delivered')
+      fail(entry, '15 stops', 'delivered while the mesh is paused');
     this.#tasks.delete(body.task);
     this.#ended.add(body.task);
     for (const attempt of seen.evidence) this.#late.add(`${body.task}.${attempt}`);

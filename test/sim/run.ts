@@ -183,8 +183,10 @@ function mayWait(world: World, task: TaskRecord): boolean {
   if (task.state === 'queued') {
     if (task.spec.secrets.some((name) => !secrets.has(name))) return true;
     const labelsOf = (peer: string): Record<string, string> => world.plans.get(peer)?.labels ?? {};
+    // A machine that only ever fails rests between its attempts: the task ends, but not while anybody watches.
     const fit = workers.filter(
       (member) =>
+        world.plans.get(member.peer)?.forger !== true &&
         (task.spec.on === null || task.spec.on === member.name) &&
         (task.spec.kind === 'command' || (world.plans.get(member.peer)?.models ?? []).length > 0) &&
         (task.spec.labels.gpu === undefined || labelsOf(member.peer).gpu === task.spec.labels.gpu),

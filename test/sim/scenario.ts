@@ -102,8 +102,14 @@ export function scenarioOf(random: Random, more: Random): Scenario {
     secretAt: random.chance(0.7) ? random.between(0, faultsEnd) : null,
     faultsEnd,
     badTransfers: random.chance(0.3),
-    config: { ringSlots: more.pick([36, 36, 4, 2]), lateResultsMax: more.pick([1_024, 1_024, 1]) },
+    config: boundsOf(more),
   };
+}
+
+function boundsOf(random: Random): Partial<FounderConfig> {
+  const ringSlots = random.pick([36, 36, 4, 2]);
+  const elasticSlots = ringSlots * random.pick([1, 2]);
+  return { ringSlots, elasticSlots, lateResultsMax: random.pick([1_024, 1_024, 1]) };
 }
 
 function membersOf(random: Random): MemberPlan[] {
