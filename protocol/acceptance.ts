@@ -42,7 +42,9 @@ export function acceptReceipt(expected: Expected): Accepted<Receipt> {
   sameLease(facts, result, assignment);
   same('nonce', facts.nonce, assignment.nonce);
   const { labels, on, retries, requireVerified, ...spec } = assignment.spec;
-  same('task as submitted', sorted(facts.spec), sorted(spec));
+  // Mostly both were written by one program, in one order.
+  if (JSON.stringify(facts.spec) !== JSON.stringify(spec))
+    same('task as submitted', sorted(facts.spec), sorted(spec));
   same('outcome', facts.outcome, result.outcome);
   same('reason', facts.reason, result.reason);
   same('exit code', facts.exitCode, result.exitCode);

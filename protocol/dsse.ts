@@ -68,12 +68,20 @@ export const encodeEnvelope = (signed: Envelope): string => JSON.stringify(signe
  * Foreign JSON by a schema, bounded first; UTF-8 must be valid. `SF_NOT_PROVED` names the first thing that is not
  * as it should be, since all that is parsed here is a proof or part of one.
  */
-export function parseJson<T>(
+export const parseJson = <T>(
   text: string | Uint8Array,
   schema: z.ZodType<T>,
   bytesMax: number,
   what: string,
-): T {
+): T => parseBoth(text, schema, bytesMax, what).parsed;
+
+/** By the schema, and as it stood there. */
+function parseBoth<T>(
+  text: string | Uint8Array,
+  schema: z.ZodType<T>,
+  bytesMax: number,
+  what: string,
+): { parsed: T; value: unknown } {
   if (text.length > bytesMax) {
     throw notProved(`${what} is too large`, `at most ${bytesMax} bytes`, `${text.length}`);
   }
@@ -88,7 +96,7 @@ export function parseJson<T>(
     throw new SuperfleetError('SF_NOT_PROVED', `${what} is not JSON`, { expected: 'one JSON object', cause });
   }
   const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) return { parsed: parsed.data, value };
   const issue = parsed.error.issues[0];
   const where = issue?.path.map(String).join('.') ?? '';
   throw notProved(`${what} is not of the form agreed: ${where} ${issue?.message ?? ''}`.trim(), null, null);
@@ -99,8 +107,8 @@ export function parseJson<T>(
  * way to write a number or a character, so no two readers can see different facts in the same bytes.
  */
 export function parseDocument<T>(bytes: Uint8Array, schema: z.ZodType<T>, bytesMax: number, what: string): T {
-  const parsed = parseJson(bytes, schema, bytesMax, what);
-  const again = Buffer.from(JSON.stringify(JSON.parse(Buffer.from(bytes).toString())));
+  const { parsed, value } = parseBoth(bytes, schema, bytesMax, what);
+  const again = Buffer.from(JSON.stringify(value));
   if (!again.equals(bytes))
     throw notProved(`${what} is not spelled canonically`, 'JSON.stringify form', null);
   return parsed;

@@ -32,8 +32,29 @@ export function signingKeyFromSeed(seed: Uint8Array): SigningKey {
   return { seed: Uint8Array.from(seed), publicKey, peer: peerIdFromPublicKey(publicKey), privateKey };
 }
 
+/** Keys kept as what is made of them: those of all members of a large mesh, so that each is made once and not for each signature. */
+const KEPT_MAX = 4096;
+
+/** What `make` gives, made once for each of the last texts asked for. */
+function kept<T>(make: (text: string) => T): (text: string) => T {
+  const made = new Map<string, T>();
+  return (text) => {
+    const known = made.get(text);
+    if (known !== undefined) return known;
+    const fresh = make(text);
+    if (made.size >= KEPT_MAX) for (const oldest of made.keys()) if (made.delete(oldest)) break;
+    made.set(text, fresh);
+    return fresh;
+  };
+}
+
 /** The KeyObject of a raw public key; `SF_NOT_PROVED` for the keys of small order, under which anyone can sign. */
-export function publicKeyObject(raw: Uint8Array): KeyObject {
+export const publicKeyObject = (raw: Uint8Array): KeyObject => keptObject(asLatin1(raw));
+const keptObject = kept((text) => makeKeyObject(Buffer.from(text, 'latin1')));
+const asLatin1 = (raw: Uint8Array): string =>
+  Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString('latin1');
+
+function makeKeyObject(raw: Uint8Array): KeyObject {
   if (raw.length !== KEY_BYTES) throw badKey(`a key of ${raw.length} bytes`);
   if (hasSmallOrder(raw)) throw badKey('a point of small order');
   return createPublicKey({ key: Buffer.concat([SPKI_ED25519, raw]), format: 'der', type: 'spki' });
@@ -61,7 +82,10 @@ const PEER_ID_PREFIX = Buffer.from('002408011220', 'hex');
 const PEER_ID_CHARACTERS = 52;
 
 /** libp2p peer id of a raw Ed25519 public key: `12D3KooW…`. */
-export function peerIdFromPublicKey(raw: Uint8Array): PeerIdText {
+export const peerIdFromPublicKey = (raw: Uint8Array): PeerIdText => keptPeerId(asLatin1(raw));
+const keptPeerId = kept((text) => makePeerId(Buffer.from(text, 'latin1')));
+
+function makePeerId(raw: Uint8Array): PeerIdText {
   if (raw.length !== KEY_BYTES) throw badKey(`a key of ${raw.length} bytes`);
   let number = BigInt(`0x${Buffer.concat([PEER_ID_PREFIX, raw]).toString('hex')}`);
   let text = '';
@@ -70,7 +94,10 @@ export function peerIdFromPublicKey(raw: Uint8Array): PeerIdText {
 }
 
 /** Raw public key that a peer id is made of; `SF_USAGE` where the text is no Ed25519 peer id. */
-export function publicKeyFromPeerId(peer: string): Uint8Array {
+export const publicKeyFromPeerId = (peer: string): Uint8Array => Uint8Array.from(keptPublicKey(peer));
+const keptPublicKey = kept(readPeerId);
+
+function readPeerId(peer: string): Uint8Array {
   let number = 0n;
   const fits = peer.length === PEER_ID_CHARACTERS && peer.startsWith('1');
   for (const character of fits ? peer : '') {

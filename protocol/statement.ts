@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { envelope, openEnvelope, parseDocument, parseJson, signEnvelope } from './dsse.ts';
+import { type Envelope, envelope, openEnvelope, parseDocument, parseJson, signEnvelope } from './dsse.ts';
 import { SuperfleetError } from './errors.ts';
 import { sha256Hex } from './ids.ts';
-import type { SigningKey } from './keys.ts';
+import { peerIdFromPublicKey, type SigningKey } from './keys.ts';
 import { envelopeBytesMax } from './limits.ts';
 
 /** in-toto Attestation Framework v1: the type of every statement, and the DSSE type it travels under. */
@@ -65,13 +65,30 @@ export function openStatement(signed: SignedStatement, publicKey: Uint8Array): U
     if (statement !== null) throw notProved('a statement that is signed alone stands in its envelope only');
     return openEnvelope(signed.envelope, STATEMENT_PAYLOAD_TYPE, publicKey);
   }
-  const payload = openEnvelope(signed.envelope, BATCH_PAYLOAD_TYPE, publicKey);
-  const { root } = parseDocument(payload, z.strictObject({ root: sha256Hex }), 128, 'the batch root');
+  const root = openRoot(signed.envelope, publicKey);
   const bytes = Buffer.from(statement ?? '', 'base64');
   if (bytes.toString('base64') !== statement) throw notProved('the statement of the batch is not base64');
   if (hex(rootOf(leafHash(bytes), path)) !== root)
     throw notProved('the statement is not in the batch that was signed');
   return bytes;
+}
+
+const batchRoot = z.strictObject({ root: sha256Hex });
+/** Roots whose signatures held lately, by key and whole envelope: the statements of a batch come one after the other. */
+const openedRoots = new Map<string, string>();
+const openedRootsMax = 256;
+
+/** The root that this envelope signs; each signature is checked once for its batch. */
+function openRoot(signed: Envelope, publicKey: Uint8Array): string {
+  const text = `${peerIdFromPublicKey(publicKey)} ${JSON.stringify(signed)}`;
+  const known = openedRoots.get(text);
+  if (known !== undefined) return known;
+  const payload = openEnvelope(signed, BATCH_PAYLOAD_TYPE, publicKey);
+  const { root } = parseDocument(payload, batchRoot, 128, 'the batch root');
+  if (openedRoots.size >= openedRootsMax)
+    for (const oldest of openedRoots.keys()) if (openedRoots.delete(oldest)) break;
+  openedRoots.set(text, root);
+  return root;
 }
 
 /** The bytes a signed statement claims to carry, unchecked: only to learn whose key to check it with. */

@@ -6,7 +6,6 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { memberName } from '../../protocol/ids.ts';
 import type { SigningKey } from '../../protocol/keys.ts';
 import type { Capacity } from '../../protocol/session.ts';
-import { signStatement } from '../../protocol/statement.ts';
 import { osUser } from '../api/client.ts';
 import type { GoalWorker } from '../attempt/goal.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
@@ -21,6 +20,7 @@ import { createSandbox } from '../sandbox/bubblewrap.ts';
 import { type CgroupSlots, prepareCgroups } from '../sandbox/limits/cgroup.ts';
 import { probe, type SandboxReport } from '../sandbox/probe.ts';
 import type { Sandbox } from '../sandbox/types.ts';
+import { BatchSigner } from './batch-signer.ts';
 import { readOrMakeKey } from './identity.ts';
 import { type LogFormat, type LogLevel, openLogger } from './log.ts';
 
@@ -164,6 +164,7 @@ export async function openRunner(
   environments: Environments,
 ): Promise<LocalAttemptRunner> {
   const { folder, sandbox, blobs, key } = machine;
+  const signer = new BatchSigner(key);
   return LocalAttemptRunner.open({
     folder: folder.paths.root,
     sandbox,
@@ -173,7 +174,7 @@ export async function openRunner(
     reapsBlobs: ownsBlobs && (await readdir(folder.paths.log)).length === 0,
     mesh,
     member,
-    sign: (statement) => signStatement(statement, key),
+    sign: (statement) => signer.sign(statement),
     worker,
     environments,
   });

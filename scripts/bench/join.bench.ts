@@ -5,13 +5,10 @@
  *
  * `BENCH_JOIN_MEMBERS` and `BENCH_JOIN_RUNS` make it small for a test of the frame; no figure that is told comes of that.
  */
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Daemon, Mesh } from '../../test/net/mesh.ts';
+import { Mesh } from '../../test/net/mesh.ts';
 import { alternate, type Benchmark, median } from './figures.ts';
+import { Helper, processorMs, residentBytes } from './helper.ts';
 
 const MEMBERS = Number(process.env.BENCH_JOIN_MEMBERS ?? 200);
 const RUNS = Number(process.env.BENCH_JOIN_RUNS ?? 5);
@@ -46,73 +43,23 @@ async function joinAll(): Promise<{ perSecond: number; perMember: number; cpuMs:
     const { token } = await mesh.json<{ token: string }>(['invite', '--uses', String(MEMBERS)]);
     for (let n = 0; n < HELPERS; n++) {
       const share = Math.floor(MEMBERS / HELPERS) + (n < MEMBERS % HELPERS ? 1 : 0);
-      helpers.push(new Helper(share, `member-${n}`));
+      helpers.push(new Helper('join-members.ts', [share, `member-${n}`]));
     }
     await Promise.all(helpers.map((helper) => helper.says('made')));
-    const before = residentBytes(founder);
-    const cpuBefore = processorMs(founder);
+    const before = residentBytes(founder.pid);
+    const cpuBefore = processorMs(founder.pid);
     const began = performance.now();
     for (const helper of helpers) helper.tell({ token });
     await Promise.all(helpers.map((helper) => helper.says('online')));
     const seconds = (performance.now() - began) / 1000;
-    const cpuMs = (processorMs(founder) - cpuBefore) / MEMBERS;
+    const cpuMs = (processorMs(founder.pid) - cpuBefore) / MEMBERS;
     await delay(SETTLE_MS);
-    const perMember = (residentBytes(founder) - before) / MEMBERS;
+    const perMember = (residentBytes(founder.pid) - before) / MEMBERS;
     const { nodes } = await mesh.json<{ nodes: { online: number } }>(['status']);
     if (nodes.online !== MEMBERS + 1) throw new Error(`${nodes.online} of ${MEMBERS + 1} nodes are online`);
     return { perSecond: MEMBERS / seconds, perMember, cpuMs };
   } finally {
     await Promise.all(helpers.map((helper) => helper.end()));
     await mesh.close();
-  }
-}
-
-function residentBytes({ pid }: Daemon): number {
-  const kiB = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  if (kiB === undefined) throw new Error('the founder is gone');
-  return Number(kiB) * 1024;
-}
-
-/** User and system time so far; Linux counts both in hundredths of a second. */
-function processorMs({ pid }: Daemon): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /s, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-/** A process of members. */
-class Helper {
-  readonly #child: ChildProcess;
-  readonly #exited: Promise<unknown>;
-
-  constructor(members: number, prefix: string) {
-    const script = join(import.meta.dirname, 'join-members.ts');
-    this.#child = fork(script, [String(members), prefix], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    this.#exited = once(this.#child, 'exit');
-  }
-
-  tell(message: object): void {
-    this.#child.send(message);
-  }
-
-  /** Resolves at this event; a failure or an end before it is an error. */
-  async says(event: string): Promise<void> {
-    const ended = this.#exited.then(() => ({ event: 'failed', message: 'a process of members ended' }));
-    for (;;) {
-      const [said] = (await Promise.race([
-        once(this.#child, 'message'),
-        ended.then((message) => [message]),
-      ])) as [{ event: string; message?: string }];
-      if (said.event === event) return;
-      if (said.event === 'failed') throw new Error(said.message);
-    }
-  }
-
-  async end(): Promise<void> {
-    if (this.#child.connected) this.tell({});
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 10_000);
-    await this.#exited;
-    clearTimeout(timer);
   }
 }
