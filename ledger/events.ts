@@ -66,6 +66,12 @@ const currency = z
   .nullable();
 
 const publicKey = z.base64().length(44);
+/** Tasks of one kind on one repository with one program or check. */
+const taskClass = {
+  kind: z.string().max(32),
+  repository: repositoryInput.pick({ id: true, name: true }).nullable(),
+  word: z.string().max(128),
+};
 const attempt = { task: taskId, attempt: count.min(1), correlation: correlationId };
 
 export const EVENT_BODIES = {
@@ -281,6 +287,10 @@ export const EVENT_BODIES = {
   'memory.forgotten': z.strictObject({ record: memoryId, by: actor }),
   /** A person merged, cherry-picked or checked out a result. */
   'task.applied': z.strictObject({ task: taskId, commit: commitId, by: actor }),
+
+  /** So many tasks of a class failed in a row by their own fault that new ones of it wait for a person. */
+  'class.frozen': z.strictObject({ ...taskClass, failures: count.min(1) }),
+  'class.thawed': z.strictObject({ ...taskClass, by: actor }),
 
   /** From here on this is all of what may be taken there; null: there is no limit. */
   'budget.set': z.strictObject({ scope: budgetScope, limit: loggedPool.nullable(), currency, by: actor }),

@@ -20,6 +20,7 @@ const WAITS: Record<string, string> = {
   unavailable: 'fit only machines that cannot be had',
   busy: 'all machines that fit are busy',
   capacity: 'wait because the mesh may run no more (mesh-hub capacity show)',
+  held: 'held back (task why says by what)',
   turn: 'next in turn',
 };
 

@@ -11,6 +11,7 @@ import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { addBudgetGrammar, type BudgetCommand } from './budget-grammar.ts';
+import { addFailuresGrammar, type FailuresCommand } from './failures-grammar.ts';
 import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
 import { addSuccessionGrammar, type SuccessionCommand } from './succession-grammar.ts';
 import { addSuperviseGrammar, type SuperviseCommand } from './supervise-grammar.ts';
@@ -57,6 +58,7 @@ export type HubCommand =
   | { verb: 'secret list' }
   | { verb: 'secret remove'; name: string }
   | BudgetCommand
+  | FailuresCommand
   | RecoveryCommand
   | ServiceCommand
   | DoctorCommand
@@ -104,6 +106,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addSuccessionGrammar<HubCommand>(grammar);
   addSecretGrammar(grammar);
   addBudgetGrammar<HubCommand>(grammar);
+  addFailuresGrammar<HubCommand>(grammar);
   addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;
 }

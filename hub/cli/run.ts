@@ -138,6 +138,9 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'budget set':
     case 'budget price':
       return (await import('./budget.ts')).runBudget(command, session);
+    case 'failures list':
+    case 'failures thaw':
+      return (await import('./failures.ts')).runFailures(command, session);
     case 'ledger verify':
     case 'ledger tail':
     case 'ledger export':

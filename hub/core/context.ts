@@ -174,6 +174,8 @@ export class FounderContext {
   readonly asking = new Set<string>();
   /** Queued tasks that wait for other tasks; none of these is in the queue either. */
   readonly held = new Set<string>();
+  /** Of these, the ones that wait for a person's word to a plugin. */
+  readonly frozen = new Set<string>();
   /** Executed tasks that wait for a verifier. */
   readonly unverified = new Map<string, Waiting>();
   /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */

@@ -7,7 +7,7 @@ import { type FounderContext, freeSlots, type LiveMember } from './context.ts';
 import { endOverdue } from './deadlines.ts';
 import { mismatch, score, unavailable } from './fit.ts';
 import { releaseHeld } from './holds.ts';
-import { converge } from './lifecycle.ts';
+import { converge, settle } from './lifecycle.ts';
 import { declinedByOwner } from './owner-terms.ts';
 import { type Bucket, type Need, needOf, type Queued } from './queue.ts';
 import { starved } from './replicas.ts';
@@ -38,7 +38,10 @@ export function dispatch(ctx: FounderContext, ticking: boolean): void {
     }
     const [queued, live] = next;
     ctx.queue.remove(queued.id);
-    assign(ctx, ctx.task(queued.id), live, 'execute');
+    const task = ctx.task(queued.id);
+    // Frozen since it was queued: it goes aside, so that it holds up no other.
+    if (ctx.plugins.park(ctx, task) !== null) settle(ctx, task);
+    else assign(ctx, task, live, 'execute');
   }
   // A look at what could run costs as much as a decision: the tick is soon enough for it.
   if (ticking && !ringHasRoom(ctx) && anyRoom(ctx)) noteHeld(ctx, firstFitting(ctx, full) !== null);

@@ -10,6 +10,7 @@ import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
+import { thaw } from './freeze.ts';
 import { type CoreSizes, type Place, placeOf, sizesOf } from './inspect.ts';
 import { onRecalledResult } from './late-results.ts';
 import { learnLenders } from './lenders.ts';
@@ -303,8 +304,11 @@ function perform(
       return status(ctx, by);
     case 'plugin.read':
       return ctx.plugins.read(ctx, by, operation.plugin, operation.verb, operation.body);
-    case 'plugin.write':
-      return ctx.plugins.write(ctx, by, operation.plugin, operation.verb, operation.body);
+    case 'plugin.write': {
+      const answer = ctx.plugins.write(ctx, by, operation.plugin, operation.verb, operation.body);
+      thaw(ctx);
+      return answer;
+    }
     default:
       return operation satisfies never;
   }

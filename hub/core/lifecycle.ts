@@ -13,6 +13,7 @@ import { countEnd } from './back-off.ts';
 import { otherMemberWaitMs, retryBaseMs, retryMaxMs, sameMemberBaseMs, sameMemberMaxMs } from './config.ts';
 import type { FounderContext, GivenUp, LiveLease } from './context.ts';
 import { flakyWords, leftUndecided } from './flaky.ts';
+import { isFrozen } from './freeze.ts';
 import { isHeld } from './holds.ts';
 
 type Converged = EventBody<'task.converged'>;
@@ -155,7 +156,7 @@ function settleQueued(ctx: FounderContext, task: TaskRecord): void {
     ctx.asking.add(task.id);
   } else {
     ctx.asking.delete(task.id);
-    const held = isHeld(ctx, task);
+    const held = isFrozen(ctx, task) || isHeld(ctx, task);
     if (task.converged !== null) return;
     if (held) {
       ctx.held.add(task.id);
@@ -298,6 +299,7 @@ export function converge(
   ctx.queue.remove(task.id);
   ctx.asking.delete(task.id);
   ctx.held.delete(task.id);
+  ctx.frozen.delete(task.id);
   ctx.unverified.delete(task.id);
   ctx.parked.delete(task.id);
   ctx.troubled.delete(task.id);

@@ -63,7 +63,8 @@ function waits(ctx: FounderContext): Overview['waits'] {
   }
   add(isHalted(ctx.state.mesh) ? 'paused' : 'backOff', ctx.queue.size - due);
   add('answer', ctx.asking.size);
-  add('others', ctx.held.size);
+  add('others', ctx.held.size - ctx.frozen.size);
+  add('held', ctx.frozen.size);
   return counts;
 }
 

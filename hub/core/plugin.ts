@@ -62,6 +62,8 @@ export interface CorePlugin<S = unknown> {
   readonly writes?: Readonly<Record<string, PluginWrite<S>>>;
   /** Why this task is not given to this member now, in words for `task why`; null: no objection. Of a stopped plugin: it waits. */
   hold?(view: PluginView<S>, task: TaskRecord, member: string): string | null;
+  /** Why this queued task is given to nobody until a person changes something here; null: no objection. Of a stopped plugin: none. */
+  park?(view: PluginView<S>, task: TaskRecord): string | null;
   /** What an attempt that is about to begin is sent besides its task; null: nothing. */
   enclose?(view: PluginView<S>, task: TaskRecord, to: Recipient): Enclosure | null;
   /** What is to be logged of an attempt before its end is. */

@@ -79,6 +79,17 @@ export class Plugins {
     return null;
   }
 
+  /** Why this queued task waits for a person; null: no plugin objects. */
+  park(ctx: FounderContext, task: TaskRecord): string | null {
+    for (const running of this.#running) {
+      const { plugin } = running;
+      if (plugin.park === undefined) continue;
+      const parked = this.#guarded(running, () => plugin.park!(viewOf(ctx, plugin), task));
+      if (parked !== null) return parked;
+    }
+    return null;
+  }
+
   /** What an attempt is sent besides its task, and what of that bounds it; `log` is called once its lease is logged. */
   enclose(
     ctx: FounderContext,

@@ -131,6 +131,12 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     answer.remedies.push(`mesh-hub task answer ${task.id} TEXT`);
     return;
   }
+  const parked = ctx.plugins.park(ctx, task);
+  if (parked !== null) {
+    answer.wait = 'held';
+    answer.reasons.push(parked);
+    return;
+  }
   const others = heldBy(ctx, task);
   if (others !== null) {
     answer.wait = 'others';

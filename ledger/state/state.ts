@@ -91,7 +91,7 @@ export function applyEntry(
     const readers = readersOf(known.type);
     if (readers !== undefined) {
       for (const reducer of readers) {
-        state.plugins.set(reducer.name, reducer.reduce(state.plugins.get(reducer.name), known));
+        state.plugins.set(reducer.name, reducer.reduce(state.plugins.get(reducer.name), known, state));
       }
     }
   }

@@ -4,7 +4,14 @@
  */
 import type { Schedule } from '../../protocol/schedule.ts';
 import type { GoalStart, LimitKinds, ResultBlob } from '../../protocol/session.ts';
-import type { Artifact, FailureReason, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
+import type {
+  Artifact,
+  FailureReason,
+  Fault,
+  RepositoryBundle,
+  TaskSpec,
+  TaskState,
+} from '../../protocol/task.ts';
 
 /** `mesh-hub init` and `status`. `root` is the hex root of the log at `size`. */
 export interface MeshObject {
@@ -366,6 +373,38 @@ interface BudgetPool {
   tokens: number | null;
   seconds: number | null;
   money: number | null;
+}
+
+/** What failures have in common, last seen first, and classes of tasks that wait for a person (`failures`). */
+export interface FailuresObject {
+  items: {
+    /** 10 hex digits. */
+    id: string;
+    reason: FailureReason;
+    fault: Fault;
+    /** The program, or the check. */
+    word: string;
+    /** The detail without numbers, ids and paths. */
+    text: string;
+    count: number;
+    /** Unix ms. */
+    first: number;
+    last: number;
+    /** Newest last, as brains (models asked) and tasks (a few of them). */
+    members: { id: string; name: string | null }[];
+    brains: string[];
+    tasks: string[];
+  }[];
+  next: null;
+  frozen: {
+    id: string;
+    kind: string;
+    /** Its name; null: the empty workspace. */
+    repository: string | null;
+    word: string;
+    failures: number;
+    at: number;
+  }[];
 }
 
 /** Limits and what was taken (`budget show`). */

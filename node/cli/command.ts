@@ -142,6 +142,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'fork',
       ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
       'secret',
+      'failures',
       'handover',
       'capacity',
       'durability',

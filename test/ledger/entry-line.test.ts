@@ -104,6 +104,12 @@ const EVENTS: LogEvent[] = [
   { type: 'member.rejected', body: { peer: FOUNDER, name: 'x', by } },
   { type: 'member.revoked', body: { peer: FOUNDER, reason: 'sold', by } },
   { type: 'member.left', body: { peer: FOUNDER, by } },
+  { type: 'member.eligibility', body: { peer: FOUNDER, eligible: false, evictAt: 1_700_000_000_000, by } },
+  {
+    type: 'class.frozen',
+    body: { kind: 'command', repository: { id: 'a'.repeat(40), name: 'app' }, word: 'make', failures: 20 },
+  },
+  { type: 'class.thawed', body: { kind: 'command', repository: null, word: 'sh -c exit N', by } },
   { type: 'secret.set', body: { name: 'NPM_TOKEN', by } },
   { type: 'secret.removed', body: { name: 'NPM_TOKEN', by } },
   submitted({ kind: 'command', argv: ['true'] }),
