@@ -12,7 +12,7 @@ export function failedStart(thrown: unknown): SandboxProcess {
       : noSandbox(`the sandbox could not be started: ${error.message}`, 'run `mesh-node doctor`', thrown);
   const ended = Promise.reject(cause);
   ended.catch(() => {}); // Whoever awaits it is told; a caller that was aborted before is not a crash.
-  return { stdout: Readable.from([]), stderr: Readable.from([]), stdin: null, ended, kill: () => {} };
+  return { stdout: Readable.from([]), stderr: Readable.from([]), stdin: null, ended, ...endless };
 }
 
 /** Bytes of argv and environment, and names in it: under what execve and bwrap take, with room for the wrapper. */
@@ -36,6 +36,9 @@ export function refusal(run: SandboxRun): SandboxProcess | null {
     stderr: Readable.from([Buffer.from(`${why}\n`)]),
     stdin: null,
     ended: Promise.resolve({ exitCode: EXIT_NOT_RUN, killedBy: null, signal: null, wallMs: 0 }),
-    kill: () => {},
+    ...endless,
   };
 }
+
+/** There is nothing that could be ended or suspended. */
+const endless = { kill: () => {}, suspend: () => {}, resume: () => {} };

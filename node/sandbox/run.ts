@@ -6,8 +6,9 @@ import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { assertNotRoot, noSandbox } from './host.ts';
 import { type CgroupSlots, RunCgroup } from './limits/cgroup.ts';
 import { diskUse } from './limits/disk.ts';
+import { freezeTree } from './limits/freeze.ts';
 import { processStat } from './limits/tree.ts';
-import { type Bound, watchRun } from './limits/watch.ts';
+import { type Bound, type RunWatch, watchRun } from './limits/watch.ts';
 import type { PipePool } from './pipes.ts';
 import {
   bwrapOptions,
@@ -73,6 +74,11 @@ class Running {
   #fed = false;
   #ready = false;
   #failure: SuperfleetError | null = null;
+  #suspended = false;
+  /** Makes a tree go on that was stopped without a cgroup. */
+  #thaw: (() => void) | null = null;
+  #watch: RunWatch | null = null;
+  #ended = false;
 
   constructor(machine: Machine, run: SandboxRun, cgroup: RunCgroup | null, signal: AbortSignal) {
     this.#cgroup = cgroup;
@@ -111,6 +117,8 @@ class Running {
       stderr: err.own,
       stdin: input?.own ?? null,
       kill: () => this.#end('stopped'),
+      suspend: () => this.#suspend(),
+      resume: () => this.#resume(),
       ended: this.#run(machine, run, exited, err.own, signal).finally(() => void this.#removeCgroup()),
     };
     this.process.ended.catch(() => {}).finally(() => input?.own.destroy());
@@ -180,7 +188,30 @@ class Running {
       const stat = processStat(pid);
       this.#init = { pid, started: stat?.started ?? 'gone' };
       if (this.#killedBy !== null) this.#killTree();
+      else if (this.#suspended) this.#freeze();
     });
+  }
+
+  #suspend(): void {
+    if (this.#suspended || this.#ended || this.#killedBy !== null) return;
+    this.#suspended = true;
+    this.#watch?.suspend();
+    this.#freeze();
+  }
+
+  #resume(): void {
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    this.#cgroup?.freeze(false);
+    this.#thaw?.();
+    this.#thaw = null;
+    this.#watch?.resume();
+  }
+
+  /** By its cgroup; else init and all that is below it, as soon as bwrap has said who that is. */
+  #freeze(): void {
+    if (this.#cgroup?.freeze(true)) return;
+    if (this.#init !== null && this.#initLives()) this.#thaw ??= freezeTree(this.#init.pid);
   }
 
   #end(why: Bound): void {
@@ -228,18 +259,17 @@ class Running {
             memory: machine.cgroups.memory !== null,
             processes: machine.cgroups.pids !== null,
           };
-    let gone = false;
-    let watch: ReturnType<typeof watchRun> | null = null;
     const look = (): void => {
-      if (gone) return;
+      if (this.#ended) return;
       this.#began = performance.now();
-      watch = watchRun(this.#child.pid ?? 0, run.limits, cgroup, (bound) => this.#end(bound));
+      this.#watch = watchRun(this.#child.pid ?? 0, run.limits, cgroup, (bound) => this.#end(bound));
+      if (this.#suspended) this.#watch.suspend();
     };
     if (run.hold === undefined) look();
     else void run.hold.then(look);
     const { code, error } = await exited;
-    gone = true;
-    (watch as ReturnType<typeof watchRun> | null)?.stop();
+    this.#ended = true;
+    this.#watch?.stop();
     signal.removeEventListener('abort', stop);
     if (this.#failure !== null) throw this.#neverStarted(this.#failure.message, this.#failure);
     if (error !== null) throw this.#neverStarted(error.message, error);

@@ -49,6 +49,9 @@ export interface SandboxProcess {
   ended: Promise<SandboxEnd>;
   /** Kill the tree now. */
   kill(): void;
+  /** Nothing of the tree is given the processor until `resume`, and the wall time stands still. */
+  suspend(): void;
+  resume(): void;
 }
 
 export interface Sandbox {

@@ -281,6 +281,17 @@ export class RunCgroup {
     if (this.#slots.unified !== null) this.#tryWrite(this.#slots.unified, 'cgroup.kill', '1');
   }
 
+  /** Takes the processor from everything in it, or gives it back; false where the kernel cannot (v1 alone). */
+  freeze(frozen: boolean): boolean {
+    if (this.#slots.unified === null) return false;
+    try {
+      this.#write(this.#slots.unified, 'cgroup.freeze', frozen ? '1' : '0');
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** The kernel ended a process because the tree was at its memory limit. */
   outOfMemory(): boolean {
     const { memory } = this.#slots;

@@ -24,6 +24,13 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 /** Folders of the sandbox that are in memory, as it sees them. */
 const MEMORY_FOLDERS = ['/tmp', '/home/sandbox', '/dev/shm'];
 
+export interface RunWatch {
+  stop(): void;
+  /** The wall time stands still from here on, until `resume`. */
+  suspend(): void;
+  resume(): void;
+}
+
 /**
  * Watches one run and calls `exceeded` once, with the first bound that is passed. What a cgroup holds is only read
  * from it; what it does not is measured. `stop` ends all of it.
@@ -33,7 +40,7 @@ export function watchRun(
   limits: SandboxRun['limits'],
   cgroup: { run: RunCgroup; memory: boolean; processes: boolean } | null,
   exceeded: (bound: Bound) => void,
-): { stop: () => void } {
+): RunWatch {
   const stopped = new AbortController();
   let full = 0;
   const tell = (bound: Bound): void => {
@@ -58,7 +65,7 @@ export function watchRun(
     if (full >= FULL_LOOKS) tell('processes');
   };
   const looking = setInterval(look, LOOK_MS);
-  const wall = setTimeout(() => tell('timeout'), Math.min(limits.wallMs, TIMER_MS_MAX));
+  const wall = wallTimer(limits.wallMs, () => tell('timeout'));
   const { diskBytes, watchBytesIn } = limits;
   const walking =
     diskBytes === null || watchBytesIn === null
@@ -66,10 +73,38 @@ export function watchRun(
       : watchDisk(root, watchBytesIn, diskBytes, () => tell('disk'), stopped.signal);
   stopped.signal.addEventListener('abort', () => {
     clearInterval(looking);
-    clearTimeout(wall);
+    wall.stop();
     walking?.stop();
   });
-  return { stop: () => stopped.abort() };
+  return { stop: () => stopped.abort(), suspend: () => wall.suspend(), resume: () => wall.resume() };
+}
+
+/** Tells once when so much time has passed, that while it is suspended apart. */
+function wallTimer(wallMs: number, passed: () => void): RunWatch {
+  let left = wallMs;
+  let timer: NodeJS.Timeout | null = null;
+  let began = 0;
+  let over = false;
+  const run = (): void => {
+    if (over || timer !== null) return;
+    began = performance.now();
+    timer = setTimeout(passed, Math.min(left, TIMER_MS_MAX));
+  };
+  const halt = (): void => {
+    if (timer === null) return;
+    clearTimeout(timer);
+    timer = null;
+    left = Math.max(0, left - (performance.now() - began));
+  };
+  run();
+  return {
+    stop: () => {
+      over = true;
+      halt();
+    },
+    suspend: halt,
+    resume: run,
+  };
 }
 
 const free = (folder: string): number => {
