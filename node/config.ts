@@ -6,6 +6,7 @@ import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.t
 import {
   brainPattern,
   elasticSlotsMax,
+  evictMs,
   graceMs,
   heartbeatIdleMs,
   heartbeatMs,
@@ -50,6 +51,9 @@ const between = (min: number, max: number) =>
 /** Shorter, and a moment's load on the founder's machine would look like the loss of all members. */
 const leaseMsMin = 2_000;
 const leaseMsMax = 10 * 60_000;
+
+/** A suspended attempt keeps its lease: longer, and nobody would wait for what it is of. */
+const evictMsMax = 10 * 60_000;
 
 const scrubBytesMax = 1024 ** 3;
 
@@ -131,6 +135,8 @@ const schema = z.strictObject({
   labels: labels.default({}),
   /** When it works: `always`, `idle`, `hours=18:00-08:00`, several by comma. @default null: `idle` where there is a screen */
   policy: knownPolicy.nullable().default(null),
+  /** What is suspended because the owner is there is ended after so long; "0s": at once. @default "1m" */
+  evictAfter: between(0, evictMsMax).default(formatDuration(evictMs)),
   /** Addresses of model servers elsewhere on the LAN whose models this machine lends. @default [] */
   models: z.array(z.string().max(512)).max(16).default([]),
   /** Members without a model may ask those of this machine. @default true */

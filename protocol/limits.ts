@@ -55,6 +55,8 @@ export const heartbeatMs = 5_000;
 export const heartbeatIdleMs = 15_000;
 export const leaseMs = 15_000;
 export const graceMs = 2_000;
+/** What was suspended because the owner came back is ended when he stays so long. */
+export const evictMs = 60_000;
 export const taskTimeoutMs = 30 * 60_000;
 /** What a goal may take where nobody says. */
 export const turnsDefault = 40;

@@ -197,6 +197,8 @@ export const memberMessage = z.discriminatedUnion('type', [
     correlation: correlationId,
     phase: z.enum(['fetch', 'prepare', 'run', 'check', 'converge']),
     logBytes: count,
+    /** Its machine's owner is there: nothing of it runs until the next progress without this word. @default false */
+    suspended: z.boolean().optional(),
     /** What models were asked for it so far. @default as it was */
     usage: usage.optional(),
   }),

@@ -100,6 +100,10 @@ export interface LiveLease {
   startedAt: number | null;
   /** What its member said last that it does; null: nothing yet. */
   phase: string | null;
+  /** Since when its member's owner keeps it from running (monotonic); null: it runs. */
+  suspendedAt: number | null;
+  /** For how long it was kept so before, ms. */
+  suspendedMs: number;
   /** What its member said last of what models were asked; null: nothing. */
   usage: Usage | null;
   pending: CheckedResult | null;

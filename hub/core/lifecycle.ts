@@ -323,6 +323,8 @@ export function openLease(
     assignedAt: ctx.now,
     startedAt,
     phase: null,
+    suspendedAt: null,
+    suspendedMs: 0,
     usage: null,
     pending: null,
     collecting: false,

@@ -16,6 +16,7 @@ import { endLease } from './lifecycle.ts';
 import { evictDrained, leave } from './membership.ts';
 import { noteGone, noteHolds } from './pause.ts';
 import { onResult } from './results.ts';
+import { suspend, workedMs } from './suspended.ts';
 
 /** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
 export function onConnected(
@@ -212,6 +213,7 @@ function onProgress(ctx: FounderContext, live: LiveMember, message: Progress): v
   if (lease === undefined) cancelUnknown(ctx, live, message, message.correlation);
   else {
     lease.phase = message.phase;
+    suspend(ctx, lease, message.suspended === true);
     lease.usage = message.usage ?? lease.usage;
   }
 }
@@ -288,7 +290,7 @@ export function wake(ctx: FounderContext, sleptMs: number): void {
 export function expire(ctx: FounderContext): void {
   const { now, config } = ctx;
   for (const lease of [...ctx.leases.values()]) {
-    if (now - lease.assignedAt >= attemptMsMax(ctx, lease)) {
+    if (workedMs(ctx, lease) >= attemptMsMax(ctx, lease)) {
       lose(ctx, lease, 'the member gave no result in the time that the task has', 'superseded');
     }
   }

@@ -268,6 +268,10 @@ export function doingOf(
   const lease = ctx.leases.get(leaseKey({ task: task.id, attempt: attempt.number, epoch: attempt.epoch }));
   const since = attempt.startedAt ?? attempt.assignedAt;
   if (lease?.collecting === true) return { phase: 'collect', words: 'its result is being fetched', since };
+  if (lease !== undefined && lease.suspendedAt !== null) {
+    const words = 'suspended, because the machine’s owner is there';
+    return { phase: 'suspended', words, since: ctx.clock.time - (ctx.now - lease.suspendedAt) };
+  }
   const phase = lease?.phase ?? (attempt.startedAt === null ? 'assigned' : attempt.role);
   const begun = attempt.role === 'verify' ? 'verifying it' : 'running';
   const words = PHASES[phase] ?? (attempt.startedAt === null ? 'given to it, not begun yet' : begun);

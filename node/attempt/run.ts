@@ -9,6 +9,7 @@ import type { Environments } from '../environment/environments.ts';
 import { printable } from '../git/fault.ts';
 import { RepositoryCache } from '../git/repository-cache.ts';
 import { SandboxAhead } from '../sandbox/ahead.ts';
+import type { SuspendableSandbox } from '../sandbox/suspendable.ts';
 import type { Sandbox } from '../sandbox/types.ts';
 import { type AttemptContext, type AttemptFacts, noFacts } from './context.ts';
 import { execute } from './execute.ts';
@@ -24,6 +25,8 @@ export interface AttemptRunnerOptions {
   /** Folder of this runner alone, on the disk of the blobs: `attempts/` and `repos/` are made in it. */
   folder: string;
   sandbox: Sandbox;
+  /** What halts the sandbox, and what prepares environments. @default nothing does */
+  halts?: Pick<SuspendableSandbox, 'suspend' | 'resume'>;
   blobs: BlobStore;
   /** True where the store is this member's alone: blobs of settled results and of cached bundles are deleted.
    * @default false */
@@ -100,6 +103,14 @@ export class LocalAttemptRunner implements AttemptRunner {
     } finally {
       this.#running.delete(key);
     }
+  }
+
+  suspend(): void {
+    this.#options.halts?.suspend();
+  }
+
+  resume(): void {
+    this.#options.halts?.resume();
   }
 
   /** Results not yet settled, oldest first: what a restarted member tells the founder of. */

@@ -8,6 +8,9 @@ export interface AttemptRunner {
    * `signal` was aborted (the attempt was stopped: nothing is kept, no process is left).
    */
   run(assignment: Assignment, hooks: AttemptHooks, signal: AbortSignal): Promise<AttemptResult>;
+  /** Takes the processor from all processes of all attempts, also from those to come, until `resume`. @default nothing runs that could be halted */
+  suspend?(): void;
+  resume?(): void;
 }
 
 export interface AttemptHooks {

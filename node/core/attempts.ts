@@ -5,6 +5,7 @@ import {
   leaseKey,
   type MemberMessage,
 } from '../../protocol/session.ts';
+import type { Usage } from '../../protocol/usage.ts';
 import type { Outbox } from './outbox.ts';
 import type { HeldAttempt, MemberInput, StopReason } from './types.ts';
 
@@ -29,6 +30,8 @@ const TOLD: Record<StopReason, StoppedWhy> = {
   shutdown: 'shutdown',
 };
 
+const undone = { doing: { phase: 'fetch', logBytes: 0 }, suspends: false, suspended: false } as const;
+
 export const leaseOf = ({ task, attempt, epoch }: Lease): Lease => ({ task, attempt, epoch });
 
 /** The attempts that a member holds, from their assignment until the founder has settled them. */
@@ -52,6 +55,7 @@ export class Attempts {
         started: true,
         why: null,
         result,
+        ...undone,
       });
     }
   }
@@ -82,8 +86,11 @@ export class Attempts {
       switch (attempt.phase) {
         case 'running':
           if (!resumed.has(key)) this.#stop(attempt, 'superseded');
-          else if (attempt.started) {
-            this.#out.tell({ type: 'started', ...attempt.lease, correlation: attempt.correlation });
+          else {
+            if (attempt.started) {
+              this.#out.tell({ type: 'started', ...attempt.lease, correlation: attempt.correlation });
+            }
+            if (attempt.suspended) this.#tellProgress(attempt);
           }
           break;
         case 'ready':
@@ -110,7 +117,9 @@ export class Attempts {
     const { role, correlation } = assignment;
     const lease = leaseOf(assignment);
     const begun = { phase: 'running', started: false, why: null, result: null } as const;
-    this.#held.set(leaseKey(lease), { lease, role, correlation, ...begun });
+    // A goal asks models, which nobody can halt: it ends at once and is begun anew.
+    const suspends = role === 'verify' || assignment.spec.kind === 'command';
+    this.#held.set(leaseKey(lease), { lease, role, correlation, ...begun, ...undone, suspends });
     this.#out.push({ type: 'start', assignment });
   }
 
@@ -124,9 +133,38 @@ export class Attempts {
   progress({ lease, phase, logBytes, usage }: Extract<MemberInput, { type: 'progress' }>): void {
     const attempt = this.#held.get(leaseKey(lease));
     if (attempt?.phase !== 'running') return;
-    const { correlation } = attempt;
-    const used = usage === undefined ? {} : { usage };
-    this.#out.tell({ type: 'progress', ...attempt.lease, correlation, phase, logBytes, ...used });
+    attempt.doing = { phase, logBytes };
+    this.#tellProgress(attempt, usage === undefined ? {} : { usage });
+  }
+
+  /** Suspends what can be, ends what cannot; true: something is suspended. The founder is told of each. */
+  suspendAll(): boolean {
+    let any = false;
+    for (const attempt of this.#held.values()) {
+      if (attempt.phase !== 'running') continue;
+      if (!attempt.suspends) {
+        this.#stop(attempt, 'policy');
+        continue;
+      }
+      any = true;
+      if (attempt.suspended) continue;
+      attempt.suspended = true;
+      this.#tellProgress(attempt);
+    }
+    return any;
+  }
+
+  resumeAll(): void {
+    for (const attempt of this.#held.values()) {
+      if (!attempt.suspended) continue;
+      attempt.suspended = false;
+      if (attempt.phase === 'running') this.#tellProgress(attempt);
+    }
+  }
+
+  #tellProgress({ lease, correlation, doing, suspended }: HeldAttempt, more: { usage?: Usage } = {}): void {
+    const halted = suspended ? { suspended } : {};
+    this.#out.tell({ type: 'progress', ...lease, correlation, ...doing, ...halted, ...more });
   }
 
   cancel(lease: Lease, why: 'cancelled' | 'paused' | 'revoked' | 'superseded', correlation: string): void {

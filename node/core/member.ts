@@ -1,4 +1,4 @@
-import { heartbeatIdleMs, heartbeatMs, leaseMs } from '../../protocol/limits.ts';
+import { evictMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../../protocol/limits.ts';
 import {
   type Assignment,
   type Capacity,
@@ -34,6 +34,9 @@ export class MemberCore {
   #ownerPaused: boolean;
   /** Why the owner's policy lets nothing run now; null: it does. */
   #bar: string | null;
+  readonly #evictMs: number;
+  /** Since when what runs is suspended (monotonic ms); null: nothing is. */
+  #suspendedAt: number | null = null;
   #meshPaused = false;
   #shutdown = false;
   #checkpoint: string | null;
@@ -59,6 +62,7 @@ export class MemberCore {
     this.#mesh = restored.mesh;
     this.#ownerPaused = restored.ownerPaused;
     this.#bar = restored.bar ?? null;
+    this.#evictMs = restored.evictMs ?? evictMs;
     this.#capacity = restored.capacity;
     this.#checkpoint = restored.checkpoint;
     this.#kept = restored.checkpoint;
@@ -128,7 +132,7 @@ export class MemberCore {
         this.#onOwner(input.act);
         break;
       case 'policy':
-        this.#onPolicy(input.bar);
+        this.#onPolicy(input.bar, input.brief === true, clock.now);
         break;
       case 'roster':
         this.#rosterVersion = Math.max(this.#rosterVersion, input.version);
@@ -344,15 +348,36 @@ export class MemberCore {
     this.#tellCapacity();
   }
 
-  /** As the owner's own pause: the stop comes first and rests on nothing. */
-  #onPolicy(bar: string | null): void {
+  /** As the owner's own pause what happens here comes first and rests on nothing. */
+  #onPolicy(bar: string | null, brief: boolean, now: number): void {
     this.#bar = bar;
-    if (bar !== null) this.#attempts.stopAll('policy');
+    if (bar === null) this.#goOn();
+    else if (brief && this.#evictMs > 0) {
+      if (this.#attempts.suspendAll() && this.#suspendedAt === null) {
+        this.#suspendedAt = now;
+        this.#out.push({ type: 'suspend' });
+      }
+    } else this.#evict();
     this.#tellCapacity();
+  }
+
+  /** The owner stays: what was suspended is ended, and begun anew elsewhere. */
+  #evict(): void {
+    this.#attempts.stopAll('policy');
+    this.#goOn();
+  }
+
+  /** After those that are to be ended were told so: nothing of them is given the processor again. */
+  #goOn(): void {
+    if (this.#suspendedAt === null) return;
+    this.#suspendedAt = null;
+    this.#out.push({ type: 'resume' });
+    this.#attempts.resumeAll();
   }
 
   #onTick(clock: Clock): void {
     const { now } = clock;
+    if (this.#suspendedAt !== null && now - this.#suspendedAt >= this.#evictMs) this.#evict();
     if (this.#out.session === null) return;
     const silentMax = this.#leaseMs + (this.busy > 0 ? 0 : heartbeatIdleMs);
     if (now - Math.max(this.#heardAt, this.#openedAt) >= silentMax) {

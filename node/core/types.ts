@@ -48,8 +48,11 @@ export type MemberInput =
   | { type: 'capacity'; capacity: Capacity }
   /** The owner's word (promise 15): pause stops all attempts now. */
   | { type: 'owner'; act: 'pause' | 'resume' | 'shutdown' }
-  /** The owner's policy: what bars work now, as the founder is told; null: nothing does. */
-  | { type: 'policy'; bar: string | null }
+  /**
+   * The owner's policy: what bars work now, as the founder is told; null: nothing does. `brief`: it may be over soon, so
+   * what runs is suspended, and ended only after a grace. @default everything stops at once
+   */
+  | { type: 'policy'; bar: string | null; brief?: boolean }
   /** A roster of this version was fetched, verified and stored. */
   | { type: 'roster'; version: number }
   /** The mesh is in this epoch: a founder of an earlier one is not obeyed any more (promise 8). */
@@ -75,6 +78,9 @@ export type MemberEffect =
   | { type: 'start'; assignment: Assignment }
   /** Kill it now; feed `gone` when nothing of it is left. */
   | { type: 'stop'; lease: Lease; why: StopReason }
+  /** Take the processor from all that runs, at once; what is begun meanwhile waits until `resume`. */
+  | { type: 'suspend' }
+  | { type: 'resume' }
   /** The founder has settled the result: what was kept of it may be deleted. */
   | { type: 'forget'; lease: Lease }
   | { type: 'fetchRoster'; version: number; blob: string }
@@ -105,6 +111,8 @@ export interface MemberRestored {
   ownerPaused: boolean;
   /** What the owner's policy bars work by. @default null: nothing */
   bar?: string | null;
+  /** How long what is suspended is kept before it is ended, ms; 0: it is ended at once. @default `evictMs` */
+  evictMs?: number;
   checkpoint: string | null;
   /** Of the newest roster on disk; 0: none. */
   rosterVersion: number;
@@ -129,4 +137,9 @@ export interface HeldAttempt {
   /** Why it was told to stop; each stop is asked once. */
   why: StopReason | null;
   result: AttemptResult | null;
+  /** What the executor said last. */
+  doing: Pick<Extract<MemberInput, { type: 'progress' }>, 'phase' | 'logBytes'>;
+  /** It can be suspended. */
+  suspends: boolean;
+  suspended: boolean;
 }

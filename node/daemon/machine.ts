@@ -19,6 +19,7 @@ import { dropPrivileges, resolveAccount } from '../privileges.ts';
 import { createSandbox } from '../sandbox/bubblewrap.ts';
 import { type CgroupSlots, prepareCgroups } from '../sandbox/limits/cgroup.ts';
 import { probe, type SandboxReport } from '../sandbox/probe.ts';
+import { SuspendableSandbox } from '../sandbox/suspendable.ts';
 import type { Sandbox } from '../sandbox/types.ts';
 import { BatchSigner } from './batch-signer.ts';
 import { readOrMakeKey } from './identity.ts';
@@ -45,6 +46,8 @@ export interface Machine {
   readonly config: Config;
   key: SigningKey;
   sandbox: Sandbox;
+  /** The same for all that is done for the mesh. */
+  tasks: SuspendableSandbox;
   report: SandboxReport;
   blobs: DiskBlobStore;
   logger: Logger;
@@ -105,6 +108,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       },
       key,
       sandbox,
+      tasks: new SuspendableSandbox(sandbox),
       report,
       blobs,
       logger,
@@ -163,11 +167,12 @@ export async function openRunner(
   worker: GoalWorker,
   environments: Environments,
 ): Promise<LocalAttemptRunner> {
-  const { folder, sandbox, blobs, key } = machine;
+  const { folder, tasks, blobs, key } = machine;
   const signer = new BatchSigner(key);
   return LocalAttemptRunner.open({
     folder: folder.paths.root,
-    sandbox,
+    sandbox: tasks,
+    halts: tasks,
     blobs,
     ownsBlobs,
     // Where a log was ever kept the store has held what the mesh needs, and may still.
@@ -187,7 +192,7 @@ export const openEnvironments = (
 ): Promise<Environments> =>
   Environments.open({
     folder: machine.folder.paths.environments,
-    sandbox: machine.sandbox,
+    sandbox: machine.tasks,
     hosts: () => allowedHosts(machine.config.environment),
     versions: () => cachedTools(machine.sandbox),
     ...(fromFounder === undefined ? {} : { fromFounder }),

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseDuration } from '../../protocol/duration.ts';
 import type { BlobId } from '../../protocol/ids.ts';
 import { type Capacity, CLOUD_BRAIN, type Lender, type Place } from '../../protocol/session.ts';
 import type { NodeObject, NodeState } from '../api/objects.ts';
@@ -166,6 +167,7 @@ export class MemberService {
         ready: await runner.restoreResults(),
         ownerPaused: pause.paused,
         bar: machine.report.works ? policy.verdict.told : null,
+        evictMs: parseDuration(machine.config.evictAfter),
         checkpoint: await readOrNull(machine.folder.paths.checkpoint),
         rosterVersion: options.rosterVersion,
         epoch: options.epoch ?? 1,
@@ -238,11 +240,12 @@ export class MemberService {
       policy: this.#policy.inForce,
       verdict: this.#policy.verdict,
       slots: this.#capacity.slots,
+      suspended: this.#core.attempts.filter(({ suspended }) => suspended).length,
     });
   }
 
-  #onPolicy({ holds, why, told }: Verdict): void {
-    this.driver.policy(told);
+  #onPolicy({ holds, why, told, brief = false }: Verdict): void {
+    this.driver.policy(told, brief);
     // When its hours end is told anew with each beginning.
     if (holds) void this.#measure();
     if (holds) this.models.measureSpeeds();

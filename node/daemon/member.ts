@@ -108,9 +108,12 @@ export class MemberDriver {
     if (act === 'pause') await this.#quiet();
   }
 
-  /** What the owner's policy bars work by now; null: nothing. Attempts are told to stop before it returns. */
-  policy(bar: string | null): void {
-    this.#step({ type: 'policy', bar });
+  /**
+   * What the owner's policy bars work by now; null: nothing. Before it returns attempts are suspended where that may be
+   * `brief`, else told to stop.
+   */
+  policy(bar: string | null, brief: boolean): void {
+    this.#step({ type: 'policy', bar, brief });
   }
 
   /** The mesh is in this epoch: no founder of an earlier one is obeyed. */
@@ -165,6 +168,12 @@ export class MemberDriver {
         if (!this.#running.has(leaseKey(effect.lease))) {
           queueMicrotask(() => this.#step({ type: 'gone', lease: effect.lease }));
         }
+        return;
+      case 'suspend':
+        this.#options.runner.suspend?.();
+        return;
+      case 'resume':
+        this.#options.runner.resume?.();
         return;
       case 'forget':
         this.#options.forget(effect.lease).catch((cause: unknown) => {

@@ -24,15 +24,19 @@ export interface Verdict {
   why: string;
   /** For the founder and whoever asks it: what is in force, and nothing of what the owner does. Null: it holds. */
   told: string | null;
+  /** What bars may be over in a moment: what runs is suspended first. @default false */
+  brief?: boolean;
 }
 
 /** Characters of an unknown word that the founder is told: the protocol bounds the whole sentence. */
 const TOLD_WORD_MAX = 64;
 
-/** Whether all conditions of a policy hold now; the first that does not says why. Pure. */
+/** Whether all conditions of a policy hold now; one that does not says why. Pure. */
 export function judge(policy: string, moment: Moment): Verdict {
   const verdicts = readPolicy(policy).map((condition) => judgeOne(condition, moment));
-  const bar = verdicts.find(({ holds }) => !holds);
+  // What lasts goes before what may be over in a moment.
+  const bars = verdicts.filter(({ holds }) => !holds);
+  const bar = bars.find(({ brief }) => brief !== true) ?? bars[0];
   if (bar !== undefined) return bar;
   const said = verdicts.map(({ why }) => why).filter((why) => why !== '');
   return { holds: true, why: said.join('; '), told: null };
@@ -48,7 +52,12 @@ function judgeOne(condition: PolicyCondition, moment: Moment): Verdict {
       return judgeHours(condition, moment);
     case 'on-mains':
       return moment.battery
-        ? { holds: false, why: 'it runs on its battery', told: 'runs on its battery (policy on-mains)' }
+        ? {
+            holds: false,
+            why: 'it runs on its battery',
+            told: 'runs on its battery (policy on-mains)',
+            brief: true,
+          }
         : { holds: true, why: 'it is fed by the mains', told: null };
     case 'load':
       return judgeLoad(condition.percent, moment.load ?? null);
@@ -71,23 +80,28 @@ function judgeIdle(ms: number, { idleMs, signal, seat }: Moment): Verdict {
   const told = 'is in use by its owner (policy idle)';
   if (idleMs === null) {
     return seat
-      ? { holds: false, why: 'somebody may sit here, and nothing tells whether they do', told }
+      ? { holds: false, why: 'somebody may sit here, and nothing tells whether they do', told, brief: true }
       : { holds: true, why: 'nobody can sit here', told: null };
   }
   const by = signal === null ? '' : ` (${signal})`;
   if (idleMs >= ms) return { holds: true, why: `nobody was here for ${lasting(idleMs)}${by}`, told: null };
   const when = idleMs < 5_000 ? 'now' : `${lasting(idleMs)} ago`;
-  return { holds: false, why: `somebody was here ${when}${by}; it waits for ${formatDuration(ms)}`, told };
+  return {
+    holds: false,
+    why: `somebody was here ${when}${by}; it waits for ${formatDuration(ms)}`,
+    told,
+    brief: true,
+  };
 }
 
 function judgeLoad(percent: number, load: number | null): Verdict {
   const told = `is busy with what its owner runs (policy load=${percent}%)`;
   if (load === null)
-    return { holds: false, why: 'what others take of the processors is not known yet', told };
+    return { holds: false, why: 'what others take of the processors is not known yet', told, brief: true };
   const took = `others take ${Math.round(load)}% of the processors`;
   return load < percent
     ? { holds: true, why: took, told: null }
-    : { holds: false, why: `${took}; it waits for less than ${percent}%`, told };
+    : { holds: false, why: `${took}; it waits for less than ${percent}%`, told, brief: true };
 }
 
 type Hours = Extract<PolicyCondition, { kind: 'hours' }>;

@@ -11,10 +11,12 @@ export interface WorkFacts {
   policy: { policy: string; from: string };
   verdict: Verdict;
   slots: number;
+  /** Attempts that are suspended because of the policy. @default 0 */
+  suspended?: number;
 }
 
 /** Whether this machine takes tasks now, by which policy and which signal: one sentence for its owner. Pure. */
-export function workOf({ roles, lack, pause, policy, verdict, slots }: WorkFacts): string {
+export function workOf({ roles, lack, pause, policy, verdict, slots, suspended = 0 }: WorkFacts): string {
   if (!roles.includes('worker')) {
     return `takes no tasks: its membership says ${roles.join(', ') || 'nothing'}, not worker; the operator gives roles with the invite`;
   }
@@ -29,7 +31,11 @@ export function workOf({ roles, lack, pause, policy, verdict, slots }: WorkFacts
   if (slots === 0) return 'takes no tasks: it offers no slots (slots in config.json, or --slots)';
   const by = `policy ${policy.policy} (${policy.from})`;
   const why = verdict.why === '' ? '' : `: ${verdict.why}`;
-  return `${verdict.holds ? 'takes tasks' : 'takes no tasks now'}, ${by}${why}`;
+  const halted =
+    suspended === 0
+      ? ''
+      : `; ${suspended === 1 ? '1 task of the mesh is' : `${suspended} tasks of the mesh are`} suspended`;
+  return `${verdict.holds ? 'takes tasks' : 'takes no tasks now'}, ${by}${why}${halted}`;
 }
 
 /** What a machine without a sandbox is told, and is for. */

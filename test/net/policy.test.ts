@@ -45,7 +45,7 @@ const joining = (name: string, token: string, ...more: string[]): string[] => [
   ...['join', token, '--name', name, '--json', '--port', '0', ...more],
 ];
 
-test('typing on a machine that works when idle makes it yield at once, and it works again by itself', async () => {
+test('typing on a machine that works when idle suspends its task at once, ends it where the typist stays, and it works again by itself', async () => {
   if (!isRoot) {
     console.log('skipped: terminals of its own need root');
     return;
@@ -57,7 +57,7 @@ test('typing on a machine that works when idle makes it yield at once, and it wo
   const said = createInterface({ input: typist.stdout })[Symbol.asyncIterator]();
   assert.is((await said.next()).value, 'sits');
   const { token } = await fleet.json<{ token: string }>(['invite']);
-  fleet.configure('desk', {});
+  fleet.configure('desk', { evictAfter: '4s' });
   const daemon = new Daemon(
     ['nsenter', '--mount', '--target', String(typist.pid), ...joining('desk', token, '--policy', 'idle=10s')],
     null,
@@ -78,9 +78,19 @@ test('typing on a machine that works when idle makes it yield at once, and it wo
   const began = performance.now();
   typist.stdin.write('\n');
   assert.is((await said.next()).value, 'typed');
-  const end = await fleet.about(task, 'attempt.ended', from);
+  await fleet.untilAsked(
+    async () => /desk: suspended, because/.test((await fleet.hub(['task', 'why', task])).stdout),
+    'its task is suspended',
+  );
   const ms = performance.now() - began;
-  console.log(`typed: the task is gone and the founder knows after ${Math.round(ms)} ms`);
+  console.log(`typed: the task is suspended and the founder has told so after ${Math.round(ms)} ms`);
+  const halted = await fleet.node('desk', ['status']);
+  assert.match(halted.stdout, /^work +takes no tasks now.*1 task of the mesh is suspended/m);
+  assert.ok(descendants(daemon.pid).length > 1, 'it is there still');
+  const end = await fleet.about(task, 'attempt.ended', from);
+  const stayed = performance.now() - began;
+  console.log(`typed: the task is gone and the founder knows after ${Math.round(stayed)} ms`);
+  assert.ok(stayed >= 4_000, 'not before the grace is over');
   assert.equal(
     descendants(daemon.pid).filter((pid) => pid !== daemon.pid),
     [],

@@ -37,6 +37,7 @@ test('every field has a default', () => {
     slots: null,
     labels: {},
     policy: null,
+    evictAfter: '1m',
     models: [],
     infer: true,
     endpoint: { on: false, port: 4711, token: null },

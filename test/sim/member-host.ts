@@ -273,6 +273,10 @@ export class MemberHost {
       case 'meshPaused':
       case 'lenders':
         break;
+      case 'suspend':
+      case 'resume':
+        // Its tasks end when they end: one that ends while it is suspended is let through by the cores.
+        return;
       default:
         effect satisfies never;
     }

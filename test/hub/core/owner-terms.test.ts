@@ -66,4 +66,35 @@ test('a machine refuses what its owner does not accept, whatever its founder kno
   assert.is(ada.running.size, 0);
 });
 
+test('a suspended attempt keeps its lease and says so; that time is not its own; evicted it costs nobody anything', () => {
+  const { fleet, ada } = mesh({});
+  const id = fleet.submit({ checks: [], timeoutMs: 2 * MIN });
+  const assignment = fleet.running(ada);
+  fleet.start(ada, assignment);
+  const policy = (bar: string | null): void => fleet.member(ada, { type: 'policy', bar, brief: true });
+  const words = (): string => fleet.ask<Why>({ op: 'task.why', task: id }).reasons.join();
+  // Away for 50 s and back for 10 s, again and again: 150 s of work in 15 min.
+  for (let minute = 0; minute < 15; minute += 1) {
+    policy('is in use by its owner (policy idle)');
+    fleet.advance(50_000);
+    assert.match(words(), /ada: suspended, because the machine’s owner is there/);
+    policy(null);
+    fleet.advance(10_000);
+    assert.is(fleet.task(id).state, 'running');
+    assert.not.match(words(), /suspended/);
+  }
+  const { retriesUsed } = fleet.task(id);
+  policy('is in use by its owner (policy idle)');
+  fleet.advance(61_000);
+  const lease = { task: id, attempt: assignment.attempt, epoch: assignment.epoch };
+  fleet.gone(ada, lease);
+  const end = fleet.task(id).attempts.at(-1)?.end;
+  assert.is(end?.kind === 'ended' ? end.fault : null, 'person');
+  assert.is(fleet.task(id).state, 'queued');
+  assert.is(fleet.task(id).retriesUsed, retriesUsed);
+  policy(null);
+  fleet.advance(5_000);
+  assert.is(fleet.task(id).state, 'assigned', 'and the machine is given it again');
+});
+
 test.run();

@@ -5,7 +5,7 @@ import { MemberCore } from '../../../node/core/member.ts';
 import type { MemberEffect, MemberInput, MemberRestored } from '../../../node/core/types.ts';
 import type { Assignment, FounderMessage, MemberMessage, Welcome } from '../../../protocol/session.ts';
 import { taskSpec } from '../../../protocol/task.ts';
-import { CAPACITY, MESH, resultOf } from '../../hub/core/fleet.ts';
+import { CAPACITY, MESH, REPOSITORY, resultOf } from '../../hub/core/fleet.ts';
 
 const PEER = 'member';
 
@@ -108,6 +108,105 @@ test('where the policy ceases to hold everything stops in the step that hears it
   assert.is(member.sent('capacity')[0]?.capacity.ownerPaused, false);
   member.assign(3);
   assert.is(member.of('start').length, 1);
+});
+
+const IN_USE = 'is in use by its owner (policy idle)';
+const kinds = (effects: MemberEffect[]): string[] =>
+  effects.map((effect) => (effect.type === 'send' ? effect.message.type : effect.type));
+
+test('an owner who comes back suspends what runs at once; it goes on where he leaves within the grace (promise 15)', () => {
+  const member = new Member();
+  member.connect();
+  const one = member.assign(1);
+  member.step({ type: 'progress', lease: leaseOf(one), phase: 'run', logBytes: 7 });
+  member.step({ type: 'policy', bar: IN_USE, brief: true });
+  assert.equal(kinds(member.last), ['progress', 'suspend', 'capacity']);
+  const [told] = member.sent('progress');
+  assert.equal([told?.phase, told?.logBytes, told?.suspended], ['run', 7, true]);
+  assert.equal(
+    member.core.attempts.map(({ phase }) => phase),
+    ['running'],
+  );
+  member.step({ type: 'policy', bar: 'is busy with what its owner runs (policy load=50%)', brief: true });
+  assert.equal(kinds(member.last), ['capacity'], 'once is enough');
+  assert.ok(kinds(member.tick(10_000)).includes('heartbeat'), 'its lease goes on');
+  member.hear({ type: 'beat', sequence: 1, checkpoint: null });
+  member.step({ type: 'policy', bar: null });
+  assert.equal(kinds(member.last), ['resume', 'progress', 'capacity']);
+  assert.is(member.sent('progress')[0]?.suspended, undefined);
+  for (let second = 0; second < 120; second += 5) {
+    member.hear({ type: 'beat', sequence: 1, checkpoint: null });
+    assert.not.ok(kinds(member.tick(5_000)).includes('stop'), 'the grace is over with the return');
+  }
+});
+
+test('an owner who stays evicts what was suspended after the grace: ended as his, with or without a founder', () => {
+  for (const online of [true, false]) {
+    const member = new Member({ evictMs: 3_000 });
+    member.connect();
+    const one = member.assign(1);
+    member.step({ type: 'policy', bar: IN_USE, brief: true });
+    if (!online) member.step({ type: 'disconnected', session: member.session });
+    assert.equal(
+      kinds(member.tick(2_750)).filter((kind) => kind === 'stop'),
+      [],
+    );
+    assert.equal(
+      kinds(member.tick(250)).filter((kind) => kind !== 'heartbeat'),
+      online ? ['stop', 'resume'] : ['stop', 'resume'],
+      'told to end before anything goes on',
+    );
+    member.step({ type: 'gone', lease: leaseOf(one) });
+    if (online) assert.is(member.sent('stopped')[0]?.why, 'owner');
+    else assert.is(member.core.attempts[0]?.phase, 'ended');
+  }
+});
+
+test('a goal, which asks models, and what lasts, such as the end of the hours, stop at once', () => {
+  const member = new Member();
+  member.connect();
+  const goal = {
+    ...assignmentOf(1),
+    spec: taskSpec.parse({
+      kind: 'code',
+      code: { goal: 'mend it' },
+      checks: ['true'],
+      repository: REPOSITORY,
+    }),
+  };
+  member.hear({ type: 'assign', assignment: goal });
+  member.assign(2);
+  member.step({ type: 'policy', bar: IN_USE, brief: true });
+  assert.equal(
+    member.of('stop').map(({ lease }) => lease.attempt),
+    [1],
+  );
+  assert.is(member.of('suspend').length, 1);
+  member.step({ type: 'policy', bar: 'works only at its owner’s hours' });
+  assert.equal(
+    member.of('stop').map(({ lease }) => lease.attempt),
+    [2],
+  );
+  const strict = new Member({ evictMs: 0 });
+  strict.connect();
+  strict.assign(1);
+  strict.step({ type: 'policy', bar: IN_USE, brief: true });
+  assert.is(strict.of('stop').length, 1);
+});
+
+test('a founder that is met anew is told what is suspended; pause and stop end it at once', () => {
+  const member = new Member();
+  member.connect();
+  const one = member.assign(1);
+  member.step({ type: 'started', lease: leaseOf(one) });
+  member.step({ type: 'policy', bar: IN_USE, brief: true });
+  member.last = member.connect([leaseOf(one)]);
+  assert.is(member.sent('progress')[0]?.suspended, true);
+  member.step({ type: 'owner', act: 'pause' });
+  assert.equal(
+    member.of('stop').map(({ why }) => why),
+    ['owner'],
+  );
 });
 
 test('a machine whose policy does not hold at its start says so in its hello', () => {
