@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   SF_REJECTED: facts(EXIT.refused, 403, 'a person said no'),
   SF_EXPIRED: facts(EXIT.refused, 410, 'the request was not answered in time'),
   SF_FULL: facts(EXIT.refused, 429, 'a bound is reached; try later'),
+  SF_UNMET: facts(EXIT.refused, 409, 'no machine of the mesh can ever do what is asked'),
   SF_VERSION: facts(EXIT.refused, 426, 'the two sides speak different major versions'),
   SF_NOT_PROVED: facts(EXIT.notProved, 422, 'a signature, digest or proof does not hold'),
   SF_LOG_DAMAGED: facts(EXIT.notProved, 500, 'the log does not match what was signed'),

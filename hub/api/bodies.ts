@@ -28,6 +28,9 @@ export const submitBody = z.strictObject({
   /** Refused where the same submitter has the same task open already. @default false */
   once: z.boolean().optional(),
 });
+/** A founder of an older release takes no heed of it, and queues. */
+export const submitQuery = z.strictObject({ unmet: z.enum(['refuse', 'say']).optional() });
+export const dryRunBody = submitBody.pick({ spec: true, schedule: true });
 export const answerBody = z.strictObject({ text: z.string().trim().min(1).max(answerCharactersMax) });
 export const continueBody = z.strictObject({ text: answerBody.shape.text.nullable().default(null) });
 export const appliedBody = z.strictObject({ commit: commitId });

@@ -9,10 +9,12 @@ import {
   appliedBody,
   blobParam,
   continueBody,
+  dryRunBody,
   followQuery,
   knownBody,
   listQuery,
   submitBody,
+  submitQuery,
   taskParam,
 } from './bodies.ts';
 import type { HubPort } from './port.ts';
@@ -41,7 +43,17 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
       });
     }
     const correlation = context.get('correlation');
-    return context.json(await request(context, { op: 'task.submit', ...asked, bundle, correlation }), 201);
+    const { unmet } = parsed(submitQuery, context.req.query());
+    return context.json(
+      await request(context, { op: 'task.submit', ...asked, bundle, correlation, unmet }),
+      201,
+    );
+  });
+  app.post('/v1/tasks/dry-run', async (context) => {
+    need(port, context, 'submit');
+    return context.json(
+      await request(context, { op: 'task.dryRun', ...(await jsonBody(context, dryRunBody)) }),
+    );
   });
   app.get('/v1/tasks', async (context) => {
     need(port, context, 'view');

@@ -10,6 +10,7 @@ import { type EnvelopeChecks, signedChecks } from './checks.ts';
 import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
+import { dryRun } from './dry-run.ts';
 import { thaw } from './freeze.ts';
 import { type CoreSizes, type Place, placeOf, sizesOf } from './inspect.ts';
 import { onRecalledResult } from './late-results.ts';
@@ -244,6 +245,8 @@ function perform(
     case 'task.submit':
       tasks.requireShortChain(ctx, operation);
       return tasks.submit(ctx, by, operation);
+    case 'task.dryRun':
+      return dryRun(ctx, by, operation);
     case 'task.stop':
       return tasks.stop(ctx, by, operation);
     case 'task.rerun':
@@ -331,6 +334,7 @@ function readable(ctx: FounderContext, by: Request['by'], id: string): ReturnTyp
 
 /** Operations that change nothing. */
 export const READS: ReadonlySet<Operation['op']> = new Set([
+  'task.dryRun',
   'task.get',
   'task.list',
   'task.why',

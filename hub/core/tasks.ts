@@ -12,6 +12,7 @@ import type { RepositoryBundle } from '../../protocol/task.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
+import { requireMet, waitsFor } from './dry-run.ts';
 import { settle } from './lifecycle.ts';
 import type { Repeats } from './repeats.ts';
 import { allowed, requireOwnWork, requireReadable } from './rights.ts';
@@ -23,7 +24,7 @@ type Of<T extends Operation['op']> = Extract<Operation, { op: T }>;
 export function submit(
   ctx: FounderContext,
   by: Actor,
-  { spec, bundle, correlation, schedule, once = false }: Of<'task.submit'>,
+  { spec, bundle, correlation, schedule, once = false, unmet }: Of<'task.submit'>,
 ): TaskAnswer {
   const said = schedule === undefined ? { spec, by } : { spec, by, schedule };
   const before = sentBefore(ctx, said);
@@ -50,9 +51,14 @@ export function submit(
   }
   requireReachable(ctx, spec.repository?.base ?? null, bundle);
   if (schedule !== undefined) requireSchedule(ctx, by, schedule);
+  if (unmet === 'refuse') requireMet(ctx, by, { spec, schedule });
   const asked = schedule === undefined ? {} : { schedule };
   const made = create(ctx, { spec, bundle, correlation, rerunOf: null, by, ...asked });
-  return twin === null ? made : { ...made, twin };
+  return {
+    ...made,
+    ...(twin === null ? {} : { twin }),
+    ...(unmet === undefined ? {} : { waits: waitsFor(ctx, made.id) }),
+  };
 }
 
 /** What this submitter sent under the same key; null: nothing. `SF_CONFLICT` where that said something else. */

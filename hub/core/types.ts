@@ -24,6 +24,8 @@ export interface Submission {
   schedule?: Schedule | undefined;
   /** Refused where the same submitter has the same task open already. @default false */
   once?: boolean | undefined;
+  /** What is said where no member fits; `refuse`: refused where none ever can. @default it waits, and nothing is said */
+  unmet?: 'refuse' | 'say' | undefined;
 }
 
 /**
@@ -33,6 +35,8 @@ export interface Submission {
  */
 export type Operation =
   | ({ op: 'task.submit' } & Submission)
+  /** Where it would be, were it sent now. */
+  | { op: 'task.dryRun'; spec: TaskSpec; schedule?: Schedule | undefined }
   | { op: 'task.stop'; task: string }
   | { op: 'task.rerun'; task: string }
   | { op: 'task.answer'; task: string; text: string }

@@ -52,21 +52,35 @@ export interface Why {
 /** Why this task is where it is. Reads what is known and changes nothing. */
 export function why(ctx: FounderContext, id: string): Why {
   const task = ctx.task(id);
-  const answer: Why = {
-    task: id,
-    state: task.state,
-    wait: null,
-    reasons: [],
-    position: null,
-    members: [],
-    remedies: [],
-  };
+  const answer = nothingSaid(task);
   if (TERMINAL_STATES.has(task.state)) whyEnded(ctx, task, answer);
   else if (task.state === 'queued') whyQueued(ctx, task, answer);
   else if (task.state === 'executed') whyExecuted(ctx, task, answer);
   else whyRunning(ctx, task, answer);
   return answer;
 }
+
+/** Why a task that is queued nowhere would wait, were it sent now; what each member says too where others hold it up. */
+export function whyNew(ctx: FounderContext, task: TaskRecord): Why {
+  const answer = nothingSaid(task);
+  whyQueued(ctx, task, answer);
+  if (answer.wait === 'others') {
+    const need = needOf(task);
+    for (const member of activeMembers(ctx))
+      answer.members.push({ id: member.peer, name: member.name, why: lineFor(ctx, need, member).why });
+  }
+  return answer;
+}
+
+const nothingSaid = ({ id, state }: TaskRecord): Why => ({
+  task: id,
+  state,
+  wait: null,
+  reasons: [],
+  position: null,
+  members: [],
+  remedies: [],
+});
 
 // ── queued ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

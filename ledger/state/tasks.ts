@@ -85,17 +85,33 @@ export const tasksReducer: Reducer<Tasks> = {
 };
 
 function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
-  const { task: id, correlation, spec, rerunOf, continues, schedule, by } = entry.body;
+  const { task: id } = entry.body;
   need(entry, !state.byId.has(id), `there is a task ${id} already`);
+  addTask(state, newTask(entry.body, { number: state.count, time: entry.time }));
+}
+
+/** A task as its submission makes it. */
+export function newTask(
+  {
+    task: id,
+    correlation,
+    spec,
+    rerunOf,
+    continues,
+    schedule,
+    by,
+  }: Omit<EventBody<'task.submitted'>, 'bundle'>,
+  { number, time }: { number: number; time: number },
+): TaskRecord {
   const task: TaskRecord = {
     id,
-    number: state.count,
+    number,
     correlation,
     spec,
     by,
     rerunOf,
     state: 'queued',
-    submittedAt: entry.time,
+    submittedAt: time,
     finishedAt: null,
     attempts: [],
     attemptCount: 0,
@@ -114,7 +130,7 @@ function submitted(state: Tasks, entry: Of<'task.submitted'>): void {
   };
   if (continues !== undefined) task.continues = continues;
   if (schedule !== undefined) task.schedule = schedule;
-  addTask(state, task);
+  return task;
 }
 
 function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {

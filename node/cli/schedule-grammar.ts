@@ -15,6 +15,10 @@ export interface ScheduleWishes {
   schedule: Schedule | null;
   /** Refused where the same task is open already. */
   once: boolean;
+  /** Queued also where no machine of the mesh can ever take it. */
+  allowWaiting: boolean;
+  /** Nothing is sent; what would come of it is told. */
+  dryRun: boolean;
 }
 
 const nameForm = /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?$/;
@@ -128,6 +132,8 @@ export const scheduleOptions = () => [
     v.matching('--key', nameForm, nameWords),
   ),
   v.option('--once', 'refuse it where the same task is open already'),
+  v.option('--allow-waiting', 'queue it also where no machine of the mesh can ever take it'),
+  v.option('--dry-run', 'send nothing; say what would come of it, a line for each machine'),
 ];
 
 type Options = Record<string, unknown>;
@@ -163,5 +169,7 @@ export function scheduleOf(options: Options): ScheduleWishes {
   return {
     schedule: said.length === 0 ? null : (Object.fromEntries(said) as Schedule),
     once: options.once === true,
+    allowWaiting: options.allowWaiting === true,
+    dryRun: options.dryRun === true,
   };
 }

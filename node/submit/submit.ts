@@ -30,26 +30,41 @@ export interface Submission {
   signal?: AbortSignal;
   /** Send the work tree as it is, by a snapshot of it; `ref` must be HEAD. @default false */
   includeDirty?: boolean;
-  /** What is asked besides the spec. @default nothing */
-  asked?: Asked;
+  /** False: nothing of the repository is sent, as nothing is to run. @default true */
+  upload?: boolean;
   /** Told what the task will run on, and what does not go with it. */
   onInput?(input: RepositoryInput, told: Told): void;
   onProgress?: OnProgress | undefined;
 }
 
-/**
- * Submits a task that runs on `repository` at `ref`: sends what the mesh lacks of it, and then the task, with checks and limits
- * of the base's `.superfleet.yaml` where `spec` names none. Looking at the
- * repository and sending go on at the same time; the task is acknowledged when this resolves. The repository is only
- * read.
- */
-export async function submit(
+/** Submits one task: see `submitAll`. */
+export const submit = (
   repository: Repository,
   ref: string,
   spec: SpecToSend,
+  submission: Submission & { asked?: Asked },
+): Promise<Submitted> =>
+  submitAll(repository, ref, [spec], submission, ([only], bundle) =>
+    postTask(submission.client, { spec: only!, bundle }, submission.asked ?? {}),
+  );
+
+/**
+ * Submits tasks that run on `repository` at `ref`, by `post`: sends what the mesh lacks of it, and then the task, with checks and limits
+ * of the base's `.superfleet.yaml` where `spec` names none. Looking at the
+ * repository and sending go on at the same time; the tasks are acknowledged when this resolves. The repository is only
+ * read.
+ */
+export async function submitAll<T>(
+  repository: Repository,
+  ref: string,
+  specs: readonly SpecToSend[],
   submission: Submission,
-): Promise<Submitted> {
-  const { client, env, signal, includeDirty = false, asked = {}, onInput, onProgress } = submission;
+  post: (
+    specs: (SpecToSend & { repository: RepositoryInput })[],
+    bundle: RepositoryBundle | null,
+  ) => Promise<T>,
+): Promise<T> {
+  const { client, env, signal, includeDirty = false, upload = true, onInput, onProgress } = submission;
   const dirty = includeDirty ? Promise.resolve([]) : uncommitted(repository, 'folders');
   dirty.catch(() => {});
   // A shallow clone has the files and lacks the history that a bundle would have to carry.
@@ -67,32 +82,31 @@ export async function submit(
     staysBehind(from, base, env, signal),
     manifestAt(from, base, env, signal),
   ]).then(([input, changes, behind, manifest]) => {
-    const whole = withManifest(spec, manifest);
+    const whole = specs.map((spec) => withManifest(spec, manifest));
+    const [first] = whole;
     onInput?.(input, {
       ...behind,
-      checks: whole.spec.checks ?? [],
-      fromManifest: whole.taken,
+      checks: first?.spec.checks ?? [],
+      fromManifest: first?.taken ?? [],
       // The artifacts that earlier tasks brought are no work of anybody's.
       dirty: changes.filter((change) => !isBrought(change)),
       nested: snapshot?.nested ?? [],
       withoutHistory: repository.shallow,
       ...(snapshot && { snapshotOf: snapshot.of }),
     });
-    return { ...whole.spec, repository: input };
+    return whole.map(({ spec }) => ({ ...spec, repository: input }));
   });
   // Whatever fails, nothing goes on behind the caller's back.
-  const [sent, seen] = await Promise.allSettled([send(false), looked]);
+  const [sent, seen] = await Promise.allSettled([upload ? send(false) : null, looked]);
   if (seen.status === 'rejected') throw seen.reason;
   if (sent.status === 'rejected') throw sent.reason;
   const bundle = sent.value;
-  const post = (given: RepositoryBundle | null): Promise<Submitted> =>
-    postTask(client, { spec: seen.value, bundle: given }, asked);
   try {
-    return await post(bundle);
+    return await post(seen.value, bundle);
   } catch (thrown) {
     // The chain of bundles that leads here has grown too long, or is gone: one that rests on nothing starts it anew.
     const whole = bundle !== null && bundle.prerequisites.length === 0;
-    if (asSuperfleetError(thrown).code !== 'SF_REPOSITORY' || whole) throw thrown;
-    return post(await send(true));
+    if (asSuperfleetError(thrown).code !== 'SF_REPOSITORY' || whole || !upload) throw thrown;
+    return post(seen.value, await send(true));
   }
 }

@@ -30,7 +30,7 @@ test('task why tells apart what holds up each of the tasks of a mesh', async () 
   assert.match(text, /^hub +has no free slot$/m);
   assert.match(text, /^m1 +is not hub$/m);
 
-  const unfit = await why(await run('--label', 'gpu=a100', '--', 'true'));
+  const unfit = await why(await run('--label', 'gpu=a100', '--allow-waiting', '--', 'true'));
   assert.match(
     unfit,
     /none fits[\s\S]*^m1 +has no label gpu$[\s\S]*^try: a machine that fits: label gpu=a100$/m,

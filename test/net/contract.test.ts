@@ -165,6 +165,7 @@ test('a task has every field from its submission to its end, in each answer that
     '--no-repo',
     '--label',
     'never=there',
+    '--allow-waiting',
     '--',
     'true',
   ]);

@@ -116,6 +116,7 @@ test('a task that names a tool goes where it is; one that nobody has waits, and 
     '--no-repo',
     '--tool',
     'git>=99',
+    '--allow-waiting',
     '--',
     'true',
   ]);
@@ -128,6 +129,7 @@ test('a task that names a tool goes where it is; one that nobody has waits, and 
     '--no-repo',
     '--tool',
     'cobol',
+    '--allow-waiting',
     '--',
     'true',
   ]);

@@ -63,7 +63,7 @@ async function done(command: string, code = 0): Promise<string> {
 }
 
 test('task run --wait, interrupted while it waits in the queue: says the id, the cause and how to go on', async () => {
-  await screen.begin('mesh-hub task run --no-repo --label kind=none --wait -- true');
+  await screen.begin('mesh-hub task run --no-repo --label kind=none --allow-waiting --wait -- true');
   const id = (await screen.shows(new RegExp(`^${ID}$`, 'm')))[0];
   await screen.shows(new RegExp(`${id}: waits: `));
   await screen.shows(new RegExp(`${id}: queued, 0:0[0-9]`));

@@ -191,7 +191,19 @@ test('who waits for a task is told why it does not go on, and sees the end of it
     hub.fleet.join('m1');
     let err = '';
     const running = hub.run(
-      ['--dir', hub.dir, 'task', 'run', '--no-repo', '--label', 'gpu=1', '--wait', '--', 'x'],
+      [
+        '--dir',
+        hub.dir,
+        'task',
+        'run',
+        '--no-repo',
+        '--label',
+        'gpu=1',
+        '--allow-waiting',
+        '--wait',
+        '--',
+        'x',
+      ],
       {
         onErr: (said) => {
           err = said;

@@ -125,6 +125,8 @@ test('task run gathers every flag into one object', () => {
     correlation: 'ci-1',
     schedule: null,
     once: false,
+    allowWaiting: false,
+    dryRun: false,
     repo: 'r',
     output: 'o',
     force: true,

@@ -67,6 +67,72 @@ test('a schedule that contradicts itself is refused by the founder too', () =>
     assert.match(thrown ?? '', /queueMs of at most the deadlineMs/);
   }));
 
+test('what no machine can ever take is refused at once, queued with --allow-waiting, and waited for where a machine may come', () =>
+  withHub(async (hub) => {
+    const early = await hub.run(run('--label', 'gpu=1'));
+    assert.is(early.code, 0, 'a mesh without workers is not never');
+    assert.match(early.err, /^note: it waits: no member can take it: none fits/m);
+    const m = hub.fleet.join('m1', { roles: ['worker'] });
+    const size = hub.fleet.entries.length;
+    const refused = await hub.run(run('--label', 'gpu=1', '--json'));
+    assert.is(refused.code, 4);
+    assert.is(refused.error().code, 'SF_UNMET');
+    assert.match(refused.error().got as string, /^m1 has no label gpu$/);
+    assert.match(refused.error().hint as string, /--allow-waiting/);
+    hub.fleet.disconnect(m);
+    assert.is((await hub.run(run('--tool', 'cobol'))).code, 4, 'offline, and heard before: known');
+    assert.is(hub.fleet.entries.length, size);
+    const queued = await hub.run(run('--label', 'gpu=1', '--allow-waiting'));
+    assert.is(queued.code, 0, queued.err);
+    assert.match(queued.err, /^note: it waits: no member can take it: none fits/m);
+    const model = await hub.run(run('--model', 'qwen:7b'));
+    assert.is(model.code, 0, 'a model may be pulled');
+    hub.fleet.restart();
+    assert.is(
+      (await hub.run(run('--tool', 'cobol', '--label', 'a=b'))).code,
+      0,
+      'not heard since the start: not known',
+    );
+  }));
+
+test('a secret that is not set is waited for, and said', () =>
+  withHub(async (hub) => {
+    hub.fleet.join('m1');
+    const sent = await hub.run(run('--secret', 'TOKEN'));
+    assert.is(sent.code, 0);
+    assert.match(sent.err, /^note: it waits: the secret TOKEN is not set/m);
+  }));
+
+test('--dry-run says what would come of it, machine by machine, and sends nothing', () =>
+  withHub(async (hub) => {
+    hub.fleet.join('m1');
+    hub.fleet.join('m2', { labels: { gpu: '1' } });
+    const first = hub.fleet.submit({ checks: [] });
+    const size = hub.fleet.entries.length;
+    const told = await hub.run(run('--dry-run', '--label', 'gpu=1'));
+    assert.is(told.code, 0, told.err);
+    assert.match(told.out, /^queued: it is next$/m);
+    assert.match(told.out, /^m1 +has no label gpu$/m);
+    assert.match(told.out, /^m2 +can take it$/m);
+    const json = (await hub.run(run('--dry-run', '--json', '--after', first, '--label', 'gpu=1'))).json();
+    assert.is(json.wait, 'others');
+    assert.is(json.task, null);
+    assert.is(json.unmet, null);
+    assert.match((json.reasons as string[]).join(), new RegExp(`it comes after task ${first}`));
+    assert.is((json.members as object[]).length, 3);
+    const never = await hub.run(run('--dry-run', '--tool', 'cobol'));
+    assert.is(never.code, 4);
+    assert.match(never.err, /it would be refused: m1 has no cobol/);
+    assert.is((await hub.run(run('--dry-run', '--tool', 'cobol', '--allow-waiting'))).code, 0);
+    const grouped = await hub.run(run('--dry-run', '--group', 'g'));
+    assert.not.match(grouped.out, /of its group/);
+    hub.fleet.submit({ checks: [] }, { schedule: { group: { name: 'g', limit: 1 } } });
+    const later = (await hub.run(run('--dry-run', '--group', 'g'))).out;
+    assert.match(later, /1 open tasks? of its group g/);
+    assert.is(hub.fleet.entries.filter(({ type }) => type === 'task.submitted').length, 2);
+    assert.ok(hub.fleet.entries.length >= size);
+  }));
+
 test('a full queue says in its header and its error when to come back', () =>
   withHub(
     async (hub) => {
