@@ -49,6 +49,7 @@ function countFault(ctx: FounderContext, live: LiveMember): void {
   if (!isProbed(live)) return;
   const restMs = Math.round(restOf(backOff.faults) * (1 + restJitter * draw(ctx)));
   backOff.until = ctx.now + restMs;
+  ctx.alarms.add(backOff.until);
   backOff.untilTime = ctx.clock.time + restMs;
   ctx.fleet += 1;
 }

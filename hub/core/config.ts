@@ -51,9 +51,13 @@ export const defaultConfig: FounderConfig = {
 
 /** Tasks that only the ring keeps from a free slot wait so long before the mesh grows past it. */
 export const elasticAfterMs = 2_000;
-/** How often a driver ticks the founder core; what is due is noticed within it. */
-export const founderTickMs = 250;
-/** A founder that was not stepped for so long was asleep: its members could not be heard, and are given the time back. */
+/** A founder core is ticked when something is due, and this often where nothing is: the net under its alarms. */
+export const safetyTickMs = 2_000;
+/** Alarms are rounded up to this. */
+export const alarmGridMs = 25;
+/** Who lends models is told so long after the fleet has changed. */
+export const lendersSoonMs = 250;
+/** A founder whose tick comes so late was asleep: its members could not be heard, and are given the time back. */
 export const founderSleptMs = 1_500;
 /** How long a result waits for a verifier that is a member but not to be had, before it goes out unverified. */
 export const verifierWaitMs = 60_000;

@@ -21,6 +21,7 @@ import { type BackOff, isProbed } from './back-off.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
 import { Deadlines } from './deadlines.ts';
+import { Alarms } from './due.ts';
 import { Holds } from './holds.ts';
 import { Lenders } from './lenders.ts';
 import type { Stopping } from './pause.ts';
@@ -170,6 +171,8 @@ export class FounderContext {
   /** Open tasks that are to end, once their leases have. */
   readonly givenUp = new Map<string, GivenUp>();
   readonly plugins: Plugins;
+  /** When the core is to be ticked before the safety tick. */
+  readonly alarms = new Alarms();
   /** Members told to stop by the pause, by peer, until they say that they have. */
   readonly pausing = new Map<string, Stopping>();
   /** Since when the bound of the mesh keeps a task from a free slot (monotonic); null: it does not. */

@@ -11,6 +11,7 @@ import { defaultConfig, type FounderConfig, founderSleptMs } from './config.ts';
 import { FounderContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { dryRun } from './dry-run.ts';
+import { alarmForLenders, setAlarms, tickEveryMs } from './due.ts';
 import { thaw } from './freeze.ts';
 import { type CoreSizes, type Place, placeOf, sizesOf } from './inspect.ts';
 import { onRecalledResult } from './late-results.ts';
@@ -54,6 +55,7 @@ export class FounderCore {
   readonly #ctx: FounderContext;
   #begun = false;
   #steppedAt: number;
+  #tickedAt: number;
 
   constructor(options: FounderOptions, clock: Clock) {
     const { mesh, state } = options;
@@ -69,6 +71,7 @@ export class FounderCore {
       clock,
     });
     this.#steppedAt = clock.now;
+    this.#tickedAt = clock.now;
     this.#restore();
   }
 
@@ -102,6 +105,11 @@ export class FounderCore {
     return environmentLease(this.#ctx, peer, task);
   }
 
+  /** When it is to be ticked next (monotonic): something is due, or it was not for long. May come closer with every step. */
+  get tickAt(): number {
+    return Math.min(this.#ctx.alarms.next, this.#tickedAt + tickEveryMs(this.#ctx));
+  }
+
   step(input: FounderInput, clock: Clock): FounderEffect[] {
     const ctx = this.#ctx;
     ctx.clock = clock;
@@ -111,14 +119,19 @@ export class FounderCore {
     }
     // Whatever wakes it comes first: a message may be handed over before the clock ticks.
     const sinceMs = clock.now - this.#steppedAt;
+    const lateMs = clock.now - this.tickAt;
     this.#steppedAt = clock.now;
-    if (sinceMs > founderSleptMs) wake(ctx, sinceMs);
+    if (lateMs > founderSleptMs) wake(ctx, sinceMs);
     this.#take(input);
     // Nothing that is due waits for a quiet moment: every step looks, and an idle look is cheap.
     if (!isRead(input)) {
       ctx.plugins.next(ctx, input.type === 'tick');
       dispatch(ctx, input.type === 'tick');
     }
+    if (input.type === 'tick') {
+      this.#tickedAt = clock.now;
+      setAlarms(ctx);
+    } else alarmForLenders(ctx);
     return ctx.take();
   }
 

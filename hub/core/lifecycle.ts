@@ -164,7 +164,9 @@ function settleQueued(ctx: FounderContext, task: TaskRecord): void {
       return;
     }
     ctx.held.delete(task.id);
-    ctx.queue.add(task, retryTimes(ctx, task), ctx.now);
+    const times = retryTimes(ctx, task);
+    ctx.queue.add(task, times, ctx.now);
+    for (const at of Object.values(times)) if (at > ctx.now) ctx.alarms.add(at);
     if (task.unfit.length > 0) ctx.troubled.add(task.id);
   }
 }
@@ -227,6 +229,7 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
     const { verifierFaults: faults } = task;
     const wait = faults === 0 ? 0 : doubled(sameMemberBaseMs, sameMemberMaxMs, faults - 1);
     ctx.unverified.set(task.id, { aloneSince: null, aloneIn: 0, retryAt: ctx.now + wait });
+    if (wait > 0) ctx.alarms.add(ctx.now + wait);
   }
 }
 

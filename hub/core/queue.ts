@@ -48,6 +48,11 @@ export class RunQueue {
     return this.#slots.size + this.#waiting.size;
   }
 
+  /** When the first of those that back off is due, or sooner; null: none does. */
+  get nextDue(): number | null {
+    return this.#due.peek()?.key ?? null;
+  }
+
   has(id: string): boolean {
     return this.#slots.has(id) || this.#waiting.has(id);
   }

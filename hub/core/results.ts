@@ -140,11 +140,16 @@ function onCollectFailure(
     refuse(ctx, lease, failure.detail);
   } else if (failure.kind === 'disk') {
     // This founder's own lack: the member is not blamed, and the result waits for room while the lease lives.
-    lease.collectAt = ctx.now + 5 * collectRetryMs;
+    collectLater(ctx, lease, 5 * collectRetryMs);
   } else if (lease.collects >= collectsMax) {
     const detail = `its result could not be fetched: ${failure.detail}`;
     endLease(ctx, lease, { fault: 'machine', reason: 'lost', detail, cancel: 'superseded' });
-  } else lease.collectAt = ctx.now + collectRetryMs;
+  } else collectLater(ctx, lease, collectRetryMs);
+}
+
+function collectLater(ctx: FounderContext, lease: LiveLease, ms: number): void {
+  lease.collectAt = ctx.now + ms;
+  ctx.alarms.add(lease.collectAt);
 }
 
 function executed(

@@ -149,6 +149,7 @@ export function onDisconnected(ctx: FounderContext, peer: string, session: numbe
   if (live === undefined || live.session !== session) return;
   live.session = null;
   live.awaitedUntil = ctx.now + ctx.config.graceMs;
+  ctx.alarms.add(live.awaitedUntil);
   live.stopping.clear();
   ctx.fleet += 1;
   takeRival(ctx, live);
@@ -273,6 +274,7 @@ function onStopped(ctx: FounderContext, live: LiveMember, message: Stopped): voi
 /** Owners' stops cost a task nothing; so that they cannot be repeated without end, the machine rests after one. */
 export function rest(ctx: FounderContext, live: LiveMember): void {
   live.restsUntil = ctx.now + restMs;
+  ctx.alarms.add(live.restsUntil);
   ctx.fleet += 1;
 }
 

@@ -8,7 +8,7 @@ import type { Session, SessionHandlers } from '../../node/network/session.ts';
 import { mark } from '../../node/timing.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { FounderMessage, MemberHello, MemberMessage, Place } from '../../protocol/session.ts';
-import { founderTickMs } from '../core/config.ts';
+import { safetyTickMs } from '../core/config.ts';
 import { type FounderCore, isRead, READS } from '../core/founder.ts';
 import { ReplicatedGate } from '../core/gate.ts';
 import type { FounderEffect, FounderInput, Operation, Recalled, Wanted } from '../core/types.ts';
@@ -18,7 +18,8 @@ type Collect = Extract<FounderEffect, { type: 'collect' }>;
 type Collected = Extract<FounderInput, { type: 'collected' }>;
 
 export interface FounderDriverOptions {
-  core: Pick<FounderCore, 'step'>;
+  /** `tickAt`: when it is to be ticked next. @default by the safety tick alone */
+  core: Pick<FounderCore, 'step'> & { readonly tickAt?: number };
   log: Log;
   /** Replicas that acknowledgements wait for, as the log says at the start. @default 0 */
   replicas?: number;
@@ -51,6 +52,8 @@ const PASSING: ReadonlySet<FounderMessage['type']> = new Set([
   'pause',
   'models',
 ]);
+/** Ticks are at least so far apart, whatever the core asks for. */
+const TICK_APART_MS = 25;
 /** Requests waiting for their answer; past it a caller is told to come later. */
 const REQUESTS_MAX = 4096;
 
@@ -71,7 +74,7 @@ export class FounderDriver {
   >();
   /** Sessions whose last words are on their way. */
   readonly #closing = new Map<string, Promise<unknown>>();
-  readonly #ticking: NodeJS.Timeout;
+  #ticking: { at: number; timer: NodeJS.Timeout } | null = null;
   #requestId = 0;
   #releasing = false;
   /** Of the newest roster the core was told of: two may be signed at once, and the older be stored last. */
@@ -92,7 +95,7 @@ export class FounderDriver {
     options.log.subscribe((batch: DurableBatch) =>
       this.#durable(batch.last, batch.checkpoint, batch.entries),
     );
-    this.#ticking = setInterval(() => this.step({ type: 'tick' }), founderTickMs);
+    this.#plan();
     this.#durable(options.log.size - 1, options.log.checkpoint, []);
     // Who was away while somebody was revoked hears of it, also where the founder has started anew since. Where there
     // is no room for it now, the next change of membership says so.
@@ -180,13 +183,35 @@ export class FounderDriver {
       // The core may have changed half of its state, or nobody hears what it decided: only the log can tell what is true.
       this.#fail(thrown);
     }
+    this.#plan();
+  }
+
+  /** Sees to it that the core is ticked when it asks for that; a timer that comes too soon is left to look again. */
+  #plan(): void {
+    if (this.#stopped) return;
+    const now = performance.now();
+    const at = Math.max(this.#options.core.tickAt ?? now + safetyTickMs, now + TICK_APART_MS);
+    if (this.#ticking !== null) {
+      if (this.#ticking.at <= at) return;
+      clearTimeout(this.#ticking.timer);
+    }
+    const timer = setTimeout(
+      () => {
+        this.#ticking = null;
+        const due = this.#options.core.tickAt ?? 0;
+        if (due <= performance.now() && this.#held === null) this.step({ type: 'tick' });
+        else this.#plan();
+      },
+      Math.ceil(at - now),
+    );
+    this.#ticking = { at, timer };
   }
 
   /** Takes no further input and answers nothing more; who waits is told `why`. */
   stop(why = new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping')): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    clearInterval(this.#ticking);
+    if (this.#ticking !== null) clearTimeout(this.#ticking.timer);
     if (this.#publishing !== null) clearTimeout(this.#publishing);
     for (const { reject } of this.#requests.values()) {
       reject(why);

@@ -99,6 +99,15 @@ export class MemberCore {
     return this.#out.welcomed;
   }
 
+  /** When something is due (monotonic): a heartbeat, or what the founder's silence ends. */
+  get tickAt(): number {
+    const busy = this.busy > 0;
+    const lease = busy ? this.#heardAt + this.#leaseMs : Number.POSITIVE_INFINITY;
+    if (this.#out.session === null) return lease;
+    const silent = Math.max(this.#heardAt, this.#openedAt) + this.#silentMax;
+    return Math.min(lease, silent, this.#out.welcomed ? this.#beatDue : Number.POSITIVE_INFINITY);
+  }
+
   step(input: MemberInput, clock: Clock): MemberEffect[] {
     // What is over already cannot be stopped.
     if (input.type === 'finished') this.#attempts.finished(input.result);
@@ -379,14 +388,18 @@ export class MemberCore {
     const { now } = clock;
     if (this.#suspendedAt !== null && now - this.#suspendedAt >= this.#evictMs) this.#evict();
     if (this.#out.session === null) return;
-    const silentMax = this.#leaseMs + (this.busy > 0 ? 0 : heartbeatIdleMs);
-    if (now - Math.max(this.#heardAt, this.#openedAt) >= silentMax) {
+    if (now - Math.max(this.#heardAt, this.#openedAt) >= this.#silentMax) {
       // Half-open: the founder has not answered for so long that a new dial is better.
       this.#out.push({ type: 'close', session: this.#out.session });
       this.#endSession();
       return;
     }
     if (this.#out.welcomed && now >= this.#beatDue) this.#heartbeat(clock);
+  }
+
+  /** So long a founder may say nothing on an open session. */
+  get #silentMax(): number {
+    return this.#leaseMs + (this.busy > 0 ? 0 : heartbeatIdleMs);
   }
 
   #heartbeat({ now, time }: Clock): void {

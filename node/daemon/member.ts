@@ -21,6 +21,8 @@ import { systemClock } from './clock.ts';
 /** What the driver needs of the member core. */
 export interface SteppedCore {
   step(input: MemberInput, clock: Clock): MemberEffect[];
+  /** When something is due. @default unknown: it is ticked often */
+  readonly tickAt?: number;
 }
 
 export interface MemberDriverOptions {
@@ -56,8 +58,14 @@ export interface MemberDriverOptions {
   warn(message: string, cause: unknown): void;
 }
 
-/** The safety net under the events: leases and heartbeats are judged at least this often. */
-const TICK_MS = 250;
+/**
+ * The safety net under the events: leases and heartbeats are judged at least this often, with an attempt and without. A timer
+ * does not run while the machine is suspended: the lease that ran out meanwhile is noticed so long after it wakes.
+ */
+const TICK_BUSY_MS = 250;
+const TICK_IDLE_MS = 2_000;
+/** Ticks are at least so far apart. */
+const TICK_APART_MS = 25;
 
 /**
  * Performs what the member core decides: one session at a time, attempts by the runner. It decides nothing itself.
@@ -67,7 +75,7 @@ export class MemberDriver {
   readonly #options: MemberDriverOptions;
   readonly #clock: () => Clock;
   readonly #running = new Map<string, { abort: AbortController; done: Promise<void> }>();
-  readonly #ticking: NodeJS.Timeout;
+  #ticking: { at: number; timer: NodeJS.Timeout } | null = null;
   #session: Session<MemberMessage> | null = null;
   #idle: (() => void)[] = [];
   #stopped = false;
@@ -75,7 +83,7 @@ export class MemberDriver {
   constructor(options: MemberDriverOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#ticking = setInterval(() => this.#step({ type: 'tick' }), TICK_MS);
+    this.#plan();
   }
 
   /** Attempts whose processes may still exist. */
@@ -137,7 +145,7 @@ export class MemberDriver {
     this.#step({ type: 'owner', act: 'shutdown' });
     await this.#quiet();
     this.#stopped = true;
-    clearInterval(this.#ticking);
+    if (this.#ticking !== null) clearTimeout(this.#ticking.timer);
   }
 
   async #quiet(): Promise<void> {
@@ -147,6 +155,26 @@ export class MemberDriver {
   #step(input: MemberInput): void {
     if (this.#stopped) return;
     for (const effect of this.#options.core.step(input, this.#clock())) this.#perform(effect);
+    this.#plan();
+  }
+
+  /** Sees to the next tick: when something is due, or as the net has it. A timer that comes too soon looks again. */
+  #plan(): void {
+    if (this.#stopped) return;
+    const { tickAt = Number.NEGATIVE_INFINITY } = this.#options.core;
+    const net = tickAt === Number.NEGATIVE_INFINITY || this.#running.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS;
+    const due = tickAt === Number.NEGATIVE_INFINITY ? net : tickAt - this.#clock().now;
+    const waitMs = Math.max(TICK_APART_MS, Math.min(net, Math.ceil(due)));
+    const at = performance.now() + waitMs;
+    if (this.#ticking !== null) {
+      if (this.#ticking.at <= at) return;
+      clearTimeout(this.#ticking.timer);
+    }
+    const timer = setTimeout(() => {
+      this.#ticking = null;
+      this.#step({ type: 'tick' });
+    }, waitMs);
+    this.#ticking = { at, timer };
   }
 
   #perform(effect: MemberEffect): void {

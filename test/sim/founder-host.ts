@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EnvelopeChecks } from '../../hub/core/checks.ts';
-import { type FounderConfig, founderTickMs } from '../../hub/core/config.ts';
+import type { FounderConfig } from '../../hub/core/config.ts';
 import { FounderCore } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
@@ -40,6 +40,9 @@ export interface FounderWorld {
   stepped?(core: FounderCore, events: readonly LogEvent[], peer: string | null): void;
   trace(text: string): void;
 }
+
+/** Ticks are at least so far apart. */
+const tickApartMs = 25;
 
 /** The founder's process: its core, a log whose synced lines outlive it, and the gate between them. */
 export class FounderHost {
@@ -119,9 +122,10 @@ export class FounderHost {
   protected lead(state: MeshState): void {
     this.#gate = new EffectGate(this.durable - 1);
     const { mesh, checks } = this.world;
+    this.#tickAt = Number.POSITIVE_INFINITY;
     this.core = new FounderCore({ mesh, state, checks, config: this.config }, this.machine.clock());
     this.step({ type: 'secrets', values: new Map(this.secrets) });
-    this.#tick();
+    this.#planTick();
   }
 
   /** From the whole log, or from a snapshot of some of it through the text that its file would have. */
@@ -161,6 +165,7 @@ export class FounderHost {
         events.push(...effect.events);
       } else outward.push(effect);
     }
+    this.#planTick();
     this.world.stepped?.(core, events, 'peer' in input ? input.peer : null);
     this.#gate.hold(outward);
     this.#release();
@@ -251,10 +256,19 @@ export class FounderHost {
     );
   }
 
-  #tick(): void {
-    this.machine.after(founderTickMs, () => {
-      this.step({ type: 'tick' });
-      this.#tick();
+  #tickAt = Number.POSITIVE_INFINITY;
+
+  /** As the driver does: ticked when the core asks for that, and no sooner. */
+  #planTick(): void {
+    const { now } = this.machine.clock();
+    const at = Math.max(this.core?.tickAt ?? Number.POSITIVE_INFINITY, now + tickApartMs);
+    if (this.#tickAt <= at || at === Number.POSITIVE_INFINITY) return;
+    this.#tickAt = at;
+    this.machine.after(Math.ceil(at - now), () => {
+      if (this.#tickAt !== at) return;
+      this.#tickAt = Number.POSITIVE_INFINITY;
+      if ((this.core?.tickAt ?? at) <= this.machine.clock().now) this.step({ type: 'tick' });
+      else this.#planTick();
     });
   }
 }

@@ -507,4 +507,27 @@ test('a machine that slept past its lease stops its attempt at the first thing i
   );
 });
 
+test('it asks to be ticked when a heartbeat is due, or the silence of the founder ends something', () => {
+  const member = new Member();
+  assert.is(member.core.tickAt, Number.POSITIVE_INFINITY, 'nothing runs, and nobody is there');
+  member.connect();
+  const beat = member.core.tickAt;
+  assert.ok(beat > member.now);
+  member.now = beat - 1;
+  assert.equal(member.step({ type: 'tick' }), []);
+  member.now = beat;
+  member.step({ type: 'tick' });
+  assert.is(member.sent('heartbeat').length, 1);
+  const assignment = member.assign();
+  const heardAt = member.now;
+  member.step({ type: 'disconnected', session: member.session });
+  assert.is(member.core.tickAt, heardAt + welcome().leaseMs);
+  member.now = member.core.tickAt;
+  member.step({ type: 'tick' });
+  assert.equal(
+    member.of('stop').map(({ lease }) => lease),
+    [leaseOf(assignment)],
+  );
+});
+
 test.run();
