@@ -261,6 +261,8 @@ export interface TaskObject {
   correlation: string;
   submittedAt: number;
   finishedAt: number | null;
+  /** The task that it repeats; null: none. Missing from a founder of an older release. */
+  rerunOf?: string | null;
   /** What it waits to have answered (`task answer`); null: nothing. Missing from a founder of an older release. */
   question?: string | null;
 }

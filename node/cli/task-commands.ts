@@ -26,6 +26,8 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
       const made = await client.post<TaskObject>(`${path}/rerun`);
       return finish(command, session, client, made, null);
     }
+    case 'task rerun --failed':
+      return (await import('./rerun-failed.ts')).rerunFailed(command, session, client);
     case 'task continue': {
       const made = await client.post<TaskObject>(`${path}/continue`, { text: command.text });
       return finish(command, session, client, made, null);

@@ -1,5 +1,6 @@
-import type { TaskState } from '../../protocol/task.ts';
+import { FAILURE_REASONS, type TaskState } from '../../protocol/task.ts';
 import type { Grammar } from './parse.ts';
+import type { FailedTasks } from './rerun-failed.ts';
 import {
   addSendGrammar,
   type Delivery,
@@ -37,6 +38,7 @@ export type TaskCommand =
   | { verb: 'task answer'; task: string; text: string }
   | ({ verb: 'task continue'; task: string; text: string | null; wait: boolean; follow: boolean } & Delivery)
   | ({ verb: 'task rerun'; task: string; wait: boolean; follow: boolean } & Delivery)
+  | ({ verb: 'task rerun --failed' } & FailedTasks)
   | { verb: 'task history'; task: string }
   | { verb: 'task why'; task: string }
   | { verb: 'task diff'; task: string; repo: string | null }
@@ -133,17 +135,50 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
     }),
   });
   grammar.leaf('task', {
-    usage: 'rerun <task>',
-    summary: 'send the same task again; prints the new id',
-    options: [...waitOptions(), ...deliveryOptions()],
-    examples: [`${bin} task rerun abcdefghijkl --wait`],
-    read: ({ operands, options }) => ({
-      verb: 'task rerun',
-      task: taskOf(operands),
-      wait: flag(options.wait) || flag(options.follow),
-      follow: flag(options.follow),
-      ...delivery(options),
-    }),
+    usage: 'rerun [task]',
+    summary: 'send the same task again; prints the new id. With --failed: all that failed',
+    options: [
+      v.option('--failed', 'every failed task that was not sent again yet'),
+      v.option('--since <duration>', 'with --failed: that ended in this time', v.duration('--since')),
+      v.option(
+        '--reason <reason>',
+        'with --failed: that ended with this reason',
+        v.oneOf('--reason', FAILURE_REASONS),
+      ),
+      ...waitOptions(),
+      ...deliveryOptions(),
+    ],
+    examples: [
+      `${bin} task rerun abcdefghijkl --wait`,
+      `${bin} task rerun --failed --since 2h --reason timeout`,
+    ],
+    read: ({ operands, options }) => {
+      const alone = ['since', 'reason'].filter((name) => options[name] !== undefined);
+      if (flag(options.failed)) {
+        const beside = [...operands, ...(flag(options.wait) || flag(options.follow) ? ['--wait'] : [])];
+        if (beside.length === 0) {
+          return { verb: 'task rerun --failed', sinceMs: or(options.since), reason: or(options.reason) };
+        }
+        throw usageError('--failed is about many tasks, and waits for none', {
+          expected: '--failed, with --since or --reason',
+          got: beside.join(' '),
+        });
+      }
+      if (alone.length > 0 || operands[0] === undefined) {
+        throw usageError('task rerun needs a task, or --failed', {
+          expected: 'a task, or --failed with --since or --reason',
+          got: alone.length > 0 ? alone.map((name) => `--${name}`).join(' ') : 'neither',
+          hint: `${bin} task list --state failed`,
+        });
+      }
+      return {
+        verb: 'task rerun',
+        task: taskOf(operands),
+        wait: flag(options.wait) || flag(options.follow),
+        follow: flag(options.follow),
+        ...delivery(options),
+      };
+    },
   });
   grammar.leaf('task', {
     usage: 'history <task>',

@@ -57,6 +57,7 @@ export function taskObject(state: Known, task: TaskRecord): TaskObject {
     exitCode: accepted?.exitCode ?? last?.exitCode ?? null,
     receipt: accepted?.receipt ?? last?.receipt ?? null,
     submitter: task.by,
+    rerunOf: task.rerunOf,
     correlation: task.correlation,
     submittedAt: task.submittedAt,
     finishedAt: task.finishedAt,
@@ -76,6 +77,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
   const failed = accepted === null ? lastEnd : null;
   return {
     ...taskObject(state, task),
+    rerunOf: task.rerunOf,
     detail: (converged === null ? lastEnd?.detail : converged.detail) ?? null,
     spec: task.spec,
     bundle: accepted?.bundle ?? null,
@@ -99,7 +101,6 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
           },
     questions: (task.questions ?? []).map((question) => ({ ...question })),
     remembered: recalledOf(state, task),
-    rerunOf: task.rerunOf,
     applied: task.applied,
     // A copy: the answer waits for the disk while the record goes on.
     history: task.attempts.map((attempt) => ({ ...attempt })),

@@ -8,6 +8,7 @@ import type { ApproveOptions, HubPort, InviteOptions, Right } from '../../../hub
 import { hubMain } from '../../../hub/cli/run.ts';
 import { ownsResult } from '../../../hub/core/blob-access.ts';
 import type { FounderConfig } from '../../../hub/core/config.ts';
+import type { CorePlugin } from '../../../hub/core/plugin.ts';
 import type { Operation } from '../../../hub/core/types.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor } from '../../../ledger/events.ts';
@@ -36,8 +37,12 @@ export class TestHub implements HubPort {
   readonly #changed = new Set<() => void>();
   #socket: ApiSocket | null = null;
 
-  constructor(dir: string = mkdtempSync(join(tmpdir(), 'sf-api-')), config: Partial<FounderConfig> = {}) {
-    this.fleet = new Fleet({ config });
+  constructor(
+    dir: string = mkdtempSync(join(tmpdir(), 'sf-api-')),
+    config: Partial<FounderConfig> = {},
+    plugins: readonly CorePlugin[] = [],
+  ) {
+    this.fleet = new Fleet({ config, plugins });
     this.dir = dir;
     const step = this.fleet.founder.bind(this.fleet);
     this.fleet.founder = (input) => {
