@@ -161,6 +161,19 @@ export const EVENT_BODIES = {
   'member.revoked': z.strictObject({ peer: peerId, reason: z.string().max(512).nullable(), by: actor }),
   'member.left': z.strictObject({ peer: peerId, by: actor }),
 
+  /** Its word was proved wrong: nothing is given to it until a person trusts it again (`member.trusted`). */
+  'member.quarantined': z.strictObject({
+    peer: peerId,
+    /** Of the task and the attempt that show it. */
+    task: taskId,
+    attempt: count.min(1),
+    why: z.string().max(512),
+  }),
+  /** A person ends its quarantine. `vouched`: its results count from here on like those of a member with a long valid record. */
+  'member.trusted': z.strictObject({ peer: peerId, vouched: z.boolean(), by: actor }),
+  /** Whether results of members with a long valid record are verified by sample only. @default off */
+  'trust.sampling': z.strictObject({ on: z.boolean(), by: actor }),
+
   'secret.set': z.strictObject({ name: secretName, by: actor }),
   'secret.removed': z.strictObject({ name: secretName, by: actor }),
 
@@ -214,6 +227,15 @@ export const EVENT_BODIES = {
     passed: z.boolean(),
     sameOwner: z.boolean(),
     detail: z.string().max(2048).nullable(),
+  }),
+  /** By lot: whether the accepted result of this attempt is verified, where such results are only with this probability. */
+  'task.sampled': z.strictObject({
+    ...attempt,
+    member: peerId,
+    /** Valid results in a row that it had by then. */
+    valid: count,
+    probability: z.number().min(0).max(1),
+    verify: z.boolean(),
   }),
   /** A result that came too late, or of a lease that was not the task's: kept, and nothing changed. */
   'task.evidence': z.strictObject({

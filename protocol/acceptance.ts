@@ -32,6 +32,9 @@ export type AboutReceipt = Accepted<
   }
 >;
 
+/** A receipt of a task that is not quite the one that was sent: a release that knows other fields of a task signs such a one, and is no liar. */
+export class OtherTask extends SuperfleetError {}
+
 /** The receipt of `result.envelope`, or `SF_NOT_PROVED` with the first thing that does not match. */
 export function acceptReceipt(expected: Expected): Accepted<Receipt> {
   const { assignment, result } = expected;
@@ -44,7 +47,7 @@ export function acceptReceipt(expected: Expected): Accepted<Receipt> {
   const { labels, on, retries, requireVerified, ...spec } = assignment.spec;
   // Mostly both were written by one program, in one order.
   if (JSON.stringify(facts.spec) !== JSON.stringify(spec))
-    same('task as submitted', sorted(facts.spec), sorted(spec));
+    same('task as submitted', sorted(facts.spec), sorted(spec), OtherTask);
   same('outcome', facts.outcome, result.outcome);
   same('reason', facts.reason, result.reason);
   same('exit code', facts.exitCode, result.exitCode);
@@ -103,10 +106,10 @@ function sameLease(signed: Lease, result: Lease, assigned: Lease): void {
   }
 }
 
-function same(what: string, got: unknown, expected: unknown): void {
+function same(what: string, got: unknown, expected: unknown, Thrown = SuperfleetError): void {
   const [gotText, expectedText] = [JSON.stringify(got), JSON.stringify(expected)];
   if (gotText === expectedText) return;
-  throw new SuperfleetError('SF_NOT_PROVED', `the ${what} that was signed is not the one expected`, {
+  throw new Thrown('SF_NOT_PROVED', `the ${what} that was signed is not the one expected`, {
     expected: expectedText?.slice(0, 256) ?? null,
     got: gotText?.slice(0, 256) ?? null,
   });

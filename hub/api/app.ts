@@ -23,6 +23,7 @@ import type { HubPort } from './port.ts';
 import { itemsOf, need } from './rights.ts';
 import { addSuperviseRoutes } from './supervise.ts';
 import { addTaskRoutes } from './tasks.ts';
+import { addTrustRoutes } from './trust.ts';
 
 export interface HubAppOptions {
   port: HubPort;
@@ -45,6 +46,7 @@ export function createHubApp({ port, member, followersMax, plugins }: HubAppOpti
   addMeshRoutes(app, port);
   addSuperviseRoutes(app, port);
   addNodeRoutes(app, port);
+  addTrustRoutes(app, port);
   addTaskRoutes(app, port, followers);
   addLedgerRoutes(app, port, followers);
   addSecretRoutes(app, port);

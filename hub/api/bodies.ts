@@ -59,6 +59,8 @@ export const durabilityBody = z.strictObject({ replicas: z.int().min(0).max(dura
 export const drainBody = z.strictObject({
   deadlineMs: z.int().min(0).max(inviteMsMax).nullable().default(null),
 });
+export const trustBody = z.strictObject({ vouch: z.boolean().default(false) });
+export const samplingBody = z.strictObject({ on: z.boolean() });
 export const renameBody = z.strictObject({ name: memberName });
 export const revokeBody = z.strictObject({ reason: z.string().max(512).nullable().default(null) });
 

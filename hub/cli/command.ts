@@ -15,6 +15,7 @@ import { addFailuresGrammar, type FailuresCommand } from './failures-grammar.ts'
 import { addRecoveryGrammar, type RecoveryCommand } from './recovery-grammar.ts';
 import { addSuccessionGrammar, type SuccessionCommand } from './succession-grammar.ts';
 import { addSuperviseGrammar, type SuperviseCommand } from './supervise-grammar.ts';
+import { addTrustGrammar, type TrustCommand } from './trust-grammar.ts';
 
 export type HubCommand =
   | {
@@ -59,6 +60,7 @@ export type HubCommand =
   | { verb: 'secret remove'; name: string }
   | BudgetCommand
   | FailuresCommand
+  | TrustCommand
   | RecoveryCommand
   | ServiceCommand
   | DoctorCommand
@@ -107,6 +109,7 @@ export function hubGrammar(version: string): Grammar<HubCommand> {
   addSecretGrammar(grammar);
   addBudgetGrammar<HubCommand>(grammar);
   addFailuresGrammar<HubCommand>(grammar);
+  addTrustGrammar<HubCommand>(grammar);
   addCompletionGrammar(grammar, 'mesh-hub');
   return grammar;
 }

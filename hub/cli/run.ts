@@ -141,6 +141,10 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'failures list':
     case 'failures thaw':
       return (await import('./failures.ts')).runFailures(command, session);
+    case 'node trust':
+    case 'trust show':
+    case 'trust sampling':
+      return (await import('./trust.ts')).runTrust(command, session);
     case 'ledger verify':
     case 'ledger tail':
     case 'ledger export':

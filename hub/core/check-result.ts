@@ -1,10 +1,16 @@
 import { type AttemptRecord, findAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
-import type { AboutReceipt } from '../../protocol/acceptance.ts';
+import { type AboutReceipt, OtherTask } from '../../protocol/acceptance.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import { artifactBytesMax, artifactsTotalBytesMax, logBytesMax } from '../../protocol/limits.ts';
 import type { AttemptResult } from '../../protocol/session.ts';
 import { logWordsBytesMax } from './config.ts';
 import type { CheckedResult, FounderContext } from './context.ts';
+
+/** Why a result is not accepted. `lie`: its member signed what is not so, or signed it with another key. */
+export interface Refusal {
+  refused: string;
+  lie: boolean;
+}
 
 /** The envelope's facts where every one is as expected, else what is not. */
 export function checkResult(
@@ -12,7 +18,7 @@ export function checkResult(
   task: TaskRecord,
   attempt: AttemptRecord,
   result: AttemptResult,
-): CheckedResult | string {
+): CheckedResult | Refusal {
   const { id, spec } = task;
   const expected = {
     mesh: ctx.mesh,
@@ -21,16 +27,17 @@ export function checkResult(
     result,
   };
   const tooMuch = excess(spec, result);
-  if (tooMuch !== null) return tooMuch;
+  if (tooMuch !== null) return { refused: tooMuch, lie: false };
   try {
     if (attempt.role === 'execute') return { role: 'execute', result, ...ctx.checks.receipt(expected) };
     const about = aboutAccepted(task);
-    if (about === null) return 'what it verifies is not the accepted result any more';
+    if (about === null)
+      return { refused: 'what it verifies is not the accepted result any more', lie: false };
     return { role: 'verify', result, ...ctx.checks.verification(expected, about) };
   } catch (error) {
     const { code, message } = asSuperfleetError(error);
     if (code !== 'SF_NOT_PROVED') throw error;
-    return message;
+    return { refused: message, lie: expected.member !== null && !(error instanceof OtherTask) };
   }
 }
 

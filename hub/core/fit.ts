@@ -8,9 +8,14 @@ import { lacking, requirementsOf } from './requirements.ts';
 export const ignoresPolicy = (member: MemberRecord, live: LiveMember | undefined): boolean =>
   member.policy !== undefined && live?.capacity != null && live.capacity.policy === undefined;
 
+/** Why nothing is given to a member in quarantine. */
+export const quarantineWords = ({ why }: NonNullable<MemberRecord['quarantined']>): string =>
+  `is in quarantine: ${why}`;
+
 /** Why a member can be given nothing at all now, in words; null: it can. Slots are not looked at. */
 export function unavailable(member: MemberRecord, live: LiveMember | undefined): string | null {
   if (!member.roles.includes('worker')) return 'is no worker';
+  if (member.quarantined !== undefined) return quarantineWords(member.quarantined);
   if (!member.eligible) return drainWords(member);
   if (live === undefined || live.session === null || live.capacity === null) return 'is offline';
   if (ignoresPolicy(member, live))

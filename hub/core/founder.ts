@@ -28,6 +28,7 @@ import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
 import * as tasks from './tasks.ts';
+import * as trust from './trust.ts';
 import type { FounderEffect, FounderInput, Operation, Recalled } from './types.ts';
 import { meshObject, nodeObjects } from './views.ts';
 import { why } from './why.ts';
@@ -288,6 +289,12 @@ function perform(
       return membership.setEligible(ctx, by, operation);
     case 'member.rename':
       return membership.rename(ctx, by, operation);
+    case 'member.trust':
+      return trust.trustMember(ctx, by, operation);
+    case 'trust.show':
+      return trust.showTrust(ctx);
+    case 'trust.sampling':
+      return trust.setSampling(ctx, by, operation.on);
     case 'member.revoke':
       return membership.revoke(ctx, by, operation);
     case 'member.leave':
@@ -354,6 +361,7 @@ export const READS: ReadonlySet<Operation['op']> = new Set([
   'repository.known',
   'node.list',
   'node.get',
+  'trust.show',
   'secret.list',
   'durability',
   'pause.unreached',

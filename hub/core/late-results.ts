@@ -2,7 +2,7 @@ import { type AttemptRecord, findAttempt, type TaskRecord } from '../../ledger/s
 import { hasArchived } from '../../ledger/state/task-set.ts';
 import { type AttemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
 import { checkResult } from './check-result.ts';
-import type { FounderContext } from './context.ts';
+import type { CheckedResult, FounderContext } from './context.ts';
 
 export const notGiven = 'this lease was not given to you, or long ago';
 
@@ -63,14 +63,28 @@ export function onLate(
   }
   const checked = attempt.role === 'execute' ? checkResult(ctx, task, attempt, result) : null;
   const session = ctx.live.get(peer)?.session ?? null;
-  if (typeof checked === 'string' || session === null) {
-    settled(ctx, peer, result, task.correlation, false, checked === null ? why : `${why}; ${checked}`);
+  const refusal = checked !== null && 'refused' in checked ? checked : null;
+  if (refusal !== null || session === null) {
+    settled(
+      ctx,
+      peer,
+      result,
+      task.correlation,
+      false,
+      refusal === null ? why : `${why}; ${refusal.refused}`,
+    );
     return;
   }
   const { task: id, attempt: number, epoch } = result;
   const lease = { task: id, attempt: number, epoch };
   const { correlation } = task;
-  ctx.late.set(key, { peer, lease, role: attempt.role, correlation, digest: checked?.digest ?? null });
+  ctx.late.set(key, {
+    peer,
+    lease,
+    role: attempt.role,
+    correlation,
+    digest: (checked as CheckedResult | null)?.digest ?? null,
+  });
   const { envelope } = result;
   ctx.emit({ type: 'collect', after: 0, peer, session, lease, role: attempt.role, blobs: [], envelope });
 }

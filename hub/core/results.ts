@@ -1,5 +1,6 @@
 import { assertEvent } from '../../ledger/line.ts';
 import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
+import { isTrusted } from '../../ledger/state/trust.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type AttemptResult, leaseKey } from '../../protocol/session.ts';
 import { countLacking, countSuccess } from './back-off.ts';
@@ -11,6 +12,7 @@ import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from '
 import { learn } from './learn.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
 import { doubt, faultOf } from './signals.ts';
+import { foundInvalid, quarantine } from './trust.ts';
 import type { FounderInput } from './types.ts';
 
 /** A member says what came out. Only the lease that is open now can count; everything else is evidence at most. */
@@ -55,8 +57,9 @@ function onCurrent(
     return;
   }
   const checked = checkResult(ctx, task, attempt, result);
-  if (typeof checked === 'string') {
-    refuse(ctx, lease, checked);
+  if ('refused' in checked) {
+    refuse(ctx, lease, checked.refused);
+    if (checked.lie) quarantine(ctx, lease.member, lease.lease, `a result of it: ${checked.refused}`);
     return;
   }
   lease.pending = checked;
@@ -248,7 +251,13 @@ function verified(
   }
   const owner = (peer: string): string | null => ctx.state.members.byPeer.get(peer)?.owner ?? null;
   const hidden = hiddenChange(task, facts.checksChanged);
-  if (hidden === null && undecided(task, facts)) noteFlaky(ctx, lease, facts.checksFlaky);
+  const flaky = hidden === null && undecided(task, facts);
+  if (flaky) noteFlaky(ctx, lease, facts.checksFlaky);
+  const passed = facts.passed && hidden === null;
+  const detail = hidden ?? facts.detail ?? result.detail;
+  const executor = task.accepted!.member;
+  const trust = ctx.state.trust;
+  const before = isTrusted(trust, executor);
   ctx.append({
     type: 'task.verified',
     body: {
@@ -258,12 +267,17 @@ function verified(
       receipt: task.accepted!.receipt,
       verification: digest,
       envelope,
-      passed: facts.passed && hidden === null,
-      sameOwner: owner(lease.member) === owner(task.accepted!.member),
-      detail: (hidden ?? facts.detail ?? result.detail)?.slice(0, 2048) ?? null,
+      passed,
+      sameOwner: owner(lease.member) === owner(executor),
+      detail: detail?.slice(0, 2048) ?? null,
     },
   });
   dropLease(ctx, lease);
   countSuccess(ctx, lease.member);
+  // Results that waited for somebody who is trusted may have one more to ask.
+  if (isTrusted(trust, executor) !== before) ctx.fleet += 1;
+  // A check that took too long there, on a slower machine, says nothing of a lie.
+  if (!passed && !flaky && (hidden !== null || result.reason === 'check'))
+    foundInvalid(ctx, lease, executor, detail);
   settle(ctx, task);
 }

@@ -62,6 +62,10 @@ export type Operation =
   /** `deadlineMs`: of one that is drained, after which what still runs there is taken away. @default it runs to its end */
   | { op: 'member.eligible'; member: string; eligible: boolean; deadlineMs?: number }
   | { op: 'member.rename'; member: string; name: string }
+  /** `vouched`: it counts as one with a long valid record from here on. */
+  | { op: 'member.trust'; member: string; vouched: boolean }
+  | { op: 'trust.show' }
+  | { op: 'trust.sampling'; on: boolean }
   | { op: 'member.revoke'; member: string; reason: string | null }
   | { op: 'member.leave'; peer: string }
   | { op: 'node.list' }

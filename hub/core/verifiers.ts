@@ -7,6 +7,7 @@ import { type FounderContext, freeSlots, type LiveMember, type Waiting } from '.
 import { unavailable, verifierMismatch } from './fit.ts';
 import { deliver, draw } from './lifecycle.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
+import { leftOut, vouching } from './trust.ts';
 
 /** Gives executed results to verifiers, and delivers unverified those that no other party can verify. */
 export function giveToVerifiers(ctx: FounderContext, ticking: boolean): void {
@@ -23,6 +24,11 @@ export function giveToVerifiers(ctx: FounderContext, ticking: boolean): void {
 }
 
 function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting): void {
+  const unchecked = leftOut(ctx, task);
+  if (unchecked !== null) {
+    deliver(ctx, task, unchecked);
+    return;
+  }
   const parties = verifierParties(ctx, task);
   const verdict = noParty(task, parties);
   if (verdict !== null) {
@@ -64,7 +70,7 @@ export function verifierParties(ctx: FounderContext, task: TaskRecord): MemberRe
     const unfit = verifierMismatch(task, executor, owners, member, live) ?? declinedByOwner(ctx, ask, live);
     if (unfit === null) parties.push(member);
   }
-  return parties;
+  return vouching(ctx, executor.peer, parties);
 }
 
 /** Who executed the accepted result, also where it is a member no more. */

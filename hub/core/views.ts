@@ -2,7 +2,7 @@ import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { MeshObject, NodeObject, NodeState } from '../../node/api/objects.ts';
 import { activeOf, memberFacts, meshFacts, shownMembers } from '../../node/views/mesh.ts';
 import type { FounderContext } from './context.ts';
-import { labelsOf, unavailable } from './fit.ts';
+import { labelsOf, quarantineWords, unavailable } from './fit.ts';
 import { lagOf } from './replicas.ts';
 
 function nodeState(ctx: FounderContext, member: MemberRecord): NodeState {
@@ -28,6 +28,7 @@ export function nodeObject(ctx: FounderContext, member: MemberRecord): NodeObjec
     limits: capacity?.limits ?? null,
     policy: capacity?.policy ?? null,
     work: member.standing === 'active' ? (unavailable(member, live) ?? 'takes tasks') : null,
+    ...(member.quarantined === undefined ? {} : { quarantined: quarantineWords(member.quarantined) }),
     lag: lagOf(ctx, member),
   };
 }

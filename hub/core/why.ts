@@ -12,6 +12,7 @@ import { unprovable } from './lifecycle.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 import { type Need, needOf } from './queue.ts';
 import { durability, starved } from './replicas.ts';
+import { barredFromVerifying } from './trust.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 
 /**
@@ -125,6 +126,7 @@ function lineFor(
 function remedyFor(ctx: FounderContext, member: MemberRecord): string | null {
   const { peer, name, eligible } = member;
   const live = ctx.live.get(peer);
+  if (member.quarantined !== undefined) return `mesh-hub node trust ${name}`;
   if (!eligible) return `mesh-hub node eligible ${name}`;
   if (live === undefined || live.session === null || live.capacity === null) {
     return `start it: on ${name}, mesh-node start --detach`;
@@ -330,7 +332,8 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   holdUps(ctx, answer);
   const executor = executorOf(ctx, task);
   const owners = ownersOf(ctx);
-  const hopeless = unprovable(task) ?? noParty(task, verifierParties(ctx, task));
+  const parties = verifierParties(ctx, task);
+  const hopeless = unprovable(task) ?? noParty(task, parties);
   if (hopeless === null) whyUnverified(ctx, task, owners, answer);
   else {
     answer.reasons.push(`it must be verified and cannot be: ${hopeless.replace(/^unverified: /, '')}`);
@@ -343,7 +346,8 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
       executor === null
         ? null
         : (verifierMismatch(task, executor, owners, member, live) ??
-          declinedByOwner(ctx, ownersAskOf(task, 'verify'), live));
+          declinedByOwner(ctx, ownersAskOf(task, 'verify'), live) ??
+          barredFromVerifying(ctx, executor.peer, member, parties));
     const away = barred ?? unavailable(member, live);
     const said = away ?? (freeSlots(live!) <= 0 ? 'has no free slot' : 'can verify it');
     answer.members.push({ id: member.peer, name: member.name, why: said });

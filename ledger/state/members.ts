@@ -18,6 +18,8 @@ export interface MemberRecord {
   eligible: boolean;
   /** Of one that is drained: what still runs there then (Unix ms) is taken away. @default it may run to its end */
   evictAt?: number;
+  /** Nothing is given to it, and why; kept when it leaves and comes back. @default it is in no quarantine */
+  quarantined?: { at: number; task: string; why: string };
   /** `rejected`: a person refused its request to join; it never was a member. */
   standing: 'active' | 'left' | 'revoked' | 'rejected';
   reason: string | null;
@@ -42,8 +44,8 @@ export const membersReducer: Reducer<Members> = {
       case 'member.admitted': {
         const { peer, name, owner, roles, labels, policy } = entry.body;
         requireFree(state, entry, name, peer);
-        if (state.byPeer.get(peer)?.standing === 'revoked')
-          throw new StateError(entry, `${peer} was revoked`);
+        const before = state.byPeer.get(peer);
+        if (before?.standing === 'revoked') throw new StateError(entry, `${peer} was revoked`);
         release(state, peer);
         state.byName.set(name, peer);
         state.byPeer.set(peer, {
@@ -54,6 +56,7 @@ export const membersReducer: Reducer<Members> = {
           roles,
           labels,
           ...(policy === undefined ? {} : { policy }),
+          ...(before?.quarantined === undefined ? {} : { quarantined: before.quarantined }),
           eligible: true,
           standing: 'active',
           reason: null,
@@ -71,6 +74,14 @@ export const membersReducer: Reducer<Members> = {
         if (evictAt !== undefined && !eligible) member.evictAt = evictAt;
         break;
       }
+      case 'member.quarantined': {
+        const { peer, task, why } = entry.body;
+        active(state, entry, peer).quarantined = { at: entry.time, task, why };
+        break;
+      }
+      case 'member.trusted':
+        delete active(state, entry, entry.body.peer).quarantined;
+        break;
       case 'member.renamed': {
         const { peer, name } = entry.body;
         const member = active(state, entry, peer);

@@ -12,6 +12,7 @@ import { type Repositories, repositoriesReducer } from './repositories.ts';
 import { type Secrets, secretsReducer } from './secrets.ts';
 import type { Tasks } from './task-set.ts';
 import { tasksReducer } from './tasks.ts';
+import { type Trust, trustReducer } from './trust.ts';
 
 /** The replayed state of a mesh: `reduce(entries)`, the same on every machine (design §3). */
 export interface MeshState {
@@ -21,6 +22,7 @@ export interface MeshState {
   tasks: Tasks;
   repositories: Repositories;
   secrets: Secrets;
+  trust: Trust;
   /** What plugins keep, each under its name. */
   plugins: PluginStates;
 }
@@ -36,6 +38,7 @@ export const REDUCERS: Reducers = {
   tasks: tasksReducer,
   repositories: repositoriesReducer,
   secrets: secretsReducer,
+  trust: trustReducer,
 };
 const NAMES = Object.keys(REDUCERS) as Part[];
 
@@ -88,6 +91,7 @@ export function applyEntry(
     state.tasks = tasksReducer.reduce(state.tasks, known);
     state.repositories = repositoriesReducer.reduce(state.repositories, known);
     state.secrets = secretsReducer.reduce(state.secrets, known);
+    state.trust = trustReducer.reduce(state.trust, known);
     const readers = readersOf(known.type);
     if (readers !== undefined) {
       for (const reducer of readers) {

@@ -154,7 +154,34 @@ export interface NodeObject {
   policy: string | null;
   /** Whether it takes tasks now, and why (not), in words. */
   work: string | null;
+  /** Why nothing is given to it until a person trusts it again. @default it is in no quarantine */
+  quarantined?: string;
   lag: number | null;
+}
+
+/** `mesh-hub trust show`: who is believed, as the log tells it. */
+export interface TrustObject {
+  /** Whether results of members with a long valid record are verified by sample only. */
+  sampling: boolean;
+  /** Valid results in a row that make a member a trusted one. */
+  trustedAfter: number;
+  members: TrustLine[];
+}
+
+export interface TrustLine {
+  id: string;
+  name: string;
+  founder: boolean;
+  /** It may verify what new members do. */
+  trusted: boolean;
+  /** Valid results in a row. */
+  valid: number;
+  /** Results found invalid, ever. */
+  invalid: number;
+  /** How often its next result is verified, from 0.1 to 1. */
+  verifies: number;
+  /** Since when (Unix ms), for which task's sake, and why; null: it is in no quarantine. */
+  quarantined: { since: number; task: string; why: string } | null;
 }
 
 /** A node as a log alone tells of it. */

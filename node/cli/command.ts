@@ -138,9 +138,12 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'demo',
       'backup',
       'budget',
+      'trust',
       'restore',
       'fork',
-      ...['approve', 'reject', 'drain', 'eligible', 'rename', 'revoke'].map((verb) => `node ${verb}`),
+      ...['approve', 'reject', 'drain', 'eligible', 'trust', 'rename', 'revoke'].map(
+        (verb) => `node ${verb}`,
+      ),
       'secret',
       'failures',
       'handover',

@@ -134,7 +134,9 @@ const slotsText = ({ used, total }: LoggedMesh['slots']): string | null =>
 export function nodesText(nodes: (NodeObject | LoggedNode)[], paint: Paint): string {
   const rows = nodes.map((node) => [
     cell(node.name),
-    paint(cell(node.state), stateColour(node.state ?? '')),
+    node.quarantined === undefined
+      ? paint(cell(node.state), stateColour(node.state ?? ''))
+      : paint(`${cell(node.state)}/quarantine`, 'red'),
     cell(node.owner),
     cell(node.roles.join(',')),
     node.slots.total === null ? '-' : `${node.slots.used}/${node.slots.total}`,

@@ -34,5 +34,6 @@ export const loggedNode = (member: MemberRecord): LoggedNode => ({
   limits: null,
   policy: member.policy ?? null,
   work: null,
+  ...(member.quarantined === undefined ? {} : { quarantined: `is in quarantine: ${member.quarantined.why}` }),
   lag: null,
 });

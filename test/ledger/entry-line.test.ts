@@ -100,6 +100,12 @@ const EVENTS: LogEvent[] = [
     },
   },
   { type: 'member.eligibility', body: { peer: FOUNDER, eligible: false, by } },
+  {
+    type: 'member.quarantined',
+    body: { peer: FOUNDER, task: task.task, attempt: 2, why: 'x found a result of it invalid' },
+  },
+  { type: 'member.trusted', body: { peer: FOUNDER, vouched: true, by } },
+  { type: 'trust.sampling', body: { on: true, by } },
   { type: 'member.renamed', body: { peer: FOUNDER, name: 'other.name', by } },
   { type: 'member.rejected', body: { peer: FOUNDER, name: 'x', by } },
   { type: 'member.revoked', body: { peer: FOUNDER, reason: 'sold', by } },
@@ -203,6 +209,7 @@ const EVENTS: LogEvent[] = [
   { type: 'task.asked', body: { ...task, question: 'Which of the two files?' } },
   { type: 'task.doubted', body: task },
   { type: 'task.flaky', body: { ...task, checks: [0, 3] } },
+  { type: 'task.sampled', body: { ...task, member: FOUNDER, valid: 14, probability: 0.2, verify: false } },
   { type: 'task.rejected', body: { ...task, model: 'qwen:7b' } },
   { type: 'task.partial', body: { ...task, commit: COMMIT, bundle: log, left: 'the tests' } },
   {

@@ -29,6 +29,8 @@ interface Seen {
   /** Attempts whose model was not sure. */
   doubted: Set<number>;
   flaky: boolean;
+  /** Attempts whose results were drawn, by whether they are to be verified. */
+  lots: Map<number, boolean>;
 }
 
 /**
@@ -46,6 +48,7 @@ export class LogChecker {
   /** Owners of members, and of all who ever were. */
   readonly #owners = new Map<string, string>();
   readonly #everOwned = new Map<string, string>();
+  readonly #quarantined = new Set<string>();
   readonly #nonces = new Set<string>();
   #paused = false;
   #next = 0;
@@ -89,7 +92,16 @@ export class LogChecker {
       case 'member.left':
         this.#owners.delete(entry.body.peer);
         break;
+      case 'member.quarantined':
+        this.#quarantined.add(entry.body.peer);
+        // It names the task that shows it, which may have ended by it.
+        return;
+      case 'member.trusted':
+        this.#quarantined.delete(entry.body.peer);
+        break;
       case 'attempt.assigned':
+        if (this.#quarantined.has(entry.body.member))
+          fail(entry, '19 unverified', 'given to a machine in quarantine');
         if (this.#paused) fail(entry, '15 stops', 'given out while the mesh is paused');
         if (!this.#owners.has(entry.body.member))
           fail(entry, '12 proofs', 'given to a machine that is no member');
@@ -119,6 +131,7 @@ export class LogChecker {
       rejections: 0,
       doubted: new Set(),
       flaky: false,
+      lots: new Map(),
     });
   }
 
@@ -156,6 +169,14 @@ export class LogChecker {
       case 'task.doubted':
         seen.doubted.add(entry.body.attempt);
         break;
+      case 'task.sampled': {
+        const { attempt, verify } = entry.body;
+        if (seen.accepted?.attempt !== attempt)
+          fail(entry, '19 unverified', 'drawn for a result that is not accepted');
+        if (seen.lots.has(attempt)) fail(entry, '19 unverified', 'drawn twice');
+        seen.lots.set(attempt, verify);
+        break;
+      }
       case 'task.flaky':
         seen.flaky = true;
         break;
@@ -187,6 +208,8 @@ export class LogChecker {
     if (role === 'verify' && seen.accepted !== null) {
       const executor = seen.accepted.member;
       if (member === executor) fail(entry, '19 unverified', 'verified by its executor');
+      if (seen.lots.get(seen.accepted.attempt) === false)
+        fail(entry, '19 unverified', 'verified, and the lot said that it is not');
       const several = new Set(this.#owners.values()).size > 1;
       if (several && this.#owners.get(member) === this.#everOwned.get(executor))
         fail(entry, '19 unverified', 'verified by a machine of its executor’s owner');

@@ -98,7 +98,11 @@ export class Fleet {
   /** Tasks that have left the state are recalled at once unless a test holds that back. */
   holdRecalls: Recall[] | null = null;
 
-  constructor(options: Partial<FounderOptions> = {}, bounds: StateBounds = defaultBounds) {
+  constructor(
+    options: Partial<FounderOptions> = {},
+    bounds: StateBounds = defaultBounds,
+    founderRoles: Role[] = ['operator'],
+  ) {
     this.#options = options;
     this.#bounds = bounds;
     this.append({
@@ -118,7 +122,7 @@ export class Fleet {
         peer: peerOf('founder'),
         name: 'founder',
         owner: 'olga',
-        roles: ['operator'],
+        roles: founderRoles,
         labels: {},
       }),
     );
