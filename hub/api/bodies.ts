@@ -31,6 +31,9 @@ export const submitBody = z.strictObject({
 /** A founder of an older release takes no heed of it, and queues. */
 export const submitQuery = z.strictObject({ unmet: z.enum(['refuse', 'say']).optional() });
 export const dryRunBody = submitBody.pick({ spec: true, schedule: true });
+/** Tasks of one request: with its answers it is still a small one. */
+export const batchTasksMax = 200;
+export const batchBody = z.strictObject({ tasks: z.array(submitBody).min(1).max(batchTasksMax) });
 export const answerBody = z.strictObject({ text: z.string().trim().min(1).max(answerCharactersMax) });
 export const continueBody = z.strictObject({ text: answerBody.shape.text.nullable().default(null) });
 export const appliedBody = z.strictObject({ commit: commitId });

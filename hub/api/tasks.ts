@@ -1,12 +1,15 @@
 import type { Context, Hono } from 'hono';
+import type { z } from 'zod';
 import { type ApiEnv, bodyOf, fileResponse, inTime, jsonBody, parsed } from '../../node/api/http.ts';
 import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
-import { SuperfleetError } from '../../protocol/errors.ts';
+import type { TaskAnswer } from '../../node/views/task.ts';
+import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { blobBytesMax } from '../../protocol/limits.ts';
 import type { Operation } from '../core/types.ts';
 import {
   answerBody,
   appliedBody,
+  batchBody,
   blobParam,
   continueBody,
   dryRunBody,
@@ -33,9 +36,8 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   const request = async (context: Context<ApiEnv>, operation: Operation): Promise<object> =>
     (await inTime(port.request(operation, context.get('by'), context.get('correlation')))) as object;
 
-  app.post('/v1/tasks', async (context) => {
-    need(port, context, 'submit');
-    const { bundle, ...asked } = await jsonBody(context, submitBody);
+  const submit = async (context: Context<ApiEnv>, body: z.output<typeof submitBody>): Promise<object> => {
+    const { bundle, ...asked } = body;
     if (bundle !== null && !(await port.blobs.has(bundle.bundle))) {
       throw new SuperfleetError('SF_NOT_FOUND', 'the bundle of the repository has not been uploaded', {
         expected: 'POST /v1/blobs before the task',
@@ -44,16 +46,32 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
     }
     const correlation = context.get('correlation');
     const { unmet } = parsed(submitQuery, context.req.query());
-    return context.json(
-      await request(context, { op: 'task.submit', ...asked, bundle, correlation, unmet }),
-      201,
-    );
+    return request(context, { op: 'task.submit', ...asked, bundle, correlation, unmet });
+  };
+
+  app.post('/v1/tasks', async (context) => {
+    need(port, context, 'submit');
+    return context.json(await submit(context, await jsonBody(context, submitBody)), 201);
   });
   app.post('/v1/tasks/dry-run', async (context) => {
     need(port, context, 'submit');
     return context.json(
       await request(context, { op: 'task.dryRun', ...(await jsonBody(context, dryRunBody)) }),
     );
+  });
+  // Each as if it came alone: what is wrong with one is said in its place, and the others are taken.
+  app.post('/v1/tasks/batch', async (context) => {
+    need(port, context, 'submit');
+    const { tasks } = await jsonBody(context, batchBody);
+    const one = async (body: (typeof tasks)[number]): Promise<object> => {
+      try {
+        const { id, state } = (await submit(context, body)) as Pick<TaskAnswer, 'id' | 'state'>;
+        return { id, state };
+      } catch (thrown) {
+        return { error: asSuperfleetError(thrown).toJSON() };
+      }
+    };
+    return context.json({ items: await Promise.all(tasks.map(one)) });
   });
   app.get('/v1/tasks', async (context) => {
     need(port, context, 'view');

@@ -10,9 +10,10 @@ import { Mesh } from '../../test/net/mesh.ts';
 import type { Ended } from './dispatch-ends.ts';
 import { Helper } from './helper.ts';
 
-/** Processes that take jobs, and jobs that each takes at one time: together the slots of a mesh's ring. */
+/** Processes that take jobs, and jobs that each takes at one time: together as many as come at once. */
 export const WORKERS = Number(process.env.BENCH_DISPATCH_WORKERS ?? 2);
-export const CONCURRENCY = 36 / WORKERS;
+const SLOTS = 200;
+export const CONCURRENCY = SLOTS / WORKERS;
 
 export interface Payload {
   kind: 'command';
@@ -44,13 +45,17 @@ export async function ours(): Promise<Side> {
     );
     // The work is the members', and every byte crosses the wire.
     await mesh.json(['node', 'drain', 'hub']);
+    await mesh.client.post('/v1/mesh/capacity', { ring: SLOTS });
     const { token } = await mesh.json<{ token: string }>(['invite', '--uses', String(WORKERS)]);
     for (let n = 0; n < WORKERS; n++)
       workers.push(new Helper('dispatch-member.ts', [token, `member-${n}`, CONCURRENCY]));
     await Promise.all(workers.map((worker) => worker.says('ready')));
     const { client } = mesh;
     const submit = async (jobs: Payload[]): Promise<void> => {
-      await Promise.all(jobs.map((spec) => client.post('/v1/tasks', { spec })));
+      const tasks = jobs.map((spec) => ({ spec }));
+      const { items } = await client.post<{ items: { error?: object }[] }>('/v1/tasks/batch', { tasks });
+      const refused = items.find(({ error }) => error !== undefined);
+      if (refused !== undefined) throw new Error(`a task was refused: ${JSON.stringify(refused.error)}`);
     };
     return { name: 'ours', submit, workers, keeper, close };
   } catch (error) {

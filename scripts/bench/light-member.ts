@@ -21,7 +21,7 @@ import { type Invite, parseInvite } from '../../protocol/invite.ts';
 import { rosterBytesMax } from '../../protocol/roster.ts';
 import type { Capacity, Lease } from '../../protocol/session.ts';
 
-const JOIN_MS = 60_000;
+const JOIN_MS = 300_000;
 const AGAIN_MS = 500;
 const inMemory: SmallFiles = { membership: '', roster: '', write: async () => {}, remove: async () => {} };
 
@@ -50,7 +50,7 @@ export interface LightMemberOptions {
   refused(message: string): void;
 }
 
-/** As `mesh-node join` does: one that the founder has no room for now, or no time, tries again within a minute. */
+/** As `mesh-node join` does: one that the founder has no room for now, or no time, tries again, as a machine would. */
 async function joinAtLast(host: Host, invite: Invite, name: string): Promise<Joined> {
   const signal = AbortSignal.timeout(JOIN_MS);
   for (;;) {
