@@ -53,6 +53,8 @@ type About = z.infer<typeof about>;
 
 const MARKER = 'built';
 const INDEX_DIGITS = 16;
+/** Open tasks whose facts are kept in memory. */
+const recentMax = 4_096;
 /** Keys of one read. */
 const keysMax = 10_000;
 
@@ -66,6 +68,8 @@ export class IndexStore {
   readonly #log: IndexedLog;
   #built = 0;
   #tasks = 0;
+  /** What stands in the database of open tasks that had entries last, the latest at the end. */
+  readonly #recent = new Map<string, About>();
   #catchingUp: Promise<void> | null = null;
   #closing = false;
 
@@ -147,6 +151,7 @@ export class IndexStore {
     for (const kind of ['about', 'count', 'number', 'state', 'task']) {
       await this.#db.clear({ gte: `${kind}!`, lt: `${kind}"` });
     }
+    this.#recent.clear();
     this.#built = 0;
     this.#tasks = 0;
   }
@@ -178,7 +183,7 @@ export class IndexStore {
     for (const entry of batch.entries) {
       const task = taskOf(entry);
       if (task === null) continue;
-      const facts = known.get(task) ?? (await this.#about(task)) ?? NOTHING;
+      const facts = known.get(task) ?? this.#recent.get(task) ?? (await this.#about(task)) ?? NOTHING;
       const next = { ...facts, entries: facts.entries + 1 };
       if (entry.type === 'task.submitted') {
         next.number = tasks;
@@ -196,8 +201,18 @@ export class IndexStore {
     const built: z.infer<typeof marker> = { format: 2, mesh: this.#log.meshId, size, root, tasks };
     puts.push({ type: 'put', key: MARKER, value: JSON.stringify(built) });
     await this.#db.batch(puts);
+    for (const [task, facts] of known) this.#keep(task, facts);
     this.#built = size;
     this.#tasks = tasks;
+  }
+
+  /** Most entries are about a task that had one a moment ago. One that has ended is looked up, should it have another. */
+  #keep(task: string, facts: About): void {
+    this.#recent.delete(task);
+    if (facts.ended !== null) return;
+    this.#recent.set(task, facts);
+    if (this.#recent.size > recentMax)
+      for (const oldest of this.#recent.keys()) if (this.#recent.delete(oldest)) break;
   }
 
   async #history(task: string): Promise<number[] | null> {

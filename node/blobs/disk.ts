@@ -1,3 +1,4 @@
+import { lstatSync, renameSync } from 'node:fs';
 import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -14,7 +15,7 @@ import {
 import type { ResultBlob } from '../../protocol/session.ts';
 import { BlobDigester, sha256Of } from './digester.ts';
 import { blobFault, noSuchBlob, requireBlobId, requireChunk, requireManifestOf } from './faults.ts';
-import { codeOf, FolderSync, StoreFile, syncFolder } from './files.ts';
+import { FolderSync, StoreFile, syncFolder } from './files.ts';
 import { chargeOf, Quota, Reservation } from './quota.ts';
 import { Transfer } from './transfer.ts';
 import type { BlobReceiver, BlobStore } from './types.ts';
@@ -25,6 +26,8 @@ const transfersMax = 256;
 const manifestsKept = 8;
 /** A half-received blob that nobody came back for is dropped when the store is next opened. */
 const partKeptMs = 24 * 3_600_000;
+/** Of a blob that is written on the main thread: every receipt is so small. */
+const smallBytesMax = 32 * 1024;
 /** Bytes a write to the disk takes at once. */
 const writeBytes = 256 * 1024;
 
@@ -83,7 +86,7 @@ export class DiskBlobStore implements BlobStore {
   async has(blob: string): Promise<boolean> {
     requireBlobId(blob);
     await this.#turns.get(blob)?.catch(() => undefined);
-    return (await this.#heldBytes(blob)) !== null;
+    return this.#heldBytes(blob) !== null;
   }
 
   async manifest(blob: string): Promise<BlobManifest | null> {
@@ -121,14 +124,22 @@ export class DiskBlobStore implements BlobStore {
     const temporary = join(this.#folder, 'incoming', `${this.#temporary++}.put`);
     try {
       const digester = new BlobDigester();
-      const file = await StoreFile.create(temporary);
+      const small = source instanceof Uint8Array && source.length <= smallBytesMax ? source : null;
+      if (small !== null) {
+        reservation.grow(small.length);
+        digester.update(small);
+      }
+      const file =
+        small === null ? await StoreFile.create(temporary) : StoreFile.createSmall(temporary, small);
       try {
-        for await (const piece of source instanceof Uint8Array ? slices(source) : source) {
-          reservation.grow(digester.bytes + piece.length);
-          await file.write(piece, digester.bytes);
-          digester.update(piece);
+        if (small === null) {
+          for await (const piece of source instanceof Uint8Array ? slices(source) : source) {
+            reservation.grow(digester.bytes + piece.length);
+            await file.write(piece, digester.bytes);
+            digester.update(piece);
+          }
+          reservation.grow(digester.bytes);
         }
-        reservation.grow(digester.bytes);
         await file.sync();
       } finally {
         file.close();
@@ -147,7 +158,7 @@ export class DiskBlobStore implements BlobStore {
   async receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver> {
     requireManifestOf(blob, manifest);
     return this.#inTurn(blob, async () => {
-      if ((await this.#heldBytes(blob)) !== null) return this.#alreadyHeld(blob, manifest);
+      if (this.#heldBytes(blob) !== null) return this.#alreadyHeld(blob, manifest);
       const known = this.#transfers.get(blob);
       if (known !== undefined) return known.join();
       if (this.#transfers.size >= transfersMax) {
@@ -187,7 +198,7 @@ export class DiskBlobStore implements BlobStore {
   async delete(blob: string): Promise<void> {
     requireBlobId(blob);
     await this.#inTurn(blob, async () => {
-      const bytes = await this.#heldBytes(blob);
+      const bytes = this.#heldBytes(blob);
       if (bytes === null) return;
       await rm(this.path(blob), { force: true });
       await rm(this.#manifestPath(blob), { force: true });
@@ -204,9 +215,10 @@ export class DiskBlobStore implements BlobStore {
   /** Gives synced content its name. The same content put twice replaces itself, which also heals a damaged copy. */
   #publish(blob: string, manifest: BlobManifest, from: string, reservation: Reservation): Promise<void> {
     return this.#inTurn(blob, async () => {
-      const heldBytes = await this.#heldBytes(blob);
+      const heldBytes = this.#heldBytes(blob);
       if (manifest.chunks.length > 1) await this.#writeManifest(blob, manifest);
-      await rename(from, this.path(blob));
+      // On this thread, as looking for it is: what it does is small, and no receipt waits for another thread.
+      renameSync(from, this.path(blob));
       reservation.keep();
       if (heldBytes !== null) this.#quota.release(chargeOf(heldBytes));
       try {
@@ -277,14 +289,9 @@ export class DiskBlobStore implements BlobStore {
   }
 
   /** Size of a blob by its directory entry; null where there is none, or something that is not a file. */
-  async #heldBytes(blob: string): Promise<number | null> {
-    try {
-      const stat = await lstat(this.path(blob));
-      return stat.isFile() ? stat.size : null;
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return null;
-      throw error;
-    }
+  #heldBytes(blob: string): number | null {
+    const stat = lstatSync(this.path(blob), { throwIfNoEntry: false });
+    return stat?.isFile() === true ? stat.size : null;
   }
 
   #alreadyHeld(blob: string, manifest: BlobManifest): BlobReceiver {

@@ -15,7 +15,8 @@ const events: string[] = [];
 /** What a sync of this file or folder answers; undefined: the disk's own answer. */
 let onSync: (path: string) => Promise<NodeJS.ErrnoException | null> | undefined = () => undefined;
 
-const { fsync, rename } = { fsync: fs.fsync, rename: fsp.rename };
+const { fsync, renameSync } = fs;
+const { rename } = fsp;
 Object.assign(fs, {
   fsync: (fd: number, callback: SyncCallback) => {
     const path = readlinkSync(`/proc/self/fd/${fd}`);
@@ -26,6 +27,10 @@ Object.assign(fs, {
     const answer = onSync(path);
     if (answer === undefined) fsync(fd, done);
     else void answer.then((error) => (error === null ? fsync(fd, done) : callback(error)));
+  },
+  renameSync: (from: string, to: string) => {
+    renameSync(from, to);
+    events.push(`renamed ${nameOf(from)} to ${nameOf(to)}`);
   },
 });
 Object.assign(fsp, {
