@@ -37,6 +37,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
     body: { task: id, attempt: number, correlation, role, member: live.peer, nonce },
   });
   log(whole);
+  if (role === 'execute' && task.executions === 1) ctx.retries.firstStart();
   // An idle member says little, so its first lease runs from here; further ones must not renew those before.
   if (live.leases.size === 0) live.leasedAt = ctx.now;
   openLease(ctx, task, number, null);

@@ -94,6 +94,12 @@ export const bundlesMax = 512;
 export const repositoriesKeptMax = 16;
 /** A machine whose owner stopped something is given nothing for so long. */
 export const restMs = 1_000;
+/** Retries of the mesh after faults of tasks that go at once; besides, so many a second, and this part of all first attempts. */
+export const retriesAtOnce = 128;
+export const retriesPerSecond = 1;
+export const retryShare = 0.2;
+/** A retry waits at most so long for others. */
+export const retryHeldMaxMs = 5 * 60_000;
 /** Faults of a machine in a row after which it rests; the first few are any machine's. */
 export const restAfterFaults = 3;
 /** It rests for this, doubled with every fault, at most for so long, and longer by up to this part of it, drawn. */

@@ -29,6 +29,7 @@ import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
 import { RunQueue } from './queue.ts';
 import { Repeats } from './repeats.ts';
+import { RetryBudget } from './retry-budget.ts';
 import { Room } from './room.ts';
 import type { FounderEffect } from './types.ts';
 
@@ -183,6 +184,7 @@ export class FounderContext {
   readonly held = new Set<string>();
   /** Of these, the ones that wait for a person's word to a plugin. */
   readonly frozen = new Set<string>();
+  readonly retries = new RetryBudget();
   /** Executed tasks that wait for a verifier. */
   readonly unverified = new Map<string, Waiting>();
   /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */

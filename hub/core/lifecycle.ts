@@ -178,7 +178,8 @@ function retryTimes(ctx: FounderContext, task: TaskRecord) {
   if (last === null) return { notBefore: now, sameMemberAt: now, anyMemberAt: now };
   const sameMemberAt = now + doubled(sameMemberBaseMs, sameMemberMaxMs, task.machineFaults - 1);
   const backOff = doubled(retryBaseMs, retryMaxMs, task.retriesUsed - 1);
-  const notBefore = last.fault === 'task' ? now + backOff * (1 - 0.5 * draw(ctx)) : now;
+  const wait = (): number => Math.max(backOff * (1 - 0.5 * draw(ctx)), ctx.retries.take(now));
+  const notBefore = last.fault === 'task' ? now + wait() : now;
   return { notBefore, sameMemberAt, anyMemberAt: now + otherMemberWaitMs };
 }
 

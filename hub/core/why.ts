@@ -171,6 +171,9 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   }
   if (due !== null) {
     answer.reasons.push(`it failed and is tried again in ${seconds(due - ctx.now)}, at ${clockAt(ctx, due)}`);
+    if (ctx.retries.isSpent(ctx.now)) {
+      answer.reasons.push('so many tasks of the mesh failed that they are tried again one by one');
+    }
   }
   if (task.lastEnd !== null) {
     const { reason, detail } = task.lastEnd;
