@@ -3,6 +3,7 @@ import type { MemberRecord } from '../../ledger/state/members.ts';
 import { isHalted } from '../../ledger/state/mesh.ts';
 import { openQuestion } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
+import { doubtOf } from '../../node/views/task.ts';
 import { boundsOf, idleSlots, isCapped, raiseCommand } from './capacity.ts';
 import type { FounderContext } from './context.ts';
 import { clashWarning, clockWarning } from './identity.ts';
@@ -129,13 +130,30 @@ function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Overview
     found.push({ what, command: raiseCommand(ctx) });
   }
   found.push(...unreachedNeeds(ctx));
-  for (const { peer, name } of active) {
+  for (const { peer, name, quarantined } of active) {
+    if (quarantined !== undefined) found.push(quarantineNeed(ctx, peer, name));
     const live = ctx.live.get(peer);
     for (const what of [clashWarning(ctx, live, name), clockWarning(live, name)]) {
       if (what !== null) found.push({ what, command: null });
     }
   }
   return found;
+}
+
+/** What rests on the word of a machine in quarantine is to be done again, by another one. */
+function quarantineNeed(ctx: FounderContext, peer: string, name: string): Overview['needs'][number] {
+  const { count, byNumber } = ctx.state.tasks;
+  const resting: string[] = [];
+  for (let number = count - 1; number >= Math.max(0, count - lookedAtMax); number -= 1) {
+    const task = byNumber.get(number);
+    const by = task?.converged?.verified === true ? task.verification?.member : task?.accepted?.member;
+    if (task !== undefined && by === peer && doubtOf(ctx.state, task) !== null) resting.push(task.id);
+  }
+  const [newest] = resting;
+  if (newest === undefined) return { what: `${name} is in quarantine`, command: `mesh-hub trust show` };
+  const rest = resting.length === 1 ? '1 result rests' : `${resting.length} results rest`;
+  const what = `${name} is in quarantine, and ${rest} on its word alone, ${newest} the newest`;
+  return { what, command: `mesh-hub task rerun ${newest}` };
 }
 
 /** What can be lost or cannot be had as things stand; also among the warnings. */

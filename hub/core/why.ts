@@ -1,6 +1,7 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { isHalted } from '../../ledger/state/mesh.ts';
 import { type AttemptRecord, openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
+import { doubtOf } from '../../node/views/task.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
 import { boundNow, boundsOf, growsAt, raiseCommand, ringHasRoom } from './capacity.ts';
@@ -391,6 +392,11 @@ function whyEnded(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     const by = verification === null ? '' : ` by ${nameOf(ctx, verification.member)}`;
     const proved = converged?.verified === true;
     answer.reasons.push(proved ? `delivered, verified${by}` : `delivered; ${detail ?? 'unverified'}`);
+    const doubt = doubtOf(ctx.state, task);
+    if (doubt !== null) {
+      answer.reasons.push(doubt);
+      answer.remedies.push(`mesh-hub task rerun ${id}`);
+    }
     if (task.accepted?.commit != null)
       answer.remedies.push(`mesh-hub task diff ${id}`, `mesh-hub task apply ${id}`);
     return;

@@ -320,6 +320,8 @@ export interface TaskDetail extends TaskObject {
   continues?: GoalStart | null;
   /** What was done of the goal by an attempt that went no further (`task continue`); null: nothing. Missing likewise. */
   partial?: Omit<GoalStart, 'task'> | null;
+  /** Why a delivered result may not be what it seems: what it rests on is the word of a machine in quarantine alone. */
+  doubt?: string | null;
 }
 
 /** What is remembered: a goal that ended, or a note. Fields that do not apply are null or empty. */

@@ -256,7 +256,7 @@ function partFields(
 export function taskText(
   task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
       Partial<TaskDetail>,
-      'applied' | 'continues' | 'flaky' | 'partial' | 'questions' | 'remembered' | 'schedule'
+      'applied' | 'continues' | 'doubt' | 'flaky' | 'partial' | 'questions' | 'remembered' | 'schedule'
     >,
   paint: Paint,
   typed: string,
@@ -265,6 +265,7 @@ export function taskText(
     ['id', task.id],
     ['state', stateWords(task)],
     ['detail', task.detail ?? null],
+    ...(task.doubt == null ? [] : ([['doubt', task.doubt]] as [string, unknown][])),
     ...(task.question == null ? [] : ([['question', oneLine(task.question)]] as [string, unknown][])),
     ...workFields(task.spec),
     ...(task.questions ?? []).flatMap(({ text, answer }): [string, string][] =>

@@ -72,12 +72,28 @@ function recalledOf({ plugins }: Known, { by, id, spec }: TaskRecord): string[] 
   return recalledFor(memory, id, by)?.slice() ?? null;
 }
 
+/**
+ * Why a delivered result may not be what it seems: the one machine whose word it rests on is in quarantine now. Null: no reason is
+ * known, or there is no result.
+ */
+export function doubtOf({ members }: Pick<MeshState, 'members'>, task: TaskRecord): string | null {
+  const { accepted, verification, converged } = task;
+  if (converged?.state !== 'delivered' || accepted === null) return null;
+  const by = converged.verified ? verification?.member : accepted.member;
+  const member = members.byPeer.get(by ?? '');
+  if (member?.quarantined === undefined) return null;
+  const { name, quarantined } = member;
+  const rests = converged.verified ? `only ${name} verified it` : `nobody verified what ${name} made`;
+  return `${rests}, which is in quarantine: ${quarantined.why}`;
+}
+
 export function taskView(state: Known, task: TaskRecord): TaskAnswer {
   const { accepted, verification, converged, lastEnd } = task;
   const failed = accepted === null ? lastEnd : null;
   return {
     ...taskObject(state, task),
     rerunOf: task.rerunOf,
+    doubt: doubtOf(state, task),
     detail: (converged === null ? lastEnd?.detail : converged.detail) ?? null,
     spec: task.spec,
     bundle: accepted?.bundle ?? null,

@@ -4,7 +4,7 @@ import { samplingProbability } from '../../../hub/core/trust.ts';
 import { defaultBounds } from '../../../ledger/state/reducer.ts';
 import { initialState, loadState, replay, saveState } from '../../../ledger/state/state.ts';
 import { trustRecord } from '../../../ledger/state/trust.ts';
-import type { NodeObject, TrustObject } from '../../../node/api/objects.ts';
+import type { NodeObject, StatusObject, TrustObject } from '../../../node/api/objects.ts';
 import { type Assignment, leaseKey } from '../../../protocol/session.ts';
 import { standInVerification } from '../../sim/signer.ts';
 import { CAPACITY, Fleet, MESH, peerOf, resultOf, type TestMember } from './fleet.ts';
@@ -163,6 +163,48 @@ test('one invalid result: trust is gone, and nothing is given to it until a pers
   const line = trust.members.find(({ name }) => name === 'ada');
   assert.equal([line?.trusted, line?.valid, line?.invalid, line?.quarantined], [false, 0, 1, null]);
   assert.ok(fleet.running(back), 'she works again, as a new member');
+});
+
+test('what rests on the word of a machine in quarantine alone is marked, until a person trusts it again', () => {
+  const { fleet, founder } = working();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  vouch(fleet, ada);
+  vouch(fleet, bob);
+  const by = new Map<string, string>();
+  while (by.size < 2) {
+    const { id, verifier } = judged(fleet, bob);
+    by.set(verifier.name, id);
+  }
+  const own = done(fleet, ada, { requireVerified: true });
+  fleet.finish(own.verifier!, fleet.running(own.verifier!, 'verify'));
+  fleet.ask({ op: 'trust.sampling', on: true });
+  let alone: string | null = null;
+  while (alone === null) {
+    const { id, verifier } = done(fleet, ada);
+    if (verifier === null) alone = id;
+    else fleet.finish(verifier, fleet.running(verifier, 'verify'));
+  }
+  fleet.ask({ op: 'trust.sampling', on: false });
+  const doubts = (): (string | null)[] =>
+    [by.get('ada')!, alone!, by.get('founder')!, own.id].map(
+      (task) => fleet.ask<{ doubt: string | null }>({ op: 'task.get', task }).doubt,
+    );
+  assert.equal(doubts(), [null, null, null, null]);
+  judged(fleet, ada, false);
+  const [verified, made, ...others] = doubts();
+  assert.match(verified!, /^only ada verified it, which is in quarantine: \S+ found a result of it invalid/);
+  assert.match(made!, /^nobody verified what ada made, which is in quarantine/);
+  assert.equal(others, [null, null]);
+  const why = fleet.why(by.get('ada')!);
+  assert.ok(why.reasons.includes(verified!) && why.remedies.includes(`mesh-hub task rerun ${by.get('ada')}`));
+  const told = fleet.ask<StatusObject>({ op: 'status' }).needs.map(({ what }) => what);
+  assert.ok(
+    told.some((what) => /^ada is in quarantine, and \d+ results rest on its word alone/.test(what)),
+    `${told}`,
+  );
+  fleet.ask({ op: 'member.trust', member: 'ada', vouched: false });
+  assert.equal(doubts(), [null, null, null, null]);
+  assert.is(founder.running.size, 0);
 });
 
 test('what somebody says who is not trusted takes trust away and puts nobody into quarantine', () => {
