@@ -93,6 +93,8 @@ export const ownerOf = (member: MemberService, stop: () => void): OwnerPort => (
   }),
   pause: (ms) => member.pause(ms),
   resume: () => member.resume(),
+  policy: (test) => member.owner.show(test),
+  setPolicy: (policy) => member.owner.set(policy),
   leave: () =>
     Promise.reject(
       new SuperfleetError('SF_CONFLICT', 'the founder cannot leave its own mesh', {

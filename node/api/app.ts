@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { knownPolicy } from '../../protocol/policy-schema.ts';
 import { type ApiEnv, errorResponse, guard, inTime, jsonBody, parsed } from './http.ts';
 import type { MemberPort, OwnerPort } from './port.ts';
 import { createReadOnlyApp } from './read-only.ts';
@@ -16,6 +17,7 @@ const endpointBody = z.strictObject({
   port: z.int().min(0).max(65_535).optional(),
   token: z.boolean().optional(),
 });
+const policyBody = z.strictObject({ policy: knownPolicy.nullable() });
 const pauseBody = z.strictObject({ ms: z.int().min(1).max(pauseMsMax).nullable() });
 
 /** An app with the guard, the error answers and `/v1/process`; `stop` begins after its answer was sent. */
@@ -62,6 +64,15 @@ export function addMemberRoutes(app: Hono<ApiEnv>, port: OwnerPort): void {
   app.post('/v1/node/resume', async (context) => {
     await inTime(port.resume());
     return context.json(await inTime(port.status()));
+  });
+  app.get('/v1/node/policy', async (context) => context.json(await inTime(port.policy())));
+  app.post('/v1/node/policy', async (context) => {
+    const { policy } = await jsonBody(context, policyBody);
+    return context.json(await inTime(port.setPolicy(policy)));
+  });
+  app.post('/v1/node/policy/test', async (context) => {
+    const { policy } = await jsonBody(context, policyBody);
+    return context.json(await inTime(port.policy(policy)));
   });
   app.get('/v1/node/models', async (context) =>
     context.json({ items: await inTime(port.models()), next: null }),

@@ -184,6 +184,26 @@ export interface TrustLine {
   quarantined: { since: number; task: string; why: string } | null;
 }
 
+/**
+ * `mesh-node policy show|set|test`: when this machine works and what it takes, and how that is judged now. `owner` and `invite`:
+ * what each said, null: nothing; `policy`: both together. Of a test it is what would be, were that the owner's.
+ */
+export interface PolicyObject {
+  policy: string;
+  from: string;
+  owner: string | null;
+  invite: string | null;
+  holds: boolean;
+  why: string;
+  conditions: { condition: string; holds: boolean; why: string }[];
+  signals: { name: string; says: string }[];
+  /** Until when the owner has paused it, Unix ms; null: he has not, or without an end. */
+  paused: boolean;
+  pausedUntil: number | null;
+  /** How long what is suspended is kept. */
+  evictMs: number;
+}
+
 /** A node as a log alone tells of it. */
 export type LoggedNode = Omit<NodeObject, 'state' | 'slots' | 'models' | 'tools'> & {
   state: NodeState | null;

@@ -4,6 +4,7 @@ import type {
   ModelObject,
   ModelServerObject,
   OwnNodeObject,
+  PolicyObject,
 } from './objects.ts';
 import type { ReadOnlyPort } from './read-only.ts';
 
@@ -13,6 +14,10 @@ export interface OwnerPort {
   /** The owner's stop (promise 15): resolves when nothing of a task runs any more. `null`: until `resume`. */
   pause(ms: number | null): Promise<void>;
   resume(): Promise<void>;
+  /** When it works, as it is; of another policy of the owner's: as it would be. */
+  policy(test?: string | null): Promise<PolicyObject>;
+  /** The owner's own policy from now on, kept for the next start; null: none. */
+  setPolicy(policy: string | null): Promise<PolicyObject>;
   /** Ends the membership for good; the process stops afterwards. */
   leave(): Promise<void>;
   /** Model servers found here and lent from elsewhere, as they answer now. */

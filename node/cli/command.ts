@@ -4,6 +4,7 @@ import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
 import { addMemoryGrammar, type MemoryCommand } from './memory-grammar.ts';
 import { Grammar, type Parsed } from './parse.ts';
+import { addPolicyGrammar, type PolicyCommand } from './policy-grammar.ts';
 import { addProofGrammar, type ProofCommand } from './proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
 import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
@@ -58,6 +59,7 @@ export type NodeCommand =
   | { verb: 'models add'; url: string }
   | { verb: 'models remove'; url: string }
   | { verb: 'endpoint'; wish: EndpointWish | null }
+  | PolicyCommand
   | DoctorCommand
   | ServiceCommand
   | CompletionCommand
@@ -267,6 +269,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
   addMachinesGrammar(grammar);
   addModelsGrammar(grammar);
   addEndpointGrammar(grammar);
+  addPolicyGrammar(grammar);
   addTaskGrammar(grammar, 'mesh-node');
   addMemoryGrammar(grammar, 'mesh-node');
   grammar.group('ledger', 'proofs from the log of the mesh');

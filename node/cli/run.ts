@@ -131,6 +131,10 @@ async function runNode(
     case 'models add':
     case 'models remove':
       return (await import('./models.ts')).runModels(command, session);
+    case 'policy show':
+    case 'policy set':
+    case 'policy test':
+      return (await import('./policy.ts')).runPolicy(command, session);
     case 'endpoint':
       return (await import('./endpoint.ts')).runEndpoint(command.wish, session);
     case 'doctor':

@@ -43,6 +43,8 @@ export const memberPort = ({
   copy: () => kept.reader?.port ?? null,
   pause: (ms) => service.pause(ms),
   resume: () => service.resume(),
+  policy: (test) => service.owner.show(test),
+  setPolicy: (policy) => service.owner.set(policy),
   ...modelsPort(service.models),
   leave: async () => {
     await service.driver.owner('pause');

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseDuration } from '../../protocol/duration.ts';
 import type { BlobId } from '../../protocol/ids.ts';
 import { type Capacity, CLOUD_BRAIN, type Lender, type Place } from '../../protocol/session.ts';
-import type { NodeObject, NodeState } from '../api/objects.ts';
+import type { NodeObject, NodeState, PolicyObject } from '../api/objects.ts';
 import { writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { CloudBrain } from '../brain/cloud.ts';
@@ -71,6 +72,8 @@ interface Parts {
   environments: Environments;
 }
 
+/** Between two looks at signs of a person and at the load. */
+const LOOK_AGAIN_MS = 1_000;
 /** How often what this machine offers is measured anew. */
 const MEASURE_MS = 60_000;
 
@@ -225,6 +228,39 @@ export class MemberService {
       lag: this.#options.lag?.() ?? null,
     };
   }
+
+  /** What the owner reads and writes of when it works. */
+  readonly owner = {
+    show: async (test?: string | null): Promise<PolicyObject> => {
+      // Of signs that nobody asked for so far one look says little.
+      const { said } = this.#policy;
+      const owner = test === undefined ? said.owner : test;
+      this.#policy.examine(owner);
+      await delay(LOOK_AGAIN_MS);
+      const { verdict, conditions, signals, policy, from } = this.#policy.examine(owner);
+      const endsInMs = this.#pause.endsInMs;
+      return {
+        policy,
+        from,
+        owner,
+        invite: said.invite,
+        holds: verdict.holds,
+        why: verdict.why,
+        conditions: conditions.map(({ condition, verdict: { holds, why } }) => ({ condition, holds, why })),
+        signals,
+        paused: this.#pause.paused,
+        pausedUntil: endsInMs === null ? null : Date.now() + endsInMs,
+        evictMs: parseDuration(this.#options.machine.config.evictAfter),
+      };
+    },
+    set: async (policy: string | null): Promise<PolicyObject> => {
+      // In force first, kept second: a full disk is no reason to work where the owner does not want it.
+      this.#policy.setOwner(policy);
+      await this.#measure();
+      await this.#options.machine.configure({ policy });
+      return this.owner.show();
+    },
+  };
 
   /** By its owner, or by when it works. */
   get #stopped(): boolean {

@@ -33,13 +33,22 @@ const TOLD_WORD_MAX = 64;
 
 /** Whether all conditions of a policy hold now; one that does not says why. Pure. */
 export function judge(policy: string, moment: Moment): Verdict {
-  const verdicts = readPolicy(policy).map((condition) => judgeOne(condition, moment));
+  const verdicts = judgeEach(policy, moment).map(({ verdict }) => verdict);
   // What lasts goes before what may be over in a moment.
   const bars = verdicts.filter(({ holds }) => !holds);
   const bar = bars.find(({ brief }) => brief !== true) ?? bars[0];
   if (bar !== undefined) return bar;
   const said = verdicts.map(({ why }) => why).filter((why) => why !== '');
   return { holds: true, why: said.join('; '), told: null };
+}
+
+/** Its conditions one by one, in the order written. Pure. */
+export function judgeEach(policy: string, moment: Moment): { condition: string; verdict: Verdict }[] {
+  const words = policy.split(',');
+  return readPolicy(policy).map((condition, at) => ({
+    condition: words[at]!,
+    verdict: judgeOne(condition, moment),
+  }));
 }
 
 function judgeOne(condition: PolicyCondition, moment: Moment): Verdict {

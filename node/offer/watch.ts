@@ -1,8 +1,8 @@
 import { readPolicy } from '../../protocol/policy.ts';
 import { LoadSensor } from './load.ts';
-import { closesInMinutes, judge, type Moment, policyInForce, type Verdict } from './policy.ts';
+import { closesInMinutes, judge, judgeEach, type Moment, policyInForce, type Verdict } from './policy.ts';
 import { onBattery } from './power.ts';
-import { type Presence, PresenceSensor } from './presence.ts';
+import { type Presence, PresenceSensor, type SignalReading } from './presence.ts';
 import { hasSeat } from './seat.ts';
 
 export interface PolicyWatchOptions {
@@ -16,12 +16,23 @@ export interface PolicyWatchOptions {
   battery?: () => boolean;
 }
 
+/** A policy as it would be judged now. */
+export interface Examined {
+  policy: string;
+  from: string;
+  verdict: Verdict;
+  conditions: { condition: string; verdict: Verdict }[];
+  signals: SignalReading[];
+}
+
 /** A person who comes back waits for their machine no longer than this and the stop itself. */
 const LOOK_MS = 1_000;
 
 /** The policy in force on this machine, looked at every second from `begin` to `close`. */
 export class PolicyWatch {
   readonly #options: PolicyWatchOptions;
+  #owner: string | null;
+  #onChange: ((verdict: Verdict) => void) | null = null;
   readonly #sensor: PresenceSensor;
   readonly #seat: () => boolean;
   readonly #load: LoadSensor;
@@ -31,6 +42,7 @@ export class PolicyWatch {
 
   constructor(options: PolicyWatchOptions) {
     this.#options = options;
+    this.#owner = options.owner;
     this.#sensor = options.sensor ?? new PresenceSensor();
     this.#seat = options.seat ?? hasSeat;
     this.#load = options.load ?? new LoadSensor();
@@ -40,7 +52,47 @@ export class PolicyWatch {
 
   /** Calls `onChange` when the policy begins or ceases to hold, or another part of it bars. */
   begin(onChange: (verdict: Verdict) => void): void {
-    this.#timer ??= setInterval(() => this.#look(onChange), LOOK_MS);
+    this.#onChange = onChange;
+    this.#timer ??= setInterval(() => this.#look(), LOOK_MS);
+  }
+
+  /** The owner says something else, null: nothing; it holds from now on. */
+  setOwner(policy: string | null): void {
+    this.#owner = policy;
+    this.#look();
+  }
+
+  /** What the owner and the invite say. */
+  get said(): { owner: string | null; invite: string | null } {
+    return { owner: this.#owner, invite: this.#options.invite };
+  }
+
+  /** What would hold now if the owner said this, condition by condition, and all signs that there are to judge it by. */
+  examine(owner: string | null): Examined {
+    const inForce = policyInForce(owner, this.#options.invite, this.#seat());
+    const date = new Date();
+    const seen = this.#sensor.look(date.getTime());
+    const battery = this.#battery();
+    const load = this.#load.look(performance.now());
+    const moment = { ...timeOf(date), ...seen, battery, load };
+    const others =
+      load === null
+        ? 'what others take is not known yet'
+        : `others take ${Math.round(load)}% of the processors`;
+    return {
+      ...inForce,
+      verdict: judge(inForce.policy, moment),
+      conditions: judgeEach(inForce.policy, moment),
+      signals: [
+        {
+          name: 'seat',
+          says: seen.seat ? 'somebody may sit at a screen here' : 'nobody can sit at a screen here',
+        },
+        ...seen.signals,
+        { name: 'power', says: battery ? 'its battery' : 'the mains' },
+        { name: 'load', says: others },
+      ],
+    };
   }
 
   close(): void {
@@ -51,7 +103,7 @@ export class PolicyWatch {
 
   /** The text in force now, and who said so. */
   get inForce(): { policy: string; from: string } {
-    return policyInForce(this.#options.owner, this.#options.invite, this.#seat());
+    return policyInForce(this.#owner, this.#options.invite, this.#seat());
   }
 
   /** Somebody may sit at a screen here. */
@@ -71,11 +123,11 @@ export class PolicyWatch {
     return this.#verdict;
   }
 
-  #look(onChange: (verdict: Verdict) => void): void {
+  #look(): void {
     const before = this.#verdict;
     this.#verdict = this.#judge();
     const { holds, told } = this.#verdict;
-    if (holds !== before.holds || told !== before.told) onChange(this.#verdict);
+    if (holds !== before.holds || told !== before.told) this.#onChange?.(this.#verdict);
   }
 
   #judge(): Verdict {

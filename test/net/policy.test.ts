@@ -131,8 +131,17 @@ test('outside its hours a machine takes nothing, why says so, and the owner may 
   assert.is(await state('night'), 'paused');
   const described = await fleet.hub(['node', 'describe', 'night']);
   assert.ok(described.stdout.includes(hours), described.stdout);
-  await fleet.daemon('night').end('SIGTERM');
-  fleet.members.set('night', await fleet.startMember('night', ['--port', '0', '--policy', 'always']));
+  const tested = await fleet.node('night', ['policy', 'test', 'load=100%,idle=10s,on-mains']);
+  assert.is(tested.code, 0, tested.stderr);
+  assert.match(tested.stdout, /^load=100% +holds: others take \d+% of the processors$/m);
+  assert.match(tested.stdout, /^on-mains +(holds|does not hold): it /m);
+  assert.match(tested.stdout, /^signs:\nseat /m);
+  assert.is((await fleet.node('night', ['policy', 'set', 'mains'])).code, 2);
+  const set = await fleet.node('night', ['policy', 'set', 'always', '--json']);
+  assert.equal(
+    [JSON.parse(set.stdout)].map(({ policy, owner, holds }) => [policy, owner, holds]),
+    [['always', 'always', true]],
+  );
   assert.is((await fleet.ended(task)).state, 'delivered');
 });
 

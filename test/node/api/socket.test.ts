@@ -16,7 +16,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createBaseApp, createMemberApp } from '../../../node/api/app.ts';
 import { Client } from '../../../node/api/client.ts';
-import type { NodeObject, OwnNodeObject } from '../../../node/api/objects.ts';
+import type { NodeObject, OwnNodeObject, PolicyObject } from '../../../node/api/objects.ts';
 import type { MemberPort } from '../../../node/api/port.ts';
 import { serveApi } from '../../../node/api/server.ts';
 import { listenOn, markPath, readMark, runFolder, socketPath } from '../../../node/api/socket.ts';
@@ -150,6 +150,14 @@ test('a member answers its owner itself and hands everything else on to the foun
       copy: () => null,
       pause: async (ms) => void calls.push(['pause', ms]),
       resume: async () => void calls.push(['resume']),
+      policy: async (test) => {
+        calls.push(['policy', test]);
+        return { policy: 'idle' } as PolicyObject;
+      },
+      setPolicy: async (policy) => {
+        calls.push(['set', policy]);
+        return { policy } as PolicyObject;
+      },
       leave: async () => void calls.push(['leave']),
       models: async () => [],
       addModels: async (url) => ({ url, from: 'lent', speaks: null, models: [], fault: 'silent' }),
