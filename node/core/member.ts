@@ -99,13 +99,14 @@ export class MemberCore {
     return this.#out.welcomed;
   }
 
-  /** When something is due (monotonic): a heartbeat, or what the founder's silence ends. */
+  /** When something is due (monotonic): a heartbeat, what the founder's silence ends, or the end of the owner's patience. */
   get tickAt(): number {
-    const busy = this.busy > 0;
-    const lease = busy ? this.#heardAt + this.#leaseMs : Number.POSITIVE_INFINITY;
+    const never = Number.POSITIVE_INFINITY;
+    const evict = this.#suspendedAt === null ? never : this.#suspendedAt + this.#evictMs;
+    const lease = Math.min(evict, this.busy > 0 ? this.#heardAt + this.#leaseMs : never);
     if (this.#out.session === null) return lease;
     const silent = Math.max(this.#heardAt, this.#openedAt) + this.#silentMax;
-    return Math.min(lease, silent, this.#out.welcomed ? this.#beatDue : Number.POSITIVE_INFINITY);
+    return Math.min(lease, silent, this.#out.welcomed ? this.#beatDue : never);
   }
 
   step(input: MemberInput, clock: Clock): MemberEffect[] {

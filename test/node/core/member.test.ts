@@ -153,7 +153,7 @@ test('an owner who stays evicts what was suspended after the grace: ended as his
     );
     assert.equal(
       kinds(member.tick(250)).filter((kind) => kind !== 'heartbeat'),
-      online ? ['stop', 'resume'] : ['stop', 'resume'],
+      ['stop', 'resume'],
       'told to end before anything goes on',
     );
     member.step({ type: 'gone', lease: leaseOf(one) });
