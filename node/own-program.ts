@@ -1,5 +1,5 @@
 import { constants, openSync, statSync } from 'node:fs';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, extname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Where the descriptor of the held folder is in a process that is started with it: after those that every one has. */
@@ -49,6 +49,15 @@ function heldFor(path: string): { fd: number; under: (at?: number) => string } |
   }
   return null;
 }
+
+/**
+ * A file of this program, by its path in the sources. What is built lies as the sources do, and this module, wherever it is
+ * built into, one folder deep.
+ */
+export const ownFile = (path: string): URL => new URL(`../${path}`, import.meta.url);
+
+/** A module of this program that is run by itself, by its path without a suffix: sources are TypeScript, what is built is not. */
+export const ownModule = (path: string): URL => ownFile(`${path}${extname(import.meta.filename)}`);
 
 /** How to run a module of this program, also after root was given up and where only root can enter its folder. */
 export function ownProgram(module: URL): OwnProgram {

@@ -11,6 +11,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { compiledFolder } from '../node/cli/compile-cache.js';
+import { buildForTests } from './build/program.ts';
 
 const LIMIT_S = 90;
 const parts = process.argv.slice(2);
@@ -24,6 +25,8 @@ const files = readdirSync('test', { recursive: true, encoding: 'utf8' })
 
 /** What a file and the programs it starts compile is compiled once, whatever they have for a home. */
 const compiled = compiledFolder();
+/** The programs that tests start are those that are published, in half the time; a file run by itself runs the sources. */
+const build = process.env.SUPERFLEET_BUILD ?? (await buildForTests());
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 
@@ -79,6 +82,7 @@ async function runFile(file: string): Promise<void> {
     env: {
       ...process.env,
       ...(compiled === null ? {} : { NODE_COMPILE_CACHE: compiled }),
+      SUPERFLEET_BUILD: build,
       NO_COLOR: '1',
       FORCE_COLOR: '0',
     },

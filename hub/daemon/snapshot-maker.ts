@@ -1,14 +1,12 @@
 import { spawn } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
-import { extname } from 'node:path';
 import type { Compressed } from '../../ledger/compress.ts';
 import type { EventBody } from '../../ledger/events.ts';
 import type { SnapshotAnswer, SnapshotOrder } from '../../ledger/snapshot-process.ts';
-import { ownProgram } from '../../node/own-program.ts';
+import { ownModule, ownProgram } from '../../node/own-program.ts';
 import { type ErrorObject, SuperfleetError } from '../../protocol/errors.ts';
 
-/** Of the same kind as this file: sources run as they are, what is published is JavaScript. */
-const PROGRAM = new URL(`../../ledger/snapshot-process${extname(import.meta.url)}`, import.meta.url);
+const PROGRAM = ownModule('ledger/snapshot-process');
 /** Last words of a process that died, for its error. */
 const wordsMax = 2_000;
 

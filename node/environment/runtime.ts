@@ -2,7 +2,7 @@ import { constants, readFileSync } from 'node:fs';
 import { access, copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { reachableFile } from '../own-program.ts';
+import { ownFile, reachableFile } from '../own-program.ts';
 import type { Mount } from '../sandbox/types.ts';
 
 const PLACE = '/run/superfleet';
@@ -35,7 +35,7 @@ export class SandboxRuntime {
    * each version of Node.
    */
   static async open(folder: string): Promise<SandboxRuntime> {
-    const forwarder = fileURLToPath(new URL('./forwarder.js', import.meta.url));
+    const forwarder = fileURLToPath(ownFile('node/environment/forwarder.js'));
     const libraries = foreignLibraries();
     const files = [
       { path: process.execPath, to: `${PLACE}/node`, mode: constants.R_OK | constants.X_OK },

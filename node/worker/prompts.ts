@@ -2,17 +2,19 @@ import { constants, readdirSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { ownFile } from '../own-program.ts';
 import { type Persona, personaOf } from './persona.ts';
 import type { Profile } from './profile.ts';
 
 /** An operator's text is no longer than this. */
 const promptBytesMax = 64 * 1024;
 
+const TEXTS = ownFile('node/worker/prompts/');
 // Read with the program: a node that was started as root cannot read it later, where only root may.
 const OWN: ReadonlyMap<string, string> = new Map(
-  readdirSync(new URL('./prompts/', import.meta.url))
+  readdirSync(TEXTS)
     .filter((name) => name.endsWith('.md'))
-    .map((name) => [name, readFileSync(new URL(`./prompts/${name}`, import.meta.url), 'utf8')]),
+    .map((name) => [name, readFileSync(new URL(name, TEXTS), 'utf8')]),
 );
 
 /** What a model is told before its goal: this program's texts, or those an operator put in their place. */

@@ -28,6 +28,8 @@ import { isRoot, Mesh, type Outcome, run } from './mesh.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const [NODE, HUB] = [join(ROOT, 'scripts/mesh-node'), join(ROOT, 'scripts/mesh-hub')];
+/** Runs the sources, whose launcher a service names. */
+const CLONE = { SUPERFLEET_BUILD: '' };
 const STAND_IN = join(import.meta.dirname, 'systemctl-stand-in.ts');
 const able = isRoot && existsSync('/etc/systemd/system') && existsSync('/usr/bin/systemctl');
 const real = able ? test : test.skip;
@@ -371,7 +373,7 @@ real('without systemd as init join still joins and works, and says what it did n
   const refused = refusal(await machine.type(['service', 'install', '--json']), 6, 'SF_SERVICE');
   assert.match(refused.message, /systemd is not the init/);
   const words = ['join', await token(), '--yes', '--service', '--name', 'bare', '--json'];
-  const said = await machine.type(words);
+  const said = await machine.type(words, NODE, CLONE);
   const error = refusal(said, 6, 'SF_SERVICE');
   assert.match(error.message, /has joined and works now, but no boot will start it/);
   assert.match(error.hint ?? '', /scripts\/mesh-node --dir .* start/);
@@ -389,7 +391,7 @@ real('without systemd as init join still joins and works, and says what it did n
 
 real('--print writes the unit anywhere and changes nothing', async () => {
   const machine = new Machine('printer', false);
-  const unit = done(await machine.type(['service', 'install', '--print'])).stdout;
+  const unit = done(await machine.type(['service', 'install', '--print'], NODE, CLONE)).stdout;
   assert.match(unit, /^ExecStart=:.*scripts\/mesh-node --dir \S+ start/m);
   const [hub] = documents(await machine.type(['service', 'install', '--print', '--json'], HUB));
   assert.match(String(hub!.text), /^ReadWritePaths=\S+ \S+\.secrets\b/m);
