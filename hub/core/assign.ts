@@ -6,8 +6,9 @@ import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { newNonce } from '../../protocol/ids.ts';
 import type { Assignment, AttemptRole } from '../../protocol/session.ts';
 import { assignmentBytesMax, bundlesMax, repositoriesKeptMax } from './config.ts';
-import type { FounderContext, LiveMember } from './context.ts';
+import type { FounderContext } from './context.ts';
 import { converge, openLease } from './lifecycle.ts';
+import type { LiveMember } from './live-member.ts';
 import { senderOf } from './owner-terms.ts';
 import type { Enclosure } from './plugin.ts';
 

@@ -1,8 +1,9 @@
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { restAfterFaults, restBaseMs, restJitter, restMaxMs } from './config.ts';
-import type { FounderContext, LiveMember } from './context.ts';
+import type { FounderContext } from './context.ts';
 import { draw } from './lifecycle.ts';
+import type { LiveMember } from './live-member.ts';
 
 /**
  * A circuit breaker for each machine. Attempts that end in a row through its own fault make it rest, each time about twice as long;
@@ -11,13 +12,13 @@ import { draw } from './lifecycle.ts';
  */
 export interface BackOff {
   /** Faults since the last attempt that came to its end there. */
-  faults: number;
+  readonly faults: number;
   /** When the last was counted (monotonic ms): what is lost in one moment is lost through one fault. */
-  countedAt: number;
+  readonly countedAt: number;
   /** Nothing is given to it until then (monotonic ms); null: it may have something. */
-  until: number | null;
+  readonly until: number | null;
   /** The same as Unix ms, for people. */
-  untilTime: number;
+  readonly untilTime: number;
 }
 
 /** Whether it has failed so often that it is given one attempt at a time at most. */
@@ -36,21 +37,15 @@ export function countEnd(ctx: FounderContext, peer: string, fault: Fault, reason
 }
 
 function countFault(ctx: FounderContext, live: LiveMember): void {
-  const backOff = live.backOff ?? {
-    faults: 0,
-    countedAt: Number.NEGATIVE_INFINITY,
-    until: null,
-    untilTime: 0,
-  };
-  live.backOff = backOff;
-  if (backOff.countedAt === ctx.now || backOff.until !== null) return;
-  backOff.countedAt = ctx.now;
-  backOff.faults += 1;
+  const before = live.backOff;
+  if (before?.countedAt === ctx.now || (before !== null && before.until !== null)) return;
+  const faults = (before?.faults ?? 0) + 1;
+  live.backOff = { faults, countedAt: ctx.now, until: null, untilTime: 0 };
   if (!isProbed(live)) return;
-  const restMs = Math.round(restOf(backOff.faults) * (1 + restJitter * draw(ctx)));
-  backOff.until = ctx.now + restMs;
-  ctx.alarms.add(backOff.until);
-  backOff.untilTime = ctx.clock.time + restMs;
+  const restMs = Math.round(restOf(faults) * (1 + restJitter * draw(ctx)));
+  const until = ctx.now + restMs;
+  live.backOff = { faults, countedAt: ctx.now, until, untilTime: ctx.clock.time + restMs };
+  ctx.alarms.add(until);
   ctx.fleet += 1;
 }
 
@@ -79,8 +74,9 @@ export function countSuccess(ctx: FounderContext, peer: string): void {
 }
 
 /** Its rest is over: it is given a probe. Called by the tick. */
-export function endRest(ctx: FounderContext, { backOff }: LiveMember): void {
+export function endRest(ctx: FounderContext, live: LiveMember): void {
+  const { backOff } = live;
   if (backOff === null || backOff.until === null || ctx.now < backOff.until) return;
-  backOff.until = null;
+  live.backOff = { ...backOff, until: null };
   ctx.fleet += 1;
 }

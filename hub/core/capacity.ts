@@ -2,8 +2,9 @@ import type { Actor } from '../../ledger/events.ts';
 import type { CapacityObject } from '../../node/api/objects.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { elasticAfterMs } from './config.ts';
-import { type FounderContext, freeSlots } from './context.ts';
+import type { FounderContext } from './context.ts';
 import { unavailable } from './fit.ts';
+import { freeSlots } from './live-member.ts';
 
 /**
  * How many attempts may run in the whole mesh (docs/decisions/capacity.md). `ring`: at any time. `elastic`: so many while

@@ -24,58 +24,22 @@ import { Deadlines } from './deadlines.ts';
 import { Alarms } from './due.ts';
 import { Holds } from './holds.ts';
 import { Lenders } from './lenders.ts';
+import { LiveMember } from './live-member.ts';
 import type { Stopping } from './pause.ts';
 import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
-import { RunQueue } from './queue.ts';
+import { Pool } from './pool.ts';
+import { type Bucket, RunQueue } from './queue.ts';
 import { Repeats } from './repeats.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { Room } from './room.ts';
+import { type SpreadPlace, Spreads } from './spread.ts';
 import type { FounderEffect } from './types.ts';
 
 /** Replicas that members are told of, and addresses of each. */
 const PLACES_MAX = 16;
 
-/** A member as the founder hears it now. Rebuilt from hellos after a restart; nothing of it is logged. */
-export interface LiveMember {
-  peer: string;
-  /** Null: no session is open. */
-  session: number | null;
-  /** What it understands besides its version's messages, from the newest hello. */
-  features: readonly string[];
-  /** Minor version of the session that it speaks. */
-  minor: number;
-  /** From the newest hello; null until the first. */
-  capacity: Capacity | null;
-  /** Monotonic ms of its last word. */
-  heardAt: number;
-  /** When it was given the first of the leases it holds; they run from this or its last word, the later. */
-  leasedAt: number;
-  /** It has missed a heartbeat: what it holds goes on, and nothing more is given to it. */
-  doubtful: boolean;
-  /** While no session is open: until when its leases wait for it. */
-  awaitedUntil: number;
-  /** Keys of its open leases. */
-  leases: Set<string>;
-  /** Leases it was told to stop, which may still take a slot: key → since when. */
-  stopping: Map<string, number>;
-  /** Ids of repositories of its last attempts, newest last. */
-  repositories: string[];
-  assignedAt: number;
-  /** After its owner stopped something, nothing is given to it for a moment, whatever it says; null: it may. */
-  restsUntil: number | null;
-  /** Its attempts failed by its own fault; null: the last one did not. */
-  backOff: BackOff | null;
-  /** Which process speaks on its session, and from where; null where it did not say. */
-  instance: Instance | null;
-  address: string | null;
-  /** By how much its wall clock is ahead of the founder's, ms, as it last said; null where it did not. Only shown. */
-  aheadMs: number | null;
-  /** Another machine with its identity that waits for whether this one still lives. */
-  rival: Rival | null;
-  /** The other machine that was last refused for having this one's identity. */
-  clash: { where: string; at: number } | null;
-}
+const NONE: ReadonlySet<string> = new Set();
 
 /** A session that came from another machine than the one that is open. */
 export interface Rival {
@@ -114,6 +78,8 @@ export interface LiveLease {
   collects: number;
   /** When to ask for the blobs again. */
   collectAt: number | null;
+  /** Where it counts among attempts of its name; null: nowhere. */
+  spread: SpreadPlace | null;
 }
 
 /** A late result whose envelope is being stored. */
@@ -164,7 +130,13 @@ export class FounderContext {
   /** In the step that was handed them: tasks that have left the state, as the log tells of them. To be read only. */
   recalled: ReadonlyMap<string, TaskRecord> = new Map();
   readonly times = new Map<string, TaskTimes>();
-  readonly queue = new RunQueue();
+  readonly pool = new Pool();
+  readonly queue = new RunQueue(this.pool);
+  readonly spreads = new Spreads();
+  /** Buckets to be looked at again at a time (monotonic ms), whatever happens until then. */
+  readonly later = new Map<Bucket, number>();
+  /** Urgent tasks for which another gave its place, which is not free yet. */
+  readonly preempting = new Map<string, { member: string; key: string }>();
   readonly repeats = new Repeats();
   readonly room = new Room();
   readonly holds = new Holds();
@@ -218,7 +190,9 @@ export class FounderContext {
   readonly renamed = new Set<string>();
   /** Queued tasks whose last attempt failed for want of something on its machine. */
   readonly troubled = new Set<string>();
-  #given = { fleet: 0, keys: new Set<string>() };
+  readonly #given = new Set<string>();
+  /** Rises when the operator gives a label that nobody had. */
+  labelsVersion = 0;
   readonly #effects: FounderEffect[] = [];
   #events: LogEvent[] = [];
   #first = 0;
@@ -239,6 +213,7 @@ export class FounderContext {
     this.epoch = options.epoch;
     this.plugins = new Plugins(options.plugins);
     this.clock = options.clock;
+    for (const peer of options.state.members.byPeer.keys()) this.#noteMember(peer);
     this.settledAt =
       options.epoch > options.state.mesh.epoch ? options.clock.now + options.config.leaseMs : 0;
   }
@@ -248,12 +223,7 @@ export class FounderContext {
    * has gone. The founder's machine is the operator's: what it says of itself is the operator's word.
    */
   labelsGiven(peer: string): ReadonlySet<string> {
-    if (peer === this.state.mesh.founder) return new Set();
-    if (this.#given.fleet !== this.fleet) {
-      const keys = [...this.state.members.byPeer.values()].flatMap(({ labels }) => Object.keys(labels));
-      this.#given = { fleet: this.fleet, keys: new Set(keys) };
-    }
-    return this.#given.keys;
+    return peer === this.state.mesh.founder ? NONE : this.#given;
   }
 
   /** Whether others lend this member a model; `*`: any. */
@@ -278,7 +248,17 @@ export class FounderContext {
     const body: unknown = EVENT_BODIES[event.type].parse(event.body);
     if (this.#events.length === 0) this.#first = head.index;
     applyEntry(this.state, head, { ...head, type: event.type, body } as KnownEntry);
+    if (event.type.startsWith('member.')) this.#noteMember((body as { peer: string }).peer);
     this.#events.push({ type: event.type, body } as LogEvent);
+  }
+
+  #noteMember(peer: string): void {
+    this.pool.changed(peer);
+    for (const key of Object.keys(this.state.members.byPeer.get(peer)?.labels ?? {})) {
+      if (this.#given.has(key)) continue;
+      this.#given.add(key);
+      this.labelsVersion += 1;
+    }
   }
 
   /** One time for all entries of a step, never below the log's. */
@@ -349,36 +329,9 @@ export class FounderContext {
   liveMember(peer: string): LiveMember {
     let live = this.live.get(peer);
     if (live === undefined) {
-      live = {
-        peer,
-        session: null,
-        features: [],
-        minor: 0,
-        capacity: null,
-        heardAt: this.now,
-        leasedAt: Number.NEGATIVE_INFINITY,
-        doubtful: false,
-        awaitedUntil: this.now,
-        leases: new Set(),
-        stopping: new Map(),
-        repositories: [],
-        assignedAt: Number.NEGATIVE_INFINITY,
-        restsUntil: null,
-        backOff: null,
-        instance: null,
-        address: null,
-        aheadMs: null,
-        rival: null,
-        clash: null,
-      };
+      live = new LiveMember(peer, this.now, this.pool);
       this.live.set(peer, live);
     }
     return live;
   }
-}
-
-/** Slots of a member that are not taken, also not by what is still stopping; of one that failed again and again there is one. */
-export function freeSlots(live: LiveMember): number {
-  const slots = live.capacity?.slots ?? 0;
-  return (isProbed(live) ? Math.min(1, slots) : slots) - live.leases.size - live.stopping.size;
 }

@@ -1,6 +1,7 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
+import type { MachineNeeds, Schedule } from '../../protocol/schedule.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
-import { freeSlots, type LiveMember } from './context.ts';
+import { freeSlots, type LiveMember } from './live-member.ts';
 import type { Need } from './queue.ts';
 import { lacking, requirementsOf } from './requirements.ts';
 
@@ -54,7 +55,27 @@ export function mismatch(
   }
   const lack = lacking(need, live, lent);
   if (lack !== null) return lack;
+  const small = tooSmall(need.machine, live);
+  if (small !== null) return small;
   if (need.unfit.includes(member.peer)) return 'lacks what the task needs (it failed there with environment)';
+  return null;
+}
+
+/** What the machine as a whole lacks of what is asked for; null: nothing, or it has not said yet what it has. Pure. */
+export function tooSmall(
+  { cpus = 0, memoryBytes = 0, diskBytes = 0, strictLimits }: MachineNeeds,
+  live: LiveMember | undefined,
+): string | null {
+  const capacity = live?.capacity ?? null;
+  if (capacity === null) return null;
+  const GiB = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  if (capacity.cpus < cpus) return `has ${capacity.cpus} processors, not ${cpus}`;
+  if (capacity.memoryBytes < memoryBytes)
+    return `has ${GiB(capacity.memoryBytes)} of memory, not ${GiB(memoryBytes)}`;
+  if (capacity.diskFreeBytes < diskBytes)
+    return `has ${GiB(capacity.diskFreeBytes)} of disk free, not ${GiB(diskBytes)}`;
+  if (strictLimits && capacity.limits.memory !== 'cgroup')
+    return 'only watches memory, and keeps no strict limit';
   return null;
 }
 
@@ -73,7 +94,7 @@ export function labelsOf(
 
 /** Why this member may not verify a result of `executor`; null: it may. `owners`: the owners in the mesh. */
 export function verifierMismatch(
-  task: { unfit: string[]; spec: TaskSpec },
+  task: { unfit: string[]; spec: TaskSpec; schedule?: Schedule },
   executor: { peer: string; owner: string },
   owners: number,
   member: MemberRecord,
@@ -85,6 +106,8 @@ export function verifierMismatch(
   if (task.unfit.includes(member.peer)) return 'lacks what the checks need';
   // It never can: to wait for it would be to wait in vain.
   if (live?.capacity?.sandbox === null) return 'has no working sandbox';
+  const small = tooSmall(task.schedule?.needs ?? {}, live);
+  if (small !== null) return small;
   // Checks ask no model.
   return lacking({ ...requirementsOf(task.spec), brain: null, model: null }, live);
 }

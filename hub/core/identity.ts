@@ -1,6 +1,7 @@
 import type { Instance, MemberHello } from '../../protocol/session.ts';
 import { callMs, clashShownMs, clockApartMs } from './config.ts';
-import type { FounderContext, LiveMember, Rival } from './context.ts';
+import type { FounderContext, Rival } from './context.ts';
+import type { LiveMember } from './live-member.ts';
 
 /**
  * Two machines with one identity, which is what a cloned disk makes. A newer session of the same process, or of the same

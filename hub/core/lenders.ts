@@ -49,6 +49,7 @@ export function learnLenders(ctx: FounderContext): void {
   if (!ctx.lenders.take(lendersNow(ctx))) return;
   // What fitted nobody may fit a machine that asks another's model.
   ctx.fleet += 1;
+  ctx.pool.forget();
   ctx.lenders.madeIn = ctx.fleet;
   for (const { peer } of ctx.live.values()) tellLenders(ctx, peer);
 }

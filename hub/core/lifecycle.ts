@@ -12,9 +12,11 @@ import type { Usage } from '../../protocol/usage.ts';
 import { countEnd } from './back-off.ts';
 import { otherMemberWaitMs, retryBaseMs, retryMaxMs, sameMemberBaseMs, sameMemberMaxMs } from './config.ts';
 import type { FounderContext, GivenUp, LiveLease } from './context.ts';
+import { submitterOf } from './fair-share.ts';
 import { flakyWords, leftUndecided } from './flaky.ts';
 import { isFrozen } from './freeze.ts';
 import { isHeld } from './holds.ts';
+import { spreadOf } from './spread.ts';
 
 type Converged = EventBody<'task.converged'>;
 
@@ -74,6 +76,10 @@ export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending):
 export function dropLease(ctx: FounderContext, lease: LiveLease): void {
   ctx.leases.delete(lease.key);
   ctx.live.get(lease.member)?.leases.delete(lease.key);
+  if (lease.spread !== null) ctx.spreads.remove(lease.spread);
+  if (lease.role === 'execute') {
+    ctx.queue.shares.ran(submitterOf(ctx.task(lease.lease.task).by), ctx.now - lease.assignedAt);
+  }
   const { member: peer, role, correlation, lease: of, pending } = lease;
   if (pending === null) return;
   const digest = pending.role === 'execute' ? pending.digest : null;
@@ -300,6 +306,7 @@ export function converge(
   ctx.room.end(task.id, ctx.now);
   ctx.givenUp.delete(task.id);
   ctx.holds.end(task);
+  ctx.preempting.delete(task.id);
   ctx.queue.remove(task.id);
   ctx.asking.delete(task.id);
   ctx.held.delete(task.id);
@@ -334,7 +341,9 @@ export function openLease(
     collecting: false,
     collects: 0,
     collectAt: null,
+    spread: attempt.role === 'execute' ? spreadOf(ctx, task, attempt.member) : null,
   };
+  if (opened.spread !== null) ctx.spreads.add(opened.spread);
   ctx.leases.set(opened.key, opened);
   ctx.liveMember(attempt.member).leases.add(opened.key);
   return opened;

@@ -2,7 +2,8 @@ import type { Actor } from '../../ledger/events.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { AttemptRole } from '../../protocol/session.ts';
 import { declined, longestMs } from '../../protocol/terms.ts';
-import type { FounderContext, LiveMember } from './context.ts';
+import type { FounderContext } from './context.ts';
+import type { LiveMember } from './live-member.ts';
 
 /** What of a task the owner of a machine may decline. */
 export interface OwnersAsk {

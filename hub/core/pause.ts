@@ -1,7 +1,8 @@
 import type { Actor } from '../../ledger/events.ts';
 import type { Overview, UnreachedObject } from '../../node/api/objects.ts';
-import type { FounderContext, LiveMember } from './context.ts';
+import type { FounderContext } from './context.ts';
 import { endLease, settle } from './lifecycle.ts';
+import type { LiveMember } from './live-member.ts';
 import { meshObject } from './views.ts';
 
 /** A member that was told to stop what it runs, and has not said that all of it is gone. */

@@ -1,4 +1,7 @@
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { priorityDefault } from '../../protocol/limits.ts';
+import { type MachineNeeds, priorityOf, type Spreading } from '../../protocol/schedule.ts';
+import { FairShare, submitterOf } from './fair-share.ts';
 import { Heap } from './heap.ts';
 import { type OwnersAsk, ownersAskOf } from './owner-terms.ts';
 import { type Requirements, requirementsOf } from './requirements.ts';
@@ -10,6 +13,9 @@ export interface Need extends Requirements, OwnersAsk {
   secrets: string[];
   avoid: string[];
   unfit: string[];
+  /** Of the machine as a whole. */
+  machine: MachineNeeds;
+  spread: Spreading | null;
 }
 
 /** A queued task. `number` is its place: a task that comes back goes before those submitted after it. */
@@ -22,26 +28,74 @@ export interface Queued {
   anyMemberAt: number;
 }
 
+/** Who goes first: by priority, then by fair share, then by number. */
+export interface Rank {
+  priority: number;
+  tag: number;
+  number: number;
+}
+export function goesFirst(one: Rank, other: Rank): boolean {
+  if (one.priority !== other.priority) return one.priority > other.priority;
+  return one.tag === other.tag ? one.number < other.number : one.tag < other.tag;
+}
+
+/** Tasks of one submitter and one priority that ask the same. */
+interface Flow {
+  key: string;
+  submitter: string;
+  priority: number;
+  /** Where its first task stands among those of other submitters. */
+  tag: number;
+  heap: Heap<Queued>;
+  size: number;
+  /** Its newest place among the flows of its bucket; older ones count no more. */
+  place: Rank | null;
+}
+
 export interface Bucket {
   key: string;
   need: Need;
-  heap: Heap<Queued>;
   size: number;
-  /** The fleet in which nobody fitted. */
-  barrenIn: number;
+  readonly flows: Map<string, Flow>;
+  /** The first task of each flow. */
+  readonly heads: Heap<{ flow: Flow; place: Rank }, Rank>;
+}
+
+/** Whether any machine accepts tasks by who sent them, or by how long they may take. */
+export interface OwnersLook {
+  bySender: boolean;
+  byLength: boolean;
 }
 
 interface Slot {
+  task: TaskRecord;
   entry: Queued;
   bucket: Bucket;
+  flow: Flow;
 }
 
-/** Tasks that may be given out, first submitted first, by what they ask; and those whose retry is not due yet. */
+/** What happens to the buckets, for whoever keeps an index by them. */
+export interface BucketWatch {
+  made(bucket: Bucket): void;
+  gone(bucket: Bucket): void;
+  /** Its first task may be another one than before. */
+  stirred(bucket: Bucket): void;
+}
+
+/** Tasks that may be given out, by what they ask and who sent them; and those whose retry is not due yet. */
 export class RunQueue {
   readonly buckets = new Map<string, Bucket>();
+  readonly shares = new FairShare();
   readonly #slots = new Map<string, Slot>();
   readonly #waiting = new Map<string, { task: TaskRecord; entry: Queued; notBefore: number }>();
   readonly #due = new Heap<string>();
+  readonly #watch: BucketWatch;
+  #urgent = 0;
+  #owners: OwnersLook = { bySender: false, byLength: false };
+
+  constructor(watch: BucketWatch) {
+    this.#watch = watch;
+  }
 
   /** Tasks in it, due or not. */
   get size(): number {
@@ -60,6 +114,11 @@ export class RunQueue {
   /** When a task that backs off is due; null: it is due now, or not here. */
   notBefore(id: string): number | null {
     return this.#waiting.get(id)?.notBefore ?? null;
+  }
+
+  /** When the next of those that back off is due; null: none does. */
+  get nextDue(): number | null {
+    return this.#due.peek()?.key ?? null;
   }
 
   add(
@@ -81,8 +140,40 @@ export class RunQueue {
     const slot = this.#slots.get(id);
     if (slot === undefined) return;
     this.#slots.delete(id);
-    slot.bucket.size -= 1;
-    if (slot.bucket.size === 0) this.buckets.delete(slot.bucket.key);
+    const { bucket, flow } = slot;
+    bucket.size -= 1;
+    if (flow.priority > priorityDefault) this.#urgent -= 1;
+    flow.size -= 1;
+    if (flow.size === 0) bucket.flows.delete(flow.key);
+    if (bucket.size === 0) {
+      this.buckets.delete(bucket.key);
+      this.#watch.gone(bucket);
+    } else if (flow.size > 0) this.#rank(bucket, flow);
+  }
+
+  /** Takes out a task that is given out, and counts it against the share of its submitter. */
+  serve(id: string): void {
+    const slot = this.#slots.get(id);
+    if (slot !== undefined) {
+      const { flow } = slot;
+      this.shares.serve(flow.submitter, flow.tag);
+      flow.tag = this.shares.tag(flow.submitter);
+    }
+    this.remove(id);
+  }
+
+  /** What owners of machines decide by has changed: tasks that they tell apart no longer share a bucket, or do again. */
+  tellApart(owners: OwnersLook): void {
+    if (owners.bySender === this.#owners.bySender && owners.byLength === this.#owners.byLength) return;
+    this.#owners = owners;
+    const slots = [...this.#slots.values()];
+    for (const { entry } of slots) this.remove(entry.id);
+    for (const { task, entry } of slots) this.#place(task, entry);
+  }
+
+  /** Whether any task stands above the default priority. */
+  get hasUrgent(): boolean {
+    return this.#urgent > 0;
   }
 
   /** Moves what is due into its bucket. */
@@ -96,52 +187,129 @@ export class RunQueue {
     }
   }
 
-  /** The first task of a bucket; entries of tasks that left are dropped on the way. */
-  head(bucket: Bucket): Queued | null {
-    for (let top = bucket.heap.peek(); top !== undefined; top = bucket.heap.peek()) {
-      if (this.#slots.get(top.item.id)?.entry === top.item) return top.item;
-      bucket.heap.pop();
+  /** The first task of a bucket and where it stands. */
+  head(bucket: Bucket): { queued: Queued; rank: Rank } | null {
+    for (let top = bucket.heads.peek(); top !== undefined; top = bucket.heads.peek()) {
+      const { flow, place } = top.item;
+      const queued = flow.place === place ? this.#first(flow) : null;
+      if (queued !== null) return { queued, rank: top.key };
+      bucket.heads.pop();
     }
     return null;
   }
 
-  /** Tasks that are before this one. Counts them: for a person who asks, not for a decision. */
-  before(number: number): number {
+  /** First tasks of a bucket by their submitters, the first few in their order. */
+  heads(bucket: Bucket, most: number): Queued[] {
+    const taken: { key: Rank; item: { flow: Flow; place: Rank } }[] = [];
+    const found: Queued[] = [];
+    while (found.length < most) {
+      const head = this.head(bucket);
+      if (head === null) break;
+      found.push(head.queued);
+      taken.push(bucket.heads.pop()!);
+    }
+    for (const { key, item } of taken) bucket.heads.push(key, item);
+    return found;
+  }
+
+  /**
+   * Tasks that stand before this one, if nobody sends another: those of higher priority, and of the same those that fair
+   * shares let go first. Counts them: for a person who asks, not for a decision.
+   */
+  before(task: TaskRecord): number {
+    const slot = this.#slots.get(task.id);
+    const priority = priorityOf(task.schedule);
+    const mine = submitterOf(task.by);
+    const ahead = new Map<string, number>();
     let before = 0;
-    for (const { entry } of this.#slots.values()) if (entry.number < number) before += 1;
-    return before;
+    for (const { entry, flow } of this.#slots.values()) {
+      if (flow.priority > priority) before += 1;
+      else if (flow.priority === priority) {
+        const counts = flow.submitter !== mine || entry.number < task.number;
+        if (counts) ahead.set(flow.submitter, (ahead.get(flow.submitter) ?? 0) + 1);
+      }
+    }
+    const own = ahead.get(mine) ?? 0;
+    ahead.delete(mine);
+    const at = (slot?.flow.tag ?? this.shares.tag(mine)) + own * this.shares.cost(mine);
+    for (const [submitter, count] of ahead) {
+      const starts = (at - this.shares.tag(submitter)) / this.shares.cost(submitter);
+      before += Math.min(count, Math.max(0, Math.ceil(starts)));
+    }
+    return before + own;
+  }
+
+  #first(flow: Flow): Queued | null {
+    for (let top = flow.heap.peek(); top !== undefined; top = flow.heap.peek()) {
+      if (this.#slots.get(top.item.id)?.entry === top.item) return top.item;
+      flow.heap.pop();
+    }
+    return null;
   }
 
   #place(task: TaskRecord, entry: Queued): void {
     const need = needOf(task);
-    const key = JSON.stringify([
-      Object.entries(need.labels).sort(),
-      need.on,
-      need.goal,
-      need.continues,
-      need.brain,
-      need.model,
-      need.cloud,
-      Object.entries(need.tools).sort(),
-      need.secrets,
-      need.avoid,
-      need.unfit,
-      need.taskKind,
-      need.by,
-      need.longestMs,
-    ]);
+    const key = keyOf(need, this.#owners);
     let bucket = this.buckets.get(key);
     if (bucket === undefined) {
-      bucket = { key, need, heap: new Heap(), size: 0, barrenIn: 0 };
+      bucket = { key, need, size: 0, flows: new Map(), heads: new Heap(goesFirst) };
       this.buckets.set(key, bucket);
+      this.#watch.made(bucket);
     }
-    bucket.heap.push(entry.number, entry);
+    const flow = this.#flow(bucket, submitterOf(task.by), priorityOf(task.schedule));
+    flow.heap.push(entry.number, entry);
+    flow.size += 1;
     bucket.size += 1;
-    this.#slots.set(task.id, { entry, bucket });
+    if (flow.priority > priorityDefault) this.#urgent += 1;
+    this.#slots.set(task.id, { task, entry, bucket, flow });
+    this.#rank(bucket, flow);
+  }
+
+  #flow(bucket: Bucket, submitter: string, priority: number): Flow {
+    const key = `${priority} ${submitter}`;
+    let flow = bucket.flows.get(key);
+    if (flow === undefined) {
+      const tag = this.shares.tag(submitter);
+      flow = { key, submitter, priority, tag, heap: new Heap(), size: 0, place: null };
+      bucket.flows.set(key, flow);
+    }
+    return flow;
+  }
+
+  /** Puts the flow where its first task stands now. */
+  #rank(bucket: Bucket, flow: Flow): void {
+    const first = this.#first(flow);
+    if (first === null) return;
+    const place = { priority: flow.priority, tag: flow.tag, number: first.number };
+    if (flow.place?.tag !== place.tag || flow.place.number !== place.number) {
+      flow.place = place;
+      bucket.heads.push(place, { flow, place });
+    }
+    this.#watch.stirred(bucket);
   }
 }
 
-export const needOf = ({ spec, by, continues, avoid, unfit }: TaskRecord): Need => ({
+const keyOf = (need: Need, owners: OwnersLook): string =>
+  JSON.stringify([
+    Object.entries(need.labels).sort(),
+    need.on,
+    need.goal,
+    need.continues,
+    need.brain,
+    need.model,
+    need.cloud,
+    Object.entries(need.tools).sort(),
+    need.secrets,
+    need.avoid,
+    need.unfit,
+    need.taskKind,
+    owners.bySender ? need.by : null,
+    owners.byLength ? need.longestMs : null,
+    Object.entries(need.machine).sort(),
+    need.spread === null ? null : [need.spread.name, need.spread.over, need.spread.strict],
+  ]);
+
+export const needOf = ({ spec, by, continues, schedule, avoid, unfit }: TaskRecord): Need => ({
   ...ownersAskOf({ spec, by }, 'execute'),
   labels: spec.labels,
   on: spec.on,
@@ -150,4 +318,6 @@ export const needOf = ({ spec, by, continues, avoid, unfit }: TaskRecord): Need 
   secrets: [...spec.secrets].sort(),
   avoid: [...avoid].sort(),
   unfit: [...unfit].sort(),
+  machine: schedule?.needs ?? {},
+  spread: schedule?.spread ?? null,
 });

@@ -4,6 +4,7 @@ import type { Actor } from '../../ledger/events.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
 import { type TaskSpec, TERMINAL_STATES } from '../../protocol/task.ts';
+import { submitterOf } from './fair-share.ts';
 
 /** What tells one submission from another. */
 type Said = Pick<TaskRecord, 'spec' | 'by' | 'schedule' | 'continues'>;
@@ -62,10 +63,6 @@ export class Repeats {
     return this.#byContent.get(contentOf(said)) ?? null;
   }
 }
-
-/** How a submitter is told from others: a machine, or a person at the founder. */
-export const submitterOf = (by: Actor): string =>
-  by.kind === 'peer' ? by.peer : by.kind === 'local' ? `local:${by.user}` : by.kind;
 
 const keyOf = (by: Actor, asked: Schedule | undefined): string | null =>
   asked?.key === undefined ? null : `${submitterOf(by)} ${asked.key}`;

@@ -2,7 +2,8 @@ import type { EventBody } from '../../ledger/events.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { findMember } from '../../node/views/mesh.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
-import type { FounderContext, LiveMember } from './context.ts';
+import type { FounderContext } from './context.ts';
+import type { LiveMember } from './live-member.ts';
 
 /** The invite with which one machine takes the place of this member: once, as what that one is. */
 export function replacing(

@@ -8,7 +8,7 @@ import {
   REQUIREMENTS_FEATURE,
 } from '../../protocol/session.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
-import type { LiveMember } from './context.ts';
+import type { LiveMember } from './live-member.ts';
 
 /** What a task asks of a machine besides labels: that it knows its kind, a model it offers, tools it has. */
 export interface Requirements {

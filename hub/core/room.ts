@@ -4,7 +4,7 @@ import { formatDuration } from '../../protocol/duration.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import type { FounderConfig } from './config.ts';
-import { submitterOf } from './repeats.ts';
+import { submitterOf } from './fair-share.ts';
 
 /** Ends of tasks from which the rate is measured: the last ones, and none older than so long. */
 const ENDS_KEPT = 64;

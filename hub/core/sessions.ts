@@ -9,10 +9,11 @@ import {
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { endRest } from './back-off.ts';
 import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
-import type { FounderContext, LiveLease, LiveMember } from './context.ts';
+import type { FounderContext, LiveLease } from './context.ts';
 import { challenge, clockOf, isElsewhere, refuseRival } from './identity.ts';
 import { tellLenders } from './lenders.ts';
 import { endLease } from './lifecycle.ts';
+import type { LiveMember } from './live-member.ts';
 import { evictDrained, leave } from './membership.ts';
 import { noteGone, noteHolds } from './pause.ts';
 import { onResult } from './results.ts';

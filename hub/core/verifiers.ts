@@ -3,9 +3,10 @@ import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { assign } from './assign.ts';
 import { ringHasRoom } from './capacity.ts';
 import { verifierFaultsMax, verifierWaitMs } from './config.ts';
-import { type FounderContext, freeSlots, type LiveMember, type Waiting } from './context.ts';
+import type { FounderContext, Waiting } from './context.ts';
 import { unavailable, verifierMismatch } from './fit.ts';
 import { deliver, draw } from './lifecycle.ts';
+import { freeSlots, type LiveMember } from './live-member.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 import { leftOut, vouching } from './trust.ts';
 

@@ -6,10 +6,11 @@ import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
 import { boundNow, boundsOf, growsAt, raiseCommand, ringHasRoom } from './capacity.ts';
 import { verifierWaitMs } from './config.ts';
-import { type FounderContext, freeSlots } from './context.ts';
+import type { FounderContext } from './context.ts';
 import { ignoresPolicy, mismatch, unavailable, verifierMismatch } from './fit.ts';
 import { heldBy } from './holds.ts';
 import { unprovable } from './lifecycle.ts';
+import { freeSlots } from './live-member.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 import { type Need, needOf } from './queue.ts';
 import { durability, starved } from './replicas.ts';
@@ -163,7 +164,7 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
   }
   const need = needOf(task);
   const due = ctx.queue.notBefore(task.id);
-  answer.position = ctx.queue.before(task.number);
+  answer.position = ctx.queue.before(task);
   answer.wait = waitOf(ctx, need, due === null);
   holdUps(ctx, answer);
   for (const name of task.spec.secrets.filter((one) => !ctx.secrets.has(one))) {

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { LiveMember } from '../../../hub/core/context.ts';
 import { score } from '../../../hub/core/fit.ts';
 import { Heap } from '../../../hub/core/heap.ts';
+import type { LiveMember } from '../../../hub/core/live-member.ts';
 import { CAPACITY, Fleet, peerOf } from './fleet.ts';
 
 const whyOf = (fleet: Fleet, id: string, name: string): string =>
