@@ -8,16 +8,13 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import type {
   AttemptResult,
   AttemptRole,
-  Capacity,
   FounderMessage,
-  Instance,
   Lease,
   MemberHello,
   Place,
 } from '../../protocol/session.ts';
 import type { FailureReason } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
-import { type BackOff, isProbed } from './back-off.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendEventsMax, type FounderConfig } from './config.ts';
 import { Deadlines } from './deadlines.ts';

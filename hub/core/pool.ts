@@ -160,7 +160,7 @@ export class Pool implements MemberWatch, BucketWatch {
   /** Whether the member's profile fits the bucket. */
   fits(bucket: Bucket, peer: string): boolean {
     const profile = this.#standing.get(peer)?.profile;
-    return profile !== undefined && profile.buckets.has(bucket);
+    return profile?.buckets.has(bucket) === true;
   }
 
   /** Of each profile that fits the first member that will do, beginning with profiles that `prefer` says. */

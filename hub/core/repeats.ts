@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { Actor } from '../../ledger/events.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
@@ -67,6 +66,7 @@ export class Repeats {
 const keyOf = (by: Actor, asked: Schedule | undefined): string | null =>
   asked?.key === undefined ? null : `${submitterOf(by)} ${asked.key}`;
 
+/** Keys stand in the order of their schemas; where a person put those of a map into another order, it passes for other words. */
 function contentOf({ by, spec, schedule, continues }: Said): string {
   const { key: _, ...rest } = schedule ?? {};
   const said: { spec: TaskSpec; rest: object; from: string | null } = {
@@ -75,6 +75,6 @@ function contentOf({ by, spec, schedule, continues }: Said): string {
     from: continues?.commit ?? null,
   };
   return createHash('sha256')
-    .update(`${submitterOf(by)} ${canonicalJson(said)}`)
+    .update(`${submitterOf(by)} ${JSON.stringify(said)}`)
     .digest('base64');
 }

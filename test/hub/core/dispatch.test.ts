@@ -183,7 +183,7 @@ test('three thousand tasks that nobody fits cost a decision nothing', () => {
   const fleet = new Fleet();
   const ada = fleet.join('ada');
   fleet.disconnect(ada);
-  const started = performance.now();
+  const started = process.cpuUsage();
   for (let task = 0; task < 3_000; task += 1) fleet.submit({ labels: { rack: `r${task}` } });
   const id = fleet.submit();
   fleet.connect(ada);
@@ -193,7 +193,8 @@ test('three thousand tasks that nobody fits cost a decision nothing', () => {
     if (assignment !== undefined) fleet.finish(ada, assignment);
     fleet.submit();
   }
-  assert.ok(performance.now() - started < 5_000);
+  const { user } = process.cpuUsage(started);
+  assert.ok(user < 5e6, `${user} µs of processor`);
 });
 
 test('a heap gives its items by their keys', () => {
