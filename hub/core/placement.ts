@@ -66,6 +66,7 @@ class Search {
     const at = this.#others() ? anyMemberAt : sameMemberAt;
     if (this.#ctx.now >= at) return this.#best(this.#unfit);
     this.#ctx.later.set(this.#bucket, at);
+    this.#ctx.alarms.add(at);
     return null;
   }
 

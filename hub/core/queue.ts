@@ -116,11 +116,6 @@ export class RunQueue {
     return this.#waiting.get(id)?.notBefore ?? null;
   }
 
-  /** When the next of those that back off is due; null: none does. */
-  get nextDue(): number | null {
-    return this.#due.peek()?.key ?? null;
-  }
-
   add(
     task: TaskRecord,
     times: { notBefore: number; sameMemberAt: number; anyMemberAt: number },
