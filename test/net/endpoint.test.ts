@@ -249,6 +249,31 @@ test('the owner of the only lender pauses in mid-goal: the goal waits, and goes 
   slow.script = script;
 });
 
+test('the operator’s pause ends what members lend to each other, and resume gives it back (promise 15)', async () => {
+  const script = slow.script;
+  const reached = Promise.withResolvers<void>();
+  slow.script = () => {
+    reached.resolve();
+    return [{ do: 'hang' }];
+  };
+  const ask = (): Promise<Response> =>
+    fetch(`${url}/api/chat`, {
+      method: 'POST',
+      body: JSON.stringify({ model: MODEL, messages: [hello], stream: false }),
+    });
+  const answer = ask();
+  await reached.promise;
+  assert.is((await fleet.hub(['pause'])).code, 0);
+  assert.is(await last(slow).ended, 'left', 'the model is let go of');
+  assert.not.ok((await answer).ok);
+  slow.script = script;
+  const before = slow.to('/api/chat').length;
+  assert.not.ok((await ask()).ok);
+  assert.is(slow.to('/api/chat').length, before, 'nor is it asked anew');
+  assert.is((await fleet.hub(['resume'])).code, 0);
+  await fleet.untilAsked(async () => (await ask()).ok, 'it is lent again');
+});
+
 test('an owner who pauses lends nothing, and off is off', async () => {
   assert.is((await fleet.node('slow', ['pause', '10m'])).code, 0);
   await fleet.untilAsked(async () => (await lent()).length === 0, 'nobody lends');
