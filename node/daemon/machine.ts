@@ -95,9 +95,10 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const file = new ConfigFile(folder.paths.config, await readConfig(folder.paths.config));
     const { config } = file;
     const key = await readOrMakeKey(folder.paths.identityKey);
+    const { cpuWeight } = config;
     const { readOnly } = config.environment;
     refuseToShow(readOnly, dir);
-    const sandbox = createSandbox({ readOnly, ...(cgroups === null ? {} : { cgroups }) });
+    const sandbox = createSandbox({ readOnly, cpuWeight, ...(cgroups === null ? {} : { cgroups }) });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
     const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);

@@ -4,7 +4,7 @@ import { type CgroupSlots, delegatedCgroups } from './limits/cgroup.ts';
 import { PipePool } from './pipes.ts';
 import { readHostLayout } from './profile.ts';
 import { failedStart } from './refused.ts';
-import { type Machine, startRun } from './run.ts';
+import { type Machine, nicenessOf, startRun } from './run.ts';
 import { seccompProgram } from './seccomp.ts';
 import type { Sandbox } from './types.ts';
 
@@ -19,6 +19,8 @@ export interface SandboxOptions {
    * them, are found by name where the system has none of that name. @default none
    */
   readOnly?: readonly string[];
+  /** What runs get of the processor where others want it too, 1 to 100: as much as those. @default 100 */
+  cpuWeight?: number;
 }
 
 /**
@@ -37,7 +39,7 @@ export function createSandbox(options: SandboxOptions = {}): Sandbox {
     limitKinds,
     start(run, signal) {
       try {
-        machine ??= readMachine(cgroups, options.readOnly ?? []);
+        machine ??= readMachine(cgroups, options);
         return startRun(machine, run, signal);
       } catch (thrown) {
         return failedStart(thrown);
@@ -47,7 +49,7 @@ export function createSandbox(options: SandboxOptions = {}): Sandbox {
 }
 
 /** What a run needs of the machine, looked up once. */
-function readMachine(cgroups: CgroupSlots, readOnly: readonly string[]): Machine {
+function readMachine(cgroups: CgroupSlots, { readOnly = [], cpuWeight = 100 }: SandboxOptions): Machine {
   const bwrap = findProgram('bwrap');
   if (bwrap === null) throw noSandbox('bubblewrap is not installed', 'install the package `bubblewrap`');
   const seccomp = seccompProgram(process.arch);
@@ -64,6 +66,7 @@ function readMachine(cgroups: CgroupSlots, readOnly: readonly string[]): Machine
     inherited: inheritedDescriptors(),
     pipes: new PipePool(),
     cgroups,
+    niceness: nicenessOf(cpuWeight),
     ceilings: {
       processes: hardLimit('Max processes'),
       fileBytes: hardLimit('Max file size'),

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { Duplex, type Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
@@ -30,6 +31,8 @@ export interface Machine {
   inherited: number[];
   pipes: PipePool;
   cgroups: CgroupSlots;
+  /** 0 to 19. */
+  niceness: number;
   ceilings: Ceilings;
 }
 
@@ -55,6 +58,20 @@ export function startRun(machine: Machine, run: SandboxRun, signal: AbortSignal)
   } catch (thrown) {
     cgroup?.remove();
     throw thrown;
+  }
+}
+
+/** The kernel gives each step of niceness about a tenth less: a weight of 10 is about ten steps. Pure. */
+export const nicenessOf = (cpuWeight: number): number =>
+  Math.min(19, Math.max(0, Math.round(Math.log(cpuWeight / 100) / Math.log(0.8))));
+
+/** Before bwrap has made a process: what it starts is as nice as it is. */
+function lowerPriority(pid: number | undefined, niceness: number): void {
+  if (pid === undefined || niceness === 0) return;
+  try {
+    setPriority(pid, niceness);
+  } catch {
+    // It has ended already, and says why itself.
   }
 }
 
@@ -106,6 +123,7 @@ class Running {
       for (const fd of [devNull, out.child, err.child, status.child]) closeSync(fd);
       if (input !== null) closeSync(input.child);
     }
+    lowerPriority(this.#child.pid, machine.niceness);
     // A stream may break when bwrap ends before it has read all; its end says why.
     for (const stream of this.#child.stdio) stream?.on('error', () => {});
     const exited = new Promise<{ code: number | null; error: Error | null }>((resolve) => {

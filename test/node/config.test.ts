@@ -38,6 +38,7 @@ test('every field has a default', () => {
     labels: {},
     policy: null,
     evictAfter: '1m',
+    cpuWeight: 100,
     models: [],
     infer: true,
     endpoint: { on: false, port: 4711, token: null },

@@ -6,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
 import { processStat, processTree } from '../../../node/sandbox/limits/tree.ts';
+import { nicenessOf } from '../../../node/sandbox/run.ts';
 import { SuspendableSandbox } from '../../../node/sandbox/suspendable.ts';
 import { dropRoot } from '../../unprivileged.ts';
 import { canRun } from '../attempt/harness.ts';
@@ -81,6 +82,13 @@ it('a suspended run is ended as any, and leaves nothing', async () => {
   assert.is((await task.ended).killedBy, 'stopped');
   assert.equal(processesWith(marker), []);
   sandbox.resume();
+});
+
+it('what runs is as nice as the weight that the owner gives it says', async () => {
+  assert.equal([100, 80, 50, 10, 1].map(nicenessOf), [0, 1, 3, 10, 19]);
+  const before = Number((await run(plain, ['nice'])).out);
+  const { out } = await run(createSandbox({ cpuWeight: 10 }), ['nice']);
+  assert.is(Number(out), Math.max(before, 10));
 });
 
 test.run();
