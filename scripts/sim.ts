@@ -1,18 +1,24 @@
 /**
  * `npm run sim -- --seed N [--keep 1,4] [--tasks N] [--steps N] [--walls] [--trace]` replays one simulated run, or what is
  * left of one; `--seeds A..B` runs many and stops at the first that breaks a promise; `--minutes N` explores fresh ones on all
- * processors. `--replicas`: meshes whose log is copied, restored and handed over. Exit 1: a promise was broken.
+ * processors. `--mutations` plants bugs in copies of the cores and shows who catches them. `--scale` measures 10,000
+ * members and a million tasks. `--replicas`: meshes whose log is copied, restored and handed over. Exit 1: a promise was broken.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { explore } from '../test/sim/explore.ts';
+import { MUTATIONS } from '../test/sim/mutations.ts';
 import { type RunOptions, runBothWalls, runSeed } from '../test/sim/run.ts';
+import { Scale } from '../test/sim/scale.ts';
 import { shrink } from '../test/sim/shrink.ts';
+import { showMutations } from './sim-mutations.ts';
 import { manyReplicated, replicated } from './sim-replicas.ts';
 
 const USAGE = `npm run sim -- --seed N [--keep 1,4|none] [--tasks N] [--steps N] [--walls] [--shrink] [--trace]
 npm run sim -- --seeds A..B [--walls] [--all]
 npm run sim -- --minutes N
+npm run sim -- --mutations [--seeds-max N] [--only WORD]
+npm run sim -- --scale [--members N] [--tasks N]
 npm run sim -- --replicas (--seed N [--trace] | --seeds A..B | --minutes N)`;
 const { values } = parseArgs({
   options: {
@@ -32,9 +38,19 @@ const { values } = parseArgs({
     all: { type: 'boolean', default: false },
     /** Fresh seeds, for so long. */
     minutes: { type: 'string' },
+    /** Plants bugs in copies of the cores. */
+    mutations: { type: 'boolean', default: false },
+    'seeds-max': { type: 'string', default: '400' },
+    /** Measures many members and tasks. */
+    scale: { type: 'boolean', default: false },
+    members: { type: 'string', default: '10000' },
+    only: { type: 'string', default: '' },
     replicas: { type: 'boolean', default: false },
   },
 });
+
+/** What the largest may take. */
+const scaleMsMax = 20 * 60_000;
 
 const number = (text: string | undefined): number => {
   if (text !== undefined && /^[0-9]{1,9}$/.test(text)) return Number(text);
@@ -56,6 +72,13 @@ if (values.replicas) {
   else if (values.seeds !== undefined)
     await manyReplicated(...range(values.seeds), Number.MAX_SAFE_INTEGER, { walls, trace, all });
   else await replicated(number(values.seed), { walls, trace, all });
+} else if (values.mutations) {
+  const planted = MUTATIONS.filter(({ name }) => name.includes(values.only));
+  if (!(await showMutations(planted, number(values['seeds-max'])))) process.exitCode = 1;
+} else if (values.scale) {
+  const tasks = number(values.tasks ?? '1000000');
+  const told = (line: string): void => console.log(line);
+  console.log(new Scale({ members: number(values.members), tasks, limitMs: scaleMsMax, told }).run());
 } else if (values.minutes !== undefined) {
   await exploreFor(number(values.minutes));
 } else if (values.seeds !== undefined) {

@@ -56,7 +56,10 @@ export function inflict(world: World, kind: FaultKind): void {
       const tasks = [...world.acknowledged];
       if (tasks.length === 0) return;
       const task = random.pick(tasks);
-      if (kind === 'stopTask') world.ask({ op: 'task.stop', task });
+      if (kind === 'stopTask')
+        world.ask({ op: 'task.stop', task }, (_result, error) => {
+          if (error === null) world.checkStopped(task);
+        });
       else world.ask({ op: 'task.rerun', task }, (result) => acknowledge(world, result));
       return;
     }
@@ -159,6 +162,15 @@ function inflictMore(
       later(500, 20_000, () => {
         member.diskIsFull = false;
       });
+      break;
+    case 'pausedRestart':
+      member.owner('pause');
+      later(50, 1_000, () => {
+        member.crash();
+        world.reset(peer);
+        member.boot();
+      });
+      later(10_000, 40_000, () => member.owner('resume'));
       break;
     case 'ownerPolicy':
       member.policy('only at night');

@@ -47,6 +47,7 @@ export class LogChecker {
   readonly #parts = new Map<string, Set<string>>();
   /** Owners of members, and of all who ever were. */
   readonly #owners = new Map<string, string>();
+  readonly #machinesOf = new Map<string, number>();
   readonly #everOwned = new Map<string, string>();
   readonly #quarantined = new Set<string>();
   readonly #nonces = new Set<string>();
@@ -85,12 +86,12 @@ export class LogChecker {
         this.#paused = false;
         break;
       case 'member.admitted':
-        this.#owners.set(entry.body.peer, entry.body.owner);
+        this.#own(entry.body.peer, entry.body.owner);
         this.#everOwned.set(entry.body.peer, entry.body.owner);
         break;
       case 'member.revoked':
       case 'member.left':
-        this.#owners.delete(entry.body.peer);
+        this.#own(entry.body.peer, null);
         break;
       case 'member.quarantined':
         this.#quarantined.add(entry.body.peer);
@@ -111,6 +112,21 @@ export class LogChecker {
         return;
     }
     if ('task' in entry.body) this.#task(entry, entry.body.task);
+  }
+
+  /** Null: it is no member any more. */
+  #own(peer: string, owner: string | null): void {
+    const before = this.#owners.get(peer);
+    if (before !== undefined) {
+      const left = (this.#machinesOf.get(before) ?? 0) - 1;
+      if (left > 0) this.#machinesOf.set(before, left);
+      else this.#machinesOf.delete(before);
+    }
+    if (owner === null) this.#owners.delete(peer);
+    else {
+      this.#owners.set(peer, owner);
+      this.#machinesOf.set(owner, (this.#machinesOf.get(owner) ?? 0) + 1);
+    }
   }
 
   #submitted(entry: Of<'task.submitted'>): void {
@@ -210,7 +226,7 @@ export class LogChecker {
       if (member === executor) fail(entry, '19 unverified', 'verified by its executor');
       if (seen.lots.get(seen.accepted.attempt) === false)
         fail(entry, '19 unverified', 'verified, and the lot said that it is not');
-      const several = new Set(this.#owners.values()).size > 1;
+      const several = this.#machinesOf.size > 1;
       if (several && this.#owners.get(member) === this.#everOwned.get(executor))
         fail(entry, '19 unverified', 'verified by a machine of its executor’s owner');
     }
@@ -259,7 +275,7 @@ export class LogChecker {
     seen.verified = entry.body;
     seen.verifier = open.member;
     const [one, two] = [this.#owners.get(open.member), this.#owners.get(seen.accepted.member)];
-    if (new Set(this.#owners.values()).size > 1 && one !== undefined && one === two && !sameOwner)
+    if (this.#machinesOf.size > 1 && one !== undefined && one === two && !sameOwner)
       fail(entry, '19 unverified', 'same owner, and not said so');
   }
 
@@ -278,6 +294,8 @@ export class LogChecker {
       fail(entry, '19 unverified', `its model is not sure, and it is confident ${body.confidence}`);
     if (body.verified && (seen.verified?.passed !== true || seen.verifier === body.executor))
       fail(entry, '19 unverified', 'verified by nobody else');
+    if (body.state === 'delivered' && seen.verified?.passed === false && !seen.flaky)
+      fail(entry, '19 unverified', 'delivered against the word of its verifier');
     const results = seen.acceptances - seen.withdrawals;
     if (body.state === 'delivered' && results !== 1)
       fail(entry, '10 one result', `delivered with ${results} accepted results`);

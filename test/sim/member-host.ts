@@ -159,7 +159,15 @@ export class MemberHost {
     if (own) this.heardAt = this.machine.mono;
     this.step({ type: 'received', session, message });
     if (!own || this.core?.online !== true) return;
-    if (message.type === 'welcome') this.#toldPaused = message.paused;
+    if (message.type === 'welcome') {
+      this.#toldPaused = message.paused;
+      const known = this.world.epoch?.(this) ?? 1;
+      if (message.epoch < known)
+        throw new Violation(
+          '8 epochs',
+          `${this.machine.name} obeys epoch ${message.epoch} and knows of ${known}`,
+        );
+    }
     if (message.type === 'pause') this.#toldPaused = true;
     if (message.type === 'resume') this.#toldPaused = false;
     this.#check();

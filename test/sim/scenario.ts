@@ -35,6 +35,7 @@ const MORE_FAULTS = [
   'founderDiskFull',
   'founderDiskFails',
   'ownerPolicy',
+  'pausedRestart',
   'capacityLie',
   'lie',
 ] as const;
@@ -109,7 +110,7 @@ export function scenarioOf(random: Random, more: Random): Scenario {
 function boundsOf(random: Random): Partial<FounderConfig> {
   const ringSlots = random.pick([36, 36, 4, 2]);
   const elasticSlots = ringSlots * random.pick([1, 2]);
-  return { ringSlots, elasticSlots, lateResultsMax: random.pick([1_024, 1_024, 1]) };
+  return { ringSlots, elasticSlots, lateResultsMax: random.pick([1_024, 1_024, 1, 0]) };
 }
 
 function membersOf(random: Random): MemberPlan[] {

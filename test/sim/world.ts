@@ -332,22 +332,40 @@ export class World {
     }
   }
 
-  /** Promise 15: a second after the operator was told, nothing runs on any machine that could be told. */
-  checkPaused(since: number): void {
-    if (this.pausedAt !== since || this.founder.machine.disturbedAt >= since) return;
-    for (const member of this.members.values()) {
-      const link = this.links.get(member.peer)!;
-      const well = member.machine.alive && !member.machine.frozen && member.machine.disturbedAt < since;
-      if (!well || !this.reachable(member.peer) || link.disturbedAt >= since || !member.core?.online)
-        continue;
-      for (const { assignment, stopping } of member.running.values()) {
-        if (!stopping)
+  /** Promise 15: a person was told that the task is stopped; soon nothing of it runs on any machine that could be told. */
+  checkStopped(task: string): void {
+    const since = this.schedule.now;
+    this.schedule.after(1_000, () => {
+      for (const { member, assignment } of this.#running(since))
+        if (assignment.task === task)
           throw new Violation(
             '15 stops',
-            `${this.nameOf(member.peer)} runs ${leaseKey(assignment)} in a paused mesh`,
+            `${this.nameOf(member.peer)} runs ${leaseKey(assignment)}, which was stopped`,
           );
-      }
+    });
+  }
+
+  /** What runs, and is not being stopped, on machines that have been well since then, as the founder and their ways have. */
+  *#running(since: number): Iterable<{ member: MemberHost; assignment: Assignment }> {
+    if (this.founder.machine.disturbedAt >= since) return;
+    for (const member of this.members.values()) {
+      const link = this.links.get(member.peer)!;
+      const { alive, frozen, disturbedAt } = member.machine;
+      const well = alive && !frozen && disturbedAt < since && this.reachable(member.peer);
+      if (!well || link.disturbedAt >= since || (link.loss ?? 0) > 0 || !member.core?.online) continue;
+      for (const { assignment, stopping } of member.running.values())
+        if (!stopping) yield { member, assignment };
     }
+  }
+
+  /** Promise 15: a second after the operator was told, nothing runs on any machine that could be told. */
+  checkPaused(since: number): void {
+    if (this.pausedAt !== since) return;
+    for (const { member, assignment } of this.#running(since))
+      throw new Violation(
+        '15 stops',
+        `${this.nameOf(member.peer)} runs ${leaseKey(assignment)} in a paused mesh`,
+      );
   }
 
   /** State is reduce(entries): what the founder decides on is what anybody reads from its log (promise 9). */
