@@ -231,11 +231,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what a task failed with is tried again at once',
     patches: [
-      patch(
-        'hub/core/lifecycle.ts',
-        "last.fault === 'task' ? now + wait() : now;",
-        'now + 0 * wait();',
-      ),
+      patch('hub/core/lifecycle.ts', "last.fault === 'task' ? now + wait() : now;", 'now + 0 * wait();'),
     ],
   },
   {
