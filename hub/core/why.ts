@@ -356,7 +356,12 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     const away = barred ?? unavailable(member, live);
     const said = away ?? (freeSlots(live!) <= 0 ? 'has no free slot' : 'can verify it');
     answer.members.push({ id: member.peer, name: member.name, why: said });
-    const remedy = barred === null && away !== null ? remedyFor(ctx, member) : null;
+    const remedy =
+      barred === null && away !== null
+        ? remedyFor(ctx, member)
+        : barred?.startsWith('is not trusted yet') === true
+          ? `mesh-hub node trust ${member.name} --vouch`
+          : null;
     if (remedy !== null && hopeless === null && member.roles.includes('worker')) answer.remedies.push(remedy);
   }
 }

@@ -93,6 +93,9 @@ test('what a task at the founder’s machine prepared serves executor and verifi
   });
   assert.equal([filled.code, asked, environments('hub').length], [0, ['/tool'], 1], filled.stderr);
   assert.is((await fleet.hub(['node', 'drain', 'hub'])).code, 0);
+  // Without the founder's machine a new one is checked by whom a person vouches for.
+  assert.is((await fleet.hub(['node', 'trust', 'two', '--vouch'])).code, 0);
+  assert.match((await fleet.hub(['trust', 'show'])).stdout, /^two +yes +10 +0 +100 %$/m);
   const sent = await fleet.hub(run('one', '--wait'), { cwd: repository });
   assert.is(sent.code, 0, sent.stderr);
   const task = JSON.parse(sent.stdout) as TaskDetail;
