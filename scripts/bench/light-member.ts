@@ -57,7 +57,8 @@ async function joinAtLast(host: Host, invite: Invite, name: string): Promise<Joi
     try {
       return await joinByInvite(host, invite, { name, owner: 'bench' }, signal);
     } catch (error) {
-      if (signal.aborted || asSuperfleetError(error).code !== 'SF_UNREACHABLE') throw error;
+      const { code } = asSuperfleetError(error);
+      if (signal.aborted || (code !== 'SF_UNREACHABLE' && code !== 'SF_TIMEOUT')) throw error;
       await delay(AGAIN_MS);
     }
   }
