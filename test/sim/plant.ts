@@ -90,11 +90,7 @@ export async function plantAll(
     const garden = new Garden();
     try {
       for (let next = left.shift(); next !== undefined; next = left.shift()) {
-        const outcome = await garden.try(
-          next,
-          1,
-          next.patches.length === 0 ? Math.min(seedsMax, 100) : seedsMax,
-        );
+        const outcome = await garden.try(next, 1, seedsMax);
         outcomes.push(outcome);
         told(outcome);
       }
