@@ -116,6 +116,8 @@ export const groupLimitMax = 4096;
 export const deadlineMsMax = 366 * 86_400_000;
 /** Tasks sent at once. */
 export const batchMax = 256;
+/** Their request: they are appended at once, and share what one group commit may hold. */
+export const batchRequestBytesMax = 2 * MiB;
 /** Attempts lost to faults of machines before the task is given up as `lost`. */
 export const machineFaultsMax = 20;
 /** Members of one mesh. */

@@ -1,9 +1,16 @@
 import { z } from 'zod';
 import { nodeParam } from '../../node/api/params.ts';
 import { commitId, labels, memberName, ownerName, roles, sha256Hex } from '../../protocol/ids.ts';
-import { answerCharactersMax, capacityMax, durabilityMax, inviteMs } from '../../protocol/limits.ts';
+import {
+  afterMax,
+  answerCharactersMax,
+  batchMax,
+  capacityMax,
+  durabilityMax,
+  inviteMs,
+} from '../../protocol/limits.ts';
 import { knownPolicy } from '../../protocol/policy-schema.ts';
-import { schedule } from '../../protocol/schedule.ts';
+import { schedule, scheduleName } from '../../protocol/schedule.ts';
 import { repositoryBundle, taskSpec } from '../../protocol/task.ts';
 
 export { listQuery, nodeParam, taskParam } from '../../node/api/params.ts';
@@ -30,6 +37,19 @@ export const submitBody = z.strictObject({
 });
 /** A founder of an older release takes no heed of it, and queues. */
 export const submitQuery = z.strictObject({ unmet: z.enum(['refuse', 'say']).optional() });
+/** All of them or none. */
+export const wholeBatchBody = z.strictObject({
+  items: z
+    .array(
+      submitBody.extend({
+        name: scheduleName.optional(),
+        /** Names of others of the batch, or ids of tasks. */
+        after: z.array(scheduleName).max(afterMax).optional(),
+      }),
+    )
+    .min(1)
+    .max(batchMax),
+});
 export const dryRunBody = submitBody.pick({ spec: true, schedule: true });
 /** Tasks of one request: with its answers it is still a small one. */
 export const batchTasksMax = 200;

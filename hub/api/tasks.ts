@@ -4,7 +4,8 @@ import { type ApiEnv, bodyOf, fileResponse, inTime, jsonBody, parsed } from '../
 import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
 import type { TaskAnswer } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import { blobBytesMax } from '../../protocol/limits.ts';
+import { batchRequestBytesMax, blobBytesMax } from '../../protocol/limits.ts';
+import type { RepositoryBundle } from '../../protocol/task.ts';
 import type { Operation } from '../core/types.ts';
 import {
   answerBody,
@@ -19,6 +20,7 @@ import {
   submitBody,
   submitQuery,
   taskParam,
+  wholeBatchBody,
 } from './bodies.ts';
 import type { HubPort } from './port.ts';
 import { need } from './rights.ts';
@@ -36,14 +38,16 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   const request = async (context: Context<ApiEnv>, operation: Operation): Promise<object> =>
     (await inTime(port.request(operation, context.get('by'), context.get('correlation')))) as object;
 
+  const requireUploaded = async (bundle: RepositoryBundle | null): Promise<void> => {
+    if (bundle === null || (await port.blobs.has(bundle.bundle))) return;
+    throw new SuperfleetError('SF_NOT_FOUND', 'the bundle of the repository has not been uploaded', {
+      expected: 'POST /v1/blobs before the task',
+      got: bundle.bundle,
+    });
+  };
   const submit = async (context: Context<ApiEnv>, body: z.output<typeof submitBody>): Promise<object> => {
     const { bundle, ...asked } = body;
-    if (bundle !== null && !(await port.blobs.has(bundle.bundle))) {
-      throw new SuperfleetError('SF_NOT_FOUND', 'the bundle of the repository has not been uploaded', {
-        expected: 'POST /v1/blobs before the task',
-        got: bundle.bundle,
-      });
-    }
+    await requireUploaded(bundle);
     const correlation = context.get('correlation');
     const { unmet } = parsed(submitQuery, context.req.query());
     return request(context, { op: 'task.submit', ...asked, bundle, correlation, unmet });
@@ -52,6 +56,16 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   app.post('/v1/tasks', async (context) => {
     need(port, context, 'submit');
     return context.json(await submit(context, await jsonBody(context, submitBody)), 201);
+  });
+  app.post('/v1/batches', async (context) => {
+    need(port, context, 'submit');
+    const { items } = await jsonBody(context, wholeBatchBody, batchRequestBytesMax);
+    const { unmet } = parsed(submitQuery, context.req.query());
+    const bundles = new Map(items.map(({ bundle }) => [bundle?.bundle, bundle]));
+    for (const bundle of bundles.values()) await requireUploaded(bundle);
+    const correlation = context.get('correlation');
+    const all = items.map((item) => ({ ...item, unmet }));
+    return context.json(await request(context, { op: 'task.submitMany', items: all, correlation }), 201);
   });
   app.post('/v1/tasks/dry-run', async (context) => {
     need(port, context, 'submit');

@@ -8,6 +8,7 @@ import type { TaskSpec } from '../../protocol/task.ts';
 import type { FounderContext } from './context.ts';
 import { mismatch } from './fit.ts';
 import { needOf } from './queue.ts';
+import { requireAdmissible } from './submission.ts';
 import { activeMembers, type Why, why, whyNew } from './why.ts';
 
 type Asked = { spec: TaskSpec; schedule?: Schedule | undefined };
@@ -24,6 +25,7 @@ export interface DryRun extends Omit<Why, 'task'> {
 
 /** Where this task would be, were it sent now. Reads what is known and changes nothing. */
 export function dryRun(ctx: FounderContext, by: Actor, { spec, schedule }: Asked): DryRun {
+  requireAdmissible(ctx, by, { spec, schedule });
   const task = unsent(ctx, by, { spec, schedule });
   const answer = whyNew(ctx, task);
   const { group } = schedule ?? {};

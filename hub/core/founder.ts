@@ -4,6 +4,7 @@ import type { StatusObject } from '../../node/api/objects.ts';
 import type { Clock } from '../../node/core/types.ts';
 import { taskView } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { submitMany } from './batch.ts';
 import { type EnvironmentLease, environmentLease, mayFetch } from './blob-access.ts';
 import { capacityObject, setCapacity } from './capacity.ts';
 import { type EnvelopeChecks, signedChecks } from './checks.ts';
@@ -27,6 +28,7 @@ import { durability, learnPlaces, setDurability, watchLag } from './replicas.ts'
 import { onCollected, retryCollects } from './results.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
+import { requireShortChain, submit } from './submission.ts';
 import * as tasks from './tasks.ts';
 import * as trust from './trust.ts';
 import type { FounderEffect, FounderInput, Operation, Recalled } from './types.ts';
@@ -257,8 +259,10 @@ function perform(
 ): unknown {
   switch (operation.op) {
     case 'task.submit':
-      tasks.requireShortChain(ctx, operation);
-      return tasks.submit(ctx, by, operation);
+      requireShortChain(ctx, operation);
+      return submit(ctx, by, operation);
+    case 'task.submitMany':
+      return submitMany(ctx, by, operation);
     case 'task.dryRun':
       return dryRun(ctx, by, operation);
     case 'task.stop':

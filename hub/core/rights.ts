@@ -19,6 +19,7 @@ const GIVEN_BY: Record<Right, readonly Role[]> = {
 
 const NEEDED: Record<Operation['op'], Right> = {
   'task.submit': 'submit',
+  'task.submitMany': 'submit',
   'task.dryRun': 'submit',
   'task.stop': 'submit',
   'task.rerun': 'submit',

@@ -14,6 +14,7 @@ import type {
   ResultBlob,
 } from '../../protocol/session.ts';
 import type { Artifact, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
+import type { BatchItem } from './batch.ts';
 
 /** A task as it is sent. */
 export interface Submission {
@@ -35,6 +36,8 @@ export interface Submission {
  */
 export type Operation =
   | ({ op: 'task.submit' } & Submission)
+  /** All of them or none. */
+  | { op: 'task.submitMany'; items: BatchItem[]; correlation: string | null }
   /** Where it would be, were it sent now. */
   | { op: 'task.dryRun'; spec: TaskSpec; schedule?: Schedule | undefined }
   | { op: 'task.stop'; task: string }

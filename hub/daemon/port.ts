@@ -82,7 +82,7 @@ export class FounderPort implements HubPort {
 
   request(operation: Operation, by: Actor, correlation: string | null): Promise<unknown> {
     const carried =
-      operation.op === 'task.submit' && operation.correlation === null
+      (operation.op === 'task.submit' || operation.op === 'task.submitMany') && operation.correlation === null
         ? { ...operation, correlation }
         : operation;
     return this.#parts.driver.request(carried, by);

@@ -69,7 +69,11 @@ function claimedActor(header: string | undefined): Actor {
 }
 
 /** The body as JSON of this schema; `SF_USAGE` names the field, what was expected and what it got. */
-export async function jsonBody<T extends z.ZodType>(context: Context, schema: T): Promise<z.output<T>> {
+export async function jsonBody<T extends z.ZodType>(
+  context: Context,
+  schema: T,
+  bytesMax: number = requestBytesMax,
+): Promise<z.output<T>> {
   const type = context.req.header('content-type') ?? '';
   if (!/^application\/json\b/.test(type)) {
     throw new SuperfleetError('SF_USAGE', 'the body must be JSON', {
@@ -77,7 +81,7 @@ export async function jsonBody<T extends z.ZodType>(context: Context, schema: T)
       got: type === '' ? 'no Content-Type' : type,
     });
   }
-  const text = Buffer.from(await boundedBody(context, requestBytesMax)).toString('utf8');
+  const text = Buffer.from(await boundedBody(context, bytesMax)).toString('utf8');
   let value: unknown;
   try {
     value = JSON.parse(text);
