@@ -89,8 +89,8 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
   });
   app.get('/v1/tasks', async (context) => {
     need(port, context, 'view');
-    const { state, cursor, limit } = parsed(listQuery, context.req.query());
-    const answer = await request(context, { op: 'task.list', states: state, cursor, limit });
+    const { state, correlation, cursor, limit } = parsed(listQuery, context.req.query());
+    const answer = await request(context, { op: 'task.list', states: state, correlation, cursor, limit });
     return context.json(Array.isArray(answer) ? { items: answer, next: null } : answer);
   });
   app.get('/v1/tasks/:task', async (context) => {

@@ -27,6 +27,7 @@ export function wantedForList(ctx: FounderContext, by: Actor, operation: Of<'tas
 
 const queryOf = (ctx: FounderContext, by: Actor, operation: Of<'task.list'>): list.TaskQuery => ({
   ...operation,
+  correlation: operation.correlation ?? null,
   mayRead: (submitter) => mayRead(ctx.state.members, by, submitter),
 });
 

@@ -46,7 +46,14 @@ export type Operation =
   | { op: 'task.continue'; task: string; text: string | null }
   | { op: 'task.applied'; task: string; commit: string }
   | { op: 'task.get'; task: string }
-  | { op: 'task.list'; states: TaskState[] | null; cursor: string | null; limit: number }
+  /** `correlation`: only those sent with this id. @default any */
+  | {
+      op: 'task.list';
+      states: TaskState[] | null;
+      correlation?: string | null;
+      cursor: string | null;
+      limit: number;
+    }
   | { op: 'task.why'; task: string }
   /** Which of these commits the mesh can hand out already, so that a submitter sends only the rest. */
   | { op: 'repository.known'; commits: string[] }

@@ -15,6 +15,11 @@ export const listQuery = z.strictObject({
     .pipe(z.array(z.enum(TASK_STATES)).max(TASK_STATES.length))
     .nullable()
     .default(null),
+  correlation: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, '1–64 letters, digits, . _ -')
+    .nullable()
+    .default(null),
   cursor: z.string().max(256).nullable().default(null),
   limit: z.coerce.number().int().min(1).max(pageItemsMax).default(100),
 });

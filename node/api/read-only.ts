@@ -44,8 +44,8 @@ export function createReadOnlyApp(port: ReadOnlyPort): Hono<ApiEnv> {
     return context.json(marked(loggedNode(findMember(port.state().members, name))));
   });
   app.get('/v1/tasks', async (context) => {
-    const { state: states, cursor, limit } = parsed(listQuery, context.req.query());
-    const query = { states, cursor, limit, mayRead: () => true };
+    const { state: states, correlation, cursor, limit } = parsed(listQuery, context.req.query());
+    const query = { states, correlation, cursor, limit, mayRead: () => true };
     const state = port.state();
     const wanted = hasArchived(state.tasks) ? wantedForList(state, query, null) : null;
     const archived = wanted === null ? NOTHING : await inTime(port.archive.select(wanted));

@@ -1,5 +1,6 @@
 import { goalCharactersMax } from '../../protocol/limits.ts';
 import type { CodeSpecInput } from '../../protocol/task.ts';
+import { type Axis, matrixAxis } from './matrix.ts';
 import type { Grammar } from './parse.ts';
 import { type ScheduleWishes, scheduleOf, scheduleOptions } from './schedule-grammar.ts';
 import { usageError } from './usage-errors.ts';
@@ -35,14 +36,22 @@ export interface TaskWishes {
   requireVerified: boolean;
 }
 
-/** What both ways to send work are told. */
-interface Sending extends Delivery, ScheduleWishes {
+/** What holds for all that is sent at once. */
+export interface Shared extends Delivery {
   ref: string | null;
   includeDirty: boolean;
   wait: boolean;
-  follow: boolean;
+  allowWaiting: boolean;
   correlation: string | null;
 }
+
+/** What both ways to send work are told. */
+interface Sending extends Shared, ScheduleWishes {
+  follow: boolean;
+  /** Every combination is a task; none: it is one. */
+  matrix: Axis[];
+}
+export type SubmitCommand = { verb: 'task submit'; file: string } & Shared;
 export type SendCommand =
   | ({ verb: 'task run'; wishes: TaskWishes & { argv: string[] } } & Sending)
   | ({ verb: 'task code'; wishes: TaskWishes & { code: CodeSpecInput['code'] } } & Sending);
@@ -116,6 +125,11 @@ const sendOptions = (what: string) => [
   v.option('--disk <size>', 'bytes of its workspace (default: 8GiB)', v.size('--disk')),
   v.option('--require-verified', 'wait for a verifier rather than end unverified'),
   ...scheduleOptions(),
+  v.option(
+    '--matrix <name=a,b>',
+    'a task for every combination; {name} in command, goal, --env, --label and --check; repeatable',
+    matrixAxis,
+  ),
   ...waitOptions(),
   v.option('--correlation <id>', 'an id of yours, carried everywhere', v.correlation),
 ];
@@ -132,6 +146,15 @@ function sending(options: Options): { shared: TaskWishes; sent: Sending } {
       expected: 'one of them',
       got: 'both',
       hint: '--include-dirty sends the files that lie here now',
+    });
+  }
+  const matrix = (options.matrix as Axis[] | undefined) ?? [];
+  const single = flag(options.follow) ? '--follow' : options.key === undefined ? null : '--key';
+  if (matrix.length > 0 && single !== null) {
+    throw usageError(`--matrix and ${single} exclude each other`, {
+      expected: 'one of them',
+      got: 'both',
+      hint: single === '--key' ? 'a key names one task' : '--wait waits for all; task logs -f follows one',
     });
   }
   return {
@@ -159,6 +182,7 @@ function sending(options: Options): { shared: TaskWishes; sent: Sending } {
       wait: flag(options.wait) || flag(options.follow),
       follow: flag(options.follow),
       correlation: or(options.correlation),
+      matrix,
       ...scheduleOf(options),
       ...delivery(options),
     },

@@ -22,6 +22,8 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
     case 'task run':
     case 'task code':
       return sendTask(command, session, client);
+    case 'task submit':
+      return (await import('./task-batch.ts')).submitFile(command, session, client);
     case 'task rerun': {
       const made = await client.post<TaskObject>(`${path}/rerun`);
       return finish(command, session, client, made, null);
@@ -35,6 +37,7 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
     case 'task list': {
       const query = new URLSearchParams({ limit: String(command.limit) });
       if (command.states !== null) query.set('state', command.states.join(','));
+      if (command.ofCorrelation !== null) query.set('correlation', command.ofCorrelation);
       if (command.cursor !== null) query.set('cursor', command.cursor);
       const page = await client.get<Page<TaskObject>>(`/v1/tasks?${query}`);
       show(session, page, ({ items }, paint) => tasksText(items, paint));

@@ -10,6 +10,7 @@ import {
   or,
   repoOption,
   type SendCommand,
+  type SubmitCommand,
   waitOptions,
 } from './send-grammar.ts';
 import { usageError } from './usage-errors.ts';
@@ -31,7 +32,14 @@ const TASK_STATES = [
 /** The verbs both bins have. */
 export type TaskCommand =
   | SendCommand
-  | { verb: 'task list'; states: string[] | null; cursor: string | null; limit: number }
+  | SubmitCommand
+  | {
+      verb: 'task list';
+      states: string[] | null;
+      ofCorrelation: string | null;
+      cursor: string | null;
+      limit: number;
+    }
   | { verb: 'task describe'; task: string }
   | { verb: 'task logs'; task: string; follow: boolean }
   | { verb: 'task stop'; task: string }
@@ -72,10 +80,40 @@ export function addTaskGrammar<C>(grammar: Grammar<C | TaskCommand>, bin: string
 function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void {
   const taskOf = (operands: string[]): string => v.task(operands[0] ?? '');
   grammar.leaf('task', {
+    usage: 'submit <file>',
+    summary: 'send the tasks of a YAML or JSON list, all or none; prints an id for each',
+    about:
+      'Sends the tasks of a YAML or JSON list, all of them or none. Each says run: [COMMAND, ARGUMENT...] or code: GOAL, and the flags of ' +
+      'task run without their dashes; name: gives it a name, and after: [NAME] lets it come after others. Prints an id for each.',
+    options: [
+      ...deliveryOptions(),
+      v.option('--ref <rev>', 'commit, branch or tag to run on (default: HEAD)', v.text('--ref')),
+      v.option(
+        '--include-dirty',
+        'send the files as they are: uncommitted and untracked ones, not ignored ones',
+      ),
+      v.option('--wait', 'wait for the end of all, place their branches, exit 1 if one failed'),
+      v.option('--allow-waiting', 'queue also what no machine of the mesh can ever take'),
+      v.option('--correlation <id>', 'an id of yours, carried everywhere', v.correlation),
+    ],
+    examples: [`${bin} task submit nightly.yaml --wait`],
+    read: ({ operands, options }) => ({
+      verb: 'task submit',
+      file: v.text('the file')(operands[0] ?? ''),
+      ref: or(options.ref),
+      includeDirty: flag(options.includeDirty),
+      wait: flag(options.wait),
+      allowWaiting: flag(options.allowWaiting),
+      correlation: or(options.correlation),
+      ...delivery(options),
+    }),
+  });
+  grammar.leaf('task', {
     usage: 'list',
     summary: 'list tasks, newest first',
     options: [
       v.option('--state <states>', 'only these states, by comma', v.words('--state', TASK_STATES)),
+      v.option('--correlation <id>', 'only those sent with this id, as a matrix or batch is', v.correlation),
       v.option('--cursor <cursor>', 'go on where the last page ended', v.text('--cursor')),
       v.option('--limit <n>', 'tasks on a page (default: 100)', v.integer('--limit', 1, 1000)),
     ],
@@ -83,6 +121,7 @@ function addTaskReaders<C>(grammar: Grammar<C | TaskCommand>, bin: string): void
     read: ({ options }) => ({
       verb: 'task list',
       states: or(options.state),
+      ofCorrelation: or(options.correlation),
       cursor: or(options.cursor),
       limit: or<number>(options.limit) ?? 100,
     }),

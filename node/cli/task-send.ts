@@ -2,13 +2,13 @@ import { realpathSync } from 'node:fs';
 import { EXIT } from '../../protocol/errors.ts';
 import type { RepositoryBundle, RepositoryInput } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
-import type { TaskObject } from '../api/objects.ts';
+import type { TaskDetail, TaskObject } from '../api/objects.ts';
 import type { SpecToSend } from '../submit/from-manifest.ts';
 import type { Submitted } from '../submit/post-task.ts';
 import type { Repository } from '../submit/repository.ts';
 import type { Told } from '../submit/submit.ts';
 import { cell } from './render.ts';
-import type { Delivery, SendCommand } from './send-grammar.ts';
+import type { Delivery, SendCommand, Shared } from './send-grammar.ts';
 import type { Session } from './session.ts';
 import { type Awaited, deliver, givenOf, surroundings } from './task-results.ts';
 import { askedOf, specOf } from './task-spec.ts';
@@ -17,6 +17,8 @@ import { waitFor } from './watch.ts';
 
 /** Sends what is typed, or with `--dry-run` only asks what would come of it. Answers the exit code. */
 export async function sendTask(command: SendCommand, session: Session, client: Client): Promise<number> {
+  if (command.matrix.length > 0)
+    return (await import('./task-batch.ts')).sendMatrix(command, session, client);
   const spec = specOf(command);
   const asked = askedOf(command);
   const { quotedCommandNote } = await import('./submission-notes.ts');
@@ -43,8 +45,8 @@ export async function sendTask(command: SendCommand, session: Session, client: C
 }
 
 /** Gives `post` the specs as they are on the repository that was named, and its bundle; nothing of it is sent for `--dry-run`. */
-async function overRepository<T>(
-  command: SendCommand,
+export async function overRepository<T>(
+  command: Shared & { dryRun?: boolean },
   session: Session,
   client: Client,
   specs: readonly SpecToSend[],
@@ -69,7 +71,7 @@ async function overRepository<T>(
     env: terminal.env,
     signal: terminal.signal,
     includeDirty: command.includeDirty,
-    upload: !command.dryRun,
+    upload: command.dryRun !== true,
     onInput: (input: RepositoryInput, told: Told) => {
       const below = command.repo === null && repository.folder !== realpathSync(terminal.cwd);
       for (const line of submissionNotes(input, told, below)) voice.note(line);
@@ -99,19 +101,32 @@ export async function finish(
   made: TaskObject,
   awaited: Awaited | null,
 ): Promise<number> {
-  const { voice, typed, terminal } = session;
-  // Asked for before the id is out: who sees it may press Ctrl-C at once.
-  const { signal } = terminal;
+  const { voice } = session;
   if (!voice.json) voice.out(made.id);
   else if (!command.wait) voice.document(made);
   else if (command.follow) voice.document({ event: 'submitted', task: made.id });
   if (!command.wait) return EXIT.ok;
-  const task = await waitFor(session, client, made.id, command.follow, (now) => {
+  const task = await endOf(command, session, client, made.id, awaited);
+  if (voice.json) voice.document(task);
+  return task.state === 'delivered' ? EXIT.ok : EXIT.taskFailed;
+}
+
+/** Waits for the end of a task, brings what it gave, and says how it ended. */
+export async function endOf(
+  command: { follow: boolean } & Delivery,
+  session: Session,
+  client: Client,
+  id: string,
+  awaited: Awaited | null,
+): Promise<TaskDetail> {
+  const { voice, typed, terminal } = session;
+  const { signal } = terminal;
+  const task = await waitFor(session, client, id, command.follow, (now) => {
     if (now.state === 'executed' && now.commit !== null && now.bundle !== null)
       awaited?.arrival.expect(givenOf(now));
   });
-  const delivered = task.state === 'delivered';
-  if (delivered) for (const line of await deliver(command, session, task, awaited)) voice.note(line);
+  if (task.state === 'delivered')
+    for (const line of await deliver(command, session, task, awaited)) voice.note(line);
   else {
     const tail =
       command.follow || voice.json || task.log === null ? '' : await lastLines(client, task.id, signal);
@@ -123,8 +138,7 @@ export async function finish(
     if (task.log !== null) voice.note(`all of its output: ${typed} task logs ${task.id}`);
     if (task.partial != null) voice.note(`to go on with it: ${typed} task continue ${task.id} [TEXT]`);
   }
-  if (voice.json) voice.document(task);
-  return delivered ? EXIT.ok : EXIT.taskFailed;
+  return task;
 }
 
 const UNCHECKED =

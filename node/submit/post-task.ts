@@ -2,7 +2,7 @@ import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
 import type { RepositoryBundle } from '../../protocol/task.ts';
 import type { Client } from '../api/client.ts';
-import type { TaskObject } from '../api/objects.ts';
+import type { Page, TaskObject } from '../api/objects.ts';
 
 /** What is asked of the founder besides the work itself. */
 export interface Asked {
@@ -72,4 +72,30 @@ const FLAGS: Record<keyof Schedule, string> = {
 export function flagsOf({ schedule = {}, once }: Asked): string[] {
   const flags = (Object.keys(schedule) as (keyof Schedule)[]).map((key) => FLAGS[key]);
   return once === true ? [...flags, '--once'] : flags;
+}
+
+/** Several tasks at once. */
+export interface BatchPart {
+  spec: object;
+  asked: Asked;
+  /** By which others of the batch name it. */
+  name?: string | undefined;
+  /** Names of others of the batch, or ids of tasks. */
+  after?: string[] | undefined;
+}
+
+/** Sends them all, or none. */
+export async function postBatch(
+  client: Client,
+  parts: readonly BatchPart[],
+  bundle: RepositoryBundle | null,
+  unmet: 'refuse' | 'say',
+): Promise<TaskObject[]> {
+  const items = parts.map(({ asked: { unmet: _, ...asked }, ...part }) => ({ ...part, ...asked, bundle }));
+  try {
+    const made = await client.post<Page<TaskObject>>(`/v1/batches?unmet=${unmet}`, { items });
+    return made.items;
+  } catch (thrown) {
+    throw noRouteThere(thrown, 'several tasks at once');
+  }
 }

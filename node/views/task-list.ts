@@ -19,6 +19,8 @@ const lookedUpMax = 4_096;
 export interface TaskQuery {
   /** null: in any. */
   states: readonly TaskState[] | null;
+  /** Sent with this id; null: with any. */
+  correlation: string | null;
   /** Number of the last task of the page before; null: the newest first. */
   cursor: string | null;
   limit: number;
@@ -81,8 +83,10 @@ function candidates(state: MeshState, { states, cursor }: TaskQuery): { numbers:
 
 const itemsOf = ({ limit }: TaskQuery): number => Math.max(1, Math.min(limit, pageItemsMax));
 
-const isListed = ({ states, mayRead }: TaskQuery, task: TaskRecord): boolean =>
-  (states === null || states.includes(task.state)) && mayRead(task.by);
+const isListed = ({ states, correlation, mayRead }: TaskQuery, task: TaskRecord): boolean =>
+  (states === null || states.includes(task.state)) &&
+  (correlation === null || task.correlation === correlation) &&
+  mayRead(task.by);
 
 function numberOf(cursor: string): number {
   if (/^(0|[1-9][0-9]{0,14})$/.test(cursor)) return Number(cursor);

@@ -1,11 +1,14 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { FounderConfig } from '../../../hub/core/config.ts';
 import type { TaskDetail } from '../../../node/api/objects.ts';
 import { socketPath } from '../../../node/api/socket.ts';
+import { Sandbox } from '../../node/submit/repositories.ts';
 import { TestHub } from '../api/hub.ts';
 
 async function withHub(
@@ -131,6 +134,83 @@ test('--dry-run says what would come of it, machine by machine, and sends nothin
     assert.match(later, /1 open tasks? of its group g/);
     assert.is(hub.fleet.entries.filter(({ type }) => type === 'task.submitted').length, 2);
     assert.ok(hub.fleet.entries.length >= size);
+  }));
+
+test('a matrix is sent at once, listed by its correlation, and waited for to its end', () =>
+  withHub(async (hub) => {
+    const m = hub.fleet.join('m1');
+    const matrix = ['--matrix', 'os=linux,bsd', '--matrix', 'n=1,2', '--env', 'N={n}'];
+    const words = ['task', 'run', '--no-repo', '--no-check', ...matrix, '--', 'make', '{os}'];
+    const told = (await hub.run([...words.slice(0, 2), '--dry-run', '--json', ...words.slice(2)])).json();
+    assert.is((told.items as object[]).length, 4);
+    assert.is(hub.fleet.core.state.tasks.count, 0);
+    const sent = await hub.run(words);
+    assert.is(sent.code, 0, sent.err);
+    const ids = sent.out.trim().split('\n');
+    assert.equal(
+      ids.map((id) => (hub.fleet.task(id).spec as { argv: string[] }).argv[1]),
+      ['linux', 'linux', 'bsd', 'bsd'],
+    );
+    const [, correlation = ''] = /task list --correlation (\S+)/.exec(sent.err) ?? [];
+    hub.fleet.submit();
+    const listed = (await hub.run(['task', 'list', '--json', '--correlation', correlation])).json();
+    assert.equal(new Set((listed.items as { id: string }[]).map(({ id }) => id)), new Set(ids));
+    const waited = hub.run([
+      'task',
+      'run',
+      '--no-repo',
+      '--wait',
+      '--json',
+      '--matrix',
+      'x=good,bad',
+      '--',
+      '{x}',
+    ]);
+    let ended = 0;
+    const work = (): void => {
+      for (const found of [...m.running.values()]) {
+        hub.fleet.start(m, found);
+        const failed = {
+          outcome: 'failed' as const,
+          reason: 'task' as const,
+          detail: 'it failed',
+          exitCode: 1,
+        };
+        const bad = (found.spec as { argv: string[] }).argv[0] === 'bad';
+        hub.fleet.finish(m, found, bad ? failed : {});
+        ended += 1;
+      }
+    };
+    while (ended < 7) {
+      work();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const said = await waited;
+    assert.is(said.code, 1, said.err);
+    const states = (said.json().items as TaskDetail[]).map(({ state }) => state);
+    assert.equal(states, ['delivered', 'failed']);
+  }));
+
+test('task submit sends the tasks of a file, all or none', () =>
+  withHub(async (hub) => {
+    hub.fleet.join('m1');
+    using box = new Sandbox();
+    const file = join(box.path, 'nightly.yaml');
+    writeFileSync(file, '- {name: build, run: [make]}\n- {run: [./ship], after: build, priority: 60}\n');
+    const sent = await hub.run(['task', 'submit', 'nightly.yaml', '--no-repo', '--correlation', 'n-1'], {
+      cwd: box.path,
+    });
+    assert.is(sent.code, 0, sent.err);
+    const [build, ship] = sent.out.trim().split('\n');
+    assert.equal(hub.fleet.task(ship!).schedule, { priority: 60, after: [build!] });
+    assert.is(hub.fleet.task(ship!).correlation, 'n-1');
+    const size = hub.fleet.entries.length;
+    writeFileSync(file, '- {name: a, run: [x], after: b}\n- {name: b, run: [x], after: a}\n');
+    const circle = await hub.run(['task', 'submit', file, '--no-repo', '--json']);
+    assert.is(circle.code, 2);
+    assert.is(circle.error().got, 'a after b after a');
+    assert.is(hub.fleet.entries.length, size);
+    assert.is((await hub.run(['task', 'submit', 'nowhere.yaml', '--no-repo'])).code, 2);
   }));
 
 test('a full queue says in its header and its error when to come back', () =>
