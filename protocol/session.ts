@@ -162,6 +162,9 @@ const memberHello = z.object({
 export const resultBlob = z.object({ blob: blobId, bytes: count, sha256: sha256Hex });
 export type ResultBlob = z.infer<typeof resultBlob>;
 
+/** Models that let an attempt, or a task, down and are told of; the newest. */
+export const failedModelsMax = 16;
+
 export const attemptResult = z.object({
   ...lease,
   role: attemptRole,
@@ -182,6 +185,8 @@ export const attemptResult = z.object({
   envelope: z.string().max(envelopeBytesMax).nullable(),
   /** What models were asked for it. @default none was, or it is not said */
   usage: usage.optional(),
+  /** Models that refused to answer, went away or broke, where that ended the attempt. @default that was not so, or it is not said */
+  failedModels: z.array(z.string().max(128)).max(failedModelsMax).optional(),
 });
 export type AttemptResult = z.infer<typeof attemptResult>;
 
@@ -289,6 +294,8 @@ const assignment = z.object({
   start: goalStart.optional(),
   /** Models that rejected the task; others are asked first. @default none */
   rejectedBy: z.array(z.string().max(128)).max(questionsMax).optional(),
+  /** Models that let an earlier attempt down; others are asked first. @default none */
+  failedModels: z.array(z.string().max(128)).max(failedModelsMax).optional(),
   /** What earlier work of the same submitter taught, the best first; only for the executor of a goal. @default nothing */
   remembered: z.array(remembered).max(rememberedMax).optional(),
   /** What models may be asked for it; only for the executor. @default no bound but the task's own, and no cloud */

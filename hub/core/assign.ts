@@ -100,6 +100,8 @@ function assignmentOf(
     if (task.continues !== undefined) assignment.start = task.continues;
     const rejectedBy = (task.rejections ?? []).map(({ model }) => model);
     if (rejectedBy.length > 0) assignment.rejectedBy = [...new Set(rejectedBy)];
+    const failedModels = ctx.failedModels.get(task.id);
+    if (failedModels !== undefined) assignment.failedModels = [...failedModels];
   }
   const bytes = Buffer.byteLength(JSON.stringify(assignment));
   if (bytes <= assignmentBytesMax) return assignment;

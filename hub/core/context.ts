@@ -154,6 +154,8 @@ export class FounderContext {
   /** Of these, the ones that wait for a person's word to a plugin. */
   readonly frozen = new Set<string>();
   readonly retries = new RetryBudget();
+  /** Models that let down an attempt of an open task, as its member said. Of this process: it is a preference. */
+  readonly failedModels = new Map<string, readonly string[]>();
   /** Executed tasks that wait for a verifier. */
   readonly unverified = new Map<string, Waiting>();
   /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */

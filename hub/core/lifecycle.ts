@@ -305,6 +305,7 @@ export function converge(
   ctx.repeats.end(task.id);
   ctx.room.end(task.id, ctx.now);
   ctx.givenUp.delete(task.id);
+  ctx.failedModels.delete(task.id);
   ctx.holds.end(task);
   ctx.preempting.delete(task.id);
   ctx.queue.remove(task.id);

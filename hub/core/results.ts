@@ -2,7 +2,7 @@ import { assertEvent } from '../../ledger/line.ts';
 import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
 import { isTrusted } from '../../ledger/state/trust.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
-import { type AttemptResult, leaseKey } from '../../protocol/session.ts';
+import { type AttemptResult, failedModelsMax, leaseKey } from '../../protocol/session.ts';
 import { countLacking, countSuccess } from './back-off.ts';
 import { checkResult, hiddenChange } from './check-result.ts';
 import { collectRetryMs, collectsMax } from './config.ts';
@@ -45,6 +45,7 @@ function onCurrent(
       const { reason, detail, exitCode } = result;
       settled(ctx, lease.member, result, lease.correlation, true, null);
       const usage = result.usage ?? null;
+      noteFailedModels(ctx, lease, result);
       endLease(ctx, lease, {
         fault,
         reason: reason ?? 'environment',
@@ -69,6 +70,14 @@ function onCurrent(
     seen.runMs = ctx.now - lease.startedAt;
   }
   collect(ctx, lease);
+}
+
+/** The next attempt asks others first, whichever machine has it. */
+function noteFailedModels(ctx: FounderContext, { lease, role }: LiveLease, result: AttemptResult): void {
+  const { failedModels: said = [] } = result;
+  if (role !== 'execute' || said.length === 0 || ctx.task(lease.task).spec.kind !== 'code') return;
+  const before = (ctx.failedModels.get(lease.task) ?? []).filter((model) => !said.includes(model));
+  ctx.failedModels.set(lease.task, [...before, ...said].slice(-failedModelsMax));
 }
 
 /** What it sent is not what it was asked for: the machine's fault, and the log says so. */
@@ -166,6 +175,7 @@ function executed(
   if (result.outcome === 'failed') {
     const { reason, detail } = result;
     settled(ctx, lease.member, lease.lease, lease.correlation, true, null);
+    noteFailedModels(ctx, lease, result);
     learn(ctx, lease, facts);
     noteFlaky(ctx, lease, facts.checksFlaky);
     endLease(ctx, lease, {

@@ -9,6 +9,8 @@ export class AttemptFailure extends Error {
   readonly fault: Fault;
   /** Exit code of the step that failed, where it had one. */
   readonly exitCode: number | null;
+  /** Models that let it down, where that is why. */
+  failedModels: readonly string[] = [];
 
   constructor(reason: FailureReason, fault: Fault, detail: string, exitCode: number | null = null) {
     super(detail);

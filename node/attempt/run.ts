@@ -1,7 +1,13 @@
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { buildReceipt } from '../../protocol/receipt.ts';
-import { type Assignment, type AttemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
+import {
+  type Assignment,
+  type AttemptResult,
+  failedModelsMax,
+  type Lease,
+  leaseKey,
+} from '../../protocol/session.ts';
 import { encodeSigned, type SignedStatement } from '../../protocol/statement.ts';
 import { buildVerification } from '../../protocol/verification.ts';
 import type { BlobStore } from '../blobs/types.ts';
@@ -213,7 +219,12 @@ export class LocalAttemptRunner implements AttemptRunner {
       }
     }
     dropResult(context, facts);
-    return { ...wordsAlone(context, ending), exitCode: facts.exitCode, ...usageOf(facts) };
+    return {
+      ...wordsAlone(context, ending),
+      exitCode: facts.exitCode,
+      ...usageOf(facts),
+      ...failedModelsOf(ending),
+    };
   }
 
   /** Log and envelope of an attempt that has ended by itself; what a failure does not return is let go. */
@@ -233,6 +244,7 @@ export class LocalAttemptRunner implements AttemptRunner {
       log: stored,
       artifacts: facts.artifacts,
       ...usageOf(facts),
+      ...failedModelsOf(failure),
     };
     try {
       const statement = statementOf(context, facts, result);
@@ -244,6 +256,12 @@ export class LocalAttemptRunner implements AttemptRunner {
     }
   }
 }
+
+/** Models that let it down: the next attempt asks others first. */
+const failedModelsOf = (failure: AttemptFailure | null): Pick<AttemptResult, 'failedModels'> =>
+  failure === null || failure.failedModels.length === 0
+    ? {}
+    : { failedModels: [...new Set(failure.failedModels)].slice(-failedModelsMax) };
 
 const usageOf = ({ usage }: AttemptFacts): Pick<AttemptResult, 'usage'> => (usage === null ? {} : { usage });
 

@@ -261,6 +261,12 @@ export class GoalPursuit implements Pursuit {
     spent.generatedTokens = add(spent.generatedTokens, result.generatedTokens);
   }
 
+  /** Every model that could be asked here was, and none answers. */
+  #letDown(failure: AttemptFailure): AttemptFailure {
+    failure.failedModels = this.#candidates.map(({ model }) => model);
+    return failure;
+  }
+
   async #conclude({ ending, turns }: LoopResult): Promise<void> {
     const { log, member } = this.#goal.context;
     switch (ending.kind) {
@@ -287,12 +293,12 @@ export class GoalPursuit implements Pursuit {
         await log.say(`the model was stopped (${ending.why}): ${ending.text}`);
         const nobody = ending.why === 'brain' && turns === 0 && this.#asked === null;
         const borrows = this.#candidates.every(({ brain }) => brain.place === 'mesh');
-        if (ending.why === 'brain' && borrows) throw lenderGone(member.name, ending.text);
+        if (ending.why === 'brain' && borrows) throw this.#letDown(lenderGone(member.name, ending.text));
         this.#stopped = nobody
           ? noModel(member.name, ending.text)
           : stoppedFailure(ending.why, ending.text, member.name);
         // Without a model there is nothing to judge.
-        if (ending.why === 'brain') throw this.#stopped;
+        if (ending.why === 'brain') throw this.#letDown(this.#stopped);
       }
     }
   }

@@ -120,10 +120,12 @@ export class ConvergenceWorker implements GoalWorker {
       const borrows = brains.some(({ place }) => place === 'mesh');
       return (borrows ? lenderGone : noModel)(context.member.name, why);
     }
-    const rejected = (model: string): number => (context.assignment.rejectedBy?.includes(model) ? 1 : 0);
+    const { rejectedBy = [], failedModels = [] } = context.assignment;
+    const last = (model: string): number =>
+      rejectedBy.includes(model) || failedModels.includes(model) ? 1 : 0;
     // Stable: of the others the order stays.
     const inTurn = unnarrowed(choice.candidates, contextTokensMax).toSorted(
-      (a, b) => rejected(a.offer.model.name) - rejected(b.offer.model.name),
+      (a, b) => last(a.offer.model.name) - last(b.offer.model.name),
     );
     return inTurn.map(({ offer, byFormat }) => ({
       brain: byFormat ? withoutTools(offer.of) : offer.of,

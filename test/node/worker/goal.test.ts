@@ -336,6 +336,7 @@ it('a model that others lend and that goes away costs the machine nothing: it ma
       [{ do: 'refuse', status: 404, message: 'model not found' }],
     ]);
     assert.equal([away.result.reason, away.result.fault], ['lost', 'machine']);
+    assert.equal(away.result.failedModels, ['scripted-coder:7b'], 'the next attempt asks others first');
     server.models.splice(0);
     const none = await ran([[finish]]);
     assert.equal([none.result.reason, none.result.fault], ['lost', 'machine']);
@@ -365,6 +366,23 @@ it('a model that calls no tools is asked for them by the form of its answer', as
 it('one answer is enough where one was asked for', async () => {
   const { result, receipt } = await ran([[edit('Helo', 'Hello')]], { mode: 'single' });
   assert.equal([result.outcome, receipt?.work?.turns], ['succeeded', 1]);
+});
+
+it('a model that let an earlier attempt down, or rejected the task, is asked last', async () => {
+  server.models.push({ name: 'scripted-coder:14b' });
+  try {
+    for (const [model, other] of [
+      ['scripted-coder:7b', 'scripted-coder:14b'],
+      ['scripted-coder:14b', 'scripted-coder:7b'],
+    ] as const) {
+      for (const more of [{ failedModels: [model] }, { rejectedBy: [model] }]) {
+        const { asked } = await ran([[edit('Helo', 'Hello')], [finish]], {}, ['sh test.sh'], more);
+        assert.is((asked[0] as unknown as { model: string }).model, other);
+      }
+    }
+  } finally {
+    server.models.splice(0, server.models.length, { name: 'scripted-coder:7b' });
+  }
 });
 
 test.run();
