@@ -242,6 +242,8 @@ export class Pool implements MemberWatch, BucketWatch {
       for (const bucket of ctx.queue.buckets.values()) this.#match(ctx, bucket, profile);
     } else profile.members.add(peer);
     this.#stand(ctx, peer, live!, profile);
+    // What its profile does not tell of it may have changed.
+    if (this.#standing.get(peer)!.free) for (const bucket of profile.buckets) this.ready.add(bucket);
   }
 
   #reload(ctx: FounderContext, peer: string): void {
