@@ -36,6 +36,7 @@ const MINUS = 0x2d;
 const POINT = 0x2e;
 const ZERO = 0x30;
 const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 /** Integers of so many digits are exact. */
 const EXACT_DIGITS = 15;
@@ -118,17 +119,22 @@ function objectReader(def: Definition): Reader {
   const shape = Object.entries(def.shape!);
   const optional = shape.map(([, schema]) => schema._zod.def.type === 'optional');
   const fixed = !optional.includes(true);
-  if (optional[0]) throw new UnknownSchema('an object that begins with an optional key');
+  // Where the first key may be missing, any of them may be the one that comes behind the brace.
+  const loose = optional[0] === true;
+  const first: Uint8Array[] = [];
   for (const [at, [key, schema]] of shape.entries()) {
     const named = JSON.stringify(key);
-    names.push(Buffer.from(`${at === 0 ? '{' : ','}${named}:`));
+    names.push(Buffer.from(`${at === 0 && !loose ? '{' : ','}${named}:`));
+    first.push(Buffer.from(`{${named}:`));
     reads.push(compile(optional[at] ? (schema._zod.def as unknown as Definition).innerType! : schema));
     const value = `const v${at} = reads[${at}](cursor); if (v${at} === NOT_READ) return NOT_READ;`;
     const store = fixed ? '' : `found[${named}] = v${at};`;
+    const name = loose ? `begun ? names[${at}] : first[${at}]` : `names[${at}]`;
+    const noted = loose ? 'begun = true;' : '';
     steps.push(
       optional[at]
-        ? `at = cursor.at; if (skip(cursor, names[${at}])) { ${value} ${store} } else cursor.at = at;`
-        : `if (!skip(cursor, names[${at}])) return NOT_READ; ${value} ${store}`,
+        ? `at = cursor.at; if (skip(cursor, ${name})) { ${noted} ${value} ${store} } else cursor.at = at;`
+        : `if (!skip(cursor, ${name})) return NOT_READ; ${noted} ${value} ${store}`,
     );
     literal.push(`${named}: v${at}`);
   }
@@ -136,16 +142,19 @@ function objectReader(def: Definition): Reader {
     ${names.map((_, at) => `const n${at} = names[${at}], r${at} = reads[${at}];`).join('\n')}
     return (cursor) => {
       let at = 0;
+      ${loose ? 'let begun = false;' : ''}
       ${fixed ? '' : 'const found = {};'}
       ${steps
         .join('\n')
         .replace(/names\[(\d+)\]/g, 'n$1')
         .replace(/reads\[(\d+)\]/g, 'r$1')}
+      ${loose ? `if (!begun) { if (cursor.bytes[cursor.at] !== ${OPEN_BRACE}) return NOT_READ; cursor.at += 1; }` : ''}
       if (cursor.bytes[cursor.at] !== ${CLOSE_BRACE}) return NOT_READ;
       cursor.at += 1;
       return ${fixed ? `{ ${literal.join(', ')} }` : 'found'};
     };`;
-  return new Function('names', 'reads', 'skip', 'NOT_READ', body)(names, reads, skip, NOT_READ) as Reader;
+  const make = new Function('names', 'first', 'reads', 'skip', 'NOT_READ', body);
+  return make(names, first, reads, skip, NOT_READ) as Reader;
 }
 
 function nullableReader(read: Reader): Reader {

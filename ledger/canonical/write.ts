@@ -89,13 +89,16 @@ function objectWriter(def: Definition): Writer {
   const shape = Object.entries(def.shape!);
   const optional = shape.map(([, schema]) => schema._zod.def.type === 'optional');
   const fixed = !optional.includes(true);
-  if (optional[0]) throw new UnknownSchema('an object that begins with an optional key');
+  // Where the first key may be missing, any of them may be the one that comes behind the brace.
+  const loose = optional[0] === true;
   const writers = shape.map(([, schema], at) =>
     compile(optional[at] ? (schema._zod.def as unknown as Definition).innerType! : schema),
   );
   const steps = shape.map(([key], at) => {
     const named = JSON.stringify(key);
-    const begins = JSON.stringify(`${at === 0 ? '{' : ','}${named}:`);
+    const begins = loose
+      ? `(text === '' ? '{' : ',') + ${JSON.stringify(`${named}:`)}`
+      : JSON.stringify(`${at === 0 ? '{' : ','}${named}:`);
     const copied = writers[at]!.scalar ? `v${at}` : 'written.value';
     const step = `
       const t${at} = w${at}(v${at}, written);
@@ -114,7 +117,7 @@ function objectWriter(def: Definition): Writer {
       ${steps.join('\n')}
       if (keysOf(value) !== keys) return null;
       written.value = ${fixed ? `{ ${literal.join(', ')} }` : 'found'};
-      return text + '}';
+      return ${loose ? "(text === '' ? '{' : text)" : 'text'} + '}';
     };`;
   const make = new Function('writers', 'isPlainObject', 'keysOf', body);
   return { write: make(writers, isPlainObject, keysOf) as Write, scalar: false };

@@ -5,6 +5,7 @@ import { readEntryLine, readTypes, writeEntryLine } from '../../ledger/entry-lin
 import { EVENT_BODIES, type EventType, type LogEvent } from '../../ledger/events.ts';
 import { type Line, LineFault, makeEntry, parseAnyLine } from '../../ledger/line.ts';
 import { publicKeyToBase64 } from '../../protocol/keys.ts';
+import type { Schedule } from '../../protocol/schedule.ts';
 import { type TaskSpecInput, taskSpec } from '../../protocol/task.ts';
 import { taskLife } from '../../scripts/bench/task-life.ts';
 import { FOUNDER, GENESIS, long, OTHER_KEY, started, taskId } from './kit.ts';
@@ -35,11 +36,32 @@ const continued = (): LogEvent => {
   return { ...event, body: { ...event.body, continues } };
 };
 
+const scheduled = (schedule: Schedule): LogEvent => {
+  const event = submitted({ kind: 'command', argv: ['true'], repository: null }) as LogEvent & {
+    type: 'task.submitted';
+  };
+  return { ...event, body: { ...event.body, schedule } };
+};
+
 /** At least one of each type there is. */
 const EVENTS: LogEvent[] = [
   ...taskLife(1),
   ...taskLife(4),
   continued(),
+  scheduled({}),
+  scheduled({ key: 'nightly' }),
+  scheduled({ needs: {}, group: { name: 'g', limit: 1 } }),
+  scheduled({ deadlineMs: 5, needs: { strictLimits: true } }),
+  scheduled({
+    priority: 0,
+    deadlineMs: 1,
+    queueMs: 1,
+    after: [taskId(1), taskId(2)],
+    group: { name: 'board', limit: 2 },
+    spread: { name: 'db', over: null, strict: true },
+    needs: { cpus: 4, memoryBytes: 1, diskBytes: 2 },
+    key: 'k',
+  }),
   started(5),
   long(3, 40),
   { type: 'mesh.created', body: GENESIS },
