@@ -95,6 +95,8 @@ export interface Waiting {
   aloneSince: number | null;
   /** The fleet in which that was so. */
   aloneIn: number;
+  /** What the pool had told when all that may verify it were busy. @default not looked at yet */
+  seen?: number;
   /** Not before; after a verifier failed. */
   retryAt: number;
 }
@@ -192,6 +194,10 @@ export class FounderContext {
   readonly #given = new Set<string>();
   /** Rises when the operator gives a label that nobody had. */
   labelsVersion = 0;
+  /** Rises with every entry about a member. */
+  membersVersion = 0;
+  /** How many owners the mesh had, by `membersVersion`. */
+  owners = { in: -1, count: 0 };
   readonly #effects: FounderEffect[] = [];
   #events: LogEvent[] = [];
   #first = 0;
@@ -252,6 +258,7 @@ export class FounderContext {
   }
 
   #noteMember(peer: string): void {
+    this.membersVersion += 1;
     this.pool.changed(peer);
     for (const key of Object.keys(this.state.members.byPeer.get(peer)?.labels ?? {})) {
       if (this.#given.has(key)) continue;

@@ -7,7 +7,7 @@ import { endOverdue } from './deadlines.ts';
 import { unavailable } from './fit.ts';
 import { releaseHeld } from './holds.ts';
 import { converge, settle } from './lifecycle.ts';
-import { placeFirst } from './placement.ts';
+import { type Placement, placeFirst } from './placement.ts';
 import { unfit } from './pool.ts';
 import { preempt } from './preempt.ts';
 import { type Bucket, goesFirst, needOf, type Rank } from './queue.ts';
@@ -32,13 +32,8 @@ export function dispatch(ctx: FounderContext, ticking: boolean): void {
     if (ctx.queue.buckets.get(bucket.key) === bucket) ctx.pool.ready.add(bucket);
   }
   while (ringHasRoom(ctx)) {
-    const bucket = firstReady(ctx);
-    if (bucket === null) break;
-    const placement = placeFirst(ctx, bucket);
-    if (placement === null) {
-      ctx.pool.ready.delete(bucket);
-      continue;
-    }
+    const placement = decide(ctx);
+    if (placement === null) break;
     const { task, live } = placement;
     // Frozen since it was queued: it goes aside, so that it holds up no other.
     if (ctx.plugins.park(ctx, task) !== null) {
@@ -49,28 +44,29 @@ export function dispatch(ctx: FounderContext, ticking: boolean): void {
     ctx.queue.serve(task.id);
     ctx.preempting.delete(task.id);
     assign(ctx, task, live, 'execute');
-    ctx.pool.refresh(ctx, false);
   }
   preempt(ctx);
   if (ringHasRoom(ctx)) noteHeld(ctx, false);
   // A look at what could run costs as much as a decision: the tick is soon enough for it.
-  else if (ticking) noteHeld(ctx, couldPlace(ctx));
+  else if (ticking) noteHeld(ctx, decide(ctx) !== null);
 }
 
-/** Whether a task waits that somebody has a slot for. */
-function couldPlace(ctx: FounderContext): boolean {
+/** The task that is given out next, and to whom; null: none can be now. */
+export function decide(ctx: FounderContext): Placement | null {
+  ctx.pool.refresh(ctx, false);
   for (let bucket = firstReady(ctx); bucket !== null; bucket = firstReady(ctx)) {
-    if (placeFirst(ctx, bucket) !== null) return true;
+    const placement = placeFirst(ctx, bucket);
+    if (placement !== null) return placement;
     ctx.pool.ready.delete(bucket);
   }
-  return false;
+  return null;
 }
 
 /** Of the buckets that something may be given out of, the one whose first task goes first. */
 function firstReady(ctx: FounderContext): Bucket | null {
   let first: { bucket: Bucket; rank: Rank } | null = null;
   for (const bucket of ctx.pool.ready) {
-    const head = ctx.queue.head(bucket);
+    const head = ctx.pool.isOpen(bucket) ? ctx.queue.head(bucket) : null;
     if (head === null) ctx.pool.ready.delete(bucket);
     else if (first === null || goesFirst(head.rank, first.rank)) first = { bucket, rank: head.rank };
   }

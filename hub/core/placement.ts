@@ -30,13 +30,16 @@ export function placeFirst(ctx: FounderContext, bucket: Bucket): Placement | nul
     ctx.later.set(bucket, 0);
     return null;
   }
-  for (const queued of ctx.queue.heads(bucket, SUBMITTERS_MAX)) {
+  let looked = 0;
+  for (const queued of ctx.queue.heads(bucket)) {
+    looked += 1;
     const task = ctx.task(queued.id);
     const search = new Search(ctx, bucket, task);
     const live = search.find(queued);
     if (live !== null) return { task, live };
     if (!search.held) return null;
     ctx.later.set(bucket, 0);
+    if (looked >= SUBMITTERS_MAX) return null;
   }
   return null;
 }

@@ -43,6 +43,8 @@ const PROFILES_MAX = 64;
 /** Members looked at again with each tick, whatever was told of them. */
 const LOOKED_AGAIN = 16;
 
+const NONE: readonly string[] = [];
+
 /**
  * Members that can be given something now, by what they are like, and which queued tasks they fit; so that a decision looks
  * neither at all tasks nor at all members. Profiles stand to members as HTCondor's autoclusters do to jobs: members that have
@@ -58,9 +60,13 @@ export class Pool implements MemberWatch, BucketWatch {
   readonly #fitting = new Map<Bucket, Set<Profile>>();
   /** Buckets pinned to one member, by its name or id as it was asked for. */
   readonly #pinned = new Map<string, Set<Bucket>>();
-  /** Members that hold a repository. */
+  /** Members with a free slot that hold a repository. */
   readonly #holders = new Map<string, Set<string>>();
   readonly #holding = new Map<string, readonly string[]>();
+  /** Members with a free slot, in no order. */
+  readonly free: string[] = [];
+  /** Where each of them stands in it. */
+  readonly #listed = new Map<string, number>();
   /** Buckets that may be given out: something has changed for them since none of their tasks could be. */
   readonly ready = new Set<Bucket>();
   /** Rises whenever a member gets a free slot, or may do more than before. */
@@ -133,12 +139,19 @@ export class Pool implements MemberWatch, BucketWatch {
     this.#stale = false;
     this.#profiles.clear();
     this.#standing.clear();
+    this.#listed.clear();
+    this.free.length = 0;
     this.#made = [...ctx.queue.buckets.values()];
     for (const bucket of this.#made) {
       this.#fitting.set(bucket, new Set());
       this.#open.set(bucket, new Set());
     }
     for (const peer of ctx.live.keys()) this.#changed.add(peer);
+  }
+
+  /** Whether any member that fits the bucket has a free slot; of one that is pinned to a member it is not known. */
+  isOpen(bucket: Bucket): boolean {
+    return bucket.need.on !== null || (this.#open.get(bucket)?.size ?? 0) > 0;
   }
 
   /** Members that could take tasks of the bucket were they free, but for those named. */
@@ -153,8 +166,7 @@ export class Pool implements MemberWatch, BucketWatch {
 
   /** Members with a free slot that hold the repository. */
   *holding(repository: string): Generator<string> {
-    for (const peer of this.#holders.get(repository) ?? [])
-      if (this.#standing.get(peer)?.free === true) yield peer;
+    yield* this.#holders.get(repository) ?? [];
   }
 
   /** Whether the member's profile fits the bucket. */
@@ -223,7 +235,7 @@ export class Pool implements MemberWatch, BucketWatch {
     const standing = this.#standing.get(peer);
     if (standing !== undefined && standing.profile.key !== key) this.#leave(peer, standing);
     if (key === null) {
-      this.#hold(peer, []);
+      this.#hold(peer, NONE);
       return;
     }
     let profile = this.#profiles.get(key);
@@ -256,11 +268,12 @@ export class Pool implements MemberWatch, BucketWatch {
     const before = this.#standing.get(peer);
     const free = freeSlots(live) > 0;
     const mark = { load: loadOf(ctx, live), since: live.assignedAt };
-    this.#hold(peer, live.repositories);
+    this.#hold(peer, free ? live.repositories : NONE);
     const same = before?.free === free && before.mark.load === mark.load && before.mark.since === mark.since;
     if (same && before.profile === profile) return;
     const standing = { peer, profile, mark, free };
     this.#standing.set(peer, standing);
+    this.#list(peer, free);
     if (before?.free === true && before.profile === profile) profile.free -= 1;
     if (free) {
       profile.free += 1;
@@ -280,6 +293,21 @@ export class Pool implements MemberWatch, BucketWatch {
     }
   }
 
+  #list(peer: string, free: boolean): void {
+    const at = this.#listed.get(peer);
+    if (free === (at !== undefined)) return;
+    if (free) {
+      this.#listed.set(peer, this.free.length);
+      this.free.push(peer);
+      return;
+    }
+    const last = this.free.pop()!;
+    this.#listed.delete(peer);
+    if (last === peer) return;
+    this.free[at!] = last;
+    this.#listed.set(last, at!);
+  }
+
   #sort(profile: Profile): void {
     profile.order = new Heap(lighter);
     for (const peer of profile.members) {
@@ -290,6 +318,7 @@ export class Pool implements MemberWatch, BucketWatch {
 
   #leave(peer: string, { profile, free }: Standing): void {
     this.#standing.delete(peer);
+    this.#list(peer, false);
     profile.members.delete(peer);
     if (free) profile.free -= 1;
     if (profile.members.size === 0) {
@@ -322,7 +351,7 @@ export class Pool implements MemberWatch, BucketWatch {
   }
 
   #hold(peer: string, repositories: readonly string[]): void {
-    const before = this.#holding.get(peer) ?? [];
+    const before = this.#holding.get(peer) ?? NONE;
     if (before === repositories) return;
     for (const repository of before) {
       const holders = this.#holders.get(repository);

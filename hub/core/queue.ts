@@ -193,18 +193,17 @@ export class RunQueue {
     return null;
   }
 
-  /** First tasks of a bucket by their submitters, the first few in their order. */
-  heads(bucket: Bucket, most: number): Queued[] {
+  /** First tasks of a bucket by their submitters, in their order; the queue must not change meanwhile. */
+  *heads(bucket: Bucket): Generator<Queued> {
     const taken: { key: Rank; item: { flow: Flow; place: Rank } }[] = [];
-    const found: Queued[] = [];
-    while (found.length < most) {
-      const head = this.head(bucket);
-      if (head === null) break;
-      found.push(head.queued);
-      taken.push(bucket.heads.pop()!);
+    try {
+      for (let head = this.head(bucket); head !== null; head = this.head(bucket)) {
+        yield head.queued;
+        taken.push(bucket.heads.pop()!);
+      }
+    } finally {
+      for (const { key, item } of taken) bucket.heads.push(key, item);
     }
-    for (const { key, item } of taken) bucket.heads.push(key, item);
-    return found;
   }
 
   /**

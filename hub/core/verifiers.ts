@@ -1,5 +1,6 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
+import { isTrusted } from '../../ledger/state/trust.ts';
 import { assign } from './assign.ts';
 import { ringHasRoom } from './capacity.ts';
 import { verifierFaultsMax, verifierWaitMs } from './config.ts';
@@ -17,7 +18,10 @@ export function giveToVerifiers(ctx: FounderContext, ticking: boolean): void {
     ctx.parked.clear();
     ctx.parkedIn = ctx.fleet;
   }
+  const { news } = ctx.pool;
   for (const [id, waiting] of ctx.unverified) {
+    // Nobody has got free since all of them were busy.
+    if (!ticking && waiting.seen === news && waiting.aloneIn === ctx.fleet) continue;
     // While nobody can be had, only the tick and a change of the fleet are news.
     const noNews = !ticking && waiting.aloneSince !== null && waiting.aloneIn === ctx.fleet;
     if (ctx.now >= waiting.retryAt && !noNews) giveToVerifier(ctx, ctx.task(id), waiting);
@@ -28,6 +32,12 @@ function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting)
   const unchecked = leftOut(ctx, task);
   if (unchecked !== null) {
     deliver(ctx, task, unchecked);
+    return;
+  }
+  const drawn = drawOne(ctx, task);
+  if (drawn !== null) {
+    ctx.unverified.delete(task.id);
+    assign(ctx, task, drawn, 'verify');
     return;
   }
   const parties = verifierParties(ctx, task);
@@ -47,9 +57,39 @@ function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting)
   }
   waiting.aloneSince = null;
   const verifier = ringHasRoom(ctx) ? drawVerifier(ctx, task, ready) : null;
-  if (verifier === null) return;
+  if (verifier === null) {
+    waiting.seen = ctx.pool.news;
+    waiting.aloneIn = ctx.fleet;
+    return;
+  }
   ctx.unverified.delete(task.id);
   assign(ctx, task, verifier, 'verify');
+}
+
+/** Members drawn before all of them are looked at. */
+const DRAWS_MAX = 32;
+
+/**
+ * One that may verify the result, drawn from all that have a free slot until one fits; so each that does is as likely as any
+ * other, and nobody else is looked at. Null: none was drawn, or it is not that simple.
+ */
+function drawOne(ctx: FounderContext, task: TaskRecord): LiveMember | null {
+  const executor = executorOf(ctx, task);
+  if (executor === null || !ringHasRoom(ctx) || task.verifierFaults > 0) return null;
+  const { free } = ctx.pool;
+  const owners = ownersOf(ctx);
+  const ask = ownersAskOf(task, 'verify');
+  for (let drawn = 0; drawn < Math.min(DRAWS_MAX, free.length); drawn += 1) {
+    const peer = free[Math.floor(draw(ctx) * free.length)]!;
+    const member = ctx.member(peer);
+    const live = ctx.live.get(peer);
+    if (member === null || live === undefined || freeSlots(live) <= 0) continue;
+    if (member.quarantined !== undefined || task.avoid.includes(peer)) continue;
+    if (!isTrusted(ctx.state.trust, executor.peer) && !isTrusted(ctx.state.trust, peer)) continue;
+    if (unavailable(member, live) !== null || declinedByOwner(ctx, ask, live) !== null) continue;
+    if (verifierMismatch(task, executor, owners, member, live) === null) return live;
+  }
+  return null;
 }
 
 /** Only a change of the fleet can help it: it is not looked at before. */
@@ -81,10 +121,12 @@ export function executorOf(ctx: FounderContext, task: TaskRecord): { peer: strin
 
 /** How many owners the mesh has (outside contract, owner rule). */
 export function ownersOf(ctx: FounderContext): number {
+  if (ctx.owners.in === ctx.membersVersion) return ctx.owners.count;
   const owners = new Set<string>();
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing === 'active') owners.add(member.owner);
   }
+  ctx.owners = { in: ctx.membersVersion, count: owners.size };
   return owners.size;
 }
 

@@ -192,7 +192,9 @@ function inflictMore(
 }
 
 function sendIfOpen(world: World, member: MemberHost, message: MemberMessage): void {
-  if (member.session !== null && member.core?.online) world.tell(member, member.session, message);
+  // A process that is stopped says nothing, true or not.
+  if (member.session !== null && member.core?.online && !member.machine.frozen)
+    world.tell(member, member.session, message);
 }
 
 /** Says of leases of others what would be true of its own, and results of others as they were and as they were not. */
