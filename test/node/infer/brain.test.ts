@@ -233,7 +233,7 @@ test(
     assert.is(await asked.ended, 'left');
     const fault = await answer;
     assert.is(fault.fault, 'busy');
-    assert.match(fault.message, /owner/);
+    assert.match(fault.message, /does not lend its models now/);
     assert.equal(await borrowing(me, [one.lender]).models(never), []);
   }),
 );
