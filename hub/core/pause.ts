@@ -45,10 +45,11 @@ export function resume(ctx: FounderContext, by: Actor): object {
   if (paused || mesh.draining === true) {
     ctx.append({ type: 'mesh.resumed', body: { by } });
     ctx.fleet += 1;
+    // Nobody was asked meanwhile: who could not be had before may be there now, or soon.
+    for (const waiting of ctx.unverified.values()) waiting.aloneSince = null;
   }
   if (paused) {
     for (const { peer } of ctx.live.values()) ctx.send(peer, { type: 'resume' });
-    for (const waiting of ctx.unverified.values()) waiting.aloneSince = null;
     // What came in meanwhile was kept back.
     for (const id of [...ctx.state.tasks.open]) settle(ctx, ctx.task(id));
   }
@@ -59,6 +60,8 @@ function noteStopping(ctx: FounderContext, peer: string, key: string): void {
   const live = ctx.liveMember(peer);
   const until = Math.max(live.heardAt, live.leasedAt, live.assignedAt) + ctx.config.leaseMs;
   const stopping = ctx.pausing.get(peer) ?? { keys: new Set(), until };
+  // What an earlier pause still waits for says nothing of what was begun since.
+  stopping.until = Math.max(stopping.until, until);
   stopping.keys.add(key);
   ctx.pausing.set(peer, stopping);
 }

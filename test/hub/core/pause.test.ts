@@ -108,4 +108,38 @@ test('a mesh that drains can be stopped at once; one that is stopped is not let 
   assert.equal([fleet.entries.length, status(fleet).draining], [size, false]);
 });
 
+test('a second pause names who holds what was begun since the first, however long that one waits already', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  fleet.submit();
+  fleet.ask({ op: 'mesh.pause' });
+  fleet.advance(leaseMs - 1_000);
+  fleet.ask({ op: 'mesh.resume' });
+  const begun = [...ada.running.values()].at(-1)!;
+  assert.is(ada.running.size, 2, 'what is being stopped still takes a slot');
+  fleet.disconnect(ada);
+  fleet.ask({ op: 'mesh.pause' });
+  fleet.now += 2_000;
+  assert.is(unreached(fleet)[0]?.[0], 'ada', `it may still run attempt ${begun.attempt}`);
+  fleet.now += leaseMs;
+  assert.equal(unreached(fleet), []);
+});
+
+test('after a drain a result waits as long for its verifier as without one', () => {
+  const fleet = new Fleet();
+  const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
+  const id = fleet.submit({ on: 'ada' });
+  fleet.disconnect(bob);
+  fleet.finish(ada, fleet.running(ada));
+  fleet.advance(10_000);
+  fleet.ask({ op: 'mesh.pause', drain: true });
+  fleet.advance(120_000);
+  fleet.ask({ op: 'mesh.resume' });
+  fleet.advance(10_000);
+  assert.is(fleet.task(id).state, 'executed', 'bob may come yet');
+  fleet.connect(bob);
+  fleet.finish(bob, fleet.running(bob, 'verify'));
+  assert.equal([fleet.task(id).state, fleet.task(id).converged?.verified], ['delivered', true]);
+});
+
 test.run();
