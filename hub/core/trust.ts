@@ -38,8 +38,10 @@ export function quarantine(
   of: { task: string; attempt: number },
   why: string,
 ): void {
-  const member = ctx.member(peer);
-  if (member === null || member.quarantined !== undefined || peer === ctx.state.mesh.founder) return;
+  const member = ctx.state.members.byPeer.get(peer);
+  if (member === undefined || member.quarantined !== undefined || peer === ctx.state.mesh.founder) return;
+  // One that has left before it was found out may come back; who was revoked does not.
+  if (member.standing !== 'active' && member.standing !== 'left') return;
   const { task, attempt } = of;
   ctx.append({ type: 'member.quarantined', body: { peer, task, attempt, why: why.slice(0, 512) } });
   ctx.fleet += 1;

@@ -56,7 +56,7 @@ export const membersReducer: Reducer<Members> = {
           roles,
           labels,
           ...(policy === undefined ? {} : { policy }),
-          ...(before?.quarantined === undefined ? {} : { quarantined: before.quarantined }),
+          ...keptOf(before),
           eligible: true,
           standing: 'active',
           reason: null,
@@ -76,7 +76,10 @@ export const membersReducer: Reducer<Members> = {
       }
       case 'member.quarantined': {
         const { peer, task, why } = entry.body;
-        active(state, entry, peer).quarantined = { at: entry.time, task, why };
+        // Of one that has left, too: it may come back.
+        const member = state.byPeer.get(peer);
+        if (member?.standing !== 'left') active(state, entry, peer);
+        member!.quarantined = { at: entry.time, task, why };
         break;
       }
       case 'member.trusted':
@@ -93,7 +96,8 @@ export const membersReducer: Reducer<Members> = {
       }
       case 'member.rejected': {
         const { peer, name } = entry.body;
-        if (state.byPeer.get(peer)?.standing === 'active') throw new StateError(entry, `${peer} is a member`);
+        const before = state.byPeer.get(peer);
+        if (before?.standing === 'active') throw new StateError(entry, `${peer} is a member`);
         state.byPeer.set(peer, {
           peer,
           name,
@@ -101,6 +105,7 @@ export const membersReducer: Reducer<Members> = {
           owner: name,
           roles: [],
           labels: {},
+          ...keptOf(before),
           eligible: false,
           standing: 'rejected',
           reason: null,
@@ -137,6 +142,10 @@ export function resolveMember(members: Members, nameOrPeer: string): MemberRecor
   const member = members.byPeer.get(members.byName.get(nameOrPeer) ?? nameOrPeer);
   return member?.standing === 'active' ? member : null;
 }
+
+/** What is known of a machine however it comes and goes. */
+const keptOf = (before: MemberRecord | undefined): Pick<MemberRecord, 'quarantined'> =>
+  before?.quarantined === undefined ? {} : { quarantined: before.quarantined };
 
 function active(state: Members, entry: KnownEntry, peer: string): MemberRecord {
   const member = state.byPeer.get(peer);

@@ -358,4 +358,21 @@ test('what the log says of trust is the same from a saved state and the rest of 
   }
 });
 
+test('one that leaves before its lie is found out, and is turned away once, is in quarantine when it comes back', () => {
+  const { fleet } = working();
+  const ada = fleet.join('ada');
+  const { id, verifier } = done(fleet, ada);
+  fleet.ask({ op: 'member.leave', peer: ada.peer }, { kind: 'peer', peer: ada.peer });
+  assert.is(fleet.core.state.members.byPeer.get(ada.peer)?.standing, 'left');
+  fleet.finish(verifier!, fleet.running(verifier!, 'verify'), RED, false);
+  assert.is(fleet.task(id).state, 'failed');
+  fleet.ask({ op: 'member.reject', peer: ada.peer, name: 'ada' });
+  fleet.restart();
+  const back = fleet.join('ada', { peer: ada.peer });
+  const held = fleet.submit({ on: 'ada' });
+  assert.match(fleet.why(held).members.find(({ name }) => name === 'ada')?.why ?? '', /^is in quarantine/);
+  fleet.ask({ op: 'member.trust', member: 'ada', vouched: false });
+  assert.is(fleet.running(back).task, held);
+});
+
 test.run();
