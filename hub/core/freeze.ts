@@ -9,6 +9,7 @@ export function isFrozen(ctx: FounderContext, task: TaskRecord): boolean {
     return false;
   }
   ctx.frozen.add(task.id);
+  ctx.holds.leave(task);
   return true;
 }
 

@@ -61,6 +61,14 @@ export class Holds {
     if (schedule?.group !== undefined) this.#group(schedule.group.name).inTurn.add(id);
   }
 
+  /** The task goes aside for now: it has no place in its group, nor in its line, and asks for one again when it comes back. */
+  leave({ id, schedule }: TaskRecord): void {
+    const group = schedule?.group === undefined ? undefined : this.#groups.get(schedule.group.name);
+    if (group === undefined) return;
+    const [had, waited] = [group.inTurn.delete(id), group.waiting.delete(id)];
+    if (had || waited) this.#stirred.add(schedule!.group!.name);
+  }
+
   /** The task has ended: its place is free, and whoever comes after it is looked at. */
   end({ id, schedule, state }: TaskRecord): void {
     for (const behind of this.#behind.get(id) ?? []) {

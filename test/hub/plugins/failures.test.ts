@@ -191,4 +191,30 @@ test('seeds: what is kept is bounded, and a replay from any point gives the same
   }
 });
 
+test('a frozen task has no place in its group: others of the group, of other classes, go on', () => {
+  const fleet = fleetOf();
+  const ada = fleet.join('ada');
+  for (let count = 1; count < classFailuresMax; count += 1) fails(fleet, ada, ['make']);
+  const group = { name: 'board', limit: 1 };
+  const last = fleet.submit({ argv: ['make'], checks: [], retries: 0 });
+  const busy = fleet.submit({ argv: ['sleep'], checks: [] });
+  const make = { argv: ['make'], checks: [] };
+  // The first has the group's place, and waits for a slot.
+  const frozen = [fleet.submit(make, { schedule: { group } }), fleet.submit(make, { schedule: { group } })];
+  const other = fleet.submit({ argv: ['cargo'], checks: [] }, { schedule: { group } });
+  const of = (id: string) => [...ada.running.values()].find(({ task }) => task === id)!;
+  fleet.finish(ada, of(last), failed('it ended with 2'));
+  fleet.advance(5_000);
+  assert.is(fleet.task(other).state, 'assigned');
+  fleet.finish(ada, of(busy));
+  fleet.advance(5_000);
+  thaw(fleet, shown(fleet).frozen[0]!.id);
+  fleet.advance(5_000);
+  const states = (): string[] => frozen.map((id) => fleet.task(id).state);
+  assert.equal(states(), ['queued', 'queued'], 'its place is taken meanwhile');
+  fleet.finish(ada, of(other));
+  fleet.advance(1_000);
+  assert.equal(states(), ['assigned', 'queued']);
+});
+
 test.run();
