@@ -82,6 +82,8 @@ function welcome(
     if ((held.has(key) && !stopped) || ready.has(key)) {
       resume.push(lease.lease);
       lease.collects = 0;
+      // Where its owner still keeps it from running, its member says so again.
+      suspend(ctx, lease, false);
     } else missing.push(lease);
   }
   const { mesh } = ctx.state;

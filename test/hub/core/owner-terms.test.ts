@@ -97,4 +97,20 @@ test('a suspended attempt keeps its lease and says so; that time is not its own;
   assert.is(fleet.task(id).state, 'assigned', 'and the machine is given it again');
 });
 
+test('what goes on while its member was not heard is not called suspended when it is back', () => {
+  const { fleet, ada } = mesh({});
+  const id = fleet.submit({ checks: [] });
+  fleet.start(ada, fleet.running(ada));
+  const words = (): string => fleet.why(id).reasons.join();
+  fleet.member(ada, { type: 'policy', bar: 'is in use by its owner (policy idle)', brief: true });
+  fleet.disconnect(ada);
+  fleet.connect(ada);
+  assert.match(words(), /suspended/, 'it says so again');
+  fleet.disconnect(ada);
+  fleet.member(ada, { type: 'policy', bar: null, brief: true });
+  fleet.connect(ada);
+  assert.is(fleet.task(id).state, 'running');
+  assert.not.match(words(), /suspended/);
+});
+
 test.run();
