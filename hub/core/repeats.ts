@@ -17,7 +17,8 @@ const SWEEP_FROM = 1_024;
  */
 export class Repeats {
   readonly #byKey = new Map<string, { task: string; content: string }>();
-  readonly #byContent = new Map<string, string>();
+  /** Open tasks of the same words, the newest last. */
+  readonly #byContent = new Map<string, Set<string>>();
   readonly #contents = new Map<string, string>();
   #sweepAt = SWEEP_FROM;
 
@@ -31,7 +32,7 @@ export class Repeats {
     }
     if (TERMINAL_STATES.has(task.state)) return;
     this.#contents.set(task.id, content);
-    this.#byContent.set(content, task.id);
+    this.#byContent.set(content, (this.#byContent.get(content) ?? new Set()).add(task.id));
   }
 
   /** The task has ended: the same words are a new task from here on. */
@@ -39,7 +40,9 @@ export class Repeats {
     const content = this.#contents.get(id);
     if (content === undefined) return;
     this.#contents.delete(id);
-    if (this.#byContent.get(content) === id) this.#byContent.delete(content);
+    const same = this.#byContent.get(content);
+    same?.delete(id);
+    if (same?.size === 0) this.#byContent.delete(content);
   }
 
   /** The task that has this submission's key; `same`: it says the same. */
@@ -59,7 +62,7 @@ export class Repeats {
 
   /** The newest open task of the same submitter that says the same; null: there is none. */
   open(said: Said): string | null {
-    return this.#byContent.get(contentOf(said)) ?? null;
+    return [...(this.#byContent.get(contentOf(said)) ?? [])].at(-1) ?? null;
   }
 }
 

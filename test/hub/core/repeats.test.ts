@@ -57,4 +57,12 @@ test('to come after a task that is not there, or that came to nothing, is refuse
   assert.throws(() => fleet.submit({}, { schedule: { after: [first] } }), /is cancelled/);
 });
 
+test('of several open tasks of the same words each is known until it ends', () => {
+  const fleet = new Fleet();
+  const first = fleet.submit();
+  const second = fleet.submit();
+  fleet.ask({ op: 'task.stop', task: second });
+  assert.throws(() => fleet.submit({}, { once: true }), new RegExp(`open already: ${first}`));
+});
+
 test.run();
