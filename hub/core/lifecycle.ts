@@ -97,7 +97,9 @@ export function dropLease(ctx: FounderContext, lease: LiveLease): void {
  */
 export function settle(ctx: FounderContext, task: TaskRecord): void {
   if (task.converged !== null) return;
-  const ending = task.cancelledBy === null ? ctx.givenUp.get(task.id) : CANCELLED;
+  // What was verified in time goes out, though it was kept back by a pause since.
+  const givenUp = task.state === 'verified' ? undefined : ctx.givenUp.get(task.id);
+  const ending = task.cancelledBy === null ? givenUp : CANCELLED;
   if (ending !== undefined) {
     close(ctx, task, ending);
     return;
@@ -141,9 +143,11 @@ function close(ctx: FounderContext, task: TaskRecord, ending: GivenUp): void {
     if (task.converged !== null) return;
   }
   if (task.attempts.some((attempt) => attempt.end === null)) return;
-  const asItIs = state === 'failed' && task.state === 'executed' && !task.spec.requireVerified;
-  if (asItIs) deliver(ctx, task, `unverified: ${detail}`);
-  else converge(ctx, task, { state, reason, detail });
+  const refuted = task.verification?.passed === false && !leftUndecided(task);
+  const asItIs = state === 'failed' && task.state === 'executed' && !task.spec.requireVerified && !refuted;
+  if (!asItIs) converge(ctx, task, { state, reason, detail });
+  // Nothing goes out before the mesh is resumed, which settles it again.
+  else if (!ctx.state.mesh.paused) deliver(ctx, task, `unverified: ${detail}`);
 }
 
 function settleQueued(ctx: FounderContext, task: TaskRecord): void {

@@ -71,6 +71,33 @@ test('what comes in while the mesh is paused is kept, and goes out when it is re
   }
 });
 
+test('a deadline that passes while the mesh is paused lets nothing out, and fails nothing that was verified in time', () => {
+  for (const comesIn of ['executed', 'verified', 'refuted'] as const) {
+    for (const restarts of [false, true]) {
+      const fleet = new Fleet();
+      const members = [fleet.join('ada'), fleet.join('bob')];
+      const id = fleet.submit({ retries: 0 }, { schedule: { deadlineMs: 30_000 } });
+      const finish = (role: 'execute' | 'verify', passed = true): void => {
+        const busy = members.find(({ running }) => running.size > 0)!;
+        fleet.finish(busy, fleet.running(busy, role), {}, passed);
+      };
+      if (comesIn !== 'executed') finish('execute');
+      fleet.holdCollects = [];
+      finish(comesIn === 'executed' ? 'execute' : 'verify', comesIn !== 'refuted');
+      fleet.ask({ op: 'mesh.pause' });
+      fleet.collected(fleet.holdCollects[0]!);
+      const state = comesIn === 'verified' ? 'verified' : 'executed';
+      assert.is(fleet.task(id).state, state);
+      if (restarts) fleet.restart();
+      fleet.advance(40_000);
+      if (comesIn !== 'refuted') assert.is(fleet.task(id).state, state, 'kept back');
+      fleet.ask({ op: 'mesh.resume' });
+      assert.is(fleet.task(id).state, comesIn === 'refuted' ? 'failed' : 'delivered', comesIn);
+      assert.is(fleet.task(id).converged?.verified, comesIn === 'verified');
+    }
+  }
+});
+
 test('pause --drain lets what runs finish and gives out nothing more, not even to verifiers, also after a restart', () => {
   const fleet = new Fleet();
   const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
