@@ -54,23 +54,35 @@ export function dispatch(ctx: FounderContext, ticking: boolean): void {
 /** The task that is given out next, and to whom; null: none can be now. */
 export function decide(ctx: FounderContext): Placement | null {
   ctx.pool.refresh(ctx, false);
-  for (let bucket = firstReady(ctx); bucket !== null; bucket = firstReady(ctx)) {
+  let best: Placement | null = null;
+  const passed: Bucket[] = [];
+  for (let first = firstReady(ctx); first !== null; first = firstReady(ctx)) {
+    const { bucket, rank } = first;
+    if (best !== null && goesFirst(best.rank, rank)) break;
     const placement = placeFirst(ctx, bucket);
-    if (placement !== null) return placement;
+    if (placement !== null && !goesFirst(rank, placement.rank)) {
+      best = placement;
+      break;
+    }
     ctx.pool.ready.delete(bucket);
+    if (placement === null) continue;
+    // Its first task is held: whatever comes behind that goes no sooner than what stands before it in other buckets.
+    passed.push(bucket);
+    if (best === null || goesFirst(placement.rank, best.rank)) best = placement;
   }
-  return null;
+  for (const bucket of passed) ctx.pool.ready.add(bucket);
+  return best;
 }
 
 /** Of the buckets that something may be given out of, the one whose first task goes first. */
-function firstReady(ctx: FounderContext): Bucket | null {
+function firstReady(ctx: FounderContext): { bucket: Bucket; rank: Rank } | null {
   let first: { bucket: Bucket; rank: Rank } | null = null;
   for (const bucket of ctx.pool.ready) {
     const head = ctx.pool.isOpen(bucket) ? ctx.queue.head(bucket) : null;
     if (head === null) ctx.pool.ready.delete(bucket);
     else if (first === null || goesFirst(head.rank, first.rank)) first = { bucket, rank: head.rank };
   }
-  return first?.bucket ?? null;
+  return first;
 }
 
 /**

@@ -31,6 +31,11 @@ export class FairShare {
     return Math.max(this.#virtual, this.#shares.get(submitter)?.servedTo ?? 0);
   }
 
+  /** Where a task that has stood at `tag` stands now: not before what its submitter has been served since. */
+  after(submitter: string, tag: number): number {
+    return Math.max(tag, this.#shares.get(submitter)?.servedTo ?? 0);
+  }
+
   /** What the next attempt of this submitter is taken to cost. */
   cost(submitter: string): number {
     return this.#shares.get(submitter)?.cost ?? FIRST_GUESS;

@@ -4,14 +4,15 @@ import type { FounderContext } from './context.ts';
 import { score, unavailable } from './fit.ts';
 import { freeSlots, type LiveMember } from './live-member.ts';
 import { unfit } from './pool.ts';
-import type { Bucket, Queued } from './queue.ts';
+import type { Bucket, Queued, Rank } from './queue.ts';
 import { offersModel } from './requirements.ts';
-import { placeOf } from './spread.ts';
+import { countIn } from './spread.ts';
 
 /** A task that can be given out now, and to whom. */
 export interface Placement {
   task: TaskRecord;
   live: LiveMember;
+  rank: Rank;
 }
 
 /** Submitters of one bucket looked at where what a plugin says holds back the tasks of those before. */
@@ -22,7 +23,7 @@ const HOLDERS_MAX = 16;
 const UNEVEN_MAX = 8;
 
 /**
- * Finds a member for the first task of a bucket. Where there is none, notes when it is worth looking again: when somebody gets
+ * Finds a member for the first task of a bucket, or, where a plugin holds that one, for the first of another submitter. Where there is none, notes when it is worth looking again: when somebody gets
  * free, which the pool tells; at a time; or, where a plugin or a secret holds it, with every step.
  */
 export function placeFirst(ctx: FounderContext, bucket: Bucket): Placement | null {
@@ -31,12 +32,12 @@ export function placeFirst(ctx: FounderContext, bucket: Bucket): Placement | nul
     return null;
   }
   let looked = 0;
-  for (const queued of ctx.queue.heads(bucket)) {
+  for (const { queued, rank } of ctx.queue.heads(bucket)) {
     looked += 1;
     const task = ctx.task(queued.id);
     const search = new Search(ctx, bucket, task);
     const live = search.find(queued);
-    if (live !== null) return { task, live };
+    if (live !== null) return { task, live, rank };
     if (!search.held) return null;
     ctx.later.set(bucket, 0);
     if (looked >= SUBMITTERS_MAX) return null;
@@ -84,8 +85,7 @@ class Search {
   #best(but: ReadonlySet<string>): LiveMember | null {
     const { spread } = this.#bucket.need;
     if (spread === null) return this.#bestWhere((peer) => this.#will(peer, but));
-    const { spreads } = this.#ctx;
-    const count = (peer: string): number => spreads.count(placeOf(this.#ctx, spread, peer));
+    const count = (peer: string): number => countIn(this.#ctx, spread, peer);
     const most = spread.strict ? 0 : UNEVEN_MAX;
     let least = Number.POSITIVE_INFINITY;
     for (let allowed = 0; allowed <= most; allowed += 1) {

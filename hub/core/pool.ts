@@ -255,7 +255,16 @@ export class Pool implements MemberWatch, BucketWatch {
     } else profile.members.add(peer);
     this.#stand(ctx, peer, live!, profile);
     // What its profile does not tell of it may have changed.
-    if (this.#standing.get(peer)!.free) for (const bucket of profile.buckets) this.ready.add(bucket);
+    if (!this.#standing.get(peer)!.free) return;
+    for (const bucket of profile.buckets) this.ready.add(bucket);
+    this.#readyPinned(ctx, peer);
+  }
+
+  #readyPinned(ctx: FounderContext, peer: string): void {
+    const name = ctx.member(peer)?.name;
+    for (const on of name === undefined ? [peer] : [peer, name]) {
+      for (const bucket of this.#pinned.get(on) ?? []) this.ready.add(bucket);
+    }
   }
 
   #reload(ctx: FounderContext, peer: string): void {
@@ -286,11 +295,7 @@ export class Pool implements MemberWatch, BucketWatch {
       this.#opened(bucket, profile);
       if (free) this.ready.add(bucket);
     }
-    const name = ctx.member(peer)?.name;
-    for (const on of [peer, name]) {
-      if (on === undefined || !free) continue;
-      for (const bucket of this.#pinned.get(on) ?? []) this.ready.add(bucket);
-    }
+    if (free) this.#readyPinned(ctx, peer);
   }
 
   #list(peer: string, free: boolean): void {

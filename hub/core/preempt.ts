@@ -1,8 +1,12 @@
+import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { priorityDefault } from '../../protocol/limits.ts';
 import { priorityOf } from '../../protocol/schedule.ts';
 import type { FounderContext, LiveLease } from './context.ts';
+import { unavailable } from './fit.ts';
 import { endLease } from './lifecycle.ts';
+import { unfit } from './pool.ts';
 import type { Bucket, Queued } from './queue.ts';
+import { countIn, placeOf } from './spread.ts';
 
 /** So much lower must the priority be of what gives its place to another. */
 export const preemptBy = 10;
@@ -13,27 +17,34 @@ export const preemptBy = 10;
  */
 export function preempt(ctx: FounderContext): void {
   if (!ctx.queue.hasUrgent) return;
-  const urgent = firstUrgent(ctx);
-  if (urgent === null) return;
-  const { bucket, queued, priority } = urgent;
-  if (isComing(ctx, queued.id)) return;
-  const victim = victimFor(ctx, bucket, priority);
-  if (victim === null) return;
-  ctx.preempting.set(queued.id, { member: victim.member, key: victim.key });
-  const detail = `it gave its place to task ${queued.id}, whose priority is ${priority}`;
-  endLease(ctx, victim, { fault: 'person', reason: 'refused', detail, cancel: 'superseded' });
+  // One that no place would help, or for which one is about to become free, keeps no other from its own.
+  for (const { bucket, queued, priority } of urgentOnes(ctx)) {
+    if (isComing(ctx, queued.id)) continue;
+    const victim = victimFor(ctx, bucket, queued, priority);
+    if (victim === null) continue;
+    ctx.preempting.set(queued.id, { member: victim.member, key: victim.key });
+    const detail = `it gave its place to task ${queued.id}, whose priority is ${priority}`;
+    endLease(ctx, victim, { fault: 'person', reason: 'refused', detail, cancel: 'superseded' });
+    return;
+  }
 }
 
-function firstUrgent(ctx: FounderContext): { bucket: Bucket; queued: Queued; priority: number } | null {
-  let first: { bucket: Bucket; queued: Queued; priority: number } | null = null;
+interface Urgent {
+  bucket: Bucket;
+  queued: Queued;
+  priority: number;
+}
+
+/** The first tasks of their buckets that stand above the default priority, the highest first. */
+function urgentOnes(ctx: FounderContext): Urgent[] {
+  const urgent: Urgent[] = [];
   for (const bucket of ctx.queue.buckets.values()) {
     const head = ctx.queue.head(bucket);
     if (head === null || head.rank.priority <= priorityDefault) continue;
     if (bucket.need.secrets.some((name) => !ctx.secrets.has(name))) continue;
-    const { queued, rank } = head;
-    if (first === null || rank.priority > first.priority) first = { bucket, queued, priority: rank.priority };
+    urgent.push({ bucket, queued: head.queued, priority: head.rank.priority });
   }
-  return first;
+  return urgent.sort((one, other) => other.priority - one.priority);
 }
 
 /** A place was made for it already, and is about to become free. */
@@ -45,22 +56,33 @@ function isComing(ctx: FounderContext, task: string): boolean {
   return false;
 }
 
-function victimFor(ctx: FounderContext, bucket: Bucket, priority: number): LiveLease | null {
-  const { on, avoid, unfit } = bucket.need;
-  const failed = new Set([...avoid, ...unfit]);
+function victimFor(ctx: FounderContext, bucket: Bucket, { id }: Queued, priority: number): LiveLease | null {
+  const failed = new Set([...bucket.need.avoid, ...bucket.need.unfit]);
+  const task = ctx.task(id);
   let victim: { lease: LiveLease; priority: number } | null = null;
   for (const lease of ctx.leases.values()) {
     if (lease.role !== 'execute' || lease.pending !== null || failed.has(lease.member)) continue;
     const its = priorityOf(ctx.task(lease.lease.task).schedule);
     if (its > priority - preemptBy) continue;
-    const fits =
-      on === null
-        ? ctx.pool.fits(bucket, lease.member)
-        : on === lease.member || ctx.member(lease.member)?.name === on;
-    if (!fits) continue;
     const lower = victim === null || its < victim.priority;
     const younger = victim !== null && its === victim.priority && lease.assignedAt > victim.lease.assignedAt;
-    if (lower || younger) victim = { lease, priority: its };
+    if ((lower || younger) && wouldRun(ctx, bucket, task, lease)) victim = { lease, priority: its };
   }
   return victim?.lease ?? null;
+}
+
+/** Whether the task could be given to this member, had the lease ended there: else its place were given up for nothing. */
+function wouldRun(ctx: FounderContext, bucket: Bucket, task: TaskRecord, lease: LiveLease): boolean {
+  const { need } = bucket;
+  if (need.on === null && !ctx.pool.fits(bucket, lease.member)) return false;
+  const member = ctx.member(lease.member);
+  const live = ctx.live.get(lease.member);
+  if (member === null || live === undefined || unavailable(member, live) !== null) return false;
+  if (unfit(ctx, need, live, member) !== null) return false;
+  if (need.spread?.strict === true) {
+    const there = placeOf(ctx, need.spread, lease.member);
+    const frees = lease.spread?.name === there.name && lease.spread.place === there.place ? 1 : 0;
+    if (countIn(ctx, need.spread, lease.member) > frees) return false;
+  }
+  return ctx.plugins.hold(ctx, task, lease.member) === null;
 }

@@ -187,18 +187,24 @@ export class RunQueue {
     for (let top = bucket.heads.peek(); top !== undefined; top = bucket.heads.peek()) {
       const { flow, place } = top.item;
       const queued = flow.place === place ? this.#first(flow) : null;
-      if (queued !== null) return { queued, rank: top.key };
+      const tag = this.shares.after(flow.submitter, flow.tag);
+      if (queued !== null && tag === flow.tag) return { queued, rank: top.key };
       bucket.heads.pop();
+      if (queued === null) continue;
+      // Its submitter was served out of other buckets meanwhile.
+      flow.tag = tag;
+      flow.place = { ...place, tag };
+      bucket.heads.push(flow.place, { flow, place: flow.place });
     }
     return null;
   }
 
   /** First tasks of a bucket by their submitters, in their order; the queue must not change meanwhile. */
-  *heads(bucket: Bucket): Generator<Queued> {
+  *heads(bucket: Bucket): Generator<{ queued: Queued; rank: Rank }> {
     const taken: { key: Rank; item: { flow: Flow; place: Rank } }[] = [];
     try {
       for (let head = this.head(bucket); head !== null; head = this.head(bucket)) {
-        yield head.queued;
+        yield head;
         taken.push(bucket.heads.pop()!);
       }
     } finally {

@@ -17,6 +17,7 @@ import type { LiveMember } from './live-member.ts';
 import { evictDrained, leave } from './membership.ts';
 import { noteGone, noteHolds } from './pause.ts';
 import { onResult } from './results.ts';
+import { countAnew } from './spread.ts';
 import { suspend, workedMs } from './suspended.ts';
 
 /** A member's hello: what it holds goes on where the lease is open, and what it does not hold is lost. */
@@ -69,6 +70,7 @@ function welcome(
   live.features = hello.features;
   live.minor = hello.version.minor;
   live.capacity = hello.capacity;
+  countAnew(ctx, live);
   live.stopping.clear();
   ctx.fleet += 1;
   const held = new Set(hello.held.map(leaseKey));
@@ -182,6 +184,7 @@ export function onMessage(ctx: FounderContext, peer: string, session: number, me
     }
     case 'capacity':
       live.capacity = message.capacity;
+      countAnew(ctx, live);
       ctx.fleet += 1;
       break;
     case 'started':

@@ -2,6 +2,7 @@ import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Spreading } from '../../protocol/schedule.ts';
 import type { FounderContext } from './context.ts';
 import { labelsOf } from './fit.ts';
+import type { LiveMember } from './live-member.ts';
 
 /** Where a task counts as running: a machine, or a value of a label. */
 export interface SpreadPlace {
@@ -39,6 +40,38 @@ export function placeOf(ctx: FounderContext, { name, over }: Spreading, peer: st
   return { name, place: Object.hasOwn(labels, over) ? `=${labels[over]}` : peer };
 }
 
+/**
+ * Attempts of a name that are taken to run in this place. After a restart it is not known which labels a member gives itself
+ * before it is heard: until then what it runs may be anywhere.
+ */
+export function countIn(ctx: FounderContext, spread: Spreading, peer: string): number {
+  const here = ctx.spreads.count(placeOf(ctx, spread, peer));
+  return spread.over === null ? here : here + ctx.spreads.count({ name: spread.name, place: UNKNOWN });
+}
+
+const UNKNOWN = '?';
+
+/** The member has said what labels it has: what runs there counts by these. */
+export function countAnew(ctx: FounderContext, { peer, leases }: LiveMember): void {
+  for (const key of leases) {
+    const lease = ctx.leases.get(key);
+    if (lease === undefined || lease.spread === null) continue;
+    const spread = spreadOf(ctx, ctx.task(lease.lease.task), peer);
+    ctx.spreads.remove(lease.spread);
+    if (spread !== null) ctx.spreads.add(spread);
+    lease.spread = spread;
+  }
+}
+
 /** Where an execution of this task on this member counts; null: nowhere. */
 export const spreadOf = (ctx: FounderContext, { schedule }: TaskRecord, peer: string): SpreadPlace | null =>
-  schedule?.spread === undefined ? null : placeOf(ctx, schedule.spread, peer);
+  schedule?.spread === undefined
+    ? null
+    : isUnknown(ctx, schedule.spread, peer)
+      ? { name: schedule.spread.name, place: UNKNOWN }
+      : placeOf(ctx, schedule.spread, peer);
+
+function isUnknown(ctx: FounderContext, { over }: Spreading, peer: string): boolean {
+  if (over === null || ctx.live.get(peer)?.capacity != null) return false;
+  return !Object.hasOwn(ctx.member(peer)?.labels ?? {}, over);
+}

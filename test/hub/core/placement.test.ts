@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FairShare } from '../../../hub/core/fair-share.ts';
+import type { CorePlugin } from '../../../hub/core/plugin.ts';
 import type { Actor } from '../../../ledger/events.ts';
 import type { Schedule } from '../../../protocol/schedule.ts';
 import { CAPACITY, Fleet, peerOf, type TestMember } from './fleet.ts';
@@ -144,6 +145,76 @@ test('an urgent task is given the place of one of much lower priority, which goe
   for (const id of [low, near, equal]) assert.is(fleet.task(id).state, 'delivered');
   assert.is(fleet.task(low).retriesUsed, 0);
   assert.equal(fleet.task(low).avoid, []);
+});
+
+test('an urgent task that no place would help takes none, and keeps no other from taking one', () => {
+  for (const stuck of ['held', 'spread', 'offline'] as const) {
+    let holds = false;
+    const hold: CorePlugin['hold'] = (_view, { schedule }) =>
+      holds && schedule?.priority === 90 ? 'has spent its day' : null;
+    const fleet = new Fleet({ plugins: [{ name: 'tester', version: 1, events: [], hold }] });
+    fleet.disconnect(join(fleet, 'away', 1));
+    const member = join(fleet, 'm1', 2);
+    const high: Schedule = { priority: 90 };
+    if (stuck === 'spread') high.spread = { name: 'db', over: null, strict: true };
+    const first = send(fleet, high);
+    const low = send(fleet, { priority: 10 });
+    assert.equal(tasksOf(member), [first, low]);
+    holds = stuck === 'held';
+    const on = stuck === 'offline' ? 'away' : null;
+    const waits = fleet.submit({ checks: [], repository: null, on }, { schedule: high });
+    fleet.advance(2_000);
+    assert.is(fleet.task(waits).state, 'queued', stuck);
+    assert.is(fleet.task(low).attempts[0]!.end, null, `${stuck}: nobody gave a place for it`);
+    const other = send(fleet, { priority: 80, needs: { cpus: 2 } });
+    assert.is.not(fleet.task(low).attempts[0]!.end, null, `${stuck}: one did for the other`);
+    fleet.gone(member, [...member.running.values()].find(({ task }) => task === low)!);
+    assert.equal(tasksOf(member), [first, other], stuck);
+  }
+});
+
+test('a task for one machine by its name goes to the one that is given that name', () => {
+  const fleet = new Fleet();
+  const old = join(fleet, 'old', 1);
+  send(fleet);
+  const idle = join(fleet, 'idle', 1);
+  const id = fleet.submit({ checks: [], repository: null, on: 'old' });
+  assert.is(fleet.task(id).state, 'queued');
+  fleet.ask({ op: 'member.rename', member: 'old', name: 'older' });
+  fleet.ask({ op: 'member.rename', member: 'idle', name: 'old' });
+  assert.equal([old.running.size, tasksOf(idle)], [1, [id]]);
+});
+
+test('whoever asks for something else with each task gets no more for it', () => {
+  const fleet = new Fleet();
+  const member = join(fleet, 'm1', 1);
+  const first = send(fleet);
+  const mine = [1, 2, 3, 4, 5, 6].map((at) => send(fleet, { needs: { memoryBytes: at } }, BERT));
+  const theirs = [1, 2, 3].map(() => send(fleet, {}, person('carl')));
+  const order = drain(fleet, member, 7).filter((id) => id !== first);
+  assert.is(order.filter((id) => mine.includes(id)).length, 3, order.join());
+  assert.is(order.filter((id) => theirs.includes(id)).length, 3);
+});
+
+test('what must not share a place does not after a restart either, where machines name their places themselves', () => {
+  const fleet = new Fleet();
+  const capacity = { ...CAPACITY, slots: 4, labels: { zone: 'cellar' } };
+  const [a, b] = [fleet.join('a'), fleet.join('b')];
+  for (const member of [a, b]) fleet.member(member, { type: 'capacity', capacity });
+  const spread = { name: 'db', over: 'zone', strict: true };
+  send(fleet, { spread });
+  const second = send(fleet, { spread });
+  const [busy, other] = a.running.size === 1 ? [a, b] : [b, a];
+  assert.equal([busy.running.size, other.running.size], [1, 0]);
+  fleet.restart();
+  fleet.connect(other);
+  fleet.advance(1_000);
+  assert.is(other.running.size, 0, 'where the first runs is not known yet');
+  fleet.connect(busy);
+  fleet.advance(1_000);
+  assert.equal([busy.running.size, other.running.size], [1, 0]);
+  fleet.finish(busy, fleet.running(busy));
+  assert.is(fleet.task(second).state, 'assigned');
 });
 
 test('nothing of default priority takes anybody’s place', () => {
