@@ -7,9 +7,17 @@ import { giveUp, settle } from './lifecycle.ts';
 
 /** Tasks of one name: those that may run now or do, and those that wait for one of them to end. */
 interface Group {
-  inTurn: Set<string>;
+  /** With how many each of them allows. */
+  inTurn: Map<string, number>;
   waiting: Set<string>;
   order: Heap<string, Place>;
+}
+
+/** Whether one more may have its turn: where limits differ, no more than the least of them says. */
+function hasRoom({ inTurn }: Group, limit: number): boolean {
+  let least = limit;
+  for (const other of inTurn.values()) least = Math.min(least, other);
+  return inTurn.size < least;
 }
 
 interface Place {
@@ -45,8 +53,8 @@ export class Holds {
     const { name, limit } = schedule.group;
     const group = this.#group(name);
     if (group.inTurn.has(id)) return true;
-    if (group.inTurn.size < limit && group.waiting.size === 0) {
-      group.inTurn.add(id);
+    if (hasRoom(group, limit) && group.waiting.size === 0) {
+      group.inTurn.set(id, limit);
       return true;
     }
     if (!group.waiting.has(id)) {
@@ -58,7 +66,9 @@ export class Holds {
 
   /** A task that runs, or has run, when a founder starts has its place already. */
   keep({ id, schedule }: TaskRecord): void {
-    if (schedule?.group !== undefined) this.#group(schedule.group.name).inTurn.add(id);
+    if (schedule?.group === undefined) return;
+    const { name, limit } = schedule.group;
+    this.#group(name).inTurn.set(id, limit);
   }
 
   /** The task goes aside for now: it has no place in its group, nor in its line, and asks for one again when it comes back. */
@@ -104,11 +114,11 @@ export class Holds {
       const group = this.#group(name);
       for (let next = group.order.peek(); next !== undefined; next = group.order.peek()) {
         const limit = group.waiting.has(next.item) ? limitOf(next.item) : null;
-        if (limit !== null && group.inTurn.size >= limit) break;
+        if (limit !== null && !hasRoom(group, limit)) break;
         group.order.pop();
         if (limit === null) continue;
         group.waiting.delete(next.item);
-        group.inTurn.add(next.item);
+        group.inTurn.set(next.item, limit);
         released.push(next.item);
       }
       if (group.inTurn.size === 0 && group.waiting.size === 0) this.#groups.delete(name);
@@ -120,7 +130,7 @@ export class Holds {
   #group(name: string): Group {
     let group = this.#groups.get(name);
     if (group === undefined) {
-      group = { inTurn: new Set(), waiting: new Set(), order: new Heap(goesFirst) };
+      group = { inTurn: new Map(), waiting: new Set(), order: new Heap(goesFirst) };
       this.#groups.set(name, group);
     }
     return group;

@@ -1,7 +1,7 @@
 import type { Entry, KnownEntry } from '../../ledger/entry.ts';
 import type { EventBody } from '../../ledger/events.ts';
 import { knownEntry } from '../../ledger/state/state.ts';
-
+import { OrderChecker } from './order.ts';
 import { Violation } from './violation.ts';
 
 interface Open {
@@ -51,6 +51,7 @@ export class LogChecker {
   readonly #everOwned = new Map<string, string>();
   readonly #quarantined = new Set<string>();
   readonly #nonces = new Set<string>();
+  readonly #order = new OrderChecker();
   #paused = false;
   #next = 0;
 
@@ -78,6 +79,7 @@ export class LogChecker {
     this.#next += 1;
     const entry = knownEntry(raw);
     if (entry === null) return;
+    this.#order.take(entry);
     switch (entry.type) {
       case 'mesh.paused':
         this.#paused = true;

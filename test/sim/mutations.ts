@@ -239,6 +239,22 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [patch('hub/core/capacity.ts', 'ctx.leases.size < boundNow(ctx);', 'boundNow(ctx) > 0;')],
   },
   {
+    name: 'a group lets in one too many',
+    patches: [patch('hub/core/holds.ts', 'inTurn.size < least', 'inTurn.size <= least')],
+  },
+  {
+    name: 'a task begins before those it comes after',
+    patches: [patch('hub/core/holds.ts', "other.state === 'delivered') continue;", 'true) continue;')],
+  },
+  {
+    name: 'machines are not looked at for what is kept apart',
+    patches: [patch('hub/core/placement.ts', 'running <= allowed &&', 'allowed >= 0 &&')],
+  },
+  {
+    name: 'whoever waits for a group is forgotten',
+    patches: [patch('hub/core/holds.ts', 'this.#stirred.add(schedule.group.name);', '')],
+  },
+  {
     name: 'late results have no bound',
     patches: [
       patch('hub/core/late-results.ts', 'ctx.late.size >= ctx.config.lateResultsMax', 'ctx.late.size < 0'),

@@ -68,7 +68,11 @@ export function replayCommand(seed: number, { keep, tasks }: RunOptions = {}): s
 
 /** What a seed does, or as much of it as is asked for. */
 export function scenarioFor(seed: number, { keep, tasks }: RunOptions = {}): Scenario {
-  const scenario = scenarioOf(new Random(`${seed}/scenario`), new Random(`${seed}/more`));
+  const scenario = scenarioOf(
+    new Random(`${seed}/scenario`),
+    new Random(`${seed}/more`),
+    new Random(`${seed}/order`),
+  );
   if (keep !== undefined) scenario.faults = scenario.faults.filter((_fault, at) => keep.includes(at));
   if (tasks !== undefined) scenario.tasks = scenario.tasks.slice(0, tasks);
   return scenario;
@@ -83,14 +87,7 @@ export function runSeed(seed: number, options: RunOptions = {}): Report {
   world.founder.fromSnapshots = fromSnapshots;
   const { schedule } = world;
   try {
-    for (const { at, spec } of scenario.tasks) {
-      const bundle = spec.repository === null ? null : BUNDLE;
-      schedule.at(at, () =>
-        world.ask({ op: 'task.submit', spec, bundle, correlation: null }, (result) =>
-          acknowledge(world, result),
-        ),
-      );
-    }
+    for (const task of scenario.tasks) schedule.at(task.at, () => submit(world, task));
     attend(world, seed);
     for (const { at, kind } of scenario.faults) schedule.at(at, () => inflict(world, kind));
     if (scenario.secretAt !== null) schedule.at(scenario.secretAt, () => setSecret(world));
@@ -129,6 +126,18 @@ export function simulatedLog(seed: number): Entry[] {
   let entries: Entry[] = [];
   runSeed(seed, { ended: (log) => (entries = log) });
   return entries;
+}
+
+function submit(world: World, { spec, schedule }: Scenario['tasks'][number]): void {
+  const bundle = spec.repository === null ? null : BUNDLE;
+  const operation = { op: 'task.submit' as const, spec, bundle, correlation: null };
+  const { behind = 0, ...asked } = schedule ?? {};
+  const after = [...world.acknowledged].reverse().slice(0, behind);
+  const whole = after.length === 0 ? asked : { ...asked, after };
+  world.ask(schedule === null ? operation : { ...operation, schedule: whole }, (result, error) => {
+    // One that it was to come after has come to nothing meanwhile.
+    if (error === null) acknowledge(world, result);
+  });
 }
 
 function setSecret(world: World): void {
@@ -175,12 +184,13 @@ function unrestOf(world: World): string | null {
 }
 
 /** Whether the world gives this open task a reason to wait for ever; told apart from the core's own words. */
-function mayWait(world: World, task: TaskRecord): boolean {
+function mayWait(world: World, task: TaskRecord, asked: readonly string[] = []): boolean {
   const { core, secrets } = world.founder;
   const { members } = core!.state;
   const active = [...members.byPeer.values()].filter((member) => member.standing === 'active');
   const workers = active.filter((member) => member.roles.includes('worker'));
   if (task.state === 'queued') {
+    if (waitsForOther(world, task, asked)) return true;
     if (task.spec.secrets.some((name) => !secrets.has(name))) return true;
     const labelsOf = (peer: string): Record<string, string> => world.plans.get(peer)?.labels ?? {};
     // A machine that only ever fails rests between its attempts: the task ends, but not while anybody watches.
@@ -204,6 +214,19 @@ function mayWait(world: World, task: TaskRecord): boolean {
       member.peer !== executor.peer &&
       !(several && member.owner === executor.owner) &&
       !task.unfit.includes(member.peer),
+  );
+}
+
+/** Whether it comes after a task that may wait for ever itself, or shares a group with one that may. `asked`: who asks, one for the other. */
+function waitsForOther(world: World, { id, schedule }: TaskRecord, asked: readonly string[]): boolean {
+  const { byId, open } = world.founder.core!.state.tasks;
+  const stuck = (other: string): boolean =>
+    open.has(other) && !asked.includes(other) && mayWait(world, byId.get(other)!, [...asked, id]);
+  if (schedule?.after?.some(stuck)) return true;
+  const name = schedule?.group?.name;
+  if (name === undefined) return false;
+  return [...open].some(
+    (other) => other !== id && byId.get(other)!.schedule?.group?.name === name && stuck(other),
   );
 }
 

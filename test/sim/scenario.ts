@@ -1,5 +1,6 @@
 import type { FounderConfig } from '../../hub/core/config.ts';
 import type { Role } from '../../protocol/ids.ts';
+import type { Schedule } from '../../protocol/schedule.ts';
 import { type TaskSpec, type TaskSpecInput, taskSpec } from '../../protocol/task.ts';
 import type { Mishaps } from './executor.ts';
 import type { Random } from './random.ts';
@@ -39,6 +40,13 @@ const MORE_FAULTS = [
   'capacityLie',
   'lie',
 ] as const;
+/** Of these, the ones that may end in a start of the founder. */
+const RESTARTS: ReadonlySet<string> = new Set<FaultKind>([
+  'founderCrash',
+  'founderDiskFull',
+  'founderDiskFails',
+  'pausedRestart',
+]);
 export type FaultKind = (typeof FAULTS)[number] | (typeof MORE_FAULTS)[number];
 
 export interface MemberPlan {
@@ -55,9 +63,14 @@ export interface MemberPlan {
   later: boolean;
 }
 
+/** What a task asks of the others. `behind`: so many of the tasks acknowledged before it, the newest first, it comes after. */
+export interface Asked extends Omit<Schedule, 'after'> {
+  behind: number;
+}
+
 export interface Scenario {
   members: MemberPlan[];
-  tasks: { at: number; spec: TaskSpec }[];
+  tasks: { at: number; spec: TaskSpec; schedule: Asked | null }[];
   faults: { at: number; kind: FaultKind }[];
   mishaps: Mishaps;
   /** The secret that some tasks need is set at this time; null: never. */
@@ -70,7 +83,7 @@ export interface Scenario {
 }
 
 /** What a seed stands for. Each takes part of the faults only, so that rare ones are not always hidden by common ones. */
-export function scenarioOf(random: Random, more: Random): Scenario {
+export function scenarioOf(random: Random, more: Random, order: Random): Scenario {
   const faultsEnd = random.between(20_000, 90_000);
   const kinds = FAULTS.filter(() => random.chance(random.pick([0.2, 0.6])));
   const count = random.int(0, 25);
@@ -81,12 +94,16 @@ export function scenarioOf(random: Random, more: Random): Scenario {
   const others = MORE_FAULTS.filter(() => more.chance(more.pick([0.15, 0.5])));
   for (let left = others.length === 0 ? 0 : more.int(0, 12); left > 0; left -= 1)
     faults.push({ at: more.between(500, faultsEnd), kind: more.pick(others) });
+  const orderly = order.chance(0.5);
+  // A founder that starts anew takes the age of tasks from wall clocks, which decide nothing else (promise 11).
+  const timed = !faults.some(({ kind }) => RESTARTS.has(kind));
   const rare = (probability: number): number => (random.chance(0.5) ? random.between(0, probability) : 0);
   return {
     members: membersOf(random),
     tasks: Array.from({ length: random.int(1, 25) }, () => ({
       at: random.between(0, faultsEnd * 0.9),
       spec: specOf(random),
+      schedule: orderly ? askedOf(order, timed) : null,
     })),
     faults,
     mishaps: {
@@ -153,4 +170,17 @@ function specOf(random: Random): TaskSpec {
   // Without a repository nobody can verify; most tasks have one.
   spec.repository = spec.requireVerified === true || random.chance(0.9) ? REPOSITORY : null;
   return taskSpec.parse(spec);
+}
+
+function askedOf(random: Random, timed: boolean): Asked | null {
+  if (random.chance(0.4)) return null;
+  const asked: Asked = { behind: random.chance(0.25) ? random.int(1, 2) : 0 };
+  if (random.chance(0.3)) asked.priority = random.pick([0, 10, 50, 60, 100]);
+  if (random.chance(0.3)) asked.group = { name: random.pick(['board', 'bench']), limit: random.int(1, 2) };
+  if (random.chance(0.3))
+    asked.spread = { name: random.pick(['db', 'web']), over: null, strict: random.chance(0.7) };
+  const ms = random.int(1_000, 60_000);
+  if (timed && random.chance(0.15)) asked.deadlineMs = ms;
+  if (timed && random.chance(0.15)) asked.queueMs = ms;
+  return asked;
 }

@@ -67,6 +67,18 @@ test('of a group no more run than it allows, in their order and by their priorit
   assert.equal(runningTasks(m).sort(), [ids[1], ids[3], free].sort());
 });
 
+test('where tasks of one group allow differently many, the least of them holds', () => {
+  const { fleet, m } = one(8);
+  const loose = send(fleet, { group: { name: 'board', limit: 3 } });
+  const strict = send(fleet, { group: { name: 'board', limit: 1 } });
+  const other = send(fleet, { group: { name: 'board', limit: 3 } });
+  assert.equal(runningTasks(m), [loose], 'the others came after one that wants to be alone');
+  finish(fleet, m, loose);
+  assert.equal(runningTasks(m), [strict]);
+  finish(fleet, m, strict);
+  assert.equal(runningTasks(m), [other]);
+});
+
 test('after a restart what runs of a group counts before what waits', () => {
   const { fleet, m } = one(8);
   const group = { name: 'board', limit: 1 };
