@@ -67,7 +67,14 @@ function lendersNow(ctx: FounderContext): Lender[] {
     const lends = capacity?.lends;
     if (session === null || lends === undefined || capacity?.ownerPaused !== false) continue;
     const member = ctx.member(peer);
-    if (member === null || lends.models.length === 0 || lends.addresses.length === 0) continue;
+    // What is asked of a model is the work itself: a machine in quarantine is not shown it.
+    if (
+      member === null ||
+      member.quarantined !== undefined ||
+      lends.models.length === 0 ||
+      lends.addresses.length === 0
+    )
+      continue;
     const models = [...new Set(lends.models.map(({ name }) => name))].sort();
     lenders.push({ peer, name: member.name, addresses: lends.addresses, models });
   }

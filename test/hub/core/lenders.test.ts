@@ -172,4 +172,28 @@ test('a goal that nobody had a model for is given out when somebody lends one', 
   assert.is(fleet.running(bob).task, goal);
 });
 
+test('a machine in quarantine lends nothing until a person trusts it', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  const bob = fleet.join('bob');
+  fleet.ask({ op: 'member.trust', member: 'bob', vouched: true });
+  offer(fleet, ada, ['phi']);
+  tick(fleet);
+  const heard = (): string[][] => told(fleet, bob);
+  assert.equal(heard().at(-1), ['ada: phi']);
+  fleet.submit({ on: 'ada' });
+  fleet.finish(ada, fleet.running(ada));
+  const red = { outcome: 'failed', reason: 'check', fault: 'task' } as const;
+  fleet.finish(bob, fleet.running(bob, 'verify'), red, false);
+  assert.ok(fleet.core.state.members.byPeer.get(ada.peer)?.quarantined);
+  tick(fleet);
+  assert.equal(heard().at(-1), []);
+  const goal = fleet.submit({ ...code('phi'), checks: [], on: 'bob' });
+  assert.is(bob.running.size, 0);
+  assert.is(fleet.task(goal).state, 'queued');
+  fleet.ask({ op: 'member.trust', member: 'ada', vouched: false });
+  tick(fleet);
+  assert.equal(heard().at(-1), ['ada: phi']);
+});
+
 test.run();
