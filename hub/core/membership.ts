@@ -167,6 +167,8 @@ export function rename(ctx: FounderContext, by: Actor, operation: Of<'member.ren
   requireFreeName(ctx, name);
   ctx.append({ type: 'member.renamed', body: { peer: member.peer, name, by } });
   ctx.tellName(member.peer);
+  // Owners may accept what it sends by its name.
+  ctx.pool.forget();
   changed(ctx, []);
   return nodeObject(ctx, member);
 }

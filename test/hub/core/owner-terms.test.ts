@@ -42,6 +42,17 @@ test('by their names only members and accounts that the owner accepts are served
   assert.is(other.running(plain).sender, undefined, 'nobody else hears a name');
 });
 
+test('a submitter that is given a name which an owner accepts is served there at once', () => {
+  const { fleet, ada } = mesh({ accepts: { submitters: ['bo'] } });
+  const bob = fleet.join('bob', { roles: ['submitter'] });
+  const id = fleet.submit({ checks: [], repository: null }, {}, { kind: 'peer', peer: bob.peer });
+  fleet.advance(1_000);
+  assert.is(fleet.task(id).state, 'queued');
+  fleet.ask({ op: 'member.rename', member: 'bob', name: 'bo' });
+  fleet.advance(1_000);
+  assert.is(fleet.running(ada).task, id);
+});
+
 test('work that cannot end before the hours of a machine do is not begun there; shorter work is', () => {
   const { fleet, ada } = mesh({ worksUntil: 1_700_000_000_000 + 20 * MIN });
   const long = fleet.submit({ checks: [] });
