@@ -11,9 +11,13 @@ interface Due {
   what: 'queue' | 'deadline';
 }
 
+/** So many times are kept without a look at whose tasks have ended. */
+const KEPT_MIN = 1_024;
+
 /** When open tasks end that were not begun, or not done, in the time they were given. */
 export class Deadlines {
-  readonly #due = new Heap<Due>();
+  #due = new Heap<Due>();
+  readonly #open = new Set<string>();
 
   /**
    * `ageMs`: how long ago it was submitted. A founder that starts takes that from the wall clocks of the log and its own: a
@@ -22,8 +26,24 @@ export class Deadlines {
   add({ id, schedule }: TaskRecord, now: number, ageMs: number): void {
     const submittedAt = now - Math.max(0, ageMs);
     const { queueMs, deadlineMs } = schedule ?? {};
+    if (queueMs !== undefined || deadlineMs !== undefined) this.#open.add(id);
     if (queueMs !== undefined) this.#due.push(submittedAt + queueMs, { task: id, what: 'queue' });
     if (deadlineMs !== undefined) this.#due.push(submittedAt + deadlineMs, { task: id, what: 'deadline' });
+  }
+
+  /** The task has ended. What was noted of it goes once most of what is kept is of such. */
+  end(id: string): void {
+    if (!this.#open.delete(id) || this.#due.size <= 4 * this.#open.size + KEPT_MIN) return;
+    const all = this.#due;
+    this.#due = new Heap();
+    for (let next = all.pop(); next !== undefined; next = all.pop()) {
+      if (this.#open.has(next.item.task)) this.#due.push(next.key, next.item);
+    }
+  }
+
+  /** How many times are kept, those of ended tasks included. */
+  get size(): number {
+    return this.#due.size;
   }
 
   /** When the next is due; null: none is. */

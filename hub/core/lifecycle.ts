@@ -311,6 +311,7 @@ export function converge(
   ctx.givenUp.delete(task.id);
   ctx.failedModels.delete(task.id);
   ctx.holds.end(task);
+  ctx.deadlines.end(task.id);
   ctx.preempting.delete(task.id);
   ctx.queue.remove(task.id);
   ctx.asking.delete(task.id);

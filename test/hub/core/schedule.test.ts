@@ -1,5 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Deadlines } from '../../../hub/core/deadlines.ts';
+import type { TaskRecord } from '../../../ledger/state/task-record.ts';
 import type { Schedule } from '../../../protocol/schedule.ts';
 import { CAPACITY, Fleet, type TestMember } from './fleet.ts';
 
@@ -138,6 +140,26 @@ test('a deadline is counted on over a restart', () => {
   assert.is(fleet.task(id).converged, null);
   fleet.advance(2_000);
   assert.is(fleet.task(id).converged?.reason, 'timeout');
+});
+
+test('times that were given to tasks which have ended do not pile up', () => {
+  const deadlines = new Deadlines();
+  const noted = (id: string): TaskRecord =>
+    ({ id, schedule: { deadlineMs: 1e9, queueMs: 1e8 } }) as TaskRecord;
+  deadlines.add(noted('open'), 0, 0);
+  for (let at = 0; at < 10_000; at += 1) {
+    deadlines.add(noted(`t${at}`), 0, 0);
+    deadlines.end(`t${at}`);
+  }
+  assert.ok(deadlines.size < 2_000, `${deadlines.size}`);
+  assert.is(deadlines.next, 1e8);
+  assert.equal(
+    deadlines.take(1e9).filter(({ task }) => task === 'open'),
+    [
+      { task: 'open', what: 'queue' },
+      { task: 'open', what: 'deadline' },
+    ],
+  );
 });
 
 test.run();
