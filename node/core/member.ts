@@ -355,6 +355,8 @@ export class MemberCore {
     else this.#ownerPaused = act === 'pause';
     // The stop comes first and rests on nothing; the founder hears of it if it can be told (promise 15).
     if (act !== 'resume') this.#attempts.stopAll(act === 'pause' ? 'owner' : 'shutdown');
+    // The sandbox is the machine's, and may be used on by what comes after this: by the founder that it becomes.
+    if (act === 'shutdown') this.#goOn();
     this.#tellCapacity();
   }
 

@@ -162,6 +162,15 @@ test('an owner who stays evicts what was suspended after the grace: ended as his
   }
 });
 
+test('a member that is stopped while something is suspended leaves its machine’s sandbox going', () => {
+  const member = new Member();
+  member.connect();
+  member.assign(1);
+  member.step({ type: 'policy', bar: IN_USE, brief: true });
+  member.step({ type: 'owner', act: 'shutdown' });
+  assert.equal(kinds(member.last), ['stop', 'resume', 'capacity']);
+});
+
 test('a goal, which asks models, and what lasts, such as the end of the hours, stop at once', () => {
   const member = new Member();
   member.connect();
