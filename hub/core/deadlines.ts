@@ -16,7 +16,7 @@ const KEPT_MIN = 1_024;
 
 /** When open tasks end that were not begun, or not done, in the time they were given. */
 export class Deadlines {
-  #due = new Heap<Due>();
+  readonly #due = new Heap<Due>();
   readonly #open = new Set<string>();
 
   /**
@@ -34,11 +34,7 @@ export class Deadlines {
   /** The task has ended. What was noted of it goes once most of what is kept is of such. */
   end(id: string): void {
     if (!this.#open.delete(id) || this.#due.size <= 4 * this.#open.size + KEPT_MIN) return;
-    const all = this.#due;
-    this.#due = new Heap();
-    for (let next = all.pop(); next !== undefined; next = all.pop()) {
-      if (this.#open.has(next.item.task)) this.#due.push(next.key, next.item);
-    }
+    this.#due.retain(({ task }) => this.#open.has(task));
   }
 
   /** How many times are kept, those of ended tasks included. */

@@ -16,6 +16,13 @@ export class Heap<T, K = number> {
     return this.#items[0];
   }
 
+  /** Drops all other items. */
+  retain(keep: (item: T) => boolean): void {
+    const kept = this.#items.filter(({ item }) => keep(item));
+    this.#items.length = 0;
+    for (const { key, item } of kept) this.push(key, item);
+  }
+
   push(key: K, item: T): void {
     const items = this.#items;
     let at = items.length;

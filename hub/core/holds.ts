@@ -20,6 +20,9 @@ function hasRoom({ inTurn }: Group, limit: number): boolean {
   return inTurn.size < least;
 }
 
+/** Places of tasks that wait no more which are kept in a line. */
+const STALE_MAX = 256;
+
 interface Place {
   priority: number;
   number: number;
@@ -92,6 +95,8 @@ export class Holds {
     const group = this.#group(schedule.group.name);
     group.inTurn.delete(id);
     group.waiting.delete(id);
+    if (group.order.size > 2 * group.waiting.size + STALE_MAX)
+      group.order.retain((one) => group.waiting.has(one));
     this.#stirred.add(schedule.group.name);
   }
 

@@ -28,6 +28,9 @@ export interface Queued {
   anyMemberAt: number;
 }
 
+/** Stale places of one line that are kept without a look. */
+const STALE_MAX = 256;
+
 /** Who goes first: by priority, then by fair share, then by number. */
 export interface Rank {
   priority: number;
@@ -143,7 +146,28 @@ export class RunQueue {
     if (bucket.size === 0) {
       this.buckets.delete(bucket.key);
       this.#watch.gone(bucket);
-    } else if (flow.size > 0) this.#rank(bucket, flow);
+    } else {
+      if (flow.size > 0) this.#rank(bucket, flow);
+      this.#tidy(bucket, flow);
+    }
+  }
+
+  /** What counts no more goes when it comes first; where the first ones never go, it must not pile up behind them. */
+  #tidy(bucket: Bucket, flow: Flow): void {
+    if (flow.heap.size > 2 * flow.size + STALE_MAX)
+      flow.heap.retain((entry) => this.#slots.get(entry.id)?.entry === entry);
+    if (bucket.heads.size > 2 * bucket.flows.size + STALE_MAX)
+      bucket.heads.retain(({ flow: one, place }) => one.size > 0 && one.place === place);
+  }
+
+  /** Places kept of tasks, those included that count no more. */
+  get places(): number {
+    let places = this.#due.size;
+    for (const { heads, flows } of this.buckets.values()) {
+      places += heads.size;
+      for (const { heap } of flows.values()) places += heap.size;
+    }
+    return places;
   }
 
   /** Takes out a task that is given out, and counts it against the share of its submitter. */

@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FairShare } from '../../../hub/core/fair-share.ts';
 import type { CorePlugin } from '../../../hub/core/plugin.ts';
+import { RunQueue } from '../../../hub/core/queue.ts';
 import type { Actor } from '../../../ledger/events.ts';
 import type { Schedule } from '../../../protocol/schedule.ts';
 import { CAPACITY, Fleet, peerOf, type TestMember } from './fleet.ts';
@@ -171,6 +172,27 @@ test('an urgent task that no place would help takes none, and keeps no other fro
     fleet.gone(member, [...member.running.values()].find(({ task }) => task === low)!);
     assert.equal(tasksOf(member), [first, other], stuck);
   }
+});
+
+test('places of tasks that were stopped do not pile up behind one that waits', () => {
+  const watch = { made: () => {}, gone: () => {}, stirred: () => {} };
+  const queue = new RunQueue(watch);
+  const fleet = new Fleet();
+  const [first, ...rest] = Array.from({ length: 40 }, (_, at) =>
+    send(fleet, {}, at % 3 === 1 ? BERT : ANNA),
+  ).map((id) => fleet.task(id));
+  const now = { notBefore: 0, sameMemberAt: 0, anyMemberAt: 0 };
+  queue.add(first!, now, 0);
+  for (let round = 0; round < 200; round += 1) {
+    for (const task of rest) queue.add({ ...task, number: task.number + round }, now, 0);
+    for (const task of rest) queue.remove(task.id);
+  }
+  assert.ok(queue.places < 1_000, `${queue.places} places of one task`);
+  const [bucket] = queue.buckets.values();
+  assert.is(queue.head(bucket!)?.queued.id, first!.id);
+  queue.add(rest[0]!, now, 0);
+  queue.serve(first!.id);
+  assert.is(queue.head(bucket!)?.queued.id, rest[0]!.id);
 });
 
 test('a task for one machine by its name goes to the one that is given that name', () => {
