@@ -71,6 +71,7 @@ async function sendAll(
   const { result } = await overRepository(shared, session, client, specs, (whole, bundle) =>
     postBatch(client, parts(whole), bundle, unmet),
   );
+  if (shared.wait) session.terminal.signal.throwIfAborted();
   if (!voice.json) for (const { id } of result) voice.out(id);
   else if (!shared.wait) voice.document({ items: result, next: null });
   const [first] = result;

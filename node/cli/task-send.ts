@@ -101,7 +101,9 @@ export async function finish(
   made: TaskObject,
   awaited: Awaited | null,
 ): Promise<number> {
-  const { voice } = session;
+  const { voice, terminal } = session;
+  // Whoever reads the id may interrupt at once: that is heard from here on.
+  if (command.wait) terminal.signal.throwIfAborted();
   if (!voice.json) voice.out(made.id);
   else if (!command.wait) voice.document(made);
   else if (command.follow) voice.document({ event: 'submitted', task: made.id });
