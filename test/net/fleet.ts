@@ -310,8 +310,15 @@ export function filesUnder(folder: string): string[] {
   });
 }
 
-/** Cgroup folders of nodes that had these pids; another process may have one of them by now, and a folder of its own. */
-function cgroupsOf(pids: number[]): string[] {
+/** Cgroup folders of nodes that had these pids; another process may have one of them by now, or have had it before this one began. */
+const cgroupsOf = (pids: number[]): string[] =>
+  cgroupFolders(
+    (name, path) =>
+      !OLD.has(path) && pids.some((pid) => name.startsWith(`superfleet-${pid}-`) && name !== cgroupName(pid)),
+  );
+
+/** Cgroup folders that `like` likes; what lies in one of them is not looked at. */
+function cgroupFolders(like: (name: string, path: string) => boolean): string[] {
   const found: string[] = [];
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
   for (const mount of mounts.filter((line) => / - cgroup2? /.test(line))) {
@@ -320,8 +327,7 @@ function cgroupsOf(pids: number[]): string[] {
       for (const name of readdirSync(folder)) {
         const path = join(folder, name);
         if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
-        if (pids.some((pid) => name.startsWith(`superfleet-${pid}-`) && name !== cgroupName(pid)))
-          found.push(path);
+        if (like(name, path)) found.push(path);
         else if (depth > 0) walk(path, depth - 1);
       }
     };
@@ -329,6 +335,9 @@ function cgroupsOf(pids: number[]): string[] {
   }
   return found;
 }
+
+/** Left by somebody who was killed long ago. */
+const OLD: ReadonlySet<string> = new Set(cgroupFolders((name) => name.startsWith('superfleet-')));
 
 /** Waits until a name in the folder pleases `look`; asked at every change the kernel tells of. */
 export async function appears(folder: string, look: (path: string) => boolean): Promise<string> {
