@@ -206,7 +206,8 @@ export class FounderCore {
     }
     for (const id of ctx.state.tasks.open) {
       const task = ctx.task(id);
-      if (task.state !== 'queued') ctx.holds.keep(task);
+      // What was begun once has its turn in its group until it ends.
+      if (task.state !== 'queued' || task.executions > 0) ctx.holds.keep(task);
       ctx.deadlines.add(task, ctx.now, ctx.clock.time - task.submittedAt);
       for (const attempt of task.attempts) {
         if (attempt.end === null) openLease(ctx, task, attempt.number, null);

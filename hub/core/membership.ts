@@ -4,6 +4,7 @@ import type { NodeObject } from '../../node/api/objects.ts';
 import { findMember, formerMember } from '../../node/views/mesh.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { invitesMax, membersMax } from '../../protocol/limits.ts';
+import { priorityOf } from '../../protocol/schedule.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import { countSuccess } from './back-off.ts';
 import type { FounderContext } from './context.ts';
@@ -266,7 +267,9 @@ export function removeSecret(ctx: FounderContext, by: Actor, name: string): obje
   return { name };
 }
 
-/** Every open task once, after a start: what a crash cut off between two entries is done now. */
+/** Every open task once, after a start: what a crash cut off between two entries is done now. Whoever goes first enters its group first. */
 export function settleAll(ctx: FounderContext): void {
-  for (const id of [...ctx.state.tasks.open]) settle(ctx, ctx.task(id));
+  const open = [...ctx.state.tasks.open].map((id) => ctx.task(id));
+  open.sort((one, other) => priorityOf(other.schedule) - priorityOf(one.schedule));
+  for (const task of open) settle(ctx, task);
 }

@@ -94,6 +94,26 @@ test('after a restart what runs of a group counts before what waits', () => {
   assert.equal(runningTasks(m), [b]);
 });
 
+test('after a restart what was begun once keeps its turn, and of the others the highest priority has the next', () => {
+  const { fleet, m } = one(1);
+  const group = { name: 'board', limit: 1 };
+  const failed = fleet.submit({ checks: [], retries: 1 }, { schedule: { group } });
+  const [late, urgent] = [send(fleet, { group }), send(fleet, { group, priority: 50 })];
+  const high = send(fleet, { group, priority: 90 });
+  fleet.finish(m, fleet.running(m), { outcome: 'failed', reason: 'task', fault: 'task' });
+  assert.is(fleet.task(failed).state, 'queued');
+  fleet.restart();
+  fleet.connect(m);
+  fleet.advance(20_000);
+  assert.equal(runningTasks(m), [failed]);
+  finish(fleet, m, failed);
+  for (const id of [high, late, urgent]) {
+    fleet.advance(1_000);
+    assert.equal(runningTasks(m), [id]);
+    finish(fleet, m, id);
+  }
+});
+
 test('what nobody has begun in its time fails with timeout; what runs goes on', () => {
   const { fleet, m } = one(1);
   const runs = send(fleet, { queueMs: 5_000 });
