@@ -17,7 +17,7 @@ export const idleMsMax = 24 * 3_600_000;
 export const policyCharactersMax = 256;
 
 /** Kinds of tasks that a policy may name. */
-export const policyKinds = ['command', 'code'] as const;
+const policyKinds = ['command', 'code'] as const;
 export type PolicyKind = (typeof policyKinds)[number];
 /** As members and accounts are named. */
 const submitterName = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$/;

@@ -51,9 +51,6 @@ export const wholeBatchBody = z.strictObject({
     .max(batchMax),
 });
 export const dryRunBody = submitBody.pick({ spec: true, schedule: true });
-/** Tasks of one request: with its answers it is still a small one. */
-export const batchTasksMax = 200;
-export const batchBody = z.strictObject({ tasks: z.array(submitBody).min(1).max(batchTasksMax) });
 export const answerBody = z.strictObject({ text: z.string().trim().min(1).max(answerCharactersMax) });
 export const continueBody = z.strictObject({ text: answerBody.shape.text.nullable().default(null) });
 export const appliedBody = z.strictObject({ commit: commitId });

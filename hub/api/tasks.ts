@@ -1,16 +1,13 @@
 import type { Context, Hono } from 'hono';
-import type { z } from 'zod';
 import { type ApiEnv, bodyOf, fileResponse, inTime, jsonBody, parsed } from '../../node/api/http.ts';
 import { type Followers, streamBytes, streamLines } from '../../node/api/stream.ts';
-import type { TaskAnswer } from '../../node/views/task.ts';
-import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { SuperfleetError } from '../../protocol/errors.ts';
 import { batchRequestBytesMax, blobBytesMax } from '../../protocol/limits.ts';
 import type { RepositoryBundle } from '../../protocol/task.ts';
 import type { Operation } from '../core/types.ts';
 import {
   answerBody,
   appliedBody,
-  batchBody,
   blobParam,
   continueBody,
   dryRunBody,
@@ -45,17 +42,15 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
       got: bundle.bundle,
     });
   };
-  const submit = async (context: Context<ApiEnv>, body: z.output<typeof submitBody>): Promise<object> => {
-    const { bundle, ...asked } = body;
-    await requireUploaded(bundle);
-    const correlation = context.get('correlation');
-    const { unmet } = parsed(submitQuery, context.req.query());
-    return request(context, { op: 'task.submit', ...asked, bundle, correlation, unmet });
-  };
 
   app.post('/v1/tasks', async (context) => {
     need(port, context, 'submit');
-    return context.json(await submit(context, await jsonBody(context, submitBody)), 201);
+    const { bundle, ...asked } = await jsonBody(context, submitBody);
+    const { unmet } = parsed(submitQuery, context.req.query());
+    await requireUploaded(bundle);
+    const correlation = context.get('correlation');
+    const operation = { op: 'task.submit' as const, ...asked, bundle, correlation, unmet };
+    return context.json(await request(context, operation), 201);
   });
   app.post('/v1/batches', async (context) => {
     need(port, context, 'submit');
@@ -72,20 +67,6 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
     return context.json(
       await request(context, { op: 'task.dryRun', ...(await jsonBody(context, dryRunBody)) }),
     );
-  });
-  // Each as if it came alone: what is wrong with one is said in its place, and the others are taken.
-  app.post('/v1/tasks/batch', async (context) => {
-    need(port, context, 'submit');
-    const { tasks } = await jsonBody(context, batchBody);
-    const one = async (body: (typeof tasks)[number]): Promise<object> => {
-      try {
-        const { id, state } = (await submit(context, body)) as Pick<TaskAnswer, 'id' | 'state'>;
-        return { id, state };
-      } catch (thrown) {
-        return { error: asSuperfleetError(thrown).toJSON() };
-      }
-    };
-    return context.json({ items: await Promise.all(tasks.map(one)) });
   });
   app.get('/v1/tasks', async (context) => {
     need(port, context, 'view');

@@ -33,7 +33,7 @@ const pauseMesh = (client: Client, drain: boolean): Promise<PausedObject> =>
   client.post<PausedObject>('/v1/mesh/pause', drain ? { drain } : {});
 
 /** A founder that runs may be older than the program that asks it. */
-export function pausedMeshText(mesh: MeshObject & Partial<PausedObject>, paint: Paint): string {
+function pausedMeshText(mesh: MeshObject & Partial<PausedObject>, paint: Paint): string {
   const lines = (mesh.unreached ?? []).map(({ name, attempts, within }) => {
     const what = attempts === 1 ? '1 attempt' : `${attempts} attempts`;
     const words = `not reached: ${cell(name)} with ${what}; it stops by itself within ${Math.ceil(within / 1000)} s`;
@@ -42,7 +42,7 @@ export function pausedMeshText(mesh: MeshObject & Partial<PausedObject>, paint: 
   return [meshText(mesh, paint), ...lines].join('\n');
 }
 
-export function capacityText(capacity: CapacityObject, paint: Paint): string {
+function capacityText(capacity: CapacityObject, paint: Paint): string {
   const { ring, elastic, set, bound, running, idle, held } = capacity;
   const lines = fields([
     ['ring', `${ring} attempts at any time${set ? '' : ' (default)'}`],

@@ -62,7 +62,7 @@ export function mismatch(
 }
 
 /** What the machine as a whole lacks of what is asked for; null: nothing, or it has not said yet what it has. Pure. */
-export function tooSmall(
+function tooSmall(
   { cpus = 0, memoryBytes = 0, diskBytes = 0, strictLimits }: MachineNeeds,
   live: LiveMember | undefined,
 ): string | null {

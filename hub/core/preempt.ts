@@ -9,7 +9,7 @@ import type { Bucket, Queued } from './queue.ts';
 import { countIn, placeOf } from './spread.ts';
 
 /** So much lower must the priority be of what gives its place to another. */
-export const preemptBy = 10;
+const preemptBy = 10;
 
 /**
  * Where a task above the default priority, which only the operator gives, finds every place taken, an execution of much lower

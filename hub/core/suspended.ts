@@ -4,7 +4,7 @@ import type { FounderContext, LiveLease } from './context.ts';
  * Time for which owners may keep one attempt from running without its being counted, ms. A member ends what it suspends
  * after a grace of its own; this bounds one that never does, or does it again and again.
  */
-export const suspendedMsMax = 30 * 60_000;
+const suspendedMsMax = 30 * 60_000;
 
 /** What the member says of an attempt: whether its owner keeps it from running now. */
 export function suspend(ctx: FounderContext, lease: LiveLease, suspended: boolean): void {

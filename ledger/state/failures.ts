@@ -90,7 +90,7 @@ export const classKey = ({ kind, repository, word }: TaskClass): string =>
   `${kind} ${repository?.id ?? '-'} ${word}`;
 
 /** What a person types for a class or a pattern: the first 10 hex digits of a digest. */
-export const shortId = (key: string): string => createHash('sha256').update(key).digest('hex').slice(0, 10);
+const shortId = (key: string): string => createHash('sha256').update(key).digest('hex').slice(0, 10);
 
 const PARTS: readonly (readonly [RegExp, string])[] = [
   [/\b12D3KooW\w{20,60}/g, 'PEER'],

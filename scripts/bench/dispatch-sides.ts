@@ -52,10 +52,7 @@ export async function ours(): Promise<Side> {
     await Promise.all(workers.map((worker) => worker.says('ready')));
     const { client } = mesh;
     const submit = async (jobs: Payload[]): Promise<void> => {
-      const tasks = jobs.map((spec) => ({ spec }));
-      const { items } = await client.post<{ items: { error?: object }[] }>('/v1/tasks/batch', { tasks });
-      const refused = items.find(({ error }) => error !== undefined);
-      if (refused !== undefined) throw new Error(`a task was refused: ${JSON.stringify(refused.error)}`);
+      await client.post('/v1/batches', { items: jobs.map((spec) => ({ spec })) });
     };
     return { name: 'ours', submit, workers, keeper, close };
   } catch (error) {

@@ -13,8 +13,8 @@ import { founderAdmitted } from '../../hub/core/founder.ts';
 import type { KnownEntry } from '../../ledger/entry.ts';
 import type { LogEvent } from '../../ledger/events.ts';
 import { applyEntry, initialState } from '../../ledger/state/state.ts';
-import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { addTask } from '../../ledger/state/task-set.ts';
+import { newTask } from '../../ledger/state/tasks.ts';
 import { taskSpec } from '../../protocol/task.ts';
 import { CAPACITY, MESH, peerOf } from '../../test/hub/core/fleet.ts';
 import { standInChecks } from '../../test/sim/signer.ts';
@@ -163,15 +163,9 @@ class World {
       user: `p${Math.floor(this.#random() * 50)}`,
       claimed: true as const,
     };
-    const task: TaskRecord = {
-      ...BLANK,
-      id,
-      number: at,
-      correlation: id,
-      spec: SPECS[kind]!,
-      by,
-      schedule: { priority: [10, 50, 50, 50][at % 4]! },
-    };
+    const schedule = { priority: [10, 50, 50, 50][at % 4]! };
+    const sent = { task: id, correlation: id, spec: SPECS[kind]!, rerunOf: null, by, schedule };
+    const task = newTask(sent, { number: at, time: 0 });
     addTask(this.#ctx.state.tasks, task);
     this.#ctx.queue.add(task, { notBefore: 0, sameMemberAt: 0, anyMemberAt: 0 }, this.#ctx.now);
     if (this.#tasks === 0) throw new RangeError('a world without tasks decides nothing');
@@ -190,27 +184,6 @@ const SPECS = Array.from({ length: 32 }, (_, at) =>
     repository: { id: repositoryOf(at), name: 'r', ref: 'main', base: 'f'.repeat(40) },
   }),
 );
-
-const BLANK = {
-  rerunOf: null,
-  state: 'queued' as const,
-  submittedAt: 0,
-  finishedAt: null,
-  attempts: [],
-  attemptCount: 0,
-  executions: 0,
-  retriesUsed: 0,
-  machineFaults: 0,
-  verifierFaults: 0,
-  avoid: [],
-  unfit: [],
-  lastEnd: null,
-  accepted: null,
-  verification: null,
-  cancelledBy: null,
-  converged: null,
-  applied: null,
-};
 
 /** Numbers in [0, 1) that are the same for one seed (mulberry32). */
 function randomOf(seed: number): () => number {

@@ -89,25 +89,21 @@ test('a task is submitted, listed, told about, explained and stopped', () =>
     assert.is(history.items[0]?.type, 'task.submitted');
   }));
 
-test('tasks of a batch are taken each as if it came alone, and what is wrong with one is said in its place', () =>
+test('tasks of a batch are taken all, or none where something is wrong with one, which is named', () =>
   withHub(async (hub) => {
     const client = hub.client();
-    const tasks = [{ spec: SPEC }, { spec: { ...SPEC, on: 'nobody' } }, { spec: SPEC, once: true }];
-    const { items } = await client.post<{ items: { id?: string; error?: { code: string } }[] }>(
-      '/v1/tasks/batch',
-      { tasks },
-    );
-    assert.equal(
-      items.map(({ error }) => error?.code ?? null),
-      [null, 'SF_NOT_FOUND', 'SF_CONFLICT'],
-    );
-    const page = await client.get<Page<TaskObject>>('/v1/tasks');
-    assert.equal(
-      page.items.map(({ id }) => id),
-      [items[0]!.id],
-    );
-    const none = await refused(client.post('/v1/tasks/batch', { tasks: [] }));
-    assert.is(none.code, 'SF_USAGE');
+    const listed = async (): Promise<string[]> =>
+      (await client.get<Page<TaskObject>>('/v1/tasks')).items.map(({ id }) => id);
+    const wrong = [{ spec: SPEC }, { spec: { ...SPEC, on: 'nobody' } }];
+    assert.is((await refused(client.post('/v1/batches', { items: wrong }))).code, 'SF_NOT_FOUND');
+    assert.equal(await listed(), []);
+    const items = [
+      { spec: SPEC, name: 'first' },
+      { spec: SPEC, after: ['first'] },
+    ];
+    const made = await client.post<Page<TaskObject>>('/v1/batches', { items });
+    assert.equal(await listed(), made.items.map(({ id }) => id).reverse());
+    assert.is((await refused(client.post('/v1/batches', { items: [] }))).code, 'SF_USAGE');
   }));
 
 test('who asks is the claimed user of the socket, and the correlation id of the request is carried', () =>
