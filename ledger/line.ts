@@ -31,14 +31,20 @@ export type Line = { kind: 'entry'; entry: Entry } | { kind: 'checkpoint'; check
 /** A line that is not of the form; the reader who knows the place makes `SF_LOG_DAMAGED` of it. */
 export class LineFault extends Error {}
 
+/** An entry that is ready to be appended. */
+export interface MadeEntry {
+  entry: Entry;
+  /** Without newline. */
+  line: string;
+  /** Of the line, in bytes. */
+  length: number;
+}
+
 /**
  * The entry, its line without newline and that line's length in bytes, the body as its schema gives it back. Throws `SF_USAGE` where the type is
  * unknown, the body does not fit its schema or the line is too long: nothing invalid is ever written.
  */
-export function makeEntry(
-  head: { index: number; epoch: number; time: number },
-  event: LogEvent,
-): { entry: Entry; line: string; length: number } {
+export function makeEntry(head: { index: number; epoch: number; time: number }, event: LogEvent): MadeEntry {
   const written = writeEntryLine(head, event);
   // In plain ASCII a character is a byte.
   if (written !== null && written.line.length < entryLineBytesMax) {

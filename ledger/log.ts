@@ -11,7 +11,7 @@ import { type CommittedBatch, type DurableBatch, DurableLog, settled } from './d
 import type { Entry } from './entry.ts';
 import type { LogEvent } from './events.ts';
 import { fenced, handoverBatch } from './handover.ts';
-import { makeEntry } from './line.ts';
+import { type MadeEntry, makeEntry } from './line.ts';
 import {
   type CreateLogOptions,
   checkedLimits,
@@ -170,22 +170,50 @@ export class Log extends DurableLog {
    */
   append(events: readonly LogEvent[], time: number, epoch: number): Appended {
     this.#mayAppend();
-    const { batchEntriesMax, batchBytesMax, waitingBytesMax } = this.#limits;
-    if (events.length === 0 || events.length > batchEntriesMax) {
-      throw new SuperfleetError(
-        'SF_USAGE',
-        `an append has 1 to ${batchEntriesMax} events, not ${events.length}`,
-      );
-    }
-    if (epoch !== this.epoch || !Number.isSafeInteger(time) || time < 0) {
-      throw new SuperfleetError('SF_USAGE', 'an entry is of the epoch that the last handover opened', {
-        expected: `epoch ${this.epoch}, a time in Unix ms`,
-        got: `epoch ${epoch}, time ${time}`,
-      });
-    }
+    this.#mayBatch(events.length);
+    this.#mustBeOf(epoch, time);
     const head = { epoch, time: Math.max(time, this.#time) };
+    return this.#take(events.map((event, at) => makeEntry({ index: this.#next + at, ...head }, event)));
+  }
+
+  /**
+   * The same for entries that somebody made to follow the last one (`makeEntry`), whose lines are not made a second time. Throws
+   * `SF_INTERNAL` where they do not follow it.
+   */
+  appendMade(made: readonly MadeEntry[]): Appended {
+    this.#mayAppend();
+    this.#mayBatch(made.length);
+    let time = this.#time;
+    for (const [at, { entry }] of made.entries()) {
+      this.#mustBeOf(entry.epoch, entry.time);
+      if (entry.index !== this.#next + at || entry.time < time) {
+        throw new SuperfleetError('SF_INTERNAL', 'an entry does not follow the last one of the log', {
+          expected: `index ${this.#next + at}, a time from ${time}`,
+          got: `index ${entry.index}, time ${entry.time}`,
+        });
+      }
+      time = entry.time;
+    }
+    return this.#take(made);
+  }
+
+  #mayBatch(entries: number): void {
+    const { batchEntriesMax } = this.#limits;
+    if (entries > 0 && entries <= batchEntriesMax) return;
+    throw new SuperfleetError('SF_USAGE', `an append has 1 to ${batchEntriesMax} events, not ${entries}`);
+  }
+
+  #mustBeOf(epoch: number, time: number): void {
+    if (epoch === this.epoch && Number.isSafeInteger(time) && time >= 0) return;
+    throw new SuperfleetError('SF_USAGE', 'an entry is of the epoch that the last handover opened', {
+      expected: `epoch ${this.epoch}, a time in Unix ms`,
+      got: `epoch ${epoch}, time ${time}`,
+    });
+  }
+
+  #take(made: readonly MadeEntry[]): Appended {
+    const { batchBytesMax, waitingBytesMax } = this.#limits;
     const first = this.#next;
-    const made = events.map((event, at) => makeEntry({ index: first + at, ...head }, event));
     let bytes = 0;
     for (const each of made) bytes += each.length + 1;
     if (bytes + checkpointLineBytesMax > batchBytesMax) {
@@ -203,7 +231,7 @@ export class Log extends DurableLog {
     }
     this.#recovered = null;
     this.#next += made.length;
-    this.#time = head.time;
+    this.#time = made.at(-1)!.entry.time;
     const gathered = this.#gathered(made.length, bytes);
     for (const { entry, line } of made) {
       gathered.lines.push(line);
@@ -234,12 +262,12 @@ export class Log extends DurableLog {
    * is another's from there on.
    */
   take(bytes: Buffer): Promise<Checkpoint> {
-    const taken = this.#taking.then(() => this.#take(bytes));
+    const taken = this.#taking.then(() => this.#takeBack(bytes));
     this.#taking = taken.catch(() => {});
     return taken;
   }
 
-  async #take(bytes: Buffer): Promise<Checkpoint> {
+  async #takeBack(bytes: Buffer): Promise<Checkpoint> {
     this.#mayAppend();
     if (this.#recovered === null) {
       throw new SuperfleetError('SF_CONFLICT', 'this log has grown since it was opened');

@@ -1,5 +1,6 @@
 import type { KnownEntry } from '../../ledger/entry.ts';
-import { EVENT_BODIES, type LogEvent } from '../../ledger/events.ts';
+import type { LogEvent } from '../../ledger/events.ts';
+import { type MadeEntry, makeEntry } from '../../ledger/line.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { applyEntry, type MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
@@ -199,8 +200,7 @@ export class FounderContext {
   /** How many owners the mesh had, by `membersVersion`. */
   owners = { in: -1, count: 0 };
   readonly #effects: FounderEffect[] = [];
-  #events: LogEvent[] = [];
-  #first = 0;
+  #made: MadeEntry[] = [];
 
   constructor(options: {
     mesh: string;
@@ -248,13 +248,13 @@ export class FounderContext {
   /** Decides on an entry: applies it at once, and appends it with the others of this step. */
   append(event: LogEvent): void {
     const { mesh } = this.state;
-    const head = { index: mesh.size, epoch: this.epoch, time: this.#time() };
-    // As a reader of the log will get it: what does not fit its schema is a defect, and is not decided on.
-    const body: unknown = EVENT_BODIES[event.type].parse(event.body);
-    if (this.#events.length === 0) this.#first = head.index;
-    applyEntry(this.state, head, { ...head, type: event.type, body } as KnownEntry);
-    if (event.type.startsWith('member.')) this.#noteMember((body as { peer: string }).peer);
-    this.#events.push({ type: event.type, body } as LogEvent);
+    // As a reader of the log will get it, and checked and written once: what does not fit its schema is a defect, and is not
+    // decided on.
+    const made = decided({ index: mesh.size, epoch: this.epoch, time: this.#time() }, event);
+    const entry = made.entry as KnownEntry;
+    applyEntry(this.state, entry, entry);
+    if (entry.type.startsWith('member.')) this.#noteMember((entry.body as { peer: string }).peer);
+    this.#made.push(made);
   }
 
   #noteMember(peer: string): void {
@@ -286,15 +286,12 @@ export class FounderContext {
   take(): FounderEffect[] {
     const after = this.last;
     const outward = this.#effects.splice(0).map((effect) => ({ ...effect, after }));
-    const events = this.#events;
-    this.#events = [];
-    if (events.length === 0) return outward;
-    const { epoch, time } = this.state.mesh;
+    const made = this.#made;
+    this.#made = [];
+    if (made.length === 0) return outward;
     const appends: FounderEffect[] = [];
-    for (let at = 0; at < events.length; at += appendEventsMax) {
-      const part = events.slice(at, at + appendEventsMax);
-      appends.push({ type: 'append', events: part, first: this.#first + at, epoch, time });
-    }
+    for (let at = 0; at < made.length; at += appendEventsMax)
+      appends.push({ type: 'append', made: made.slice(at, at + appendEventsMax) });
     return [...appends, ...outward];
   }
 
@@ -339,5 +336,16 @@ export class FounderContext {
       this.live.set(peer, live);
     }
     return live;
+  }
+}
+
+/** No wrong request: whoever decides on an event has seen to its form. */
+function decided(head: Parameters<typeof makeEntry>[0], event: LogEvent): MadeEntry {
+  try {
+    return makeEntry(head, event);
+  } catch (cause) {
+    throw new SuperfleetError('SF_INTERNAL', `a ${event.type} was decided on that is not of its form`, {
+      cause,
+    });
   }
 }

@@ -1,5 +1,6 @@
 import type { Selected, Selection } from '../../ledger/archive.ts';
-import type { Actor, EventBody, LogEvent } from '../../ledger/events.ts';
+import type { Actor, EventBody } from '../../ledger/events.ts';
+import type { MadeEntry } from '../../ledger/line.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import type { Role } from '../../protocol/ids.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
@@ -154,10 +155,10 @@ export interface CollectFailure {
 
 export type FounderEffect =
   /**
-   * The first of a step's effects, almost always one. Index, epoch and time of each entry are those given here: the
-   * core has applied the events with them, and every replica must read the same.
+   * The first of a step's effects, almost always one, never empty. The core has applied these very entries, each with its index,
+   * epoch and time, and every replica must read the same.
    */
-  | { type: 'append'; events: LogEvent[]; first: number; epoch: number; time: number }
+  | { type: 'append'; made: MadeEntry[] }
   | { type: 'send'; after: number; peer: string; session: number; message: FounderMessage }
   | { type: 'answer'; after: number; request: number; result: unknown; error: ErrorObject | null }
   /** Pull the blobs of a result from the member, verify, sync; then feed `collected`. */

@@ -221,15 +221,8 @@ export class FounderDriver {
   }
 
   #append(effect: Extract<FounderEffect, { type: 'append' }>): void {
-    const { events, first, epoch, time } = effect;
     try {
-      const appended = this.#options.log.append(events, time, epoch);
-      if (appended.first !== first) {
-        throw new SuperfleetError('SF_INTERNAL', 'core and log disagree about the next index', {
-          expected: String(first),
-          got: String(appended.first),
-        });
-      }
+      const appended = this.#options.log.appendMade(effect.made);
       appended.durable.catch((error: unknown) => this.#fail(error));
     } catch (error) {
       this.#fail(error);

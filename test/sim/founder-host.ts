@@ -5,7 +5,7 @@ import { FounderCore } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
 import { canonicalJson } from '../../ledger/canonical-json.ts';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry, KnownEntry } from '../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../ledger/events.ts';
 import { defaultBounds, type StateBounds } from '../../ledger/state/reducer.ts';
 import {
@@ -162,7 +162,7 @@ export class FounderHost {
     for (const effect of core.step(input, this.machine.clock())) {
       if (effect.type === 'append') {
         this.append(effect);
-        events.push(...effect.events);
+        events.push(...effect.made.map(({ entry }) => entry as KnownEntry));
       } else outward.push(effect);
     }
     this.#planTick();
@@ -171,12 +171,12 @@ export class FounderHost {
     this.#release();
   }
 
-  protected append({ events, first, epoch, time }: Extract<FounderEffect, { type: 'append' }>): void {
-    if (first !== this.lines.length)
-      throw new Error(`append at ${first}, the log has ${this.lines.length} lines`);
-    for (const event of events) {
-      this.lines.push(JSON.stringify({ index: this.lines.length, epoch, time, ...event }));
-      this.world.trace(`log ${this.lines.at(-1)}`);
+  protected append({ made }: Extract<FounderEffect, { type: 'append' }>): void {
+    for (const { entry, line } of made) {
+      if (entry.index !== this.lines.length)
+        throw new Error(`append at ${entry.index}, the log has ${this.lines.length} lines`);
+      this.lines.push(line);
+      this.world.trace(`log ${line}`);
     }
     this.#sync();
   }

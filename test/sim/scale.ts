@@ -2,7 +2,7 @@ import { defaultConfig } from '../../hub/core/config.ts';
 import { FounderCore, founderAdmitted } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput } from '../../hub/core/types.ts';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry, KnownEntry } from '../../ledger/entry.ts';
 import type { LogEvent } from '../../ledger/events.ts';
 import { defaultBounds } from '../../ledger/state/reducer.ts';
 import { initialState, replay } from '../../ledger/state/state.ts';
@@ -196,13 +196,11 @@ export class Scale {
         outward.push(effect);
         continue;
       }
-      const { epoch, time } = effect;
-      for (const event of effect.events) {
+      for (const { entry, line } of effect.made) {
         // As a reader of the log gets it.
-        const line = JSON.stringify({ index: this.#size, epoch, time, ...event });
         this.#written.push(JSON.parse(line) as Entry);
         this.#size += 1;
-        events.push(event);
+        events.push(entry as KnownEntry);
       }
     }
     this.#steps.check(this.#core, events, 'peer' in input ? input.peer : null, this.#schedule.now);

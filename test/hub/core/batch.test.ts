@@ -38,7 +38,7 @@ test('a batch is one append, its tasks share a correlation, and run in the order
   ]);
   const first = fleet.log.filter((effect) => effect.type === 'append')[appends];
   assert.equal(
-    first?.events.slice(0, 2).map(({ type }) => type),
+    first?.made.slice(0, 2).map(({ entry }) => entry.type),
     ['task.submitted', 'task.submitted'],
   );
   assert.is(ship!.correlation, build!.correlation);

@@ -252,10 +252,11 @@ export class Fleet {
       this.log.push(effect);
       if (effect.type !== 'append') outward.push(effect);
       else {
-        const { first, epoch, time } = effect;
-        if (first !== this.entries.length) throw new Error(`append at ${first}, not ${this.entries.length}`);
-        for (const event of structuredClone(effect.events)) {
-          this.entries.push({ index: this.entries.length, epoch, time, ...event });
+        for (const { line } of effect.made) {
+          const entry = JSON.parse(line) as Entry;
+          if (entry.index !== this.entries.length)
+            throw new Error(`append at ${entry.index}, not ${this.entries.length}`);
+          this.entries.push(entry);
         }
       }
     }

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Entry } from '../../../ledger/entry.ts';
 import { Fleet } from './fleet.ts';
 
 test('a task goes to a member, its result is fetched and verified by another, and it ends delivered', () => {
@@ -35,7 +36,10 @@ test('a snapshot that was made is said in the log, and nothing else follows from
   };
   const [append, ...others] = fleet.core.step({ type: 'snapshotted', snapshot }, fleet.clock());
   assert.is(append?.type, 'append');
-  if (append?.type === 'append') assert.equal(append.events, [{ type: 'log.snapshot', body: snapshot }]);
+  if (append?.type === 'append') {
+    const [{ type, body }] = append.made.map(({ entry }) => entry) as [Entry];
+    assert.equal([append.made.length, type, body], [1, 'log.snapshot', snapshot]);
+  }
   assert.equal(others, []);
   assert.is(fleet.core.state.mesh.size, size + 1, 'it is counted');
   assert.is(fleet.task(id).state, 'queued');

@@ -50,19 +50,18 @@ export class Leader extends FounderHost {
     super.step(input);
   }
 
-  protected override append({ events, first, epoch, time }: Parameters<FounderHost['append']>[0]): void {
+  protected override append({ made }: Parameters<FounderHost['append']>[0]): void {
     try {
-      const appended = this.log.append(events, time, epoch);
-      if (appended.first !== first) throw new Error(`append at ${first}, the log is at ${appended.first}`);
+      const appended = this.log.appendMade(made);
       appended.durable.catch((error: unknown) => this.#failed(error));
     } catch (error) {
       this.stop();
       this.#failed(error);
       return;
     }
-    for (const event of events) {
-      this.lines.push(JSON.stringify({ index: this.lines.length, epoch, time, ...event }));
-      this.world.trace(`log ${this.lines.at(-1)!.slice(0, 200)}`);
+    for (const { line } of made) {
+      this.lines.push(line);
+      this.world.trace(`log ${line.slice(0, 200)}`);
     }
   }
 }
