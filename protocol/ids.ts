@@ -52,9 +52,12 @@ const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 export type RandomBytes = (length: number) => Uint8Array;
 
 export function newTaskId(random: RandomBytes): TaskId {
-  return Array.from(random(12), (byte) => BASE32[byte & 31]).join('');
+  let id = '';
+  for (const byte of random(12)) id += BASE32[byte & 31];
+  return id;
 }
 
 export function newNonce(random: RandomBytes): string {
-  return Buffer.from(random(16)).toString('hex');
+  const { buffer, byteOffset, byteLength } = random(16);
+  return Buffer.from(buffer, byteOffset, byteLength).toString('hex');
 }

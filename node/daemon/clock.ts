@@ -1,13 +1,16 @@
-import { randomBytes } from 'node:crypto';
 import { uptime } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import type { Clock } from '../core/types.ts';
+import { RandomPool } from './random-pool.ts';
+
+const pool = new RandomPool();
+const random = (length: number): Uint8Array => pool.take(length);
 
 /** The system's clocks and random source, as the cores want them. `now` stands still while the machine is suspended. */
 export const systemClock = (): Clock => ({
   now: performance.now(),
   time: Date.now(),
-  random: (length) => randomBytes(length),
+  random,
 });
 
 /** Between two looks the clocks drift apart by less than this: the kernel tells its uptime in hundredths of a second. */
