@@ -114,6 +114,8 @@ export const EVENT_BODIES = {
     elastic: count.min(1).max(capacityMax),
     by: actor,
   }),
+  /** When every machine works at most, whatever its owner says; null: as owners and invites say. */
+  'mesh.policy': z.strictObject({ policy: policyText.nullable(), by: actor }),
   /** So many replicas must have synced an entry, besides the founder, before what rests on it leaves; 0: none. */
   'mesh.durability': z.strictObject({ replicas: count.max(durabilityMax), by: actor }),
 

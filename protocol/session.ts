@@ -23,6 +23,7 @@ import {
   toolsMax,
 } from './limits.ts';
 import { remembered, rememberedMax } from './memory.ts';
+import { policyText } from './policy-schema.ts';
 import { artifact, failureReason, fault, repositoryBundle, taskSpec } from './task.ts';
 import { allowance, usage } from './usage.ts';
 
@@ -44,6 +45,8 @@ export const MODELS_FEATURE = 'models';
 export const CONTINUES_FEATURE = 'continues';
 /** The same: it gives a goal's model what the mesh remembers. */
 export const MEMORY_FEATURE = 'memory';
+/** The same: it keeps the mesh's default policy besides its own, and hears of another one. */
+export const POLICY_FEATURE = 'policy';
 
 /** Among the brains of a member's capacity: its owner lets goals ask a cloud from there. */
 export const CLOUD_BRAIN = 'cloud';
@@ -253,6 +256,8 @@ const welcome = z.object({
   /** Which of the attempts in the hello go on; every other one is stopped or forgotten by the member. */
   resume: z.array(leaseObject).max(1024),
   checkpoint: z.string().max(4096).nullable(),
+  /** The mesh's default policy; null: it has none. @default not said: what was heard last holds on */
+  policy: policyText.nullable().optional(),
 });
 
 /** The part of a goal that a task did before its model said that it goes no further: unverified, as its executor signed it. */
@@ -339,6 +344,8 @@ export const founderMessage = z.discriminatedUnion('type', [
   /** A newer signed roster can be fetched as a blob. */
   z.object({ type: z.literal('roster'), version: count, blob: blobId }),
   z.object({ type: z.literal('renamed'), name: memberName }),
+  /** The mesh's default policy is another one, null: it has none; for those that say `POLICY_FEATURE`. */
+  z.object({ type: z.literal('policy'), policy: policyText.nullable() }),
   /** Since 1.2: replicas that follow the log and where they listen, for the day on which the founder is lost. */
   z.object({ type: z.literal('replicas'), replicas: z.array(place).max(16) }),
   /** All members that lend models now, for those that say `MODELS_FEATURE`; sent when that changes. */

@@ -24,13 +24,17 @@ export function termsOf(policy: string): Terms | null {
 const both = (held: string[] | undefined, named: readonly string[]): string[] =>
   held === undefined ? [...named] : held.filter((one) => named.includes(one));
 
-/** Why a machine of these terms is not given what is asked, to be read after its name; null: they are met. Pure. */
-export function declined(terms: Terms | undefined, { kind, sender }: Asked): string | null {
+/** Why a machine of these terms is not given what is asked, to be read after its name; null: they are met. `whose`: who set them. Pure. */
+export function declined(
+  terms: Terms | undefined,
+  { kind, sender }: Asked,
+  whose = 'its owner’s policy',
+): string | null {
   if (terms?.kinds !== undefined && !terms.kinds.includes(kind)) {
-    return `accepts no task of kind ${kind} (its owner’s policy: ${listed(terms.kinds)})`;
+    return `accepts no task of kind ${kind} (${whose}: ${listed(terms.kinds)})`;
   }
   if (terms?.submitters !== undefined && (sender === null || !terms.submitters.includes(sender))) {
-    return `accepts no task of ${sender ?? 'a submitter who is not named'} (its owner’s policy names others)`;
+    return `accepts no task of ${sender ?? 'a submitter who is not named'} (${whose} names others)`;
   }
   return null;
 }

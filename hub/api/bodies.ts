@@ -74,6 +74,7 @@ const attempts = z.int().min(1).max(capacityMax);
 export const capacityBody = z
   .strictObject({ ring: attempts.optional(), elastic: attempts.optional() })
   .refine(({ ring, elastic }) => ring !== undefined || elastic !== undefined, 'expected ring or elastic');
+export const policyDefaultBody = z.strictObject({ policy: knownPolicy.nullable() });
 export const durabilityBody = z.strictObject({ replicas: z.int().min(0).max(durabilityMax) });
 /** What still runs on a drained machine after so long is taken away; null: it runs to its end. At most a year. */
 export const drainBody = z.strictObject({

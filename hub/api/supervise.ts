@@ -3,7 +3,7 @@ import type { Context, Hono } from 'hono';
 import { type ApiEnv, inTime, jsonBody } from '../../node/api/http.ts';
 import type { PausedObject, StatusObject, UnreachedObject } from '../../node/api/objects.ts';
 import type { Operation } from '../core/types.ts';
-import { capacityBody, pauseBody } from './bodies.ts';
+import { capacityBody, pauseBody, policyDefaultBody } from './bodies.ts';
 import type { HubPort } from './port.ts';
 import { need } from './rights.ts';
 
@@ -11,7 +11,7 @@ import { need } from './rights.ts';
 const STOPPED_MS = 1_000;
 const LOOK_MS = 25;
 
-/** Pause, resume, and how many attempts the mesh may run. */
+/** Pause, resume, how many attempts the mesh may run, and when its machines work at most. */
 export function addSuperviseRoutes(app: Hono<ApiEnv>, port: HubPort): void {
   const request = (context: Context<ApiEnv>, operation: Operation): Promise<unknown> =>
     inTime(port.request(operation, context.get('by'), context.get('correlation')));
@@ -47,5 +47,14 @@ export function addSuperviseRoutes(app: Hono<ApiEnv>, port: HubPort): void {
     const { ring, elastic } = await jsonBody(context, capacityBody);
     const asked = { ...(ring === undefined ? {} : { ring }), ...(elastic === undefined ? {} : { elastic }) };
     return context.json((await request(context, { op: 'mesh.capacity', ...asked })) as object);
+  });
+  app.get('/v1/mesh/policy', async (context) => {
+    need(port, context, 'view');
+    return context.json((await request(context, { op: 'policy' })) as object);
+  });
+  app.post('/v1/mesh/policy', async (context) => {
+    need(port, context, 'operate');
+    const { policy } = await jsonBody(context, policyDefaultBody);
+    return context.json((await request(context, { op: 'mesh.policy', policy })) as object);
   });
 }

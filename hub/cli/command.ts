@@ -93,7 +93,7 @@ const or = <T>(value: unknown): T | null => (value as T | undefined) ?? null;
 export function hubGrammar(version: string): Grammar<HubCommand> {
   const grammar = new Grammar<HubCommand>('mesh-hub', version, 'Runs a mesh of donated machines.', CLOSING, {
     bin: 'mesh-node',
-    words: ['join', 'leave', 'mesh', 'models', 'endpoint', 'policy'],
+    words: ['join', 'leave', 'mesh', 'models', 'endpoint'],
     where: 'on a machine that works for the mesh',
   });
   addMeshGrammar(grammar);

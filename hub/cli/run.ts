@@ -76,6 +76,7 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'resume':
     case 'capacity show':
     case 'capacity set':
+    case 'policy default':
       return (await import('./supervise.ts')).supervise(command, session);
     case 'durability': {
       const { replicas } = command;

@@ -3,12 +3,14 @@ import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 import { capacityMax } from '../../protocol/limits.ts';
 
-/** What the operator says of the work of the whole mesh: whether there is any, and how much. */
+/** What the operator says of the work of the whole mesh: whether there is any, how much, and when. */
 export type SuperviseCommand =
   | { verb: 'pause'; drain: boolean }
   | { verb: 'resume' }
   | { verb: 'capacity show' }
-  | { verb: 'capacity set'; ring: number | null; elastic: number | null };
+  | { verb: 'capacity set'; ring: number | null; elastic: number | null }
+  /** Absent: show it; null: none. */
+  | { verb: 'policy default'; policy?: string | null };
 
 export function addSuperviseGrammar<C>(grammar: Grammar<C | SuperviseCommand>): void {
   grammar.leaf(null, {
@@ -52,6 +54,19 @@ export function addSuperviseGrammar<C>(grammar: Grammar<C | SuperviseCommand>): 
         throw usageError('nothing to set', { expected: '--ring N, --elastic N or both', got: 'neither' });
       }
       return { verb: 'capacity set', ring, elastic };
+    },
+  });
+  grammar.group('policy', 'when machines work at most, whatever their owners say');
+  grammar.leaf('policy', {
+    usage: 'default [policy]',
+    summary: 'a policy that holds on every machine besides its own; show or set it, "none": there is none',
+    about:
+      'It only ever takes away: a machine works where its own policy, that of its invite and this one hold all together. ' +
+      'Logged in the mesh; members hear of it at once.',
+    examples: ['mesh-hub policy default', 'mesh-hub policy default idle,hours=18:00-08:00@mon-fri'],
+    read: ({ operands: [asked = 'show'] }) => {
+      if (asked === 'show') return { verb: 'policy default' };
+      return { verb: 'policy default', policy: asked === 'none' ? null : v.policy(asked) };
     },
   });
 }

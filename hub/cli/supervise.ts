@@ -1,5 +1,10 @@
 import type { Client } from '../../node/api/client.ts';
-import type { CapacityObject, MeshObject, PausedObject } from '../../node/api/objects.ts';
+import type {
+  CapacityObject,
+  MeshObject,
+  PausedObject,
+  PolicyDefaultObject,
+} from '../../node/api/objects.ts';
 import { cell, fields, meshText, type Paint } from '../../node/cli/render.ts';
 import { type Session, show } from '../../node/cli/session.ts';
 import { EXIT } from '../../protocol/errors.ts';
@@ -24,6 +29,15 @@ export async function supervise(command: SuperviseCommand, session: Session): Pr
       show(session, await client.post<CapacityObject>('/v1/mesh/capacity', asked), capacityText);
       return EXIT.ok;
     }
+    case 'policy default': {
+      const path = '/v1/mesh/policy';
+      const { policy } = command;
+      const answer = await (policy === undefined
+        ? client.get<PolicyDefaultObject>(path)
+        : client.post<PolicyDefaultObject>(path, { policy }));
+      show(session, answer, policyDefaultText);
+      return EXIT.ok;
+    }
     default:
       return command satisfies never;
   }
@@ -40,6 +54,16 @@ function pausedMeshText(mesh: MeshObject & Partial<PausedObject>, paint: Paint):
     return paint(words, 'yellow');
   });
   return [meshText(mesh, paint), ...lines].join('\n');
+}
+
+function policyDefaultText({ policy, older }: PolicyDefaultObject, paint: Paint): string {
+  if (policy === null) return 'no default: machines work as their owners and invites say';
+  const lines = [`${cell(policy)}: on every machine, besides what its owner and its invite say`];
+  if (older.length > 0 && policy !== 'always') {
+    const names = older.map((name) => cell(name)).join(', ');
+    lines.push(paint(`given no work, for their release does not keep it: ${names}`, 'yellow'));
+  }
+  return lines.join('\n');
 }
 
 function capacityText(capacity: CapacityObject, paint: Paint): string {

@@ -11,6 +11,7 @@ import { converge, openLease } from './lifecycle.ts';
 import type { LiveMember } from './live-member.ts';
 import { senderOf } from './owner-terms.ts';
 import type { Enclosure } from './plugin.ts';
+import { namesSenders } from './policy-default.ts';
 
 /** How an assignment names who sent the task, whose name is not the member's business. */
 export const submitterDigest = (by: Actor): string =>
@@ -21,7 +22,8 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
   const number = task.attemptCount + 1;
   const nonce = newNonce(ctx.clock.random);
   const { features, peer: member } = live;
-  const sender = live.capacity?.accepts?.submitters === undefined ? null : senderOf(ctx, task.by);
+  const judges = live.capacity?.accepts?.submitters !== undefined || namesSenders(ctx, live);
+  const sender = judges ? senderOf(ctx, task.by) : null;
   const { fields, needed, log } = ctx.plugins.enclose(ctx, task, { member, role, attempt: number, features });
   let assignment = assignmentOf(ctx, task, number, nonce, role, fields);
   const whole = typeof assignment !== 'string';

@@ -22,6 +22,7 @@ import * as membership from './membership.ts';
 import { overviewOf } from './overview.ts';
 import { pause, resume, unreachedOf } from './pause.ts';
 import type { CorePlugin } from './plugin.ts';
+import { policyDefault, setPolicyDefault } from './policy-default.ts';
 import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
 import { durability, learnPlaces, setDurability, watchLag } from './replicas.ts';
@@ -322,6 +323,10 @@ function perform(
       return setCapacity(ctx, by, operation);
     case 'capacity':
       return capacityObject(ctx);
+    case 'mesh.policy':
+      return setPolicyDefault(ctx, by, operation.policy);
+    case 'policy':
+      return policyDefault(ctx);
     case 'secret.set':
       return membership.setSecret(ctx, by, operation.name);
     case 'secret.remove':
@@ -371,6 +376,7 @@ export const READS: ReadonlySet<Operation['op']> = new Set([
   'durability',
   'pause.unreached',
   'capacity',
+  'policy',
   'status',
   'plugin.read',
 ]);

@@ -1,9 +1,10 @@
 import type { Actor } from '../../ledger/events.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { AttemptRole } from '../../protocol/session.ts';
-import { declined, longestMs } from '../../protocol/terms.ts';
+import { type Asked, declined, longestMs } from '../../protocol/terms.ts';
 import type { FounderContext } from './context.ts';
 import type { LiveMember } from './live-member.ts';
+import { declinedByMesh } from './policy-default.ts';
 
 /** What of a task the owner of a machine may decline. */
 export interface OwnersAsk {
@@ -27,7 +28,7 @@ export function senderOf(ctx: FounderContext, by: Actor): string | null {
 }
 
 /**
- * Why the owner of a machine does not let it be given this, as its capacity says; null: it may be. A machine whose clock
+ * Why the owner of a machine, or the mesh's default, does not let it be given this, as its capacity says; null: it may be. A machine whose clock
  * says that its hours end before the time-outs do is not given what could be cut off; it refuses that besides.
  */
 export function declinedByOwner(
@@ -38,10 +39,9 @@ export function declinedByOwner(
   const capacity = live?.capacity ?? null;
   if (live === undefined || capacity === null) return null;
   const { accepts, worksUntil } = capacity;
-  if (accepts !== undefined) {
-    const words = declined(accepts, { kind: ask.taskKind, sender: senderOf(ctx, ask.by) });
-    if (words !== null) return words;
-  }
+  const asked: Asked = { kind: ask.taskKind, sender: senderOf(ctx, ask.by) };
+  const words = declinedByMesh(ctx, asked, live) ?? declined(accepts, asked);
+  if (words !== null) return words;
   if (worksUntil === undefined) return null;
   const leftMs = worksUntil - (ctx.clock.time + (live.aheadMs ?? 0));
   if (leftMs <= 0 || ask.longestMs <= leftMs) return null;

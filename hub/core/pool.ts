@@ -4,6 +4,7 @@ import { labelsOf, mismatch, unavailable } from './fit.ts';
 import { Heap } from './heap.ts';
 import { freeSlots, type LiveMember, type MemberWatch } from './live-member.ts';
 import { declinedByOwner } from './owner-terms.ts';
+import { defaultNamesSenders } from './policy-default.ts';
 import type { Bucket, BucketWatch, Need } from './queue.ts';
 
 /** Which of a profile's members goes first: the less loaded, then the one that waited longest. */
@@ -372,7 +373,7 @@ export class Pool implements MemberWatch, BucketWatch {
 
   /** Where no owner asks who sent a task, or how long it may take, tasks that differ in this alone stand in one line. */
   #tellApart(ctx: FounderContext): void {
-    let [bySender, byLength] = [false, false];
+    let [bySender, byLength] = [defaultNamesSenders(ctx), false];
     for (const { sample } of this.#profiles.values()) {
       const capacity = ctx.live.get(sample)?.capacity;
       bySender ||= capacity?.accepts?.submitters !== undefined;

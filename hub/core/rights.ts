@@ -49,6 +49,8 @@ const NEEDED: Record<Operation['op'], Right> = {
   'pause.unreached': 'view',
   'mesh.capacity': 'operate',
   capacity: 'view',
+  'mesh.policy': 'operate',
+  policy: 'view',
   'secret.set': 'operate',
   'secret.remove': 'operate',
   'secret.list': 'submit',

@@ -100,6 +100,7 @@ function welcome(
     paused: mesh.paused,
     resume,
     checkpoint: ctx.durable?.checkpoint ?? null,
+    policy: mesh.policy ?? null,
   });
   // One that was away when the mesh changed hands, or its founder opened a new epoch, learns here by whose key it speaks.
   if (mesh.handovers.length > 0 && hello.version.minor >= 2) {

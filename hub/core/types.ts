@@ -90,6 +90,9 @@ export type Operation =
   | { op: 'pause.unreached' }
   | { op: 'mesh.capacity'; ring?: number; elastic?: number }
   | { op: 'capacity' }
+  /** Null: none. */
+  | { op: 'mesh.policy'; policy: string | null }
+  | { op: 'policy' }
   | { op: 'secret.set'; name: string }
   | { op: 'secret.remove'; name: string }
   | { op: 'secret.list' }

@@ -16,6 +16,8 @@ export interface MeshFacts {
   draining?: true;
   /** As the operator has set them; absent: the defaults. */
   capacity?: { ring: number; elastic: number };
+  /** The default of all machines' policies, which hold besides; absent: there is none. */
+  policy?: string;
   /** Replicas that must have synced an entry before it is acknowledged; absent: none, the founder's disk is enough. */
   durability?: number;
   /** Of the newest entry; the next entry's is not smaller. */
@@ -57,6 +59,10 @@ export const meshReducer: Reducer<MeshFacts> = {
         break;
       case 'mesh.capacity':
         state.capacity = { ring: entry.body.ring, elastic: entry.body.elastic };
+        break;
+      case 'mesh.policy':
+        if (entry.body.policy === null) delete state.policy;
+        else state.policy = entry.body.policy;
         break;
       case 'mesh.durability':
         // Absent, not 0: the state of a log that never says so is what it was before there was such an entry.

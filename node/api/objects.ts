@@ -114,6 +114,12 @@ export interface CapacityObject {
   held: boolean;
 }
 
+/** `mesh-hub policy default`: null: none. `older`: members online that run a release which does not keep it, and get no work. */
+export interface PolicyDefaultObject {
+  policy: string | null;
+  older: string[];
+}
+
 /** `expiresAt` is Unix ms on the founder's clock. */
 export interface InviteObject {
   token: string;
@@ -185,17 +191,20 @@ export interface TrustLine {
 }
 
 /**
- * `mesh-node policy show|set|test`: when this machine works and what it takes, and how that is judged now. `owner` and `invite`:
- * what each said, null: nothing; `policy`: both together. Of a test it is what would be, were that the owner's.
+ * `mesh-node policy show|set|test`: when this machine works and what it takes, and how that is judged now. `owner`, `invite` and
+ * `mesh` (its default for all machines): what each said, null: nothing; `policy`: all together. Of a test it is what would be,
+ * were that the owner's.
  */
 export interface PolicyObject {
   policy: string;
   from: string;
   owner: string | null;
   invite: string | null;
+  mesh: string | null;
   holds: boolean;
   why: string;
-  conditions: { condition: string; holds: boolean; why: string }[];
+  /** `mesh`: the mesh's default asks it, whatever the owner says. */
+  conditions: { condition: string; holds: boolean; why: string; mesh: boolean }[];
   signals: { name: string; says: string }[];
   /** Until when the owner has paused it, Unix ms; null: he has not, or without an end. */
   paused: boolean;

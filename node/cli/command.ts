@@ -150,6 +150,7 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       'failures',
       'handover',
       'capacity',
+      'policy default',
       'durability',
       'promote',
       ...['verify', 'tail', 'export', 'scrub', 'import', 'repair'].map((verb) => `ledger ${verb}`),

@@ -36,6 +36,7 @@ const policyText = (policy: PolicyObject): string =>
     ['policy', `${policy.policy} (${policy.from})`],
     ['owner', policy.owner ?? 'says nothing'],
     ['invite', policy.invite ?? 'says nothing'],
+    ['mesh', policy.mesh ?? 'says nothing'],
     ['now', `${policy.holds ? 'holds' : 'does not hold'}${policy.why === '' ? '' : `: ${cell(policy.why)}`}`],
     ...(policy.paused ? [['paused', pauseWords(policy.pausedUntil)] as [string, unknown]] : []),
     [
@@ -48,8 +49,8 @@ const pauseWords = (until: number | null): string =>
   until === null ? 'until "mesh-node resume"' : `until ${new Date(until).toLocaleString()}`;
 
 function testText(policy: PolicyObject): string {
-  const conditions = policy.conditions.map(({ condition, holds, why }): [string, unknown] => [
-    cell(condition),
+  const conditions = policy.conditions.map(({ condition, holds, why, mesh }): [string, unknown] => [
+    `${cell(condition)}${mesh ? ' (the mesh)' : ''}`,
     `${holds ? 'holds' : 'does not hold'}${why === '' ? '' : `: ${cell(why)}`}`,
   ]);
   const signals = policy.signals.map(({ name, says }): [string, unknown] => [name, cell(says)]);

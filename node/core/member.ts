@@ -9,6 +9,7 @@ import {
   MEMORY_FEATURE,
   type MemberHello,
   MODELS_FEATURE,
+  POLICY_FEATURE,
   REQUIREMENTS_FEATURE,
   SESSION_VERSION,
 } from '../../protocol/session.ts';
@@ -17,6 +18,16 @@ import { Attempts, leaseOf, POLICY_DETAIL, type StoppedWhy } from './attempts.ts
 import { checkpointSize } from './checkpoint.ts';
 import { Outbox } from './outbox.ts';
 import type { Clock, HeldAttempt, MemberEffect, MemberInput, MemberRestored } from './types.ts';
+
+/** What this release understands besides what its version says. */
+const FEATURES = [
+  REQUIREMENTS_FEATURE,
+  GOALS_FEATURE,
+  MODELS_FEATURE,
+  CONTINUES_FEATURE,
+  MEMORY_FEATURE,
+  POLICY_FEATURE,
+] as const;
 
 /** Refusals after which there is no point in dialling again. */
 const FINAL_CODES: ReadonlySet<string> = new Set(['SF_REVOKED', 'SF_REJECTED', 'SF_VERSION', 'SF_REFUSED']);
@@ -173,7 +184,7 @@ export class MemberCore {
     const hello: MemberHello = {
       type: 'hello',
       version: SESSION_VERSION,
-      features: [REQUIREMENTS_FEATURE, GOALS_FEATURE, MODELS_FEATURE, CONTINUES_FEATURE, MEMORY_FEATURE],
+      features: [...FEATURES],
       mesh: this.#mesh,
       capacity: this.#offer(),
       // Those that ended without the founder's knowledge too: it hears why after its welcome.
@@ -248,6 +259,9 @@ export class MemberCore {
       case 'replicas':
         this.#out.push({ type: 'replicas', replicas: message.replicas });
         break;
+      case 'policy':
+        this.#out.push({ type: 'meshPolicy', policy: message.policy });
+        break;
       case 'models':
         this.#out.push({ type: 'lenders', lenders: message.lenders });
         break;
@@ -276,6 +290,8 @@ export class MemberCore {
     if (this.#untold) this.#tellCapacity();
     this.#attempts.welcomed(welcome.resume);
     this.#heartbeat(clock);
+    // The last: what it bars is told after all that was true before.
+    if (welcome.policy !== undefined) this.#out.push({ type: 'meshPolicy', policy: welcome.policy });
   }
 
   #setMeshPaused(paused: boolean): void {

@@ -96,6 +96,8 @@ export type MemberEffect =
   | { type: 'replicas'; replicas: Place[] }
   /** The mesh was paused, or is no longer: nothing is done for others meanwhile. Said once for each change. */
   | { type: 'meshPaused'; paused: boolean }
+  /** The mesh's default policy, null: none; said with each welcome of a founder that knows of it, and when it changes. */
+  | { type: 'meshPolicy'; policy: string | null }
   /** All members that lend models now, as the founder says. */
   | { type: 'lenders'; lenders: Lender[] }
   /** Close this session (it was answered by a newer one, or by goodbye). */

@@ -25,6 +25,7 @@ import { thisInstance } from './instance.ts';
 import { type Machine, openEnvironments, openRunner } from './machine.ts';
 import { MemberDriver } from './member.ts';
 import { MemberModels } from './member-models.ts';
+import { MeshPolicy } from './mesh-policy.ts';
 import { OwnerPause } from './owner.ts';
 
 export interface MemberServiceOptions {
@@ -68,6 +69,7 @@ interface Parts {
   core: MemberCore;
   pause: OwnerPause;
   policy: PolicyWatch;
+  meshPolicy: MeshPolicy;
   models: MemberModels;
   environments: Environments;
 }
@@ -89,6 +91,7 @@ export class MemberService {
   readonly #pause: OwnerPause;
   readonly #measuring: NodeJS.Timeout;
   readonly #policy: PolicyWatch;
+  readonly #meshPolicy: MeshPolicy;
   #capacity: Capacity;
   #meshPaused = false;
   #resuming: NodeJS.Timeout | null = null;
@@ -96,7 +99,7 @@ export class MemberService {
 
   private constructor(
     options: MemberServiceOptions,
-    { runner, core, pause, policy, models, environments }: Parts,
+    { runner, core, pause, policy, meshPolicy, models, environments }: Parts,
     capacity: Capacity,
   ) {
     const { machine } = options;
@@ -105,6 +108,7 @@ export class MemberService {
     this.#core = core;
     this.#pause = pause;
     this.#policy = policy;
+    this.#meshPolicy = meshPolicy;
     this.models = models;
     this.environments = environments;
     models.changed = () => this.#measure();
@@ -129,6 +133,7 @@ export class MemberService {
       handedOver: (handovers, addresses) => options.handedOver?.(handovers, addresses),
       replicas: (replicas) => options.replicas?.(replicas),
       meshPaused: (paused) => this.#onMeshPaused(paused),
+      meshPolicy: (next) => this.#onMeshPolicy(next),
       lenders: (lenders: Lender[]) => models.learn(lenders),
       ...(options.clock === undefined ? {} : { clock: options.clock }),
       warn: (message, cause) => machine.logger.warn({ cause: String(cause) }, message),
@@ -142,7 +147,8 @@ export class MemberService {
   static async start(options: MemberServiceOptions): Promise<MemberService> {
     const { machine, mesh, me, ownsBlobs, clock = wakefulClock() } = options;
     const pause = await OwnerPause.load(join(machine.folder.paths.root, 'owner.json'));
-    const policy = new PolicyWatch(options.policy);
+    const meshPolicy = await MeshPolicy.load(join(machine.folder.paths.root, 'mesh-policy.json'), mesh);
+    const policy = new PolicyWatch({ ...options.policy, mesh: meshPolicy.policy });
     const models = new MemberModels({ machine, me, listens: () => options.listens?.() ?? [] });
     let runtime: Promise<SandboxRuntime> | null = null;
     const worker = new ConvergenceWorker({
@@ -180,7 +186,7 @@ export class MemberService {
       },
       clock(),
     );
-    const parts = { runner, core, pause, policy, models, environments };
+    const parts = { runner, core, pause, policy, meshPolicy, models, environments };
     return new MemberService({ ...options, clock }, parts, capacity);
   }
 
@@ -244,9 +250,15 @@ export class MemberService {
         from,
         owner,
         invite: said.invite,
+        mesh: said.mesh,
         holds: verdict.holds,
         why: verdict.why,
-        conditions: conditions.map(({ condition, verdict: { holds, why } }) => ({ condition, holds, why })),
+        conditions: conditions.map(({ condition, mesh, verdict: { holds, why } }) => ({
+          condition,
+          holds,
+          why,
+          mesh,
+        })),
         signals,
         paused: this.#pause.paused,
         pausedUntil: endsInMs === null ? null : Date.now() + endsInMs,
@@ -291,6 +303,16 @@ export class MemberService {
       { policy },
       `${holds ? 'takes tasks again' : 'takes no tasks now'}: ${why}`,
     );
+  }
+
+  /** In force first, kept second, as the owner's own. */
+  #onMeshPolicy(policy: string | null): void {
+    if (policy === this.#policy.said.mesh) return;
+    this.#policy.setMesh(policy);
+    void this.#measure();
+    this.#meshPolicy.keep(policy).catch((cause: unknown) => {
+      this.#warn('the mesh’s policy could not be kept for the next start', cause);
+    });
   }
 
   /** The operator's kill switch ends what is lent to others, too (promise 15). */

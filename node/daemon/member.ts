@@ -50,6 +50,8 @@ export interface MemberDriverOptions {
   replicas?(replicas: Place[]): void;
   /** The mesh was paused, or is no longer. @default of no interest */
   meshPaused?(paused: boolean): void;
+  /** The mesh's default policy, null: none. @default of no interest */
+  meshPolicy?(policy: string | null): void;
   /** Who lends models now. @default of no interest */
   lenders?(lenders: Lender[]): void;
   /** @default `systemClock` */
@@ -237,6 +239,9 @@ export class MemberDriver {
         return;
       case 'meshPaused':
         this.#options.meshPaused?.(effect.paused);
+        return;
+      case 'meshPolicy':
+        this.#options.meshPolicy?.(effect.policy);
         return;
       case 'lenders':
         this.#options.lenders?.(effect.lenders);

@@ -28,12 +28,19 @@ export interface Verdict {
   brief?: boolean;
 }
 
+/** One condition, judged. `mesh`: the mesh's default asks it, whatever the owner says. */
+export interface Judged {
+  condition: string;
+  mesh: boolean;
+  verdict: Verdict;
+}
+
 /** Characters of an unknown word that the founder is told: the protocol bounds the whole sentence. */
 const TOLD_WORD_MAX = 64;
 
-/** Whether all conditions of a policy hold now; one that does not says why. Pure. */
-export function judge(policy: string, moment: Moment): Verdict {
-  const verdicts = judgeEach(policy, moment).map(({ verdict }) => verdict);
+/** Whether all conditions of a policy hold now; one that does not says why. `mesh`: the mesh's part of it. Pure. */
+export function judge(policy: string, moment: Moment, mesh: string | null = null): Verdict {
+  const verdicts = judgeEach(policy, moment, mesh).map(({ verdict }) => verdict);
   // What lasts goes before what may be over in a moment.
   const bars = verdicts.filter(({ holds }) => !holds);
   const bar = bars.find(({ brief }) => brief !== true) ?? bars[0];
@@ -43,22 +50,24 @@ export function judge(policy: string, moment: Moment): Verdict {
 }
 
 /** Its conditions one by one, in the order written. Pure. */
-export function judgeEach(policy: string, moment: Moment): { condition: string; verdict: Verdict }[] {
+export function judgeEach(policy: string, moment: Moment, mesh: string | null = null): Judged[] {
   const words = policy.split(',');
+  const asked = wordsOf(mesh);
   return readPolicy(policy).map((condition, at) => ({
     condition: words[at]!,
-    verdict: judgeOne(condition, moment),
+    mesh: asked.includes(words[at]!),
+    verdict: judgeOne(condition, moment, asked.includes(words[at]!)),
   }));
 }
 
-function judgeOne(condition: PolicyCondition, moment: Moment): Verdict {
+function judgeOne(condition: PolicyCondition, moment: Moment, mesh: boolean): Verdict {
   switch (condition.kind) {
     case 'always':
       return { holds: true, why: '', told: null };
     case 'idle':
       return judgeIdle(condition.ms, moment);
     case 'hours':
-      return judgeHours(condition, moment);
+      return judgeHours(condition, moment, mesh);
     case 'on-mains':
       return moment.battery
         ? {
@@ -115,7 +124,7 @@ function judgeLoad(percent: number, load: number | null): Verdict {
 
 type Hours = Extract<PolicyCondition, { kind: 'hours' }>;
 
-function judgeHours(hours: Hours, { day, minute }: Moment): Verdict {
+function judgeHours(hours: Hours, { day, minute }: Moment, mesh: boolean): Verdict {
   const { from, to, days } = hours;
   const inside = isInside(hours, day, minute);
   const at = `${DAYS[day]} ${clock(minute)}`;
@@ -124,7 +133,7 @@ function judgeHours(hours: Hours, { day, minute }: Moment): Verdict {
   return {
     holds: false,
     why: `${at} is outside ${window}`,
-    told: `works only at its owner’s hours (${window}, by its clock)`,
+    told: `works only at ${mesh ? 'the mesh’s' : 'its owner’s'} hours (${window}, by its clock)`,
   };
 }
 
@@ -169,14 +178,37 @@ function lasting(ms: number): string {
   return `${Math.floor(ms / size)} ${unit}`;
 }
 
-/** The policy in force: the mesh's and the owner's together, so that the owner's can only be stricter. Pure. */
+const wordsOf = (text: string | null): string[] => (text ?? '').split(',').filter((word) => word !== '');
+
+/** Who says when a machine works; null: nothing. */
+export interface Said {
+  owner: string | null;
+  invite: string | null;
+  /** The mesh's default for all machines. */
+  mesh: string | null;
+}
+
+/**
+ * The policy in force: all that is said, together, so that nobody's word takes a condition of another's away. Where neither owner
+ * nor invite says anything the machine's own default stands for theirs. Pure.
+ */
 export function policyInForce(
+  { owner, invite, mesh }: Said,
+  seat: boolean,
+): { policy: string; from: string } {
+  const own = ownPolicy(owner, invite, seat);
+  const strict = [...new Set([...wordsOf(mesh), ...wordsOf(own.policy)])].filter((word) => word !== 'always');
+  if (wordsOf(mesh).every((word) => word === 'always')) return own;
+  const from = own.policy === 'always' ? 'the mesh' : `${own.from}, and the mesh`;
+  return { policy: strict.join(','), from };
+}
+
+function ownPolicy(
   owner: string | null,
   invite: string | null,
   seat: boolean,
 ): { policy: string; from: string } {
-  const words = (text: string | null): string[] => (text ?? '').split(',').filter((word) => word !== '');
-  const both = [...new Set([...words(invite), ...words(owner)])];
+  const both = [...new Set([...wordsOf(invite), ...wordsOf(owner)])];
   const strict = both.filter((word) => word !== 'always');
   if (both.length > 0) {
     const from = owner === null ? 'the invite' : invite === null ? 'its owner' : 'its owner and the invite';

@@ -1,6 +1,15 @@
 import { readPolicy } from '../../protocol/policy.ts';
 import { LoadSensor } from './load.ts';
-import { closesInMinutes, judge, judgeEach, type Moment, policyInForce, type Verdict } from './policy.ts';
+import {
+  closesInMinutes,
+  type Judged,
+  judge,
+  judgeEach,
+  type Moment,
+  policyInForce,
+  type Said,
+  type Verdict,
+} from './policy.ts';
 import { onBattery } from './power.ts';
 import { type Presence, PresenceSensor, type SignalReading } from './presence.ts';
 import { hasSeat } from './seat.ts';
@@ -10,6 +19,8 @@ export interface PolicyWatchOptions {
   owner: string | null;
   /** What the invite said; null: nothing. */
   invite: string | null;
+  /** The mesh's default, as it was heard last. @default null: none */
+  mesh?: string | null;
   sensor?: PresenceSensor;
   seat?: () => boolean;
   load?: LoadSensor;
@@ -21,7 +32,7 @@ export interface Examined {
   policy: string;
   from: string;
   verdict: Verdict;
-  conditions: { condition: string; verdict: Verdict }[];
+  conditions: Judged[];
   signals: SignalReading[];
 }
 
@@ -30,8 +41,7 @@ const LOOK_MS = 1_000;
 
 /** The policy in force on this machine, looked at every second from `begin` to `close`. */
 export class PolicyWatch {
-  readonly #options: PolicyWatchOptions;
-  #owner: string | null;
+  #said: Said;
   #onChange: ((verdict: Verdict) => void) | null = null;
   readonly #sensor: PresenceSensor;
   readonly #seat: () => boolean;
@@ -41,8 +51,7 @@ export class PolicyWatch {
   #verdict: Verdict;
 
   constructor(options: PolicyWatchOptions) {
-    this.#options = options;
-    this.#owner = options.owner;
+    this.#said = { owner: options.owner, invite: options.invite, mesh: options.mesh ?? null };
     this.#sensor = options.sensor ?? new PresenceSensor();
     this.#seat = options.seat ?? hasSeat;
     this.#load = options.load ?? new LoadSensor();
@@ -58,18 +67,25 @@ export class PolicyWatch {
 
   /** The owner says something else, null: nothing; it holds from now on. */
   setOwner(policy: string | null): void {
-    this.#owner = policy;
+    this.#said = { ...this.#said, owner: policy };
     this.#look();
   }
 
-  /** What the owner and the invite say. */
-  get said(): { owner: string | null; invite: string | null } {
-    return { owner: this.#owner, invite: this.#options.invite };
+  /** The mesh has another default, null: none; it holds from now on. */
+  setMesh(policy: string | null): void {
+    this.#said = { ...this.#said, mesh: policy };
+    this.#look();
+  }
+
+  /** What the owner, the invite and the mesh say. */
+  get said(): Said {
+    return this.#said;
   }
 
   /** What would hold now if the owner said this, condition by condition, and all signs that there are to judge it by. */
   examine(owner: string | null): Examined {
-    const inForce = policyInForce(owner, this.#options.invite, this.#seat());
+    const inForce = policyInForce({ ...this.#said, owner }, this.#seat());
+    const { mesh } = this.#said;
     const date = new Date();
     const seen = this.#sensor.look(date.getTime());
     const battery = this.#battery();
@@ -81,8 +97,8 @@ export class PolicyWatch {
         : `others take ${Math.round(load)}% of the processors`;
     return {
       ...inForce,
-      verdict: judge(inForce.policy, moment),
-      conditions: judgeEach(inForce.policy, moment),
+      verdict: judge(inForce.policy, moment, mesh),
+      conditions: judgeEach(inForce.policy, moment, mesh),
       signals: [
         {
           name: 'seat',
@@ -103,7 +119,7 @@ export class PolicyWatch {
 
   /** The text in force now, and who said so. */
   get inForce(): { policy: string; from: string } {
-    return policyInForce(this.#owner, this.#options.invite, this.#seat());
+    return policyInForce(this.#said, this.#seat());
   }
 
   /** Somebody may sit at a screen here. */
@@ -132,7 +148,7 @@ export class PolicyWatch {
 
   #judge(): Verdict {
     const { policy } = this.inForce;
-    return judge(policy, this.#moment(policy));
+    return judge(policy, this.#moment(policy), this.#said.mesh);
   }
 
   /** Looks only at what the policy asks for. */

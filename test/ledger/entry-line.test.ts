@@ -91,6 +91,7 @@ const EVENTS: LogEvent[] = [
   { type: 'mesh.draining', body: { by } },
   { type: 'mesh.capacity', body: { ring: 36, elastic: 64, by } },
   { type: 'mesh.durability', body: { replicas: 2, by } },
+  { type: 'mesh.policy', body: { policy: 'idle,hours=18:00-08:00', by } },
   {
     type: 'invite.created',
     body: {

@@ -279,6 +279,7 @@ export class MemberHost {
         break;
       case 'replicas':
       case 'meshPaused':
+      case 'meshPolicy':
       case 'lenders':
         break;
       case 'suspend':

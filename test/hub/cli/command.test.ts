@@ -42,6 +42,8 @@ test('every command of the contract is understood', () => {
     ['pause --drain', 'pause'],
     ['capacity show', 'capacity show'],
     ['capacity set --ring 100 --elastic 400', 'capacity set'],
+    ['policy default', 'policy default'],
+    ['policy default idle,hours=18:00-08:00', 'policy default'],
     ['resume', 'resume'],
     ['node list', 'node list'],
     ['node describe m1', 'node describe'],

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { closesInMinutes, judge, type Moment, policyInForce } from '../../../node/offer/policy.ts';
+import { closesInMinutes, judge, judgeEach, type Moment, policyInForce } from '../../../node/offer/policy.ts';
 import { noTasks, workOf } from '../../../node/offer/work.ts';
 import { policyCharactersMax } from '../../../protocol/policy.ts';
 import { policyText } from '../../../protocol/policy-schema.ts';
@@ -115,9 +115,65 @@ for (const [owner, invite, seat, policy] of [
   ['always', 'always', true, 'always'],
 ] as const) {
   test(`owner ${owner} and invite ${invite}${seat ? ' at a screen' : ''}: ${policy} is in force`, () => {
-    assert.is(policyInForce(owner, invite, seat).policy, policy);
+    assert.is(policyInForce({ owner, invite, mesh: null }, seat).policy, policy);
   });
 }
+
+for (const [owner, invite, mesh, seat, policy, from] of [
+  ['always', null, 'idle', false, 'idle', 'the mesh'],
+  [null, null, 'hours=18:00-08:00', false, 'hours=18:00-08:00', 'the mesh'],
+  [
+    null,
+    null,
+    'hours=18:00-08:00',
+    true,
+    'hours=18:00-08:00,idle',
+    'default where somebody may sit at a screen, and the mesh',
+  ],
+  ['idle=10m', null, 'idle=10m', false, 'idle=10m', 'its owner, and the mesh'],
+  ['load=50%', 'idle', 'load=20%', true, 'load=20%,idle,load=50%', 'its owner and the invite, and the mesh'],
+  ['idle', null, 'always', false, 'idle', 'its owner'],
+  [null, null, 'always', true, 'idle', 'default where somebody may sit at a screen'],
+] as const) {
+  test(`owner ${owner}, invite ${invite}, the mesh ${mesh}${seat ? ' at a screen' : ''}: ${policy} is in force`, () => {
+    assert.equal(policyInForce({ owner, invite, mesh }, seat), { policy, from });
+  });
+}
+
+test('the mesh’s default takes away and never gives: what held with it held without it, at every moment', () => {
+  const words = [
+    'always',
+    'idle',
+    'hours=09:00-17:00',
+    'hours=18:00-08:00@mon-fri',
+    'on-mains',
+    'load=30%',
+    null,
+  ];
+  for (const owner of words) {
+    for (const mesh of words) {
+      for (const seat of [true, false]) {
+        const alone = policyInForce({ owner, invite: null, mesh: null }, seat).policy;
+        const both = policyInForce({ owner, invite: null, mesh }, seat).policy;
+        for (const idleMs of [0, 6 * MIN, null]) {
+          for (const time of ['03:00', '12:00', '20:00']) {
+            for (const load of [10, 40]) {
+              const moment = at(SAT, time, { ...idle(idleMs, seat), battery: load === 40, load });
+              const holds = judge(alone, moment).holds && judge(mesh ?? 'always', moment).holds;
+              assert.is(judge(both, moment).holds, holds, `${owner} with ${mesh}`);
+            }
+          }
+        }
+      }
+    }
+  }
+});
+
+test('hours of the mesh are told as the mesh’s', () => {
+  const [judged] = judgeEach('hours=18:00-08:00', at(MON, '12:00'), 'hours=18:00-08:00');
+  assert.is(judged?.mesh, true);
+  assert.match(judged!.verdict.told!, /^works only at the mesh’s hours \(18:00-08:00/);
+});
 
 test('one sentence says whether it works, by which policy and which sign', () => {
   const facts = {

@@ -28,7 +28,7 @@ test('what an owner sets holds at once and with the invite’s; what holds no mo
   assert.is(watch.inForce.policy, 'on-mains,kinds=code');
   assert.equal(heard, [], 'it was barred before by the same');
   watch.setOwner('hours=00:00-24:00,idle');
-  assert.equal(watch.said, { owner: 'hours=00:00-24:00,idle', invite: 'on-mains' });
+  assert.equal(watch.said, { owner: 'hours=00:00-24:00,idle', invite: 'on-mains', mesh: null });
   watch.close();
   const free = watched('always', null);
   free.begin((verdict) => heard.push(verdict));
@@ -42,6 +42,30 @@ test('what an owner sets holds at once and with the invite’s; what holds no mo
   free.setOwner(null);
   assert.is(free.inForce.policy, 'idle', 'the default at a screen');
   free.close();
+});
+
+test('the mesh’s default holds at once besides the owner’s word, which cannot take it away', () => {
+  const watch = watched('always', null);
+  const heard: Verdict[] = [];
+  watch.begin((verdict) => heard.push(verdict));
+  watch.setMesh('on-mains');
+  assert.equal(
+    heard.map(({ holds, brief }) => [holds, brief]),
+    [[false, true]],
+  );
+  watch.setOwner('always');
+  assert.equal(watch.inForce, { policy: 'on-mains', from: 'the mesh' });
+  const { conditions } = watch.examine('hours=00:00-24:00');
+  assert.equal(
+    conditions.map(({ condition, mesh }) => [condition, mesh]),
+    [
+      ['on-mains', true],
+      ['hours=00:00-24:00', false],
+    ],
+  );
+  watch.setMesh(null);
+  assert.is(heard.at(-1)?.holds, true);
+  watch.close();
 });
 
 test('a policy is tested condition by condition, with every sign, and changes nothing', () => {
