@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DisplaySignal } from './display.ts';
 import { LogindSignal, type SessionIdle } from './logind.ts';
 import { hasSeat } from './seat.ts';
 
@@ -14,9 +15,10 @@ export interface PresencePlaces {
   seat(): boolean;
   /** Asked where there is a seat. */
   logind: Pick<LogindSignal, 'look' | 'close'>;
+  display: Pick<DisplaySignal, 'look' | 'refusal' | 'close'>;
 }
 
-const PLACES: Omit<PresencePlaces, 'logind'> = {
+const PLACES: Omit<PresencePlaces, 'logind' | 'display'> = {
   dev: '/dev',
   interrupts: '/proc/interrupts',
   inputDevices: '/proc/bus/input/devices',
@@ -38,7 +40,7 @@ export interface SignalReading {
   says: string;
 }
 
-type Signal = 'terminals' | 'input devices' | 'keyboard interrupts' | 'logind';
+type Signal = 'terminals' | 'input devices' | 'keyboard interrupts' | 'display' | 'logind';
 
 const BUS_I8042 = '0011';
 const BUS_HOST = '0019';
@@ -47,8 +49,8 @@ const DEVICES_MAX = 1024;
 
 /**
  * Looks for signs of a person: terminals that were read from (console, ssh, terminal windows; their times are the
- * kernel's, kept to 8 s), input devices this process may read, interrupts of a PS/2 keyboard or mouse, and at a seat the
- * desktop's own word to logind. What is typed is never kept. Call `look` about once a second; only what changes between two looks is seen of devices.
+ * kernel's, kept to 8 s), input devices this process may read, interrupts of a PS/2 keyboard or mouse, the X server of its
+ * own display, and at a seat the desktop's own word to logind. What is typed is never kept. Call `look` about once a second; only what changes between two looks is seen of devices.
  */
 export class PresenceSensor {
   readonly #places: PresencePlaces;
@@ -58,20 +60,32 @@ export class PresenceSensor {
   readonly #last = new Map<Signal, number>();
 
   constructor(places: Partial<PresencePlaces> = {}) {
-    this.#places = { ...PLACES, logind: new LogindSignal(), ...places };
+    this.#places = { ...PLACES, logind: new LogindSignal(), display: new DisplaySignal(), ...places };
   }
 
   /** `now`: Unix ms by the same clock as the times of files. */
   look(now: number): Presence {
     const seat = this.#places.seat();
-    const signals = [this.#terminalsRead(now), this.#inputsRead(now), this.#interrupted(now)];
-    const unseen = seat ? this.#unseen() : [];
+    const display = this.#places.display.look();
+    if (display !== null) this.#sign(now - display.idleMs, 'display');
+    const signals = [
+      this.#terminalsRead(now),
+      this.#inputsRead(now),
+      this.#interrupted(now),
+      display === null ? null : ('display' as const),
+    ];
+    const unseen = seat && display?.all !== true ? this.#unseen() : [];
     const sessions = seat ? (this.#places.logind.look() ?? []) : [];
     if (sessions.length > 0)
       signals.push(this.#sessionsSaid(now, sessions, unseen === null || unseen.length > 0));
     const used = signals.filter((signal) => signal !== null);
     const blind = seat && sessions.length === 0 && (unseen === null || unseen.length > 0);
-    const readings = [...this.#readings(now, used, sessions), ...unseenReading(unseen)];
+    const { refusal } = this.#places.display;
+    const readings = [
+      ...this.#readings(now, used, sessions),
+      ...(refusal === null ? [] : [{ name: 'display', says: `cannot be asked: ${refusal}` }]),
+      ...unseenReading(unseen),
+    ];
     const newest = [...this.#last].reduce<[Signal, number] | null>(
       (best, one) => (best === null || one[1] > best[1] ? one : best),
       null,
@@ -88,6 +102,7 @@ export class PresenceSensor {
     for (const fd of this.#inputs.values()) closeSync(fd);
     this.#inputs.clear();
     this.#places.logind.close();
+    this.#places.display.close();
   }
 
   #sign(at: number, signal: Signal): void {

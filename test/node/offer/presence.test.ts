@@ -7,7 +7,12 @@ import { createInterface } from 'node:readline';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { SessionIdle } from '../../../node/offer/logind.ts';
-import { keyboardInterrupts, PresenceSensor, unseenInputs } from '../../../node/offer/presence.ts';
+import {
+  keyboardInterrupts,
+  type PresencePlaces,
+  PresenceSensor,
+  unseenInputs,
+} from '../../../node/offer/presence.ts';
 import { hasSeat } from '../../../node/offer/seat.ts';
 
 const KEYBOARD = `I: Bus=0011 Vendor=0001 Product=0001 Version=ab41
@@ -44,7 +49,10 @@ NMI:          1          2   Non-maskable interrupts
 });
 
 /** A folder laid out as the places a sensor looks at. */
-function places(logind: () => SessionIdle[] | null = () => null): {
+function places(
+  logind: () => SessionIdle[] | null = () => null,
+  display: PresencePlaces['display'] = { look: () => null, refusal: null, close: () => {} },
+): {
   root: string;
   sensor: (seat: boolean) => PresenceSensor;
 } {
@@ -60,6 +68,7 @@ function places(logind: () => SessionIdle[] | null = () => null): {
         inputDevices: join(root, 'devices'),
         seat: () => seat,
         logind: { look: logind, close: () => {} },
+        display,
       }),
   };
 }
@@ -150,6 +159,40 @@ test('where all keyboards and mice are seen a desktop that never calls itself id
     const eyes = sensor(true);
     eyes.look(now);
     assert.is(eyes.look(now + 600_000).idleMs, 600_000);
+    eyes.close();
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
+test('the display’s word is a sign; where its server sees every device of the seat, what is not seen otherwise bars nothing', () => {
+  const now = 1_700_000_000_000;
+  let said: { idleMs: number; all: boolean } | null = { idleMs: 1_000, all: true };
+  const display = { look: () => said, refusal: null as string | null, close: () => {} };
+  const { root, sensor } = places(() => [{ session: '2', idle: false, since: now - 3_600_000 }], display);
+  try {
+    writeFileSync(join(root, 'devices'), MOUSE);
+    const eyes = sensor(true);
+    assert.equal([eyes.look(now).idleMs, eyes.look(now).signal], [1_000, 'display']);
+    said = { idleMs: 600_000, all: true };
+    const away = eyes.look(now + 599_000 + 1_000);
+    assert.is(away.idleMs, 600_000, 'its desktop never calls itself idle');
+    assert.is(away.signal, 'display, logind');
+    said = { idleMs: 600_000, all: false };
+    assert.is(
+      eyes.look(now + 601_000).idleMs,
+      0,
+      'a mouse that this server may not see: the desktop decides',
+    );
+    said = null;
+    display.refusal = 'Authorization required';
+    assert.ok(
+      eyes
+        .look(now + 602_000)
+        .signals.some(
+          ({ name, says }) => name === 'display' && says === 'cannot be asked: Authorization required',
+        ),
+    );
     eyes.close();
   } finally {
     rmSync(root, { recursive: true });

@@ -14,6 +14,7 @@ function watched(owner: string | null, invite: string | null): PolicyWatch {
     inputDevices: nothing,
     seat: () => true,
     logind: { look: () => null, close: () => {} },
+    display: { look: () => null, refusal: null, close: () => {} },
   });
   const load = new LoadSensor(() => null);
   return new PolicyWatch({ owner, invite, sensor, load, seat: () => true, battery: () => true });
