@@ -1,6 +1,7 @@
 import { sign, verify } from 'node:crypto';
 import { z } from 'zod';
 import { SuperfleetError } from './errors.ts';
+import type { Fits } from './fits.ts';
 import { peerIdFromPublicKey, publicKeyObject, type SigningKey } from './keys.ts';
 import { envelopeBytesMax } from './limits.ts';
 
@@ -66,14 +67,17 @@ export const encodeEnvelope = (signed: Envelope): string => JSON.stringify(signe
 
 /**
  * Foreign JSON by a schema, bounded first; UTF-8 must be valid. `SF_NOT_PROVED` names the first thing that is not
- * as it should be, since all that is parsed here is a proof or part of one.
+ * as it should be, since all that is parsed here is a proof or part of one. `fits`: of what needs no schema any more.
  */
 export const parseJson = <T>(
   text: string | Uint8Array,
   schema: z.ZodType<T>,
   bytesMax: number,
   what: string,
-): T => parseBoth(text, schema, bytesMax, what).parsed;
+  fits: Fits | null = null,
+): T => parseBoth(text, schema, bytesMax, what, fits).parsed;
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** By the schema, and as it stood there. */
 function parseBoth<T>(
@@ -81,20 +85,18 @@ function parseBoth<T>(
   schema: z.ZodType<T>,
   bytesMax: number,
   what: string,
+  fits: Fits | null = null,
 ): { parsed: T; value: unknown } {
   if (text.length > bytesMax) {
     throw notProved(`${what} is too large`, `at most ${bytesMax} bytes`, `${text.length}`);
   }
   let value: unknown;
   try {
-    value = JSON.parse(
-      typeof text === 'string'
-        ? text
-        : new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(text),
-    );
+    value = JSON.parse(typeof text === 'string' ? text : utf8.decode(text));
   } catch (cause) {
     throw new SuperfleetError('SF_NOT_PROVED', `${what} is not JSON`, { expected: 'one JSON object', cause });
   }
+  if (fits?.(value) === true) return { parsed: value as T, value };
   const parsed = schema.safeParse(value);
   if (parsed.success) return { parsed: parsed.data, value };
   const issue = parsed.error.issues[0];

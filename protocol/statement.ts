@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { type Envelope, envelope, openEnvelope, parseDocument, parseJson, signEnvelope } from './dsse.ts';
 import { SuperfleetError } from './errors.ts';
+import { fitsOf } from './fits.ts';
 import { sha256Hex } from './ids.ts';
 import { peerIdFromPublicKey, type SigningKey } from './keys.ts';
 import { envelopeBytesMax } from './limits.ts';
@@ -68,28 +69,84 @@ export function openStatement(signed: SignedStatement, publicKey: Uint8Array): U
   const root = openRoot(signed.envelope, publicKey);
   const bytes = Buffer.from(statement ?? '', 'base64');
   if (bytes.toString('base64') !== statement) throw notProved('the statement of the batch is not base64');
-  if (hex(rootOf(leafHash(bytes), path)) !== root)
+  if (!root.holds(leafHash(bytes), path))
     throw notProved('the statement is not in the batch that was signed');
   return bytes;
 }
 
 const batchRoot = z.strictObject({ root: sha256Hex });
-/** Roots whose signatures held lately, by key and whole envelope: the statements of a batch come one after the other. */
-const openedRoots = new Map<string, string>();
+
+/** Nodes kept of one root: those of a few thousand statements. */
+const nodesMax = 4096;
+
+/** A root whose signature held, and what is known to lie below it. */
+class OpenedRoot {
+  readonly #root: string;
+  /** Nodes that lead to the root, each with the path on which it does: from `from` on. */
+  readonly #nodes = new Map<string, { path: readonly PathStep[]; from: number }>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Whether this path leads from the leaf to the root. Where it meets one that did before, the rest need only be the same. */
+  holds(leaf: Buffer, path: readonly PathStep[]): boolean {
+    const met: string[] = [];
+    let at = leaf;
+    for (const [index, step] of path.entries()) {
+      const other = Buffer.from(step.hash, 'hex');
+      at = step.side === 'left' ? nodeHash(other, at) : nodeHash(at, other);
+      const name = hex(at);
+      const known = this.#nodes.get(name);
+      if (known !== undefined) return sameRest(path, index + 1, known) && this.#learn(met, path);
+      met.push(name);
+    }
+    return hex(at) === this.#root && this.#learn(met, path);
+  }
+
+  #learn(met: readonly string[], path: readonly PathStep[]): true {
+    if (this.#nodes.size > nodesMax) this.#nodes.clear();
+    for (const [index, name] of met.entries()) this.#nodes.set(name, { path, from: index + 1 });
+    return true;
+  }
+}
+
+function sameRest(
+  path: readonly PathStep[],
+  from: number,
+  known: { path: readonly PathStep[]; from: number },
+): boolean {
+  if (path.length - from !== known.path.length - known.from) return false;
+  for (let ahead = 0; from + ahead < path.length; ahead += 1) {
+    const [one, other] = [path[from + ahead]!, known.path[known.from + ahead]!];
+    if (one.side !== other.side || one.hash !== other.hash) return false;
+  }
+  return true;
+}
+
+/** Roots whose signatures held lately, by signature: the statements of a batch come one after the other. */
+const openedRoots = new Map<string, { by: string; signed: Envelope; root: OpenedRoot }>();
 const openedRootsMax = 256;
 
 /** The root that this envelope signs; each signature is checked once for its batch. */
-function openRoot(signed: Envelope, publicKey: Uint8Array): string {
-  const text = `${peerIdFromPublicKey(publicKey)} ${JSON.stringify(signed)}`;
-  const known = openedRoots.get(text);
-  if (known !== undefined) return known;
-  const payload = openEnvelope(signed, BATCH_PAYLOAD_TYPE, publicKey);
-  const { root } = parseDocument(payload, batchRoot, 128, 'the batch root');
+function openRoot(signed: Envelope, publicKey: Uint8Array): OpenedRoot {
+  const by = peerIdFromPublicKey(publicKey);
+  const { sig } = signed.signatures[0]!;
+  const known = openedRoots.get(sig);
+  if (known !== undefined && known.by === by && sameEnvelope(known.signed, signed)) return known.root;
+  const bytes = openEnvelope(signed, BATCH_PAYLOAD_TYPE, publicKey);
+  const root = new OpenedRoot(parseDocument(bytes, batchRoot, 128, 'the batch root').root);
   if (openedRoots.size >= openedRootsMax)
     for (const oldest of openedRoots.keys()) if (openedRoots.delete(oldest)) break;
-  openedRoots.set(text, root);
+  openedRoots.set(sig, { by, signed, root });
   return root;
 }
+
+const sameEnvelope = (one: Envelope, other: Envelope): boolean =>
+  one.payload === other.payload &&
+  one.payloadType === other.payloadType &&
+  one.signatures[0]!.keyid === other.signatures[0]!.keyid &&
+  one.signatures[0]!.sig === other.signatures[0]!.sig;
 
 /** The bytes a signed statement claims to carry, unchecked: only to learn whose key to check it with. */
 export function claimedStatement(signed: SignedStatement): Uint8Array {
@@ -100,15 +157,15 @@ export function claimedStatement(signed: SignedStatement): Uint8Array {
 }
 
 /** SHA-256 of a statement's bytes: what a receipt is called by everywhere. */
-export const statementDigest = (statement: Uint8Array): string =>
-  createHash('sha256').update(statement).digest('hex');
+export const statementDigest = (statement: Uint8Array): string => hash('sha256', statement, 'hex');
 
 /** One line of JSON: what `AttemptResult.envelope` and the envelope blobs hold. */
 export const encodeSigned = (signed: SignedStatement): string => JSON.stringify(signed);
 
 /** Back from that text, bounded; `SF_NOT_PROVED` says what is wrong. */
 export const parseSigned = (text: string | Uint8Array): SignedStatement =>
-  parseJson(text, signedStatement, envelopeBytesMax, 'the signed statement');
+  parseJson(text, signedStatement, envelopeBytesMax, 'the signed statement', signedFits);
+const signedFits = fitsOf(signedStatement);
 
 const isoTime = z.iso.datetime({ precision: 3 });
 /** RFC 3339 in UTC with milliseconds from Unix ms. */
@@ -129,22 +186,20 @@ function requireFits(statement: Uint8Array): void {
   });
 }
 
-const sha256 = (...parts: Uint8Array[]): Buffer => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-};
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+const HASH_BYTES = 32;
 // RFC 6962's prefixes: a node can never be taken for a leaf.
 const LEAF = Uint8Array.of(0);
-const NODE = Uint8Array.of(1);
-const leafHash = (statement: Uint8Array): Buffer => sha256(LEAF, statement);
+/** Prefix and two children; one node is reckoned at a time. */
+const node = Buffer.alloc(1 + 2 * HASH_BYTES, 1);
 
-function rootOf(leaf: Buffer, path: readonly PathStep[]): Buffer {
-  return path.reduce((hash, step) => {
-    const other = Buffer.from(step.hash, 'hex');
-    return step.side === 'left' ? sha256(NODE, other, hash) : sha256(NODE, hash, other);
-  }, leaf);
+const leafHash = (statement: Uint8Array): Buffer =>
+  hash('sha256', Buffer.concat([LEAF, statement]), 'buffer');
+
+function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
+  node.set(left, 1);
+  node.set(right, 1 + HASH_BYTES);
+  return hash('sha256', node, 'buffer');
 }
 
 /** Level by level; a node without a partner rises as it is (the tree of RFC 6962 §2.1). */
@@ -161,7 +216,7 @@ function merkleTree(leaves: readonly Buffer[]): { root: Buffer; paths: PathStep[
       }
       for (const member of left.members) paths[member]!.push({ side: 'right', hash: hex(right.hash) });
       for (const member of right.members) paths[member]!.push({ side: 'left', hash: hex(left.hash) });
-      next.push({ hash: sha256(NODE, left.hash, right.hash), members: [...left.members, ...right.members] });
+      next.push({ hash: nodeHash(left.hash, right.hash), members: [...left.members, ...right.members] });
     }
     level = next;
   }

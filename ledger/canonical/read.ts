@@ -8,7 +8,7 @@ import {
   runOf,
   type Schema,
   UnknownSchema,
-} from './schema.ts';
+} from '../../protocol/schema-parts.ts';
 
 /**
  * Readers of canonical JSON, made from zod schemas: one pass over the bytes decides spelling and schema together and

@@ -7,7 +7,7 @@ import {
   runOf,
   type Schema,
   UnknownSchema,
-} from './schema.ts';
+} from '../../protocol/schema-parts.ts';
 
 /**
  * Writers of canonical JSON, made from zod schemas: one pass over a value checks it and gives its text, which is what

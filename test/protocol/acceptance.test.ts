@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { acceptReceipt, acceptVerification, type Expected, mismatch } from '../../protocol/acceptance.ts';
-import { buildReceipt, type Receipt } from '../../protocol/receipt.ts';
+import { buildReceipt, parseReceipt, type Receipt, readExpected } from '../../protocol/receipt.ts';
 import type { AttemptResult } from '../../protocol/session.ts';
 import { encodeSigned, signBatch, signStatement } from '../../protocol/statement.ts';
 import { buildVerification, type Verification } from '../../protocol/verification.ts';
@@ -44,6 +44,59 @@ test('a receipt that matches in everything is accepted and called by its digest'
   const accepted = acceptReceipt(expected);
   assert.equal(accepted.facts, receipt);
   assert.is(accepted.digest, verification.receipt);
+});
+
+test('the short way takes the plain end of a command, and says of everything else nothing or what the long way says', () => {
+  const { limits, startedAt, finishedAt, work, checks, checksChanged, ...known } = receipt;
+  assert.equal(readExpected(buildReceipt(receipt), known), receipt);
+  const changes: Partial<Receipt>[] = [
+    { limits: { ...limits, memory: 'none' } },
+    { startedAt: 0, finishedAt: 253_402_300_799_999 },
+    { checksFlaky: [1] },
+    { checksChanged: ['package.json'] },
+    { outcome: 'failed', reason: 'check', checks: [{ line: 'npm test', exitCode: 1 }] },
+    { exitCode: null, outcome: 'failed', reason: 'environment', checks: [], commit: null, bundle: null },
+    { log: null, artifacts: [] },
+    { artifacts: [...receipt.artifacts, { path: 'a', bytes: 1, sha256: digestOf('a') }] },
+    { spec: { ...commandOf(receipt.spec), argv: ['echo', 'é'] } },
+    { spec: { ...commandOf(receipt.spec), repository: null }, commit: null, bundle: null },
+  ];
+  let short = 0;
+  for (const change of changes) {
+    const facts = { ...receipt, ...change };
+    const bytes = buildReceipt(facts);
+    for (const { checksFlaky, ...expectation } of [facts, receipt]) {
+      const read = readExpected(bytes, expectation);
+      if (read === null) continue;
+      short += 1;
+      assert.equal(read, parseReceipt(bytes));
+      assert.equal(read, facts);
+    }
+  }
+  assert.ok(short >= 6, `${short}`);
+});
+
+test('the short way takes no byte that the long way refuses', () => {
+  const text = Buffer.from(buildReceipt(receipt)).toString();
+  const refused = (from: string | RegExp, to: string) => {
+    const changed = text.replace(from, to);
+    assert.is.not(changed, text);
+    assert.is(readExpected(Buffer.from(changed), receipt), null, to);
+  };
+  refused('"exitCode":0', '"exitCode":-0');
+  refused('"exitCode":0', '"exitCode": 0');
+  refused('"memory":"cgroup"', '"memory":"more"');
+  refused('"memory":"cgroup"', '"memory":"none","memory":"cgroup"');
+  refused('"attempt":1', '"attempt":1.0');
+  refused('"checkExitCodes":[0,0]', '"checkExitCodes":[0,0,0]');
+  refused('"checkExitCodes":[0,0]', '"checkExitCodes":[0,1e400]');
+  refused('"checkExitCodes":[0,0]', '"checkExitCodes":{}');
+  refused(/"startedOn":"[^"]*"/, '"startedOn":"yesterday"');
+  refused(/"startedOn":"[^"]*"/, '"startedOn":"2025-10-09T08:55:00Z"');
+  refused('"predicate":', '"other":1,"predicate":');
+  refused(/^/, '[');
+  const twice = { ...receipt, artifacts: [receipt.artifacts[0]!, receipt.artifacts[0]!] };
+  assert.is(readExpected(buildReceipt(twice), twice), null);
 });
 
 test('a receipt counts only if signature, membership, task, attempt, epoch of its lease and every digest match (promise 12)', () => {

@@ -86,6 +86,8 @@ export function predicateOf<T>(schema: Schema, checks: readonly Check[]): ((valu
 /** The schema's own check, where its format is one, and those added to it. */
 export function checksOf(def: Definition): Check[] {
   const added = (def.checks ?? []).map((check) => check._zod.def);
+  // Such a check gives back another value than it was given.
+  if (added.some(({ check }) => check === 'overwrite')) throw new UnknownSchema('an overwritten value');
   return def.check === undefined ? added : [def as Check, ...added];
 }
 
