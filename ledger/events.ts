@@ -239,6 +239,34 @@ export const EVENT_BODIES = {
     probability: z.number().min(0).max(1),
     verify: z.boolean(),
   }),
+  /** What was delivered and rests on the word of `of` alone, which is in quarantine since, is to be verified again by this member. */
+  'reverification.assigned': z.strictObject({ ...attempt, member: peerId, nonce, of: peerId }),
+  /** That lease is over without a word on the result. */
+  'reverification.ended': z.strictObject({
+    ...attempt,
+    fault,
+    reason: failureReason,
+    detail: z.string().max(2048).nullable(),
+  }),
+  /**
+   * What came of it. The task stays as it ended. `unavailable`: nobody can say, and `detail` says why; attempt, `by` and what they
+   * signed are null then.
+   */
+  'task.reverified': z.strictObject({
+    task: taskId,
+    correlation: correlationId,
+    /** Whose word it rested on. */
+    of: peerId,
+    outcome: z.enum(['confirmed', 'contradicted', 'unavailable']),
+    attempt: count.min(1).nullable(),
+    by: peerId.nullable(),
+    /** Of the accepted result. */
+    receipt: sha256Hex,
+    verification: sha256Hex.nullable(),
+    envelope: blobId.nullable(),
+    sameOwner: z.boolean().nullable(),
+    detail: z.string().max(2048).nullable(),
+  }),
   /** A result that came too late, or of a lease that was not the task's: kept, and nothing changed. */
   'task.evidence': z.strictObject({
     ...attempt,

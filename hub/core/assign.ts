@@ -57,7 +57,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
 }
 
 /** What the member is sent, or why it cannot be. Checks get no secrets, so a verifier gets none. */
-function assignmentOf(
+export function assignmentOf(
   ctx: FounderContext,
   task: TaskRecord,
   attempt: number,

@@ -30,6 +30,7 @@ import { Pool } from './pool.ts';
 import { type Bucket, RunQueue } from './queue.ts';
 import { Repeats } from './repeats.ts';
 import { RetryBudget } from './retry-budget.ts';
+import { Reverifications } from './reverify-set.ts';
 import { Room } from './room.ts';
 import { type SpreadPlace, Spreads } from './spread.ts';
 import type { FounderEffect } from './types.ts';
@@ -76,6 +77,8 @@ export interface LiveLease {
   collects: number;
   /** When to ask for the blobs again. */
   collectAt: number | null;
+  /** It verifies again what was delivered: the member in quarantine whose word that rests on; null: it does not. */
+  of: string | null;
   /** Where it counts among attempts of its name; null: nowhere. */
   spread: SpreadPlace | null;
 }
@@ -164,6 +167,7 @@ export class FounderContext {
   /** Of these, the ones that nobody could verify when the fleet was `parkedIn`. */
   readonly parked = new Set<string>();
   parkedIn = 0;
+  readonly again = new Reverifications();
   /** Rises when what members offer or may do changes; what fits nobody is looked at again only then. */
   fleet = 1;
   epoch: number;
@@ -297,7 +301,7 @@ export class FounderContext {
 
   /** Throws `SF_NOT_FOUND` for one that is neither in the state nor was recalled. */
   task(id: string): TaskRecord {
-    const task = this.state.tasks.byId.get(id) ?? this.recalled.get(id);
+    const task = this.state.tasks.byId.get(id) ?? this.again.open.get(id) ?? this.recalled.get(id);
     if (task !== undefined) return task;
     throw new SuperfleetError('SF_NOT_FOUND', `there is no task ${id}`, { hint: 'mesh-hub task list' });
   }

@@ -12,6 +12,7 @@ import { unfit } from './pool.ts';
 import { preempt } from './preempt.ts';
 import { type Bucket, goesFirst, needOf, type Rank } from './queue.ts';
 import { starved } from './replicas.ts';
+import { verifyAgain } from './reverify.ts';
 import { giveToVerifiers } from './verifiers.ts';
 
 /**
@@ -49,6 +50,7 @@ export function dispatch(ctx: FounderContext, ticking: boolean): void {
   if (ringHasRoom(ctx)) noteHeld(ctx, false);
   // A look at what could run costs as much as a decision: the tick is soon enough for it.
   else if (ticking) noteHeld(ctx, decide(ctx) !== null);
+  verifyAgain(ctx, ticking);
 }
 
 /** The task that is given out next, and to whom; null: none can be now. */

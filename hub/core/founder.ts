@@ -27,6 +27,7 @@ import * as queries from './queries.ts';
 import { wantedFor, withRecalled } from './recall.ts';
 import { durability, learnPlaces, setDurability, watchLag } from './replicas.ts';
 import { onCollected, retryCollects } from './results.ts';
+import { resumeAgain } from './reverify.ts';
 import { requireReadable, requireRight } from './rights.ts';
 import { expire, onConnected, onDisconnected, onMessage, wake } from './sessions.ts';
 import { requireShortChain, submit } from './submission.ts';
@@ -97,6 +98,11 @@ export class FounderCore {
   /** Where it keeps an open task; null: nowhere, and nothing will follow for it. */
   placeOf(task: string): Place | null {
     return placeOf(this.#ctx, task);
+  }
+
+  /** Delivered tasks whose results are being verified again now. */
+  get verifyingAgain(): readonly string[] {
+    return [...this.#ctx.again.open.keys()];
   }
 
   /** Whether the founder hands this blob to this member; asked at every transfer. */
@@ -204,6 +210,7 @@ export class FounderCore {
     for (const task of byId.values()) {
       ctx.repeats.add(task, (id) => byId.has(id));
       ctx.room.add(task);
+      resumeAgain(ctx, task);
     }
     for (const id of ctx.state.tasks.open) {
       const task = ctx.task(id);

@@ -37,6 +37,10 @@ export interface Ending {
 
 /** Ends an open lease: logged, the member told, and the task brought to its next state. */
 export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending): void {
+  if (lease.of !== null) {
+    endAgain(ctx, lease, ending);
+    return;
+  }
   const { task: id, attempt } = lease.lease;
   const { reason } = ending;
   const detail = ending.detail?.slice(0, 2048) ?? null;
@@ -59,17 +63,32 @@ export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending):
   });
   dropLease(ctx, lease);
   countEnd(ctx, lease.member, verdict === 'wait' ? 'person' : ending.fault, reason);
-  if (ending.cancel !== null) {
-    const live = ctx.live.get(lease.member);
-    if (live !== undefined && live.session !== null) live.stopping.set(lease.key, ctx.now);
-    const { correlation } = lease;
-    ctx.send(lease.member, { type: 'cancel', ...lease.lease, correlation, why: ending.cancel });
-  }
+  tellStop(ctx, lease, ending.cancel);
   const task = ctx.task(id);
   if (verdict === 'end' && task.state === 'queued' && task.cancelledBy === null) {
     const { exitCode = null, receipt = null } = ending;
     converge(ctx, task, { state: 'failed', reason, detail, exitCode, receipt });
   } else settle(ctx, task);
+}
+
+/** Of what had been delivered: the task stays as it is. */
+function endAgain(ctx: FounderContext, lease: LiveLease, { fault, reason, detail, cancel }: Ending): void {
+  const { task, attempt } = lease.lease;
+  const { correlation } = lease;
+  const words = detail?.slice(0, 2048) ?? null;
+  const body = { task, attempt, correlation, fault, reason, detail: words };
+  ctx.append({ type: 'reverification.ended', body });
+  dropLease(ctx, lease);
+  tellStop(ctx, lease, cancel);
+  ctx.again.ended(task);
+}
+
+function tellStop(ctx: FounderContext, lease: LiveLease, why: Ending['cancel']): void {
+  if (why === null) return;
+  const live = ctx.live.get(lease.member);
+  if (live !== undefined && live.session !== null) live.stopping.set(lease.key, ctx.now);
+  const { correlation } = lease;
+  ctx.send(lease.member, { type: 'cancel', ...lease.lease, correlation, why });
 }
 
 /** Takes a closed lease out of the live view. A result that came for it and was not settled is late from now on. */
@@ -347,6 +366,7 @@ export function openLease(
     collecting: false,
     collects: 0,
     collectAt: null,
+    of: attempt.of ?? null,
     spread: attempt.role === 'execute' ? spreadOf(ctx, task, attempt.member) : null,
   };
   if (opened.spread !== null) ctx.spreads.add(opened.spread);

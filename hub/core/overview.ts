@@ -9,6 +9,7 @@ import type { FounderContext } from './context.ts';
 import { clashWarning, clockWarning } from './identity.ts';
 import { unreachedNeeds } from './pause.ts';
 import { replicaLines, replicaRisks } from './replicas.ts';
+import { isDue } from './reverify.ts';
 import { mayRead } from './rights.ts';
 import { nodeObject } from './views.ts';
 import { activeMembers, doingOf, type Wait, waitOf } from './why.ts';
@@ -129,7 +130,7 @@ function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Overview
     const what = `tasks wait while ${idle} ${idle === 1 ? 'slot is' : 'slots are'} idle: the mesh may run ${elastic} attempts (ring ${ring}, elastic ${elastic})`;
     found.push({ what, command: raiseCommand(ctx) });
   }
-  found.push(...unreachedNeeds(ctx));
+  found.push(...unreachedNeeds(ctx), ...contradictions(ctx, by));
   for (const { peer, name, quarantined } of active) {
     if (quarantined !== undefined) found.push(quarantineNeed(ctx, peer, name));
     const live = ctx.live.get(peer);
@@ -140,19 +141,42 @@ function needs(ctx: FounderContext, active: MemberRecord[], by: Actor): Overview
   return found;
 }
 
+/** Delivered results that were verified again and did not pass: what became of them only a person can judge. Until they are run again. */
+function contradictions(ctx: FounderContext, by: Actor): Overview['needs'] {
+  const { count, byNumber } = ctx.state.tasks;
+  const repeated = new Set<string>();
+  const found: Overview['needs'] = [];
+  for (let number = count - 1; number >= Math.max(0, count - lookedAtMax); number -= 1) {
+    const task = byNumber.get(number);
+    if (task === undefined || !mayRead(ctx.state.members, by, task.by)) continue;
+    if (task.rerunOf !== null) repeated.add(task.rerunOf);
+    const { reverified, id } = task;
+    if (reverified?.outcome !== 'contradicted' || repeated.has(id) || found.length >= tasksShownMax) continue;
+    const name = ctx.state.members.byPeer.get(reverified.by ?? '')?.name ?? reverified.by;
+    const applied = task.applied === null ? '' : ', and it was applied';
+    const what = `task ${id} was delivered${applied}; ${name} verified it again, and it did not pass`;
+    found.push({ what, command: `mesh-hub task rerun ${id}` });
+  }
+  return found;
+}
+
 /** What rests on the word of a machine in quarantine is to be done again, by another one. */
 function quarantineNeed(ctx: FounderContext, peer: string, name: string): Overview['needs'][number] {
   const { count, byNumber } = ctx.state.tasks;
   const resting: string[] = [];
+  let underWay = false;
   for (let number = count - 1; number >= Math.max(0, count - lookedAtMax); number -= 1) {
     const task = byNumber.get(number);
     const by = task?.converged?.verified === true ? task.verification?.member : task?.accepted?.member;
-    if (task !== undefined && by === peer && doubtOf(ctx.state, task) !== null) resting.push(task.id);
+    if (task === undefined || by !== peer || doubtOf(ctx.state, task) === null) continue;
+    if (task.reverified?.outcome === 'contradicted') continue;
+    underWay ||= ctx.again.open.has(task.id) || isDue(ctx, task) !== null;
+    resting.push(task.id);
   }
   const [newest] = resting;
   if (newest === undefined) return { what: `${name} is in quarantine`, command: `mesh-hub trust show` };
   const rest = resting.length === 1 ? '1 result rests' : `${resting.length} results rest`;
-  const what = `${name} is in quarantine, and ${rest} on its word alone, ${newest} the newest`;
+  const what = `${name} is in quarantine, and ${rest} on its word alone, ${newest} the newest${underWay ? '; what others can verify is verified again' : ''}`;
   return { what, command: `mesh-hub task rerun ${newest}` };
 }
 

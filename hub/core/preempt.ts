@@ -72,7 +72,7 @@ function victimFor(ctx: FounderContext, bucket: Bucket, { id }: Queued, priority
 }
 
 /** Whether the task could be given to this member, had the lease ended there: else its place were given up for nothing. */
-function wouldRun(ctx: FounderContext, bucket: Bucket, task: TaskRecord, lease: LiveLease): boolean {
+export function wouldRun(ctx: FounderContext, bucket: Bucket, task: TaskRecord, lease: LiveLease): boolean {
   const { need } = bucket;
   if (need.on === null && !ctx.pool.fits(bucket, lease.member)) return false;
   const member = ctx.member(lease.member);

@@ -11,6 +11,7 @@ import { noteFlaky, undecided } from './flaky.ts';
 import { notGiven, onLate, onLateCollected, ownAttempt, recall, settled } from './late-results.ts';
 import { learn } from './learn.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
+import { verifiedAgain } from './reverify.ts';
 import { doubt, faultOf } from './signals.ts';
 import { foundInvalid, quarantine } from './trust.ts';
 import type { FounderInput } from './types.ts';
@@ -19,7 +20,7 @@ import type { FounderInput } from './types.ts';
 export function onResult(ctx: FounderContext, peer: string, result: AttemptResult): void {
   const key = leaseKey(result);
   ctx.live.get(peer)?.stopping.delete(key);
-  const task = ctx.state.tasks.byId.get(result.task);
+  const task = ctx.state.tasks.byId.get(result.task) ?? ctx.again.open.get(result.task);
   if (task === undefined && recall(ctx, peer, result)) return;
   const attempt = ownAttempt(task, peer, result);
   if (task === undefined || attempt === null) {
@@ -252,6 +253,10 @@ function verified(
   { result, digest, facts }: CheckedResult & { role: 'verify' },
   envelope: string,
 ): void {
+  if (lease.of !== null) {
+    verifiedAgain(ctx, lease, lease.of, { role: 'verify', result, digest, facts }, envelope);
+    return;
+  }
   const { task: id, attempt } = lease.lease;
   const task = ctx.task(id);
   settled(ctx, lease.member, lease.lease, lease.correlation, true, null);

@@ -234,7 +234,7 @@ function onStarted(ctx: FounderContext, live: LiveMember, of: Lease, correlation
   }
   lease.startedAt ??= ctx.now;
   const attempt = findAttempt(ctx.task(lease.lease.task), lease.lease.attempt)!;
-  if (attempt.startedAt !== null) return;
+  if (attempt.startedAt !== null || lease.of !== null) return;
   const { task, attempt: number } = lease.lease;
   ctx.append({ type: 'attempt.started', body: { task, attempt: number, correlation: lease.correlation } });
 }

@@ -45,6 +45,7 @@ export function quarantine(
   const { task, attempt } = of;
   ctx.append({ type: 'member.quarantined', body: { peer, task, attempt, why: why.slice(0, 512) } });
   ctx.fleet += 1;
+  ctx.again.stale = true;
   const detail = 'the member was quarantined';
   for (const key of [...(ctx.live.get(peer)?.leases ?? [])]) {
     const lease = ctx.leases.get(key);
@@ -124,6 +125,7 @@ export function trustMember(
   if (member.quarantined !== undefined || (vouched && !trusted)) {
     ctx.append({ type: 'member.trusted', body: { peer: member.peer, vouched, by } });
     ctx.fleet += 1;
+    ctx.again.stale = true;
   }
   return nodeObject(ctx, member);
 }

@@ -1,6 +1,11 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { isHalted } from '../../ledger/state/mesh.ts';
-import { type AttemptRecord, openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
+import {
+  type AttemptRecord,
+  openAttempt,
+  openQuestion,
+  type TaskRecord,
+} from '../../ledger/state/task-record.ts';
 import { doubtOf } from '../../node/views/task.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
@@ -14,6 +19,7 @@ import { freeSlots } from './live-member.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
 import { type Need, needOf } from './queue.ts';
 import { durability, starved } from './replicas.ts';
+import { isDue } from './reverify.ts';
 import { barredFromVerifying } from './trust.ts';
 import { executorOf, noParty, ownersOf, verifierParties } from './verifiers.ts';
 
@@ -403,6 +409,7 @@ function whyEnded(ctx: FounderContext, task: TaskRecord, answer: Why): void {
       answer.reasons.push(doubt);
       answer.remedies.push(`mesh-hub task rerun ${id}`);
     }
+    answer.reasons.push(...againWords(ctx, task));
     if (task.accepted?.commit != null)
       answer.remedies.push(`mesh-hub task diff ${id}`, `mesh-hub task apply ${id}`);
     return;
@@ -422,6 +429,19 @@ function whyEnded(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     return;
   }
   answer.reasons.push(detail ?? 'it waits for nothing, it has ended');
+}
+
+/** What is done, or was found, about the word that it rested on. */
+function againWords(ctx: FounderContext, task: TaskRecord): string[] {
+  const open = ctx.again.open.has(task.id) ? openAttempt(task, 'verify') : null;
+  if (open !== null) return [attemptWords(ctx, task, open, 'it is being verified again by')];
+  if (isDue(ctx, task) !== null) {
+    return ['it is verified again by itself, by another party, when a slot is free that no task wants'];
+  }
+  const { reverified } = task;
+  if (reverified?.outcome !== 'confirmed') return [];
+  const [by, of] = [nameOf(ctx, reverified.by!), nameOf(ctx, reverified.of)];
+  return [`verified again by ${by}, when ${of}, on whose word it had rested, came into quarantine`];
 }
 
 // ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ export function blobsOf(entry: KnownEntry): string[] {
       return [entry.body.bundle.blob];
     case 'task.verified':
       return [entry.body.envelope];
+    case 'task.reverified':
     case 'task.evidence':
       return entry.body.envelope === null ? [] : [entry.body.envelope];
     default:

@@ -40,7 +40,14 @@ export interface AttemptRecord {
   end: AttemptEnd | null;
   /** A late result of this attempt is in the log; at most one is. */
   evidence: { receipt: string | null; envelope: string | null; why: string } | null;
+  /** It verifies again what had been delivered: the member in quarantine whose word that rested on. @default it does not */
+  of?: string;
 }
+
+/** What came of verifying a delivered result again. */
+export type Reverified = Omit<EventBody<'task.reverified'>, 'task' | 'correlation' | 'receipt'> & {
+  at: number;
+};
 
 /** The one accepted result. */
 export type AcceptedResult = Omit<EventBody<'task.executed'>, 'task' | 'correlation'> & {
@@ -107,6 +114,8 @@ export interface TaskRecord {
   partial?: Omit<GoalStart, 'task'> & { attempt: number };
   /** The newest attempt whose model was not sure of what it did. @default none */
   doubted?: number;
+  /** What came of verifying it again after it was delivered, the newest. @default it was not */
+  reverified?: Reverified;
   converged: EventBody<'task.converged'> | null;
   applied: { commit: string; by: Actor; at: number } | null;
 }

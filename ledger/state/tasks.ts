@@ -19,8 +19,8 @@ type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
 
 /**
  * The state machine of tasks; a step it does not have throws `IllegalTransition` and changes nothing. A task that ended
- * leaves the state when `endedMax` others have ended since. Only evidence and `task.applied` may come for it then; they
- * change nothing here and are found with the task's other entries. That an id was given to one of these before is not
+ * leaves the state when `endedMax` others have ended since. Only evidence, `task.applied` and what comes of verifying it again may
+ * come for it then; they change nothing here and are found with the task's other entries. That an id was given to one of these before is not
  * seen: ids are 60 random bits.
  */
 export const tasksReducer: Reducer<Tasks> = {
@@ -46,6 +46,15 @@ export const tasksReducer: Reducer<Tasks> = {
         break;
       case 'task.verified':
         verified(state, entry);
+        break;
+      case 'reverification.assigned':
+        reassigned(state, entry);
+        break;
+      case 'reverification.ended':
+        reverificationEnded(state, entry);
+        break;
+      case 'task.reverified':
+        reverified(state, entry);
         break;
       case 'task.evidence':
         evidence(state, entry);
@@ -149,6 +158,17 @@ function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
     need(entry, task.verification === null, 'it was verified already');
     need(entry, member !== task.accepted!.member, 'the executor may not verify its own result');
   }
+  addAttempt(task, entry, { number, role, member, nonce });
+}
+
+type Given = Pick<AttemptRecord, 'number' | 'role' | 'member' | 'nonce'>;
+
+function addAttempt(
+  task: TaskRecord,
+  entry: KnownEntry,
+  { number, role, member, nonce }: Given,
+  of?: string,
+) {
   task.attemptCount = number;
   const attempt: AttemptRecord = {
     number,
@@ -161,6 +181,7 @@ function assigned(state: Tasks, entry: Of<'attempt.assigned'>): void {
     end: null,
     evidence: null,
   };
+  if (of !== undefined) attempt.of = of;
   // An array of just this length: one that is pushed to has room for 16 more, in each of the many tasks that are kept.
   task.attempts = task.attempts.concat([attempt]);
   // Only closed attempts are let go; at most two are open, and those are among the newest.
@@ -277,6 +298,50 @@ function verified(state: Tasks, entry: Of<'task.verified'>): void {
   };
   const provable = task.accepted.checksChanged.length === 0 && task.flaky === undefined;
   if (body.passed && provable) task.state = 'verified';
+}
+
+function reassigned(state: Tasks, entry: Of<'reverification.assigned'>): void {
+  const task = delivered(state, entry, entry.body.task);
+  if (task === null) return;
+  const { attempt: number, member, nonce, of } = entry.body;
+  const next = task.attemptCount + 1;
+  need(entry, number === next, `attempt ${next} is the next one`);
+  need(entry, openAttempt(task, 'verify') === null, 'it is being verified already');
+  need(entry, member !== task.accepted!.member, 'the executor may not verify its own result');
+  need(entry, member !== of, 'it may not say again what it said before');
+  addAttempt(task, entry, { number, role: 'verify', member, nonce }, of);
+}
+
+function reverificationEnded(state: Tasks, entry: Of<'reverification.ended'>): void {
+  const task = delivered(state, entry, entry.body.task);
+  if (task === null) return;
+  const { fault, reason, detail, attempt: number } = entry.body;
+  const attempt = open(entry, task, number);
+  const nothing = { exitCode: null, receipt: null, envelope: null, log: null };
+  attempt.end = { kind: 'ended', at: entry.time, fault, reason, detail, ...nothing };
+}
+
+function reverified(state: Tasks, entry: Of<'task.reverified'>): void {
+  const task = delivered(state, entry, entry.body.task);
+  if (task === null) return;
+  const { outcome, attempt: number, by, of, receipt, verification, envelope, sameOwner, detail } = entry.body;
+  need(entry, receipt === task.accepted!.receipt, 'it names another receipt');
+  need(entry, (outcome === 'unavailable') === (by === null), 'an outcome is somebody’s word');
+  need(entry, (number === null) === (by === null), 'a word is given in an attempt');
+  if (number !== null) {
+    const attempt = open(entry, task, number);
+    need(entry, attempt.member === by && attempt.of === of, 'it was given to another');
+    attempt.end = { kind: 'verified', at: entry.time, passed: outcome === 'confirmed' };
+  }
+  const at = entry.time;
+  task.reverified = { of, outcome, attempt: number, by, verification, envelope, sameOwner, detail, at };
+}
+
+/** A delivered task with its result; null: it has left the state. */
+function delivered(state: Tasks, entry: KnownEntry, id: string): TaskRecord | null {
+  const task = known(state, entry, id);
+  if (task !== null) need(entry, task.state === 'delivered', `the task is ${task.state}, not delivered`);
+  return task;
 }
 
 function evidence(state: Tasks, entry: Of<'task.evidence'>): void {

@@ -351,6 +351,23 @@ export interface TaskDetail extends TaskObject {
   partial?: Omit<GoalStart, 'task'> | null;
   /** Why a delivered result may not be what it seems: what it rests on is the word of a machine in quarantine alone. */
   doubt?: string | null;
+  /** What came of verifying it again, by itself, after whom it rested on came into quarantine; null: it was not. Missing likewise. */
+  reverified?: ReverifiedObject | null;
+}
+
+export interface ReverifiedObject {
+  /** `unavailable`: nobody can say, and `detail` says why. */
+  outcome: 'confirmed' | 'contradicted' | 'unavailable';
+  /** Whose word it had rested on. */
+  of: Party;
+  by: Party | null;
+  sameOwner: boolean | null;
+  detail: string | null;
+  /** Digest of the verification, and the blob that holds it. */
+  verification: string | null;
+  envelope: string | null;
+  /** Unix ms by the log. */
+  at: number;
 }
 
 /** What is remembered: a goal that ended, or a note. Fields that do not apply are null or empty. */

@@ -253,10 +253,27 @@ function partFields(
   return fields;
 }
 
+function reverifiedFields(said: TaskDetail['reverified']): [string, string][] {
+  if (said == null) return [];
+  const { outcome, by, of, detail } = said;
+  const why = detail === null ? '' : `; ${oneLine(detail)}`;
+  const whose = `after ${party(of)} came into quarantine`;
+  if (by === null) return [['reverified', `nobody could, ${whose}${why}`]];
+  return [['reverified', `${outcome} by ${party(by)}, ${whose}${outcome === 'confirmed' ? '' : why}`]];
+}
+
 export function taskText(
   task: TaskObject & { detail?: string | null; spec?: TaskSpec } & Pick<
       Partial<TaskDetail>,
-      'applied' | 'continues' | 'doubt' | 'flaky' | 'partial' | 'questions' | 'remembered' | 'schedule'
+      | 'applied'
+      | 'continues'
+      | 'doubt'
+      | 'flaky'
+      | 'partial'
+      | 'questions'
+      | 'remembered'
+      | 'reverified'
+      | 'schedule'
     >,
   paint: Paint,
   typed: string,
@@ -288,6 +305,7 @@ export function taskText(
         ? `yes, by ${party(task.verifier)}${task.sameOwner === true ? ' (same owner)' : ''}`
         : 'no',
     ],
+    ...reverifiedFields(task.reverified),
     ['confidence', task.confidence],
     ['executor', party(task.executor)],
     ['attempts', task.attempts],

@@ -81,6 +81,9 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
       const bytes: Uint8Array[] = [];
       for await (const chunk of client.bytes(`${path}/receipt`)) bytes.push(chunk);
       await writeOutput(session, bytes, command.output);
+      // What was found since is in no signed file.
+      const { doubt } = await client.get<TaskDetail>(path);
+      if (doubt != null) session.voice.note(`note: ${doubt}`);
       return EXIT.ok;
     }
     default:

@@ -170,6 +170,7 @@ export async function apply(
     import('../submit/apply.ts'),
   ]);
   if (!task.verified) voice.note('note: this result is unverified; only its executor vouches for it');
+  if (task.doubt != null) voice.note(`note: ${task.doubt}`);
   const repository = await openRepository(command.repo, surroundings(session));
   const given = givenOf(task);
   await placeBranch(repository, given, { client, env: terminal.env, signal: terminal.signal }, command.force);

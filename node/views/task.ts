@@ -8,8 +8,8 @@ import {
   type Question,
   type TaskRecord,
 } from '../../ledger/state/task-record.ts';
-import { TERMINAL_STATES } from '../../protocol/task.ts';
-import type { Party, TaskDetail, TaskObject } from '../api/objects.ts';
+import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
+import type { Party, ReverifiedObject, TaskDetail, TaskObject } from '../api/objects.ts';
 
 /** What a task's names and bundles are looked up in. */
 type Known = Pick<MeshState, 'members' | 'repositories' | 'plugins'>;
@@ -46,7 +46,7 @@ export function taskObject(state: Known, task: TaskRecord): TaskObject {
     state: task.state,
     reason: converged?.reason ?? null,
     verified: converged?.verified ?? task.state === 'verified',
-    confidence: converged?.confidence ?? confidenceOf(task),
+    confidence: confidenceNow(task),
     executor: party(state, accepted?.member ?? running ?? last?.member ?? null),
     verifier: party(state, verification?.member ?? verifying),
     sameOwner: verification?.sameOwner ?? null,
@@ -77,14 +77,58 @@ function recalledOf({ plugins }: Known, { by, id, spec }: TaskRecord): string[] 
  * known, or there is no result.
  */
 export function doubtOf({ members }: Pick<MeshState, 'members'>, task: TaskRecord): string | null {
-  const { accepted, verification, converged } = task;
+  const { accepted, converged, reverified } = task;
   if (converged?.state !== 'delivered' || accepted === null) return null;
-  const by = converged.verified ? verification?.member : accepted.member;
-  const member = members.byPeer.get(by ?? '');
+  const nameOf = (peer: string | null): string => members.byPeer.get(peer ?? '')?.name ?? peer ?? '';
+  const isQuarantined = (peer: string): boolean => members.byPeer.get(peer)?.quarantined !== undefined;
+  if (reverified?.outcome === 'contradicted' && !isQuarantined(reverified.by!)) {
+    const found = reverified.detail ?? 'no detail';
+    return `${nameOf(reverified.by)} verified it again, and it did not pass: ${found}`;
+  }
+  const by = restsOn({ members }, task);
+  const member = by === null ? undefined : members.byPeer.get(by);
   if (member?.quarantined === undefined) return null;
   const { name, quarantined } = member;
   const rests = converged.verified ? `only ${name} verified it` : `nobody verified what ${name} made`;
-  return `${rests}, which is in quarantine: ${quarantined.why}`;
+  const tried =
+    reverified?.outcome === 'unavailable' ? `; it could not be verified again: ${reverified.detail}` : '';
+  return `${rests}, which is in quarantine: ${quarantined.why}${tried}`;
+}
+
+/**
+ * The member on whose word alone a delivered result rests: who verified it, or who made it where nobody did. One that it was
+ * verified again by counts in its place, unless that one is in quarantine itself. Null: there is no result, or a word against it.
+ */
+export function restsOn({ members }: Pick<MeshState, 'members'>, task: TaskRecord): string | null {
+  const { accepted, verification, converged, reverified } = task;
+  if (converged?.state !== 'delivered' || accepted === null) return null;
+  const first = converged.verified ? (verification?.member ?? null) : accepted.member;
+  if (reverified === undefined || reverified.by === null) return first;
+  if (members.byPeer.get(reverified.by)?.quarantined !== undefined) return reverified.by;
+  return reverified.outcome === 'confirmed' ? reverified.by : null;
+}
+
+/** What came of verifying it again, for people; null: it was not. */
+export function reverifiedOf(state: Known, { reverified }: TaskRecord): ReverifiedObject | null {
+  if (reverified === undefined) return null;
+  const { outcome, of, by, sameOwner, detail, verification, envelope, at } = reverified;
+  return {
+    outcome,
+    of: party(state, of)!,
+    by: party(state, by),
+    sameOwner,
+    detail,
+    verification,
+    envelope,
+    at,
+  };
+}
+
+/** What is shown of it: a result that somebody found wrong since is worth no more than an unverified one. */
+function confidenceNow(task: TaskRecord): number | null {
+  const said = task.converged?.confidence ?? confidenceOf(task);
+  if (task.reverified?.outcome !== 'contradicted' || said === null) return said;
+  return Math.min(said, CONFIDENCE.ownChecks);
 }
 
 export function taskView(state: Known, task: TaskRecord): TaskAnswer {
@@ -94,6 +138,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
     ...taskObject(state, task),
     rerunOf: task.rerunOf,
     doubt: doubtOf(state, task),
+    reverified: reverifiedOf(state, task),
     detail: (converged === null ? lastEnd?.detail : converged.detail) ?? null,
     spec: task.spec,
     bundle: accepted?.bundle ?? null,

@@ -233,6 +233,27 @@ const EVENTS: LogEvent[] = [
   { type: 'task.doubted', body: task },
   { type: 'task.flaky', body: { ...task, checks: [0, 3] } },
   { type: 'task.sampled', body: { ...task, member: FOUNDER, valid: 14, probability: 0.2, verify: false } },
+  { type: 'reverification.assigned', body: { ...task, member: FOUNDER, nonce: 'a'.repeat(32), of: FOUNDER } },
+  {
+    type: 'reverification.ended',
+    body: { ...task, fault: 'machine', reason: 'environment', detail: 'no git' },
+  },
+  {
+    type: 'task.reverified',
+    body: {
+      task: taskId(7),
+      correlation: 'c',
+      of: FOUNDER,
+      outcome: 'unavailable',
+      attempt: null,
+      by: null,
+      receipt: 'b'.repeat(64),
+      verification: null,
+      envelope: null,
+      sameOwner: null,
+      detail: null,
+    },
+  },
   { type: 'task.rejected', body: { ...task, model: 'qwen:7b' } },
   { type: 'task.partial', body: { ...task, commit: COMMIT, bundle: log, left: 'the tests' } },
   {

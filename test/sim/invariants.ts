@@ -33,15 +33,29 @@ interface Seen {
   lots: Map<number, boolean>;
 }
 
+/** What is verified again after it was delivered. */
+interface Again {
+  executor: string;
+  receipt: string;
+  newest: number;
+  open: (Open & { of: string }) | null;
+}
+
+/** Delivered results verified again at one time. */
+const againMax = 2;
+
 /**
  * What the log may say, told a second time and more simply than the reducers: promises 10, 12, 15 and 19. It takes the
- * entries one by one as they become durable, and keeps nothing of a task that ended but its id and its late results.
+ * entries one by one as they become durable, and keeps of a task that ended its id, its late results, and
+ * of one that was delivered what verifying it again is held against.
  */
 export class LogChecker {
   /** The receipts and verifications that were truly made, by digest, with the lease they were made for. */
   readonly #honest: ReadonlyMap<string, string>;
   readonly #tasks = new Map<string, Seen>();
   readonly #ended = new Set<string>();
+  /** Delivered tasks that were, or are being, verified again: who may not, the newest attempt, and its open lease. */
+  readonly #again = new Map<string, Again>();
   /** Leases of ended tasks of which a late result is kept. */
   readonly #late = new Set<string>();
   readonly #parts = new Map<string, Set<string>>();
@@ -162,9 +176,47 @@ export class LogChecker {
       if (seen === undefined) this.#late.add(`${id}.${attempt}`);
       else seen.evidence.add(attempt);
     } else if (entry.type === 'task.applied') return;
+    else if (AGAIN.has(entry.type)) this.#verifiedAgain(entry, id);
     else if (this.#ended.has(id)) fail(entry, '10 one result', 'after its task ended');
     else if (seen === undefined) fail(entry, '16 nothing lost', 'of a task that was not submitted');
     else this.#open(seen, entry);
+  }
+
+  #verifiedAgain(entry: KnownEntry, id: string): void {
+    const again = this.#again.get(id);
+    if (again === undefined) throw fail(entry, '19 unverified', 'of a task that was not delivered');
+    const { open } = again;
+    if (entry.type === 'reverification.assigned') {
+      const { attempt, member, of, nonce } = entry.body;
+      this.#nonces.add(nonce);
+      if (this.#paused) fail(entry, '15 stops', 'given out while the mesh is paused');
+      if (open !== null) fail(entry, '10 one result', 'two leases to verify it again at one time');
+      if (attempt <= again.newest) fail(entry, '10 one result', `the number ${attempt} was given out before`);
+      if (!this.#quarantined.has(of))
+        fail(entry, '19 unverified', 'verified again, and nobody is in quarantine');
+      if (this.#quarantined.has(member) || !this.#owners.has(member) || member === again.executor)
+        fail(entry, '19 unverified', 'verified again by one who may not');
+      const [one, two] = [this.#owners.get(member), this.#everOwned.get(again.executor)];
+      if (this.#machinesOf.size > 1 && one === two)
+        fail(entry, '19 unverified', 'verified again by a machine of its executor’s owner');
+      again.newest = attempt;
+      again.open = { number: attempt, role: 'verify', member, epoch: entry.epoch, of };
+      let now = 0;
+      for (const other of this.#again.values()) if (other.open !== null) now += 1;
+      if (now > againMax) fail(entry, '18 bounds', `${now} results are verified again at one time`);
+    } else if (entry.type === 'reverification.ended') {
+      if (open?.number !== entry.body.attempt) fail(entry, '10 one result', 'of a lease that is not open');
+      again.open = null;
+    } else if (entry.type === 'task.reverified') {
+      const { attempt, by, of, receipt, verification, outcome } = entry.body;
+      if (receipt !== again.receipt) fail(entry, '12 proofs', 'about another receipt');
+      if ((outcome === 'unavailable') !== (by === null)) fail(entry, '19 unverified', 'a word of nobody');
+      if (attempt === null || verification === null) return;
+      if (open === null || open.number !== attempt || open.member !== by || open.of !== of)
+        throw fail(entry, '19 unverified', 'verified again for a lease that is not open');
+      this.#proved(entry, verification, `${id}.${attempt}.${open.epoch} by ${open.member}`);
+      again.open = null;
+    }
   }
 
   #open(seen: Seen, entry: KnownEntry): void {
@@ -287,6 +339,10 @@ export class LogChecker {
       fail(entry, '15 stops', 'delivered while the mesh is paused');
     this.#tasks.delete(body.task);
     this.#ended.add(body.task);
+    if (body.state === 'delivered' && seen.accepted !== null) {
+      const { member: executor, receipt } = seen.accepted;
+      this.#again.set(body.task, { executor, receipt, newest: seen.newest, open: null });
+    }
     for (const attempt of seen.evidence) this.#late.add(`${body.task}.${attempt}`);
     if (seen.open.size > 0) fail(entry, '10 one result', 'ended with a lease open');
     if (!body.verified && body.confidence > 0.3)
@@ -305,6 +361,12 @@ export class LogChecker {
       fail(entry, '16 nothing lost', 'failed without a reason');
   }
 }
+
+const AGAIN: ReadonlySet<string> = new Set([
+  'reverification.assigned',
+  'reverification.ended',
+  'task.reverified',
+]);
 
 type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
 

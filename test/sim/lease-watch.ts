@@ -81,8 +81,8 @@ export class LeaseWatch {
     const { core, machine } = founder;
     if (core === null || machine.frozen) return;
     const open = new Map<string, OpenLease[]>();
-    for (const id of core.state.tasks.open) {
-      for (const { number, epoch, member, end } of core.state.tasks.byId.get(id)!.attempts) {
+    for (const id of [...core.state.tasks.open, ...core.verifyingAgain]) {
+      for (const { number, epoch, member, end } of core.state.tasks.byId.get(id)?.attempts ?? []) {
         if (end !== null) continue;
         const lease = { key: `${id}.${number}.${epoch}`, member };
         this.#unheard(lease);

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { IllegalTransition } from '../../../ledger/state/errors.ts';
 import { initialState, loadState, replay, saveState } from '../../../ledger/state/state.ts';
 import { attemptsKeptMax } from '../../../ledger/state/task-record.ts';
-import { peerOf } from '../../hub/core/fleet.ts';
+import { hex, peerOf } from '../../hub/core/fleet.ts';
 import { BY, Entries, TASK } from './entries.ts';
 
 const task = (entries: Entries) => replay(entries.all).tasks.byId.get(TASK)!;
@@ -67,6 +67,53 @@ test('an unverified result claims no confidence above 0.3 (promise 19)', () => {
 test('nothing happens to a task that has ended', () => {
   illegal(executed().converge(false, 0.3).converge(false, 0.3), /has ended/);
   illegal(executed().converge(false, 0.3).assign(2, 'bob', 'verify'), /has ended/);
+});
+
+test('what was delivered may be verified again: it stays as it ended, and what came of it is told', () => {
+  const [ADA, BOB, EVE] = ['ada', 'bob', 'eve'].map((name) => peerOf(name)) as [string, string, string];
+  const done = () => executed().assign(2, 'bob', 'verify').verify(2, true);
+  const delivered = () => done().converge(true, 0.9);
+  const give = (at: number, member = EVE) => ({
+    type: 'reverification.assigned' as const,
+    body: { task: TASK, attempt: at, correlation: TASK, member, nonce: '0'.repeat(32), of: BOB },
+  });
+  const say = (attempt: number | null, by: string | null, outcome: 'contradicted' | 'unavailable') => ({
+    type: 'task.reverified' as const,
+    body: {
+      task: TASK,
+      correlation: TASK,
+      of: BOB,
+      outcome,
+      attempt,
+      by,
+      receipt: hex('receipt'),
+      verification: by === null ? null : hex('again'),
+      envelope: by === null ? null : hex('envelope3'),
+      sameOwner: null,
+      detail: 'it is red',
+    },
+  });
+  const { state, attempts, reverified } = task(
+    delivered()
+      .add(give(3))
+      .add(say(3, EVE, 'contradicted')),
+  );
+  assert.equal([state, attempts.length], ['delivered', 3]);
+  assert.equal([reverified?.outcome, reverified?.by, reverified?.detail], ['contradicted', EVE, 'it is red']);
+  assert.is(task(delivered().add(say(null, null, 'unavailable'))).reverified?.outcome, 'unavailable');
+  illegal(done().add(give(3)), /not delivered/);
+  illegal(delivered().add(give(2)), /attempt 3 is the next one/);
+  illegal(delivered().add(give(3, BOB)), /what it said before/);
+  illegal(delivered().add(give(3, ADA)), /its own result/);
+  illegal(delivered().add(give(3)).add(give(4)), /being verified already/);
+  illegal(delivered().add(say(3, EVE, 'contradicted')), /no attempt 3/);
+  illegal(
+    delivered()
+      .add(give(3))
+      .add(say(3, BOB, 'contradicted')),
+    /given to another/,
+  );
+  illegal(delivered().add(say(null, null, 'contradicted')), /somebody’s word/);
 });
 
 test('a task does not end while an attempt of it is open', () => {
