@@ -223,6 +223,18 @@ here(
         line.includes('"type":"member.revoked"') ? line.replace(/^\{"index":\d+/, '{"index":1') : line,
       );
     assert.is(follow({ 'receipt.json': first.receipt, 'log.jsonl': lines.join('\n') }).failed, 'log');
+    // What another machine said of it later stands in the log alone.
+    const digest = new RegExp(
+      `"type":"task.executed","body":{"task":"${first.id}".*"receipt":"([0-9a-f]{64})"`,
+    );
+    const later = (outcome: string) => {
+      const body = { task: first.id, correlation: 'c', of: 'm', outcome, attempt: 3, by: 'm', receipt: '' };
+      body.receipt = digest.exec(log.stdout)![1]!;
+      const line = JSON.stringify({ index: 999, epoch: 1, time: 1, type: 'task.reverified', body });
+      return follow({ 'receipt.json': first.receipt, 'log.jsonl': `${log.stdout.trimEnd()}\n${line}\n` });
+    };
+    assert.match(later('confirmed').stdout, /^verified again: confirmed$/m);
+    assert.is(later('contradicted').failed, 'log');
 
     writeFileSync(join(mesh.home, 'mailed.json'), first.receipt);
     const env = { MESH_HOME: '/nonexistent' };
