@@ -1,24 +1,27 @@
-import { rm } from 'node:fs/promises';
-import { Level } from 'level';
-import { z } from 'zod';
 import { SuperfleetError } from '../protocol/errors.ts';
-import { count, meshId, sha256Hex, taskId } from '../protocol/ids.ts';
-import { TASK_STATES, type TaskState, TERMINAL_STATES } from '../protocol/task.ts';
-import type { Entry } from './entry.ts';
-import type { DurableBatch, Log } from './log.ts';
-
-/** What the store asks of a level: `Level` on disk and `MemoryLevel` both have it. */
-export interface IndexDatabase {
-  get(key: string): Promise<string | undefined>;
-  put(key: string, value: string): Promise<void>;
-  /** All of it or, after a crash, none. */
-  batch(changes: IndexChange[]): Promise<void>;
-  keys(range: { gte: string; lte?: string; limit?: number }): { all(): Promise<string[]> };
-  clear(range: { gte: string; lt: string }): Promise<void>;
-  close(): Promise<void>;
-}
-
-export type IndexChange = { type: 'put'; key: string; value: string } | { type: 'del'; key: string };
+import { openTasksMax } from '../protocol/limits.ts';
+import type { TaskState } from '../protocol/task.ts';
+import type { IndexChange, IndexDatabase } from './index-database.ts';
+import {
+  type About,
+  about,
+  aboutKey,
+  KINDS,
+  MARKER,
+  type Marker,
+  marker,
+  parsed,
+  part,
+  partKey,
+  placeOf,
+  placesMax,
+  runKey,
+  runMax,
+  runOf,
+  taskInRun,
+} from './index-records.ts';
+import { type Batch, type Said, Stretch } from './index-stretch.ts';
+import type { Log } from './log.ts';
 
 /** What the store asks of a log. */
 export type IndexedLog = Pick<Log, 'meshId' | 'size' | 'checkpointAt' | 'batches'>;
@@ -34,32 +37,20 @@ export interface IndexedTask {
   ended: TaskState | null;
 }
 
-const marker = z.strictObject({
-  format: z.literal(2),
-  mesh: meshId,
-  size: count,
-  root: sha256Hex,
-  /** Tasks submitted so far: they have the numbers below it. */
-  tasks: count,
-});
-const about = z.strictObject({
-  /** Entries about it. */
-  entries: count,
-  number: count.nullable(),
-  by: z.string().nullable(),
-  ended: z.enum(TASK_STATES).nullable(),
-});
-type About = z.infer<typeof about>;
-
-const MARKER = 'built';
-const INDEX_DIGITS = 16;
-/** Open tasks whose facts are kept in memory. */
-const recentMax = 4_096;
-/** Keys of one read. */
-const keysMax = 10_000;
+/** Entries of one write: as many as pass in the life of most tasks, and a stop of a few ms. */
+const stretchEntries = 4_096;
+/** Entries that wait in memory while others are written; what is more is read from the log then. */
+const waitingEntriesMax = 16 * stretchEntries;
+/** Parts of one read. */
+const partsMax = 256;
+/** Batches that are kept while the log is read. */
+const aheadMax = 1_024;
 
 /**
- * What can be rebuilt from the log and is kept to save the time: which entries are about a task.
+ * What can be rebuilt from the log and is kept to save the time: which entries are about a task. What it is handed waits in memory
+ * until many entries can be written at once; a task that comes and ends in between takes two records. So after a crash the index
+ * may be behind the log by some thousand entries, and reads them there before it answers anything.
+ *
  * It carries the checkpoint it was built to, and counts beside what it counts, because LevelDB can come back from a
  * flipped bit with keys missing and not say so. Losing it, whole or in part, loses nothing.
  */
@@ -68,8 +59,17 @@ export class IndexStore {
   readonly #log: IndexedLog;
   #built = 0;
   #tasks = 0;
-  /** What stands in the database of open tasks that had entries last, the latest at the end. */
-  readonly #recent = new Map<string, About>();
+  /** Behind what is written, or being written. */
+  #stretch = new Stretch(0, 0);
+  /** What was handed over while the log is read, and did not follow; null: the log is not being read. */
+  #ahead: Batch[] | null = null;
+  /** What stands in the database of open tasks, those that had entries last at the end. */
+  readonly #open = new Map<string, About>();
+  /** The run of numbers that was read last. */
+  #run: [string, string] | null = null;
+  /** Keys went missing: what stands in the database is looked up also where a log's order says that nothing can. */
+  #doubtful = false;
+  #working: Promise<void> | null = null;
   #catchingUp: Promise<void> | null = null;
   #closing = false;
 
@@ -86,8 +86,7 @@ export class IndexStore {
     const found = parsed(marker, await db.get(MARKER));
     const known = found !== null && found.mesh === log.meshId ? await log.checkpointAt(found.size) : null;
     if (found !== null && known?.root === found.root) {
-      store.#built = found.size;
-      store.#tasks = found.tasks;
+      store.#at(found.size, found.tasks);
     } else await store.#forget();
     return store;
   }
@@ -97,12 +96,26 @@ export class IndexStore {
     return this.#built;
   }
 
-  /** Indexes whatever became durable since. Cheap where there is nothing; calls at one time share the work. */
-  catchUp(): Promise<void> {
-    this.#catchingUp ??= this.#catchUp().finally(() => {
-      this.#catchingUp = null;
-    });
-    return this.#catchingUp;
+  /**
+   * A batch that has just become durable: it is indexed with others, without being read again. One that does not follow what was
+   * taken before is left to `catchUp`.
+   */
+  take(batch: Batch): void {
+    if (this.#stretch.entries >= waitingEntriesMax || this.#stretch.take(batch)) return;
+    // Behind what is being read from the log, perhaps: it need not be read then.
+    if (this.#ahead !== null && this.#ahead.length < aheadMax) this.#ahead.push(batch);
+  }
+
+  /** Writes what was taken, and indexes whatever else is durable by now. Cheap where there is nothing; calls at one time share the work. */
+  async catchUp(): Promise<void> {
+    for (const to = this.#log.size; this.#built < to; ) {
+      const before = this.#built;
+      this.#catchingUp ??= this.#alone(() => this.#catchUp()).finally(() => {
+        this.#catchingUp = null;
+      });
+      await this.#catchingUp;
+      if (this.#built <= before) return;
+    }
   }
 
   /** Indexes of the durable entries about a task, ascending. Rebuilds itself first where keys went missing. */
@@ -115,8 +128,8 @@ export class IndexStore {
     await this.catchUp();
     const found = await this.#about(id);
     if (found === null) return null;
-    const { entries: _, ...facts } = found;
-    return { task: id, ...facts };
+    const { number, by, ended } = found;
+    return { task: id, number, by, ended };
   }
 
   /** The task with this number; null where so many were not submitted yet. Rebuilds itself first where keys went missing. */
@@ -124,36 +137,49 @@ export class IndexStore {
     await this.catchUp();
     if (number >= this.#tasks) return null;
     return this.#sound(`task number ${number}`, async () => {
-      const id = await this.#db.get(numberKey(number));
-      const found = id === undefined ? null : await this.task(id);
+      const id = await this.#withNumber(number);
+      const found = id === null ? null : await this.task(id);
       return found?.number === number ? found : null;
     });
   }
 
   /** Throws away what was built and reads the log again. */
   async rebuild(): Promise<void> {
-    await this.#catchingUp;
-    await this.#forget();
+    await this.#alone(() => this.#forget());
+    this.#doubtful = true;
     await this.catchUp();
   }
 
   /** What it was about to index is left to the next start. */
   async close(): Promise<void> {
     this.#closing = true;
-    await this.#catchingUp?.catch(() => undefined);
+    await this.#working?.catch(() => undefined);
     await this.#db.close();
+  }
+
+  /** Does this when nothing else changes the database. */
+  async #alone(work: () => Promise<void>): Promise<void> {
+    while (this.#working !== null) await this.#working.catch(() => undefined);
+    this.#working = work().finally(() => {
+      this.#working = null;
+    });
+    await this.#working;
   }
 
   /** The marker goes first: a crash half way leaves an index that says it has nothing. */
   async #forget(): Promise<void> {
     await this.#db.batch([{ type: 'del', key: MARKER }]);
-    // `count!` and `state!` are what the first format had.
-    for (const kind of ['about', 'count', 'number', 'state', 'task']) {
-      await this.#db.clear({ gte: `${kind}!`, lt: `${kind}"` });
-    }
-    this.#recent.clear();
-    this.#built = 0;
-    this.#tasks = 0;
+    for (const kind of KINDS) await this.#db.clear({ gte: `${kind}!`, lt: `${kind}"` });
+    this.#open.clear();
+    this.#run = null;
+    this.#at(0, 0);
+  }
+
+  /** So much is written, and what was taken besides is read again. */
+  #at(size: number, tasks: number): void {
+    this.#built = size;
+    this.#tasks = tasks;
+    this.#stretch = new Stretch(size, tasks);
   }
 
   /** What `read` finds, where need be in an index that was built anew; null from it: keys are missing. */
@@ -168,62 +194,108 @@ export class IndexStore {
   }
 
   async #catchUp(): Promise<void> {
-    if (this.#built >= this.#log.size) return;
-    for await (const batch of this.#log.batches(this.#built)) {
-      if (this.#closing) throw new SuperfleetError('SF_UNREACHABLE', 'the index is being closed');
-      await this.#apply(batch);
+    if (this.#stretch.size < this.#log.size) await this.#read();
+    await this.#write();
+  }
+
+  /** From the log what was not taken as it came, so that what comes next follows. */
+  async #read(): Promise<void> {
+    this.#ahead = [];
+    try {
+      for await (const batch of this.#log.batches(this.#stretch.size)) {
+        // None is taken twice: one that was handed over meanwhile does not follow here any more.
+        this.#stretch.take(batch);
+        if (this.#stretch.entries >= stretchEntries) await this.#write();
+        this.#goOn();
+      }
+      for (const batch of this.#ahead) this.#stretch.take(batch);
+    } finally {
+      this.#ahead = null;
     }
   }
 
-  /** One batch, what it says of its tasks and the marker in one write, so that a crash leaves none of it or all. */
-  async #apply(batch: DurableBatch): Promise<void> {
-    const puts: IndexChange[] = [];
-    const known = new Map<string, About>();
-    let tasks = this.#tasks;
-    for (const entry of batch.entries) {
-      const task = taskOf(entry);
-      if (task === null) continue;
-      const facts = known.get(task) ?? this.#recent.get(task) ?? (await this.#about(task)) ?? NOTHING;
-      const next = { ...facts, entries: facts.entries + 1 };
-      if (entry.type === 'task.submitted') {
-        next.number = tasks;
-        next.by = submitterOf(entry);
-        puts.push({ type: 'put', key: numberKey(tasks), value: task });
-        tasks += 1;
+  #goOn(): void {
+    if (this.#closing) throw new SuperfleetError('SF_UNREACHABLE', 'the index is being closed');
+  }
+
+  /** A stretch, what it says of its tasks and the marker in one write, so that a crash leaves none of it or all. */
+  async #write(): Promise<void> {
+    const stretch = this.#stretch;
+    const { size, root, tasks } = stretch;
+    if (root === null) return;
+    this.#goOn();
+    this.#stretch = new Stretch(size, tasks);
+    try {
+      const changes: IndexChange[] = [];
+      const now = new Map<string, About>();
+      await this.#readUnknown(stretch, now);
+      for (const [task, said] of stretch.said) {
+        const before = now.get(task) ?? this.#open.get(task) ?? null;
+        now.set(task, added(task, before, said, changes));
       }
-      next.ended = endOf(entry) ?? next.ended;
-      known.set(task, next);
-      puts.push({ type: 'put', key: taskKey(task, entry.index), value: '' });
+      const { submitted, firstNumber } = stretch;
+      for (let at = 0; at < submitted.length; at += runMax) {
+        const value = runOf(submitted.slice(at, at + runMax));
+        changes.push({ type: 'put', key: runKey(firstNumber + at), value });
+      }
+      const built: Marker = { format: 3, mesh: this.#log.meshId, size, root, tasks };
+      changes.push({ type: 'put', key: MARKER, value: JSON.stringify(built) });
+      await this.#db.batch(changes);
+      for (const [task, facts] of now) this.#keep(task, facts);
+    } catch (error) {
+      this.#at(this.#built, this.#tasks);
+      throw error;
     }
-    for (const [task, facts] of known)
-      puts.push({ type: 'put', key: aboutKey(task), value: JSON.stringify(facts) });
-    const { size, root } = batch.checkpoint;
-    const built: z.infer<typeof marker> = { format: 2, mesh: this.#log.meshId, size, root, tasks };
-    puts.push({ type: 'put', key: MARKER, value: JSON.stringify(built) });
-    await this.#db.batch(puts);
-    for (const [task, facts] of known) this.#keep(task, facts);
     this.#built = size;
     this.#tasks = tasks;
   }
 
-  /** Most entries are about a task that had one a moment ago. One that has ended is looked up, should it have another. */
+  /** Of tasks that had entries before, and are not kept in memory: they have ended, or this process has just begun. */
+  async #readUnknown({ said }: Stretch, into: Map<string, About>): Promise<void> {
+    const read = async (task: string): Promise<void> => {
+      const found = await this.#about(task);
+      if (found !== null) into.set(task, found);
+    };
+    const reads: Promise<void>[] = [];
+    for (const [task, { number }] of said) {
+      if (this.#open.has(task) || (number !== null && !this.#doubtful)) continue;
+      reads.push(read(task));
+    }
+    await Promise.all(reads);
+  }
+
+  /** Most entries are about a task that is open. One that has ended is looked up, should it have another. */
   #keep(task: string, facts: About): void {
-    this.#recent.delete(task);
+    this.#open.delete(task);
     if (facts.ended !== null) return;
-    this.#recent.set(task, facts);
-    if (this.#recent.size > recentMax)
-      for (const oldest of this.#recent.keys()) if (this.#recent.delete(oldest)) break;
+    this.#open.set(task, facts);
+    if (this.#open.size > openTasksMax)
+      for (const oldest of this.#open.keys()) if (this.#open.delete(oldest)) break;
   }
 
   async #history(task: string): Promise<number[] | null> {
     const indexes: number[] = [];
-    const lte = taskKey(task, Number.MAX_SAFE_INTEGER);
-    for (let from = 0, full = true; full; from = indexes.at(-1)! + 1) {
-      const keys = await this.#db.keys({ gte: taskKey(task, from), lte, limit: keysMax }).all();
-      for (const key of keys) indexes.push(Number(key.slice(-INDEX_DIGITS)));
-      full = keys.length === keysMax;
+    const lte = partKey(task, Number.MAX_SAFE_INTEGER);
+    for (let from = 0, full = true; full; ) {
+      const parts = await this.#db.iterator({ gte: partKey(task, from), lte, limit: partsMax }).all();
+      for (const [key, text] of parts) {
+        indexes.push(...(parsed(part, text) ?? []));
+        from = placeOf(key) + 1;
+      }
+      full = parts.length === partsMax;
     }
-    return indexes.length === ((await this.#about(task)) ?? NOTHING).entries ? indexes : null;
+    const isWhole = indexes.length === ((await this.#about(task))?.entries ?? 0);
+    return isWhole && indexes.every((index, at) => at === 0 || index > indexes[at - 1]!) ? indexes : null;
+  }
+
+  /** The task that has a number, unless keys went missing. */
+  async #withNumber(number: number): Promise<string | null> {
+    const known = this.#run === null ? null : taskInRun(this.#run, number);
+    if (known !== null) return known;
+    const range = { gte: runKey(0), lte: runKey(number), limit: 1, reverse: true };
+    const [run] = await this.#db.iterator(range).all();
+    this.#run = run ?? null;
+    return run === undefined ? null : taskInRun(run, number);
   }
 
   async #about(task: string): Promise<About | null> {
@@ -231,54 +303,20 @@ export class IndexStore {
   }
 }
 
-const NOTHING: About = { entries: 0, number: null, by: null, ended: null };
-
-/** Opens the level of a folder; one that cannot be opened is thrown away, since it can be rebuilt. */
-export async function openIndexDatabase(folder: string): Promise<Level<string, string>> {
-  const db = new Level<string, string>(folder);
-  try {
-    await db.open();
-    return db;
-  } catch (error) {
-    const cause = (error as { cause?: { code?: string } }).cause;
-    if (cause?.code === 'LEVEL_LOCKED') {
-      throw new SuperfleetError('SF_LOCKED', `the index in ${folder} is open elsewhere`, { cause: error });
-    }
-    await rm(folder, { recursive: true, force: true });
-    const fresh = new Level<string, string>(folder);
-    await fresh.open();
-    return fresh;
+/** What is known of a task with what a stretch says of it, and the records that say so. */
+function added(task: string, before: About | null, said: Said, changes: IndexChange[]): About {
+  const { indexes } = said;
+  for (let at = 0; at < indexes.length; at += placesMax) {
+    const value = JSON.stringify(indexes.slice(at, at + placesMax));
+    changes.push({ type: 'put', key: partKey(task, indexes[at]!), value });
   }
-}
-
-/** The task an entry is about; entries of types this program does not know count too. */
-function taskOf(entry: Entry): string | null {
-  const { body } = entry;
-  if (typeof body !== 'object' || body === null || !('task' in body)) return null;
-  return taskId.safeParse(body.task).data ?? null;
-}
-
-function submitterOf({ body }: Entry): string | null {
-  const { by } = body as { by?: { peer?: unknown } | null };
-  return typeof by?.peer === 'string' ? by.peer : null;
-}
-
-function endOf({ type, body }: Entry): TaskState | null {
-  if (type !== 'task.converged') return null;
-  const { state } = body as { state?: unknown };
-  return [...TERMINAL_STATES].find((terminal) => terminal === state) ?? null;
-}
-
-const taskKey = (task: string, index: number): string =>
-  `task!${task}!${String(index).padStart(INDEX_DIGITS, '0')}`;
-const aboutKey = (task: string): string => `about!${task}`;
-const numberKey = (number: number): string => `number!${number}`;
-
-function parsed<T>(schema: z.ZodType<T>, text: string | undefined): T | null {
-  if (text === undefined) return null;
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch {
-    return null;
-  }
+  const submitted = said.number !== null;
+  const facts: About = {
+    entries: (before?.entries ?? 0) + indexes.length,
+    number: submitted ? said.number : (before?.number ?? null),
+    by: submitted ? said.by : (before?.by ?? null),
+    ended: said.ended ?? before?.ended ?? null,
+  };
+  changes.push({ type: 'put', key: aboutKey(task), value: JSON.stringify(facts) });
+  return facts;
 }

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { labelsMax } from './limits.ts';
 
+const TASK_ID = /^[a-z2-7]{12}$/;
+
 /** Mesh id: hex SHA-256 leaf hash of the genesis entry, which is the log's root at size one. */
 export const meshId = z.string().regex(/^[0-9a-f]{64}$/, 'a mesh id is 64 hex digits');
 /** Peer id: base58 text of an Ed25519 libp2p identity. */
@@ -8,7 +10,9 @@ export const peerId = z
   .string()
   .regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/, 'a peer id begins with 12D3KooW');
 /** Task id: 12 characters of lower-case base32 (60 bits from the core's random source). */
-export const taskId = z.string().regex(/^[a-z2-7]{12}$/, 'a task id is 12 characters a–z, 2–7');
+export const taskId = z.string().regex(TASK_ID, 'a task id is 12 characters a–z, 2–7');
+/** Whether a text has the form of a task id. */
+export const isTaskId = (text: string): boolean => TASK_ID.test(text);
 /** SHA-256 in hex. */
 export const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'a digest is 64 hex digits');
 /** Blob id: SHA-256 of the blob's manifest, in hex. */

@@ -2,6 +2,7 @@ import type { Actor } from '../../ledger/events.ts';
 import type { TaskObject } from '../../node/api/objects.ts';
 import { taskObject } from '../../node/views/task.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
+import { isTaskId } from '../../protocol/ids.ts';
 import { afterMax, batchMax } from '../../protocol/limits.ts';
 import type { FounderContext } from './context.ts';
 import {
@@ -22,8 +23,6 @@ export interface BatchItem extends Omit<Submission, 'correlation'> {
   /** Names of others of the batch, or ids of tasks. */
   after?: string[] | undefined;
 }
-
-const ID = /^[a-z2-7]{12}$/;
 
 /**
  * All of these tasks, or none: what is wrong with one is said of it, and nothing is logged then. In the order in which they were
@@ -129,7 +128,7 @@ function inOrder(items: readonly BatchItem[], places: ReadonlyMap<string, number
     for (const word of items[at]!.after ?? []) {
       const place = places.get(word);
       if (place !== undefined) visit(place);
-      else if (!ID.test(word)) {
+      else if (!isTaskId(word)) {
         throw new SuperfleetError(
           'SF_USAGE',
           `${called(items, at)} comes after ${word}, which is not there`,

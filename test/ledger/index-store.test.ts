@@ -6,8 +6,10 @@ import { MemoryLevel } from 'memory-level';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LogEvent } from '../../ledger/events.ts';
-import { type IndexDatabase, IndexStore, openIndexDatabase } from '../../ledger/index-store.ts';
-import { Log } from '../../ledger/log.ts';
+import { type IndexDatabase, openIndexDatabase } from '../../ledger/index-database.ts';
+import { type IndexedLog, IndexStore } from '../../ledger/index-store.ts';
+import { keepIndexed } from '../../ledger/keep-indexed.ts';
+import { type DurableBatch, Log } from '../../ledger/log.ts';
 import { MemoryStorage } from '../../ledger/storage-memory.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
 import { FOUNDER, KEY, newLog, started, taskId } from './kit.ts';
@@ -34,11 +36,16 @@ function submissions(): Entries {
   return entries.add({ type: 'task.submitted', body: { ...body, by } } as LogEvent);
 }
 
+const keysOf = async (db: IndexDatabase, kind: string): Promise<string[]> => {
+  const found = await db.iterator({ gte: `${kind}!`, lte: `${kind}"`, limit: 10_000 }).all();
+  return found.map(([key]) => key);
+};
+
 const bound = (db: IndexDatabase): IndexDatabase => ({
   get: (key) => db.get(key),
   put: (key, value) => db.put(key, value),
   batch: (changes) => db.batch(changes),
-  keys: (range) => db.keys(range),
+  iterator: (range) => db.iterator(range),
   clear: (range) => db.clear(range),
   close: () => db.close(),
 });
@@ -109,11 +116,25 @@ for (const { name, make } of backends) {
   on('keys that went missing are noticed and rebuilt: losing them loses nothing', async (db) => {
     const { log, expected } = await filled();
     const store = await IndexStore.open(db, log);
+    const early = await store.history(taskId(1));
+    assert.equal(early, expected);
+    const stale = (await db.get(`about!${taskId(1)}`))!;
+    for (let n = 0; n < 3; n += 1) {
+      expected.push(log.append([started(1)], TIME, 1).first);
+      await log.append([started(2)], TIME, 1).durable;
+      assert.equal(await store.history(taskId(1)), expected);
+    }
+    const parts = (await keysOf(db, 'task')).filter((key) => key.includes(taskId(1)));
+    assert.is(parts.length, 4);
+    await db.batch([{ type: 'del', key: parts[1]! }]);
     assert.equal(await store.history(taskId(1)), expected);
-    const [key] = (await db.keys({ gte: `task!${taskId(1)}`, limit: 1 }).all()) as [string];
-    await db.batch([{ type: 'del', key }]);
+    // What stood there before, of which the rest was lost.
+    expected.push(log.append([started(1)], TIME, 1).first);
+    await log.append([started(2)], TIME, 1).durable;
     assert.equal(await store.history(taskId(1)), expected);
-    await db.put(`about!${taskId(1)}`, '{"entries":3,"number":null,"by":null,"ended":null}');
+    await db.put(`about!${taskId(1)}`, stale);
+    assert.equal(await store.history(taskId(1)), expected);
+    await db.put(`about!${taskId(1)}`, 'garbage');
     assert.equal(await store.history(taskId(1)), expected);
     await db.put('built', '{"garbage"');
     assert.is((await IndexStore.open(db, log)).built, 0);
@@ -130,15 +151,16 @@ for (const { name, make } of backends) {
     assert.equal(await Promise.all([0, 1, 2].map((n) => store.numbered(n))), [first, second, null]);
     assert.equal([await store.task(TASK), await store.task(taskId(5))], [first, null]);
     const again = await IndexStore.open(db, log);
-    await db.batch([{ type: 'del', key: 'number!1' }]);
+    const [run] = (await keysOf(db, 'number')) as [string];
+    await db.batch([{ type: 'del', key: run }]);
     assert.equal(await again.numbered(1), second);
-    await db.put('number!1', TASK);
-    assert.equal(await again.numbered(1), second);
+    await db.put(run, TASK);
+    assert.equal(await (await IndexStore.open(db, log)).numbered(1), second);
     await db.batch([{ type: 'del', key: `about!${OTHER}` }]);
     assert.equal(await again.numbered(1), second);
   });
 
-  on('an index of the first format is made anew, and nothing of it stays', async (db) => {
+  on('an index of an earlier format is made anew, and nothing of it stays', async (db) => {
     const { log, expected } = await filled();
     const { size, root } = log.checkpoint;
     await db.put('built', JSON.stringify({ format: 1, mesh: log.meshId, size, root }));
@@ -147,8 +169,146 @@ for (const { name, make } of backends) {
     const store = await IndexStore.open(db, log);
     assert.is(store.built, 0);
     assert.equal(await store.history(taskId(1)), expected);
-    assert.equal(await db.keys({ gte: 'count!', lte: 'count"' }).all(), []);
-    assert.equal(await db.keys({ gte: 'state!', lte: 'state"' }).all(), []);
+    assert.equal([await keysOf(db, 'count'), await keysOf(db, 'state')], [[], []]);
+  });
+
+  on(
+    'what is handed over as it becomes durable is indexed without a read of the log or of the index',
+    async (db) => {
+      const log = await newLog(new MemoryStorage(), { segmentBytes: 1 << 20 });
+      const read: string[] = [];
+      const counted: IndexDatabase = {
+        ...bound(db),
+        get: (key) => {
+          read.push(key);
+          return db.get(key);
+        },
+      };
+      const watched: IndexedLog = {
+        meshId: log.meshId,
+        get size() {
+          return log.size;
+        },
+        checkpointAt: (size) => log.checkpointAt(size),
+        batches: (from) => {
+          read.push(`the log from ${from}`);
+          return log.batches(from);
+        },
+      };
+      const store = await IndexStore.open(counted, watched);
+      await store.catchUp();
+      read.length = 0;
+      keepIndexed(log, store, (error) => {
+        throw error;
+      });
+      const { body } = new Entries().submit(TASK).all[1] as { body: object };
+      const expected = new Map<string, number[]>();
+      const add = (n: number, event: LogEvent): void => {
+        const { first } = log.append([event], TIME, 1);
+        expected.set(taskId(n), [...(expected.get(taskId(n)) ?? []), first]);
+      };
+      // Some hundreds of tasks, begun in one write and going on in others, one of them with very many entries.
+      for (let round = 0; round < 14; round += 1) {
+        for (let n = 0; n < 300; n += 1) {
+          if (round === 0) {
+            const submitted = { ...body, task: taskId(n), correlation: taskId(n) };
+            add(n, { type: 'task.submitted', body: submitted } as LogEvent);
+          } else add(n, started(n));
+          if (round > 0) add(7, started(7));
+        }
+        await log.append([started(299)], TIME, 1).durable;
+        expected.get(taskId(299))!.push(log.size - 1);
+      }
+      while (store.built === 1) await new Promise((resolve) => setImmediate(resolve));
+      await store.catchUp();
+      assert.equal(read, []);
+      for (const n of [0, 7, 150, 299]) assert.equal(await store.history(taskId(n)), expected.get(taskId(n)));
+      assert.is((await store.numbered(299))?.task, taskId(299));
+      assert.is((await store.numbered(255))?.task, taskId(255));
+      assert.is((await store.numbered(0))?.task, taskId(0));
+      assert.is(await store.numbered(300), null);
+      const again = await IndexStore.open(db, log);
+      assert.is(again.built, log.size);
+      assert.equal(await again.history(taskId(7)), expected.get(taskId(7)));
+    },
+  );
+
+  on('what becomes durable while the log is read follows it, and is not read again', async (db) => {
+    const { log, expected } = await filled();
+    let reads = 0;
+    const watched: IndexedLog = {
+      meshId: log.meshId,
+      get size() {
+        return log.size;
+      },
+      checkpointAt: (size) => log.checkpointAt(size),
+      async *batches(from) {
+        reads += 1;
+        for await (const batch of log.batches(from)) {
+          if (batch.first === 0) await grow();
+          yield batch;
+        }
+      },
+    };
+    const grow = async (): Promise<void> => {
+      const { first, durable } = log.append([started(1)], TIME, 1);
+      expected.push(first);
+      await durable;
+    };
+    const store = await IndexStore.open(db, watched);
+    log.subscribe((batch) => store.take(batch));
+    await store.catchUp();
+    await grow();
+    assert.equal(await store.history(taskId(1)), expected);
+    assert.is(reads, 1);
+  });
+
+  on('what was not taken, or was lost with a write that failed, is read from the log', async (db) => {
+    const { log, expected } = await filled();
+    let fails = false;
+    const store = await IndexStore.open(
+      {
+        ...bound(db),
+        batch: (changes) => (fails ? Promise.reject(new Error('no room')) : db.batch(changes)),
+      },
+      log,
+    );
+    const batches: DurableBatch[] = [];
+    log.subscribe((batch) => batches.push(batch));
+    for (let n = 0; n < 4; n += 1) {
+      const { first, durable } = log.append([started(1)], TIME, 1);
+      expected.push(first);
+      await durable;
+    }
+    // The index is behind all of them.
+    store.take(batches[0]!);
+    assert.is(store.built, 0);
+    await store.catchUp();
+    const appended = log.append([started(1)], TIME, 1);
+    expected.push(appended.first);
+    await appended.durable;
+    store.take(batches[4]!);
+    store.take(batches[4]!);
+    fails = true;
+    await store.catchUp().then(
+      () => assert.unreachable(),
+      (error) => assert.is(error.message, 'no room'),
+    );
+    fails = false;
+    assert.equal(await store.history(taskId(1)), expected);
+    assert.is((await IndexStore.open(db, log)).built, log.size);
+  });
+
+  on('entries about a task that stand before its submission are found all the same', async (db) => {
+    const log = await newLog(new MemoryStorage(), { segmentBytes: 3000 });
+    const store = await IndexStore.open(db, log);
+    const { body } = new Entries().submit(taskId(1)).all[1] as { body: object };
+    for (const event of [started(1), { type: 'task.submitted', body } as LogEvent, started(1)]) {
+      await log.append([event], TIME, 1).durable;
+      await store.catchUp();
+    }
+    assert.equal(await store.history(taskId(1)), [1, 2, 3]);
+    assert.is((await store.numbered(0))?.task, taskId(1));
   });
 
   on('one that is closed while it indexes leaves the rest to the next start', async (db) => {
