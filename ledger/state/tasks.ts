@@ -307,7 +307,8 @@ function reassigned(state: Tasks, entry: Of<'reverification.assigned'>): void {
   const next = task.attemptCount + 1;
   need(entry, number === next, `attempt ${next} is the next one`);
   need(entry, openAttempt(task, 'verify') === null, 'it is being verified already');
-  need(entry, member !== task.accepted!.member, 'the executor may not verify its own result');
+  const executor = task.accepted!.member;
+  need(entry, member !== executor, 'the executor may not verify its own result');
   need(entry, member !== of, 'it may not say again what it said before');
   addAttempt(task, entry, { number, role: 'verify', member, nonce }, of);
 }
