@@ -142,8 +142,12 @@ export class Holds {
   }
 }
 
-/** Whether a queued task must wait for others; one that can never go on, as another came to nothing, is given up. */
-export function isHeld(ctx: FounderContext, task: TaskRecord): boolean {
+/**
+ * Whether a queued task waits for tasks that it comes after; where one of them came to nothing it can never go on, and is given
+ * up. It is noted behind each of them: one that fails may leave the state long before the others have ended.
+ */
+export function comesAfterOpen(ctx: FounderContext, task: TaskRecord): boolean {
+  let waits = false;
   for (const id of task.schedule?.after ?? []) {
     const other = ctx.state.tasks.byId.get(id);
     // One that has left the state was delivered: had it ended otherwise, this one would have ended with it.
@@ -153,9 +157,9 @@ export function isHeld(ctx: FounderContext, task: TaskRecord): boolean {
       return true;
     }
     ctx.holds.comeAfter(task.id, id);
-    return true;
+    waits = true;
   }
-  return !ctx.holds.enter(task);
+  return waits;
 }
 
 const cameToNothing = (id: string, state: string): string => `task ${id}, which it comes after, is ${state}`;

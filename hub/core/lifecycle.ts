@@ -15,7 +15,7 @@ import type { FounderContext, GivenUp, LiveLease } from './context.ts';
 import { submitterOf } from './fair-share.ts';
 import { flakyWords, leftUndecided } from './flaky.ts';
 import { isFrozen } from './freeze.ts';
-import { isHeld } from './holds.ts';
+import { comesAfterOpen } from './holds.ts';
 import { spreadOf } from './spread.ts';
 
 type Converged = EventBody<'task.converged'>;
@@ -185,7 +185,7 @@ function settleQueued(ctx: FounderContext, task: TaskRecord): void {
     ctx.asking.add(task.id);
   } else {
     ctx.asking.delete(task.id);
-    const held = isFrozen(ctx, task) || isHeld(ctx, task);
+    const held = comesAfterOpen(ctx, task) || isFrozen(ctx, task) || !ctx.holds.enter(task);
     if (task.converged !== null) return;
     if (held) {
       ctx.held.add(task.id);

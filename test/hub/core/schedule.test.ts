@@ -54,6 +54,22 @@ test('where one of them comes to nothing, so does the whole chain behind it, eac
   assert.is(fleet.core.state.tasks.open.size, 0);
 });
 
+test('one of several that comes to nothing ends what comes after it at once, and not when the others have ended and it is forgotten', () => {
+  const fleet = new Fleet({}, { endedTasks: 1 });
+  const m = fleet.join('m1');
+  const [slow, fails, other] = [send(fleet, {}), send(fleet, {}), send(fleet, {})];
+  const last = send(fleet, { after: [slow, fails] });
+  fleet.ask({ op: 'task.stop', task: fails });
+  const ends = fleet.entries.filter(({ type }) => type === 'task.converged').map(({ body }) => body);
+  assert.equal(
+    ends.map((body) => (body as { task: string }).task),
+    [fails, last],
+  );
+  fleet.ask({ op: 'task.stop', task: other });
+  finish(fleet, m, slow);
+  assert.not(runningTasks(m).includes(last));
+});
+
 test('of a group no more run than it allows, in their order and by their priority', () => {
   const { fleet, m } = one(8);
   const group = { name: 'board', limit: 2 };
