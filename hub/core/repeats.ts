@@ -11,14 +11,22 @@ type Said = Pick<TaskRecord, 'spec' | 'by' | 'schedule' | 'continues'>;
 /** Keys that are kept without a look at whose tasks have left the state. */
 const SWEEP_FROM = 1_024;
 
+/** Ended tasks that are kept in the order of one content without a look. */
+const ENDED_KEPT = 64;
+
+/** Open tasks of the same words; `order`: the newest last, some that have ended among them. */
+interface Same {
+  open: Set<string>;
+  order: string[];
+}
+
 /**
  * Which tasks the same submitter sent before: by the key it gave them, for as long as they are in the state, and by their
  * words, while they are open.
  */
 export class Repeats {
   readonly #byKey = new Map<string, { task: string; content: string }>();
-  /** Open tasks of the same words, the newest last. */
-  readonly #byContent = new Map<string, Set<string>>();
+  readonly #byContent = new Map<string, Same>();
   readonly #contents = new Map<string, string>();
   #sweepAt = SWEEP_FROM;
 
@@ -32,7 +40,10 @@ export class Repeats {
     }
     if (TERMINAL_STATES.has(task.state)) return;
     this.#contents.set(task.id, content);
-    this.#byContent.set(content, (this.#byContent.get(content) ?? new Set()).add(task.id));
+    const same = this.#byContent.get(content) ?? { open: new Set(), order: [] };
+    same.open.add(task.id);
+    same.order.push(task.id);
+    this.#byContent.set(content, same);
   }
 
   /** The task has ended: the same words are a new task from here on. */
@@ -41,8 +52,11 @@ export class Repeats {
     if (content === undefined) return;
     this.#contents.delete(id);
     const same = this.#byContent.get(content);
-    same?.delete(id);
-    if (same?.size === 0) this.#byContent.delete(content);
+    if (same === undefined) return;
+    same.open.delete(id);
+    if (same.open.size === 0) this.#byContent.delete(content);
+    else if (same.order.length > 2 * same.open.size + ENDED_KEPT)
+      same.order = same.order.filter((one) => same.open.has(one));
   }
 
   /** The task that has this submission's key; `same`: it says the same. */
@@ -62,7 +76,11 @@ export class Repeats {
 
   /** The newest open task of the same submitter that says the same; null: there is none. */
   open(said: Said): string | null {
-    return [...(this.#byContent.get(contentOf(said)) ?? [])].at(-1) ?? null;
+    const same = this.#byContent.get(contentOf(said));
+    if (same === undefined) return null;
+    const { open, order } = same;
+    while (!open.has(order.at(-1)!)) order.pop();
+    return order.at(-1)!;
   }
 }
 

@@ -26,11 +26,14 @@ export interface Requirements {
   cloud?: boolean;
 }
 
+/** One for all tasks that ask for none: what is kept by it is not kept for each of them. */
+const NO_TOOLS: Record<string, string> = {};
+
 export const requirementsOf = (spec: TaskSpec): Requirements => ({
   goal: spec.kind === 'code',
   brain: spec.kind === 'code' ? (spec.code.brain ?? null) : null,
   model: spec.model ?? (spec.kind === 'code' ? '*' : null),
-  tools: spec.tools ?? {},
+  tools: spec.tools ?? NO_TOOLS,
   ...(spec.kind === 'code' && spec.code.cloud === true ? { cloud: true } : {}),
 });
 
@@ -52,13 +55,13 @@ export function lacking(
   live: LiveMember | undefined,
   lent: (model: string) => boolean = () => false,
 ): string | null {
-  const wanted = rangesOf(tools);
   const capacity = live?.capacity ?? null;
   if (capacity === null) return null;
   if (goal && !live?.features.includes(GOALS_FEATURE)) return 'runs an older release, which pursues no goals';
   if (continues && !live?.features.includes(CONTINUES_FEATURE))
     return 'runs an older release, which continues no goals';
   if (brain !== null && !capacity.brains?.includes(brain)) return `does not offer ${brain}`;
+  const wanted = tools === NO_TOOLS ? NO_RANGES : rangesOf(tools);
   if (model === null && wanted.size === 0) return null;
   if (!live?.features.includes(REQUIREMENTS_FEATURE)) {
     return 'runs an older release, which does not know --model and --tool';
@@ -120,6 +123,7 @@ function holds(version: readonly number[], { sign, numbers }: Comparison): boole
 }
 
 /** Read once for as long as the task waits: it is held against every member whenever one of them changes. */
+const NO_RANGES: ReadonlyMap<string, Range> = new Map();
 const rangesRead = new WeakMap<object, Map<string, Range>>();
 function rangesOf(tools: Record<string, string>): Map<string, Range> {
   let ranges = rangesRead.get(tools);

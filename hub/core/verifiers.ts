@@ -34,10 +34,16 @@ function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting)
     deliver(ctx, task, unchecked);
     return;
   }
-  const drawn = drawOne(ctx, task);
-  if (drawn !== null) {
+  const quick = quickly(ctx, task);
+  if (quick === 'busy') {
+    waiting.aloneSince = null;
+    waiting.seen = ctx.pool.news;
+    waiting.aloneIn = ctx.fleet;
+    return;
+  }
+  if (quick !== null) {
     ctx.unverified.delete(task.id);
-    assign(ctx, task, drawn, 'verify');
+    assign(ctx, task, quick, 'verify');
     return;
   }
   const parties = verifierParties(ctx, task);
@@ -66,30 +72,77 @@ function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting)
   assign(ctx, task, verifier, 'verify');
 }
 
-/** Members drawn before all of them are looked at. */
-const DRAWS_MAX = 32;
+/** Members looked at for one result before all of them are. */
+const LOOKED_MAX = 32;
 
 /**
- * One that may verify the result, drawn from all that have a free slot until one fits; so each that does is as likely as any
- * other, and nobody else is looked at. Null: none was drawn, or it is not that simple.
+ * Without a look at all members: one that may verify the result, drawn from those with a free slot so that each is as likely
+ * as any other; or `busy`: some may, and none of them is free. Null: few looks do not tell.
  */
-function drawOne(ctx: FounderContext, task: TaskRecord): LiveMember | null {
+function quickly(ctx: FounderContext, task: TaskRecord): LiveMember | 'busy' | null {
   const executor = executorOf(ctx, task);
-  if (executor === null || !ringHasRoom(ctx) || task.verifierFaults > 0) return null;
-  const { free } = ctx.pool;
+  if (executor === null || task.verifierFaults > 0) return null;
+  const { trust } = ctx.state;
   const owners = ownersOf(ctx);
   const ask = ownersAskOf(task, 'verify');
-  for (let drawn = 0; drawn < Math.min(DRAWS_MAX, free.length); drawn += 1) {
-    const peer = free[Math.floor(draw(ctx) * free.length)]!;
+  const able = (peer: string): MemberRecord | null => {
     const member = ctx.member(peer);
+    if (member === null || !member.roles.includes('worker') || member.quarantined !== undefined) return null;
     const live = ctx.live.get(peer);
-    if (member === null || live === undefined || freeSlots(live) <= 0) continue;
-    if (member.quarantined !== undefined || task.avoid.includes(peer)) continue;
-    if (!isTrusted(ctx.state.trust, executor.peer) && !isTrusted(ctx.state.trust, peer)) continue;
-    if (unavailable(member, live) !== null || declinedByOwner(ctx, ask, live) !== null) continue;
-    if (verifierMismatch(task, executor, owners, member, live) === null) return live;
+    if (verifierMismatch(task, executor, owners, member, live) !== null) return null;
+    return declinedByOwner(ctx, ask, live) === null ? member : null;
+  };
+  // As `vouching` has it.
+  const byTrusted = !isTrusted(trust, executor.peer) && hasTrusted(ctx, able);
+  const ready = (peer: string): LiveMember | null => {
+    if (task.avoid.includes(peer) || (byTrusted && !isTrusted(trust, peer))) return null;
+    const live = ctx.live.get(peer);
+    const member = live === undefined ? null : able(peer);
+    return member !== null && unavailable(member, live) === null ? live! : null;
+  };
+  const drawn = ringHasRoom(ctx) ? drawFree(ctx, ready) : 'none';
+  if (drawn !== 'none') return drawn;
+  let looked = 0;
+  for (const peer of byTrusted ? trustedPeers(ctx) : ctx.live.keys()) {
+    if (ready(peer) !== null) return 'busy';
+    looked += 1;
+    if (looked >= LOOKED_MAX) return null;
   }
   return null;
+}
+
+/** One of those with a free slot; `none` of them will do; null: few looks do not tell. */
+function drawFree(
+  ctx: FounderContext,
+  ready: (peer: string) => LiveMember | null,
+): LiveMember | 'none' | null {
+  const { free } = ctx.pool;
+  const will = (peer: string): LiveMember | null => {
+    const live = ready(peer);
+    return live !== null && freeSlots(live) > 0 ? live : null;
+  };
+  if (free.length <= LOOKED_MAX) {
+    const all = free.flatMap((peer) => will(peer) ?? []);
+    return all.length === 0 ? 'none' : all[Math.floor(draw(ctx) * all.length)]!;
+  }
+  for (let looked = 0; looked < LOOKED_MAX; looked += 1) {
+    const live = will(free[Math.floor(draw(ctx) * free.length)]!);
+    if (live !== null) return live;
+  }
+  return null;
+}
+
+function* trustedPeers({ state }: FounderContext): Generator<string> {
+  const { trust } = state;
+  if (trust.founder !== null) yield trust.founder;
+  for (const peer of trust.members.keys()) if (peer !== trust.founder && isTrusted(trust, peer)) yield peer;
+}
+
+/** Whether anybody who is trusted may ever verify it, free or not. */
+function hasTrusted(ctx: FounderContext, able: (peer: string) => MemberRecord | null): boolean {
+  for (const peer of trustedPeers(ctx))
+    if (able(peer) !== null && ctx.live.get(peer)?.capacity?.slots !== 0) return true;
+  return false;
 }
 
 /** Only a change of the fleet can help it: it is not looked at before. */

@@ -161,8 +161,17 @@ function verified(trust: Trust, { task, attempt, passed, sameOwner }: Body<'task
   if (judged === undefined || judged.verifier === null || judged.attempt !== attempt) return;
   if (!judged.provable) return;
   if (!passed) invalid(trust, judged.executor, task);
-  else if (isTrusted(trust, judged.verifier) && (!sameOwner || new Set(trust.owners.values()).size < 2))
+  else if (isTrusted(trust, judged.verifier) && (!sameOwner || hasOneOwner(trust)))
     recordOf(trust, judged.executor).valid += 1;
+}
+
+function hasOneOwner({ owners }: Trust): boolean {
+  let first: string | undefined;
+  for (const owner of owners.values()) {
+    first ??= owner;
+    if (owner !== first) return false;
+  }
+  return true;
 }
 
 /** Of one task it counts once: a quarantine follows the word that it rests on. */
