@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- --seed N [--keep 1,4] [--tasks N] [--steps N] [--walls] [--trace]` replays one simulated run, or what is
+ * `npm run sim -- --seed N [--keep 1,4] [--tasks N] [--steps N] [--small] [--walls] [--trace]` replays one simulated run, or what is
  * left of one; `--seeds A..B` runs many and stops at the first that breaks a promise; `--minutes N` explores fresh ones on all
  * processors. `--mutations` plants bugs in copies of the cores and shows who catches them. `--scale` measures 10,000
  * members and a million tasks. `--replicas`: meshes whose log is copied, restored and handed over. Exit 1: a promise was broken.
@@ -8,13 +8,13 @@ import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { explore } from '../test/sim/explore.ts';
 import { MUTATIONS } from '../test/sim/mutations.ts';
-import { type RunOptions, runBothWalls, runSeed } from '../test/sim/run.ts';
+import { type RunOptions, runBothWalls, runSeed, small, usual } from '../test/sim/run.ts';
 import { Scale } from '../test/sim/scale.ts';
 import { shrink } from '../test/sim/shrink.ts';
 import { showMutations } from './sim-mutations.ts';
 import { manyReplicated, replicated } from './sim-replicas.ts';
 
-const USAGE = `npm run sim -- --seed N [--keep 1,4|none] [--tasks N] [--steps N] [--walls] [--shrink] [--trace]
+const USAGE = `npm run sim -- --seed N [--keep 1,4|none] [--tasks N] [--steps N] [--walls] [--small] [--shrink] [--trace]
 npm run sim -- --seeds A..B [--walls] [--all]
 npm run sim -- --minutes N
 npm run sim -- --mutations [--seeds-max N] [--only WORD]
@@ -30,6 +30,8 @@ const { values } = parseArgs({
     /** The first so many of its tasks. */
     tasks: { type: 'string' },
     trace: { type: 'boolean', default: false },
+    /** The founder keeps next to nothing of what has ended, and starts from snapshots. */
+    small: { type: 'boolean', default: false },
     /** Makes a seed that breaks a promise smaller. */
     shrink: { type: 'boolean', default: false },
     /** Runs each seed a second time with other wall clocks and compares. */
@@ -84,7 +86,7 @@ if (values.replicas) {
 } else if (values.seeds !== undefined) {
   many(...range(values.seeds));
 } else if (values.shrink) {
-  console.log(shrink(number(values.seed)) ?? 'it breaks no promise');
+  console.log(shrink(number(values.seed), values.small ? small : {}) ?? 'it breaks no promise');
 } else one(number(values.seed));
 
 function one(seed: number): void {
@@ -96,6 +98,7 @@ function one(seed: number): void {
     ...keep,
     ...(values.tasks === undefined ? {} : { tasks: number(values.tasks) }),
     ...(values.steps === undefined ? {} : { steps: number(values.steps) }),
+    ...(values.small ? small : {}),
     ...(values.trace ? { trace: (line: string) => console.log(line) } : {}),
   };
   attempt(() => console.log(run(seed, options)));
@@ -139,7 +142,7 @@ function many(from: number, to: number): void {
   let failures = 0;
   for (let seed = from; seed <= to; seed += 1) {
     const well = attempt(() => {
-      const report = run(seed);
+      const report = run(seed, values.small ? small : usual(seed));
       for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] += report[key];
     });
     if (!well) failures += 1;

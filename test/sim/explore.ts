@@ -1,5 +1,5 @@
 import { parentPort, Worker, workerData } from 'node:worker_threads';
-import { replayCommand, runBothWalls, runSeed } from './run.ts';
+import { replayCommand, runBothWalls, runSeed, usual } from './run.ts';
 import { shrink } from './shrink.ts';
 import { checkerOf } from './violation.ts';
 
@@ -49,13 +49,14 @@ export async function explore(
 
 function lookAt(seed: number, shrunk: number): Found | null {
   try {
-    if (seed % wallsEach === 0) runBothWalls(seed);
-    else runSeed(seed);
+    if (seed % wallsEach === 0) runBothWalls(seed, usual(seed));
+    else runSeed(seed, usual(seed));
     return null;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    const less = shrunk < shrunkMax ? shrink(seed) : null;
-    const smaller = less === null ? null : `${replayCommand(seed, less)} (${less.runs} runs)`;
+    const less = shrunk < shrunkMax ? shrink(seed, usual(seed)) : null;
+    const smaller =
+      less === null ? null : `${replayCommand(seed, { ...usual(seed), ...less })} (${less.runs} runs)`;
     return { seed, checker: checkerOf(error), message, smaller };
   }
 }

@@ -176,6 +176,10 @@ function inflictMore(
       member.policy('only at night');
       later(300, 20_000, () => member.policy(null));
       break;
+    case 'ownerComes':
+      member.policy('its owner is there', true);
+      later(300, 20_000, () => member.policy(null));
+      break;
     case 'capacityLie':
       member.liar = true;
       member.offer({

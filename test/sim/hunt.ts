@@ -1,5 +1,5 @@
 /** Runs seeds until one breaks a promise, and prints which: for a copy of the sources with a planted bug. */
-import { runBothWalls, runSeed } from './run.ts';
+import { runBothWalls, runSeed, usual } from './run.ts';
 import { checkerOf } from './violation.ts';
 
 /** What a hunt came to; null: nothing was found. */
@@ -13,7 +13,7 @@ const [first, count] = process.argv.slice(2);
 
 function look(seed: number): void {
   if (seed % 5 === 0) runBothWalls(seed);
-  else runSeed(seed, seed % 3 === 0 ? { fromSnapshots: true, endedTasks: 2 } : {});
+  else runSeed(seed, usual(seed));
 }
 
 function hunt(from: number, seeds: number): Caught | null {

@@ -11,6 +11,7 @@ import {
 } from '../../protocol/session.ts';
 import type { Script } from './executor.ts';
 import type { Machine } from './machine.ts';
+import { Running } from './running.ts';
 import { Violation } from './violation.ts';
 
 /** What a member's driver needs of the world. */
@@ -52,10 +53,9 @@ const unstored = (result: AttemptResult): AttemptResult => ({
   envelope: null,
 });
 
-interface Running {
-  assignment: Assignment;
-  stopping: boolean;
-}
+/** How long what is suspended is kept before it is ended, and by how much later that may be seen. */
+const evictMs = 6_000;
+const evictSlackMs = 1_000;
 
 /** A member's process: its core, an executor that follows a script, and a disk that outlives it. */
 export class MemberHost {
@@ -72,6 +72,8 @@ export class MemberHost {
     ownerPaused: false,
     /** What the owner's policy bars work by; null: nothing. */
     bar: null as string | null,
+    /** That is for a moment: what runs is suspended, and not ended at once. */
+    brief: false,
     checkpoint: null as string | null,
   };
   core: MemberCore | null = null;
@@ -121,6 +123,7 @@ export class MemberHost {
       ready: [...this.disk.ready.values()],
       ownerPaused: this.disk.ownerPaused,
       bar: this.disk.bar,
+      evictMs,
       checkpoint: this.disk.checkpoint,
       rosterVersion: 0,
       epoch: this.world.epoch?.(this) ?? 1,
@@ -184,10 +187,12 @@ export class MemberHost {
     this.refused = false;
   }
 
-  policy(bar: string | null): void {
+  /** `brief`: what runs is suspended, and ended only after a grace. */
+  policy(bar: string | null, brief = false): void {
     this.machine.deliver(() => {
       this.disk.bar = bar;
-      this.step({ type: 'policy', bar });
+      this.disk.brief = brief;
+      this.step({ type: 'policy', bar, brief });
     });
   }
 
@@ -227,16 +232,35 @@ export class MemberHost {
 
   /** After every step: whoever was told to stop has stopped (promise 15), and what it holds is bounded (promise 18). */
   #check(): void {
-    const { ownerPaused, bar } = this.disk;
-    const stop = ownerPaused || bar !== null ? 'its owner' : this.#toldPaused ? 'the operator' : null;
+    const { ownerPaused, bar, brief } = this.disk;
+    const ended = ownerPaused || (bar !== null && !brief);
+    const stop = ended ? 'its owner' : this.#toldPaused ? 'the operator' : null;
     if (stop !== null) {
       for (const [key, { stopping }] of this.running)
         if (!stopping)
           throw new Violation('15 stops', `${this.machine.name} runs ${key} against the stop of ${stop}`);
     }
+    for (const [key, run] of this.running) if (!run.stopping) this.#checkOwner(key, run);
     const held = this.core?.attempts.length ?? 0;
     if (held > heldMax + this.disk.ready.size)
       throw new Violation('18 bounds', `${this.machine.name} holds ${held} attempts`);
+  }
+
+  /** While its owner is there an attempt makes no progress, and is ended after the grace; when the owner goes, it goes on. */
+  #checkOwner(key: string, { suspendedAt, assignment }: Running): void {
+    const { name, mono, schedule, disturbedAt } = this.machine;
+    const fail = (why: string): never => {
+      throw new Violation('owners', `${name} ${why}`);
+    };
+    if (suspendedAt === null) {
+      if (this.disk.bar !== null) fail(`works on ${key} while its owner is there`);
+      return;
+    }
+    if (this.disk.bar === null) fail(`keeps ${key} suspended, and its owner has gone`);
+    if (assignment.role === 'execute' && assignment.spec.kind === 'code')
+      fail(`keeps ${key} suspended, whose model goes on`);
+    const awake = schedule.now - disturbedAt > evictSlackMs;
+    if (awake && mono - suspendedAt > evictMs + evictSlackMs) fail(`has kept ${key} suspended for too long`);
   }
 
   #perform(effect: MemberEffect): void {
@@ -283,9 +307,11 @@ export class MemberHost {
       case 'lenders':
         break;
       case 'suspend':
+        for (const run of this.running.values()) if (!run.stopping) run.suspend();
+        break;
       case 'resume':
-        // Its tasks end when they end: one that ends while it is suspended is let through by the cores.
-        return;
+        for (const run of this.running.values()) if (!run.stopping) run.resume();
+        break;
       default:
         effect satisfies never;
     }
@@ -301,26 +327,33 @@ export class MemberHost {
     const key = leaseKey(assignment);
     if (this.running.has(key))
       throw new Violation('10 one result', `${this.machine.name} starts ${key} twice`);
-    const run: Running = { assignment, stopping: false };
-    this.running.set(key, run);
-    if (this.running.size > this.capacity.slots)
+    if (this.running.size >= this.capacity.slots)
       throw new Violation('18 bounds', `${this.machine.name} runs more than its slots`);
     this.world.started(this, assignment);
     const script = this.world.script(this, assignment);
     const { task, attempt, epoch } = assignment;
     const lease = { task, attempt, epoch };
-    this.machine.after(script.startMs, () => {
+    const begin = (): void => {
       if (this.running.get(key) === run && script.begins) this.step({ type: 'started', lease });
-    });
-    this.machine.after(script.startMs + script.runMs, () => {
-      if (this.running.get(key) !== run) return;
-      this.running.delete(key);
-      const result = this.diskIsFull ? unstored(script.result()) : script.result();
-      // On the disk before anybody hears of it.
-      this.#olds = [...this.#olds, new Map(this.disk.ready)].slice(-3);
-      if (!this.diskIsFull) this.disk.ready.set(key, result);
-      this.step({ type: 'finished', result });
-    });
+    };
+    const finish = (): void => {
+      if (this.running.get(key) === run) this.#finish(key, script);
+    };
+    const { startMs, runMs } = script;
+    const run = new Running(this.machine, assignment, [
+      { at: startMs, run: begin },
+      { at: startMs + runMs, run: finish },
+    ]);
+    this.running.set(key, run);
+  }
+
+  #finish(key: string, script: Script): void {
+    this.running.delete(key);
+    const result = this.diskIsFull ? unstored(script.result()) : script.result();
+    // On the disk before anybody hears of it.
+    this.#olds = [...this.#olds, new Map(this.disk.ready)].slice(-3);
+    if (!this.diskIsFull) this.disk.ready.set(key, result);
+    this.step({ type: 'finished', result });
   }
 
   #stop(lease: Lease): void {

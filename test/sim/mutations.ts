@@ -176,6 +176,32 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [patch('node/core/member.ts', "this.#attempts.stopAll('policy');", '')],
   },
   {
+    name: 'what its owner suspends runs on',
+    patches: [patch('node/core/member.ts', "this.#out.push({ type: 'suspend' });", '')],
+  },
+  {
+    name: 'an owner who stays is not yielded to',
+    patches: [
+      patch('node/core/member.ts', 'now - this.#suspendedAt >= this.#evictMs) this', 'now < 0) this'),
+    ],
+  },
+  {
+    name: 'what was suspended does not go on when its owner goes',
+    patches: [patch('node/core/member.ts', 'if (bar === null) this.#goOn();', 'if (bar === null) {}')],
+  },
+  {
+    name: 'an eviction counts against the task',
+    patches: [
+      patch('hub/core/sessions.ts', "owner: { fault: 'person', reason", "owner: { fault: 'task', reason"),
+    ],
+  },
+  {
+    name: 'an eviction counts against the machine',
+    patches: [
+      patch('hub/core/sessions.ts', "owner: { fault: 'person', reason", "owner: { fault: 'machine', reason"),
+    ],
+  },
+  {
     name: 'a person’s stop does not reach the machine',
     patches: [
       patch(

@@ -35,5 +35,9 @@ export class Random {
     return from[Math.floor(this.next() * from.length)]!;
   }
 
-  bytes = (length: number): Uint8Array => Uint8Array.from({ length }, () => Math.floor(this.next() * 256));
+  bytes = (length: number): Uint8Array => {
+    const bytes = new Uint8Array(length);
+    for (let at = 0; at < length; at += 1) bytes[at] = Math.floor(this.next() * 256);
+    return bytes;
+  };
 }

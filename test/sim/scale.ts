@@ -35,6 +35,8 @@ export interface ScaleReport {
   entries: number;
   seconds: number;
   tasksPerSecond: number;
+  /** Time of processors, user and system, a task, ms. */
+  processorMs: number;
   virtualSeconds: number;
   /** Highest resident memory seen, MiB. */
   memoryMiB: number;
@@ -81,6 +83,8 @@ export class Scale {
   readonly #random = new Random('scale');
   readonly #nodes = new Map<string, Node>();
   readonly #honest = new Map<string, string>();
+  /** What was signed for each open task. */
+  readonly #signed = new Map<string, string[]>();
   readonly #log = new LogChecker(this.#honest);
   readonly #steps: StepChecker;
   readonly #gate = new EffectGate<Outward>(-1);
@@ -226,8 +230,10 @@ export class Scale {
   #synced(entry: Entry): void {
     this.#log.take(entry);
     if (entry.type !== 'task.converged') return;
-    const body = entry.body as { state: string; verified: boolean };
+    const body = entry.body as { task: string; state: string; verified: boolean };
     this.#ended += 1;
+    for (const digest of this.#signed.get(body.task) ?? []) this.#honest.delete(digest);
+    this.#signed.delete(body.task);
     if (body.state === 'delivered') this.#delivered += 1;
     if (body.verified) this.#verified += 1;
     if (this.#ended % 256 === 0) this.#submitMore();
@@ -329,7 +335,9 @@ export class Scale {
     this.#schedule.after(this.#random.between(200, 4_000), () => {
       if (!node.running.delete(key)) return;
       const result = script.result();
-      this.#honest.set(standInDigest(result.envelope!), `${key} by ${node.peer}`);
+      const digest = standInDigest(result.envelope!);
+      this.#honest.set(digest, `${key} by ${node.peer}`);
+      this.#signed.set(task, [...(this.#signed.get(task) ?? []), digest]);
       this.#tell(node, { type: 'finished', result });
     });
   }
@@ -348,6 +356,7 @@ export class Scale {
     const kinds = [...this.#spent].sort(([, one], [, other]) => other.ms - one.ms);
     const mean = ({ count, ms: all }: { count: number; ms: number }): number =>
       Math.round((10_000 * all) / count) / 10;
+    const { user, system } = process.cpuUsage();
     return {
       members: this.#options.members,
       tasks: this.#options.tasks,
@@ -356,6 +365,7 @@ export class Scale {
       entries: this.#size,
       seconds: Math.round(ms / 100) / 10,
       tasksPerSecond: Math.round((1000 * this.#ended) / ms),
+      processorMs: Math.round((user + system) / this.#ended) / 1000,
       virtualSeconds: Math.round(this.#schedule.now / 1000),
       memoryMiB: this.#memory,
       steps: Object.fromEntries(

@@ -40,6 +40,8 @@ const MORE_FAULTS = [
   'capacityLie',
   'lie',
 ] as const;
+/** The same of these: an owner sits down at the machine, for a while or for long. */
+const OWNER_FAULTS = ['ownerComes'] as const;
 /** Of these, the ones that may end in a start of the founder. */
 const RESTARTS: ReadonlySet<string> = new Set<FaultKind>([
   'founderCrash',
@@ -47,7 +49,10 @@ const RESTARTS: ReadonlySet<string> = new Set<FaultKind>([
   'founderDiskFails',
   'pausedRestart',
 ]);
-export type FaultKind = (typeof FAULTS)[number] | (typeof MORE_FAULTS)[number];
+export type FaultKind =
+  | (typeof FAULTS)[number]
+  | (typeof MORE_FAULTS)[number]
+  | (typeof OWNER_FAULTS)[number];
 
 export interface MemberPlan {
   name: string;
@@ -83,7 +88,7 @@ export interface Scenario {
 }
 
 /** What a seed stands for. Each takes part of the faults only, so that rare ones are not always hidden by common ones. */
-export function scenarioOf(random: Random, more: Random, order: Random): Scenario {
+export function scenarioOf(random: Random, more: Random, order: Random, owners: Random): Scenario {
   const faultsEnd = random.between(20_000, 90_000);
   const kinds = FAULTS.filter(() => random.chance(random.pick([0.2, 0.6])));
   const count = random.int(0, 25);
@@ -94,6 +99,8 @@ export function scenarioOf(random: Random, more: Random, order: Random): Scenari
   const others = MORE_FAULTS.filter(() => more.chance(more.pick([0.15, 0.5])));
   for (let left = others.length === 0 ? 0 : more.int(0, 12); left > 0; left -= 1)
     faults.push({ at: more.between(500, faultsEnd), kind: more.pick(others) });
+  for (let left = owners.chance(0.4) ? owners.int(1, 8) : 0; left > 0; left -= 1)
+    faults.push({ at: owners.between(500, faultsEnd), kind: owners.pick(OWNER_FAULTS) });
   const orderly = order.chance(0.5);
   // A founder that starts anew takes the age of tasks from wall clocks, which decide nothing else (promise 11).
   const timed = !faults.some(({ kind }) => RESTARTS.has(kind));

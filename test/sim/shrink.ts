@@ -1,4 +1,4 @@
-import { runBothWalls, runSeed, scenarioFor } from './run.ts';
+import { type RunOptions, runBothWalls, runSeed, scenarioFor } from './run.ts';
 import { checkerOf } from './violation.ts';
 
 /** What is left of a seed that still breaks the promise that the whole of it breaks. */
@@ -14,14 +14,18 @@ export interface Smaller {
 /** Runs tried at most: each takes as long as the seed. */
 const runsMax = 200;
 
-/** Makes a seed that breaks a promise smaller: fewer tasks, fewer faults, the same checker. Null: it breaks none. */
-export function shrink(seed: number): Smaller | null {
+/** Makes a seed that breaks a promise smaller: fewer tasks, fewer faults, the same checker. `how`: as the whole of it is run. Null: it breaks none. */
+export function shrink(seed: number, how: RunOptions = {}): Smaller | null {
   let runs = 0;
   let run: typeof runSeed = runSeed;
   const checkerFor = (keep?: number[], tasks?: number): string | null => {
     runs += 1;
     try {
-      run(seed, { ...(keep === undefined ? {} : { keep }), ...(tasks === undefined ? {} : { tasks }) });
+      run(seed, {
+        ...how,
+        ...(keep === undefined ? {} : { keep }),
+        ...(tasks === undefined ? {} : { tasks }),
+      });
       return null;
     } catch (error) {
       return checkerOf(error);

@@ -15,6 +15,7 @@ import {
   URGENT,
 } from '../../protocol/session.ts';
 import { CAPACITY, MESH, peerOf } from '../hub/core/fleet.ts';
+import { heard } from './eviction.ts';
 import { scriptOf } from './executor.ts';
 import { FounderHost, type FounderWorld } from './founder-host.ts';
 import { LogChecker } from './invariants.ts';
@@ -246,7 +247,8 @@ export class World {
         machine: this.founder.machine,
         message: (message) => {
           if (message.type !== 'hello') {
-            this.founder.step({ type: 'received', peer, session: id, message });
+            const step = (): void => this.founder.step({ type: 'received', peer, session: id, message });
+            heard(this.founder.core, peer, message, step);
             return;
           }
           this.founder.step({ type: 'connected', peer, session: id, hello: message });
