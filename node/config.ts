@@ -137,6 +137,8 @@ const schema = z.strictObject({
   policy: knownPolicy.nullable().default(null),
   /** What is suspended because the owner is there is ended after so long; "0s": at once. @default "1m" */
   evictAfter: between(0, evictMsMax).default(formatDuration(evictMs)),
+  /** The machine may be kept from going to sleep while it works for the mesh. @default false */
+  inhibitSleep: z.boolean().default(false),
   /** What tasks get of the processor where the owner's programs want it too, by the kernel's priorities; 100: as much. @default 100 */
   cpuWeight: z.int().min(1).max(100).default(100),
   /** Addresses of model servers elsewhere on the LAN whose models this machine lends. @default [] */

@@ -69,6 +69,7 @@ export async function startOwnMember(
     slots: config.slots,
     labels: config.labels,
     policy: { owner: config.policy, invite: me?.policy ?? null },
+    inhibitSleep: config.inhibitSleep,
     rosterVersion: state.mesh.size,
     // Where this machine sleeps the founder sleeps with it, and no lease of its own member runs out.
     clock: systemClock,
@@ -90,6 +91,7 @@ export const ownerOf = (member: MemberService, stop: () => void): OwnerPort => (
     ...member.status(),
     replica: null,
     environments: await member.environments.held(),
+    settings: member.settings,
   }),
   pause: (ms) => member.pause(ms),
   resume: () => member.resume(),

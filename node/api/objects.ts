@@ -223,11 +223,13 @@ export type LoggedNode = Omit<NodeObject, 'state' | 'slots' | 'models' | 'tools'
 
 /**
  * `mesh-node status`. `replica`: the copy of the log that this machine keeps; null: it keeps none. `environments`: what was prepared
- * for its tasks, in bytes of the disk; null: the folder cannot be read.
+ * for its tasks, in bytes of the disk; null: the folder cannot be read. `settings`: what its owner has set of the machine itself,
+ * and how that is kept.
  */
 export type OwnNodeObject = NodeObject & {
   replica: CopyObject | null;
   environments: { count: number; bytes: number; bytesMax: number } | null;
+  settings: { name: string; says: string }[];
 };
 
 /** A replica's copy. `root` is null while there is none; `follows` is null while nobody can be followed. */

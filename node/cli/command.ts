@@ -32,6 +32,7 @@ export type NodeCommand =
       slots: number | null;
       labels: Record<string, string>;
       policy: string | null;
+      inhibitSleep: boolean;
       /** Ask this person nothing. */
       yes: boolean;
       /** false: enrol only. */
@@ -45,6 +46,7 @@ export type NodeCommand =
       slots: number | null;
       labels: Record<string, string>;
       policy: string | null;
+      inhibitSleep: boolean;
     } & StartWishes)
   | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status' }
@@ -177,12 +179,14 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
         '(default: idle where somebody sits at a screen, else always)',
       v.policy,
     ),
+    v.option('--inhibit-sleep', 'keep the machine from going to sleep while it works for the mesh'),
   ];
   const readWork = (options: Record<string, unknown>) => ({
     founder: (options.founder as string | undefined) ?? null,
     slots: (options.slots as number | undefined) ?? null,
     labels: (options.label as Record<string, string> | undefined) ?? {},
     policy: (options.policy as string | undefined) ?? null,
+    inhibitSleep: options.inhibitSleep === true,
   });
 
   grammar.leaf(null, {

@@ -26,12 +26,20 @@ export interface MemberWishes {
   labels: Record<string, string>;
   /** When to work; null: what the config file says. */
   policy: string | null;
+  /** The machine may be kept awake while it works; false: as the config file says. */
+  inhibitSleep: boolean;
 }
 
 export interface StartNodeOptions extends ProcessOptions, MemberWishes {}
 
 /** Nothing was said: what the config file says counts. */
-export const noWishes: MemberWishes = { founder: null, slots: null, labels: {}, policy: null };
+export const noWishes: MemberWishes = {
+  founder: null,
+  slots: null,
+  labels: {},
+  policy: null,
+  inhibitSleep: false,
+};
 
 /**
  * The founder's program, for a member that is made the founder. It is given to the node, which knows nothing of it: a

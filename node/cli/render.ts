@@ -152,7 +152,7 @@ const brief = (names: readonly string[]): string =>
   names.length <= 2 ? names.join(' ') : `${names.slice(0, 2).join(' ')} +${names.length - 2}`;
 
 export function nodeText(
-  node: (NodeObject | LoggedNode) & Partial<Pick<OwnNodeObject, 'replica' | 'environments'>>,
+  node: (NodeObject | LoggedNode) & Partial<Pick<OwnNodeObject, 'replica' | 'environments' | 'settings'>>,
   paint: Paint,
 ): string {
   return fields([
@@ -165,6 +165,7 @@ export function nodeText(
     ['slots', slotsText(node.slots)],
     ['policy', node.policy ?? null],
     ['work', node.work ?? null],
+    ...(node.settings ?? []).map(({ name, says }): [string, unknown] => [name, cell(says)]),
     ['labels', map(node.labels)],
     ['models', (node.models ?? []).join(' ')],
     ['tools', map(node.tools)],

@@ -162,6 +162,7 @@ const startOptionsOf = (
   slots: command.slots,
   labels: command.labels,
   policy: command.policy,
+  inhibitSleep: command.inhibitSleep,
 });
 
 async function leave(session: Session): Promise<number> {

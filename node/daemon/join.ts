@@ -87,18 +87,19 @@ function wishOf(options: JoinOptions): Wish {
 
 /** The membership this folder has; where it has none, the one it is now given. What was asked for is kept in the config. */
 async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<Enrolment> {
-  const { invite, owner, port, slots, policy, labels } = wish;
+  const { invite, owner, port, slots, policy, inhibitSleep, labels } = wish;
   const settings = {
     ...(port === null ? {} : { port }),
     ...(slots === null ? {} : { slots }),
     ...(policy === null ? {} : { policy }),
+    ...(inhibitSleep ? { inhibitSleep } : {}),
     labels: { ...machine.config.labels, ...labels },
   };
   const known = await Membership.load(host.peer, smallFiles(machine.folder.paths));
   if (known !== null) {
     requireSameMesh(known.genesis.mesh, invite?.mesh ?? wish.mesh);
-    const more = port !== null || slots !== null || policy !== null || Object.keys(labels).length > 0;
-    if (more) await machine.configure(settings);
+    const more = port !== null || slots !== null || policy !== null || inhibitSleep;
+    if (more || Object.keys(labels).length > 0) await machine.configure(settings);
     return { membership: known, renamed: {} };
   }
   const me: Me = { name: nameOf(machine, wish.name), owner, exact: wish.name !== null };

@@ -37,6 +37,7 @@ export const memberPort = ({
       ...service.status(),
       replica: kept.reader?.object ?? null,
       environments: await service.environments.held(),
+      settings: service.settings,
       ...(error === null ? {} : { work: `takes nothing from the founder: ${error.message}` }),
     };
   },

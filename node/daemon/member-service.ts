@@ -15,6 +15,7 @@ import { allowedHosts } from '../environment/owner.ts';
 import { SandboxRuntime } from '../environment/runtime.ts';
 import type { Registry } from '../network/registry.ts';
 import { TailSources } from '../network/tail-source.ts';
+import { KeptAwake, toldOf } from '../offer/awake.ts';
 import type { Verdict } from '../offer/policy.ts';
 import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
@@ -41,6 +42,8 @@ export interface MemberServiceOptions {
   labels: Record<string, string>;
   /** When it works: as the owner and as the invite said; null: not said. */
   policy: { owner: string | null; invite: string | null };
+  /** Its owner lets this machine be kept awake while it works. */
+  inhibitSleep: boolean;
   rosterVersion: number;
   /** What leases run by. @default `wakefulClock`: they run out while this machine is suspended */
   clock?: () => Clock;
@@ -89,6 +92,8 @@ export class MemberService {
   readonly #core: MemberCore;
   readonly #runner: LocalAttemptRunner;
   readonly #pause: OwnerPause;
+  /** Null: its owner does not let it. */
+  readonly #awake: KeptAwake | null;
   readonly #measuring: NodeJS.Timeout;
   readonly #policy: PolicyWatch;
   readonly #meshPolicy: MeshPolicy;
@@ -113,9 +118,10 @@ export class MemberService {
     this.environments = environments;
     models.changed = () => this.#measure();
     this.#capacity = capacity;
+    this.#awake = options.inhibitSleep ? new KeptAwake() : null;
     this.driver = new MemberDriver({
       core,
-      runner,
+      runner: this.#awake === null ? runner : toldOf(runner, this.#awake),
       forget: (lease) => runner.forget(lease),
       fetch: options.fetch,
       roster: options.takeRoster,
@@ -233,6 +239,11 @@ export class MemberService {
       work: this.#work(),
       lag: this.#options.lag?.() ?? null,
     };
+  }
+
+  /** What the owner has set of the machine itself, and how it is kept. */
+  get settings(): { name: string; says: string }[] {
+    return this.#awake === null ? [] : [{ name: 'sleep', says: this.#awake.says }];
   }
 
   /** What the owner reads and writes of when it works. */
@@ -353,6 +364,7 @@ export class MemberService {
     this.#policy.close();
     if (this.#resuming !== null) clearTimeout(this.#resuming);
     await this.driver.stop();
+    await this.#awake?.close();
     await this.#runner.close();
     await modelsClosed;
     await this.#kept.catch(() => {});

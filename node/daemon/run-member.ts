@@ -83,6 +83,7 @@ export async function runMember(
     slots: options.slots ?? config.slots,
     labels: { ...config.labels, ...options.labels },
     policy: { owner: options.policy ?? config.policy, invite: membership.policy },
+    inhibitSleep: options.inhibitSleep || config.inhibitSleep,
     rosterVersion: membership.rosterVersion,
     fetch,
     takeRoster: async (blob) => {

@@ -39,6 +39,7 @@ test('every field has a default', () => {
     policy: null,
     evictAfter: '1m',
     cpuWeight: 100,
+    inhibitSleep: false,
     models: [],
     infer: true,
     endpoint: { on: false, port: 4711, token: null },

@@ -33,7 +33,7 @@ test('every command of the contract is understood', () => {
 
 test('join reads token, addresses and what the machine offers', () => {
   const line =
-    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --policy idle --owner ann --detach';
+    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --policy idle --inhibit-sleep --owner ann --detach';
   assert.equal(commandOf(line), {
     verb: 'join',
     token: 'abc',
@@ -43,6 +43,7 @@ test('join reads token, addresses and what the machine offers', () => {
     slots: 3,
     labels: { gpu: 'yes' },
     policy: 'idle',
+    inhibitSleep: true,
     name: 'm1',
     port: 0,
     user: null,
