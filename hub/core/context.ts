@@ -174,6 +174,8 @@ export class FounderContext {
   /** Values of secrets; never logged, never shown. */
   secrets: ReadonlyMap<string, string> = new Map();
   roster: { version: number; blob: string } | null = null;
+  /** Size of the log when membership changed last: a roster of a smaller one will soon be followed by another. */
+  memberSince = 0;
   durable: { index: number; checkpoint: string | null; root: string } | null = null;
   /** Leases of the epoch before may still run until then (monotonic); nothing is given before it. */
   settledAt: number;

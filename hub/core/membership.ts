@@ -52,9 +52,8 @@ export function admit(ctx: FounderContext, by: Actor, operation: Of<'member.admi
     via.kind === 'invite'
       ? usableInvite(ctx, via.secretHash)
       : { roles: via.roles, labels: {}, owner: null, policy: undefined, replaces: undefined };
-  let active = 0;
-  for (const member of ctx.state.members.byPeer.values()) if (member.standing === 'active') active += 1;
-  if (active >= membersMax) {
+  // Those who have a name are those who are members now.
+  if (ctx.state.members.byName.size >= membersMax) {
     throw new SuperfleetError('SF_FULL', 'the mesh has no room for another member', {
       expected: `at most ${membersMax}`,
     });
@@ -230,6 +229,7 @@ function depart(
 
 const changed = (ctx: FounderContext, removed: string[]): void => {
   ctx.fleet += 1;
+  ctx.memberSince = ctx.state.mesh.size;
   ctx.emit({ type: 'membership', after: 0, removed });
 };
 

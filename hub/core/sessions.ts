@@ -106,8 +106,10 @@ function welcome(
   if (mesh.handovers.length > 0 && hello.version.minor >= 2) {
     ctx.send(peer, { type: 'handover', handovers: [...mesh.handovers], addresses: [] });
   }
-  if (ctx.roster !== null && ctx.roster.version > hello.rosterVersion) {
-    ctx.send(peer, { type: 'roster', ...ctx.roster });
+  // Of many that come at once each fetches the roster that has all of them, and none before it.
+  const { roster } = ctx;
+  if (roster !== null && roster.version > hello.rosterVersion && roster.version >= ctx.memberSince) {
+    ctx.send(peer, { type: 'roster', ...roster });
   }
   if (ctx.places.length > 0) ctx.tellReplicas(peer);
   if (ctx.lenders.list.length > 0) tellLenders(ctx, peer);

@@ -29,6 +29,8 @@ export interface FounderDriverOptions {
   recall(wanted: Wanted): Promise<Recalled>;
   /** Signs and stores a roster; resolves with its version and blob. */
   roster(): Promise<{ version: number; blob: string }>;
+  /** How many fetch it. @default few */
+  members?(): number;
   /** Drops every connection of these peers. */
   drop(peers: string[]): void;
   /** The log has failed: the process cannot go on (its core is ahead of its log). */
@@ -37,10 +39,12 @@ export interface FounderDriverOptions {
 
 /**
  * A roster that lets members in waits until nobody came for this long, and at most so long: many may join at once, and
- * every member fetches every roster.
+ * every member fetches every roster. Both grow with the members, as what each roster costs all of them does.
  */
 const ROSTER_QUIET_MS = 500;
+const ROSTER_QUIET_MS_EACH = 2;
 const ROSTER_WAIT_MS = 5_000;
+const ROSTER_WAIT_MS_EACH = 25;
 /** Checkpoints that wait for replicas; of more, older ones are passed over, and members see one of the others. */
 const WAITING_CHECKPOINTS_MAX = 1_024;
 /** Messages that wait for no replica. */
@@ -304,8 +308,10 @@ export class FounderDriver {
   /** Who was shut out is so at once; who came in may wait for others that come. */
   #publishSoon(removes: boolean): void {
     const now = performance.now();
-    this.#rosterDue = Math.min(this.#rosterDue, now + ROSTER_WAIT_MS);
-    const wait = removes ? 0 : Math.min(ROSTER_QUIET_MS, this.#rosterDue - now);
+    const members = this.#options.members?.() ?? 0;
+    this.#rosterDue = Math.min(this.#rosterDue, now + ROSTER_WAIT_MS + members * ROSTER_WAIT_MS_EACH);
+    const quiet = ROSTER_QUIET_MS + members * ROSTER_QUIET_MS_EACH;
+    const wait = removes ? 0 : Math.min(quiet, this.#rosterDue - now);
     if (this.#publishing !== null) clearTimeout(this.#publishing);
     if (wait <= 0) this.#publish((error) => this.#fail(error));
     else this.#publishing = setTimeout(() => this.#publish((error) => this.#fail(error)), wait);

@@ -8,6 +8,12 @@ import { meshIdOfLine } from '../../protocol/genesis.ts';
 import type { SigningKey } from '../../protocol/keys.ts';
 import { type Roster, signRoster } from '../../protocol/roster.ts';
 
+/**
+ * A roster of more members is not handed to one that joins: it would have its answer later for it, and fetches the next
+ * roster, which has it too.
+ */
+const JOIN_ROSTER_MEMBERS_MAX = 64;
+
 /** What the founder says of its members, signed: made of the replayed state, so the same state gives the same bytes. */
 export class Notary {
   readonly #mesh: string;
@@ -62,11 +68,12 @@ export class Notary {
 
   /** What a new member is handed, and gets again when it asks: its proofs, as they stand in the state now. */
   admitted(peer: string): Admitted {
+    const few = this.#state().members.byName.size <= JOIN_ROSTER_MEMBERS_MAX;
     return {
       genesis: this.#genesisLine,
       handovers: this.#state().mesh.handovers,
       certificate: encodeEnvelope(this.certificate(peer)),
-      roster: Buffer.from(this.roster().bytes).toString(),
+      roster: few ? Buffer.from(this.roster().bytes).toString() : null,
       policy: this.#state().members.byPeer.get(peer)?.policy ?? null,
     };
   }

@@ -3,6 +3,7 @@ import type { EventBody } from '../../ledger/events.ts';
 import { LogProofs } from '../../ledger/proofs.ts';
 import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
 import { FileTileStore } from '../../ledger/tile-store-file.ts';
+import { MemoryBlobStore } from '../../node/blobs/memory.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { systemClock } from '../../node/daemon/clock.ts';
 import { Membership, smallFiles } from '../../node/daemon/membership.ts';
@@ -77,6 +78,8 @@ export async function runHub(
     systemClock(),
   );
   const notary = new Notary(genesisLine, () => core.state, logKey);
+  // Every member fetches each, and a founder that starts signs another: it need not be on disk.
+  const rosters = new MemoryBlobStore();
 
   const driver = new FounderDriver({
     core,
@@ -84,7 +87,8 @@ export async function runHub(
     replicas: state.mesh.durability ?? 0,
     collect: (effect) => collectResult(effect, host.peer, host, blobs, ending.signal),
     recall: (wanted) => recallFrom(archive, wanted),
-    roster: () => notary.publish(blobs),
+    roster: () => notary.publish(rosters),
+    members: () => core.state.members.byName.size,
     drop: (peers) => {
       for (const peer of peers) registry.dropPeer(peer);
     },
@@ -118,11 +122,13 @@ export async function runHub(
     logger,
   });
   lifetime.onStop(() => given.close());
+  const holding = async (blob: string) =>
+    given.holding(blob) ?? ((await rosters.has(blob)) ? rosters : blobs);
   await serveBlobs({
     registry,
     store: {
-      manifest: (blob) => (given.holding(blob) ?? blobs).manifest(blob),
-      chunk: (blob, index) => (given.holding(blob) ?? blobs).chunk(blob, index),
+      manifest: async (blob) => (await holding(blob)).manifest(blob),
+      chunk: async (blob, index) => (await holding(blob)).chunk(blob, index),
     },
     allow: (peer, blob) => core.mayFetch(peer, blob) || given.mayFetch(peer, blob),
   });

@@ -25,7 +25,7 @@ interface Incoming {
   receivers: number;
 }
 
-/** The blob store of the simulator and of tests: same promises as the one on disk, except that nothing outlives it. */
+/** The blob store of the simulator, of tests and of rosters: same promises as the one on disk, except that nothing outlives it. */
 export class MemoryBlobStore implements BlobStore {
   readonly #blobs = new Map<string, Held>();
   readonly #incoming = new Map<string, Incoming>();

@@ -167,7 +167,9 @@ class BlobFetch {
         this.#channel = null;
         this.#idle += 1;
         if (!TRANSIENT.has(error.code) || this.#idle >= (this.#options.triesMax ?? 6)) throw error;
-        await delay((this.#options.retryMs ?? 250) * 2 ** (this.#idle - 1), undefined, {
+        // Many that were turned away at one time come back at different times.
+        const ms = (this.#options.retryMs ?? 250) * 2 ** (this.#idle - 1);
+        await delay(ms * (0.5 + Math.random()), undefined, {
           signal: this.#signal,
         });
       }

@@ -27,8 +27,10 @@ export interface BlobServerOptions {
 export interface BlobServerLimits {
   /** Streams of one peer; a request on one more is answered SF_FULL. @default 4 */
   streamsPerPeerMax: number;
-  /** Streams in all: each holds one chunk in memory at most. @default 64 */
-  streamsMax: number;
+  /** Requests served at one time, each with one chunk in memory at most; others wait for their turn. @default 64 */
+  servedMax: number;
+  /** Who has waited for its turn for so long is answered SF_FULL. @default 20 s */
+  turnMs: number;
   /** A stream without a request for this long is closed. @default 30 s */
   idleMs: number;
   /** One answer is taken by the peer within this. @default 60 s */
@@ -37,7 +39,8 @@ export interface BlobServerLimits {
 
 const blobServerLimits: BlobServerLimits = {
   streamsPerPeerMax: 4,
-  streamsMax: 64,
+  servedMax: 64,
+  turnMs: 20_000,
   idleMs: 30_000,
   answerMs: 60_000,
 };
@@ -46,7 +49,7 @@ const blobServerLimits: BlobServerLimits = {
 export async function serveBlobs(options: BlobServerOptions): Promise<void> {
   const limits = { ...blobServerLimits, ...options.limits };
   const streams = new Map<string, number>();
-  let total = 0;
+  const turns = new Turns(limits.servedMax, limits.turnMs);
   await options.registry.handleProtocol({
     protocol: BLOB_PROTOCOL,
     access: 'members',
@@ -54,13 +57,11 @@ export async function serveBlobs(options: BlobServerOptions): Promise<void> {
     handler: async (stream, connection) => {
       const peer = connection.remotePeer.toString();
       const ofPeer = streams.get(peer) ?? 0;
-      const full = ofPeer >= limits.streamsPerPeerMax || total >= limits.streamsMax;
+      const full = ofPeer >= limits.streamsPerPeerMax;
       streams.set(peer, ofPeer + 1);
-      total += 1;
       try {
-        await serve(stream, peer, full, options, limits);
+        await serve(stream, peer, full ? null : turns, options, limits);
       } finally {
-        total -= 1;
         const left = (streams.get(peer) ?? 1) - 1;
         if (left > 0) streams.set(peer, left);
         else streams.delete(peer);
@@ -72,7 +73,8 @@ export async function serveBlobs(options: BlobServerOptions): Promise<void> {
 async function serve(
   stream: Stream,
   peer: string,
-  full: boolean,
+  /** Null: this stream is one too many of its peer's. */
+  turns: Turns | null,
   options: BlobServerOptions,
   limits: BlobServerLimits,
 ): Promise<void> {
@@ -88,18 +90,58 @@ async function serve(
     if (request === undefined || request.type === 'done') return;
     let answer: Uint8Array;
     let head: Uint8Array | undefined;
+    const served = (await turns?.next()) ?? false;
     try {
-      if (full) throw new SuperfleetError('SF_FULL', 'too many transfers at once; try again later');
-      if (allowed !== request.blob && (await options.allow?.(peer, request.blob)) === false) {
-        throw new SuperfleetError('SF_REFUSED', `blob ${request.blob} is not for this member`);
+      try {
+        if (!served) throw new SuperfleetError('SF_FULL', 'too many transfers at once; try again later');
+        if (allowed !== request.blob && (await options.allow?.(peer, request.blob)) === false) {
+          throw new SuperfleetError('SF_REFUSED', `blob ${request.blob} is not for this member`);
+        }
+        allowed = request.blob;
+        answer = await bytesOf(options.store, request);
+        head = dataAnswerHead;
+      } catch (thrown) {
+        answer = faultOf(thrown);
       }
-      allowed = request.blob;
-      answer = await bytesOf(options.store, request);
-      head = dataAnswerHead;
-    } catch (thrown) {
-      answer = faultOf(thrown);
+      await channel.write(answer, AbortSignal.timeout(limits.answerMs), head);
+    } finally {
+      if (served) turns?.done();
     }
-    await channel.write(answer, AbortSignal.timeout(limits.answerMs), head);
+  }
+}
+
+/** Lets so many on at one time, the others in the order in which they came. */
+class Turns {
+  #free: number;
+  readonly #waitMs: number;
+  readonly #waiting = new Set<(on: boolean) => void>();
+
+  constructor(max: number, waitMs: number) {
+    this.#free = max;
+    this.#waitMs = waitMs;
+  }
+
+  /** True: it is one's turn, until `done`. False: it did not come in time. */
+  next(): Promise<boolean> | boolean {
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return true;
+    }
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => settle(false), this.#waitMs);
+      const settle = (on: boolean): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(settle);
+        resolve(on);
+      };
+      this.#waiting.add(settle);
+    });
+  }
+
+  done(): void {
+    const [next] = this.#waiting;
+    if (next === undefined) this.#free += 1;
+    else next(true);
   }
 }
 

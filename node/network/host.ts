@@ -10,6 +10,7 @@ import { createLibp2p } from 'libp2p';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { membersMax, strangerMs, strangersMax } from '../../protocol/limits.ts';
 import { type Announcer, announcer } from './announcer.ts';
+import { inFewWrites } from './few-writes.ts';
 
 const MiB = 2 ** 20;
 
@@ -70,7 +71,7 @@ export interface Host {
 const ADDRESSES_MAX = 16;
 /** One dial, over all addresses of a peer; and one address of them. */
 const DIAL_MS = 15_000;
-const ADDRESS_MS = 3_000;
+const ADDRESS_MS = 5_000;
 
 /**
  * libp2p makes a logger for each connection, stream and negotiation, and its own look for a terminal every time. Nobody
@@ -96,7 +97,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     privateKey: options.privateKey,
     addresses: { listen: options.listen },
     transports: [tcp({ listenOpts: { keepAlive: true }, dialOpts: { keepAlive: true } })],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [inFewWrites(noise())],
     streamMuxers: [
       yamux({
         maxInboundStreams: 128,
@@ -110,7 +111,13 @@ export async function createHost(options: HostOptions): Promise<Host> {
       }),
     ],
     services: {
-      identify: identify({ protocolPrefix: 'superfleet', maxInboundStreams: 1, maxOutboundStreams: 1 }),
+      // It answers those who ask; we ask nobody, since no one here goes by what others say of themselves.
+      identify: identify({
+        protocolPrefix: 'superfleet',
+        maxInboundStreams: 1,
+        maxOutboundStreams: 1,
+        runOnConnectionOpen: false,
+      }),
       ...(announce === null ? {} : { mdns: announce.service }),
     },
     // Our sessions have heartbeats; a ping per connection beside them would be waste.

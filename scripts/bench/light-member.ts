@@ -59,7 +59,7 @@ async function joinAtLast(host: Host, invite: Invite, name: string): Promise<Joi
     } catch (error) {
       const { code } = asSuperfleetError(error);
       if (signal.aborted || (code !== 'SF_UNREACHABLE' && code !== 'SF_TIMEOUT')) throw error;
-      await delay(AGAIN_MS);
+      await delay(AGAIN_MS * (0.5 + Math.random()));
     }
   }
 }

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { Actor } from '../../../ledger/events.ts';
 import type { MemberHello } from '../../../protocol/session.ts';
 import { type TaskSpec, taskSpec } from '../../../protocol/task.ts';
-import { Fleet, HELLO, hex, peerOf } from './fleet.ts';
+import { Fleet, HELLO, hex, peerOf, type TestMember } from './fleet.ts';
 
 /** What people and their programs ask for: pause, stop, submissions, members. */
 const spec = (more: object = {}): TaskSpec => taskSpec.parse({ kind: 'command', argv: ['true'], ...more });
@@ -305,6 +305,27 @@ test('an answer does not change while it waits for the disk', () => {
   const answer = fleet.ask<{ history: { end: unknown }[] }>({ op: 'task.get', task: id });
   fleet.finish(ada, fleet.running(ada));
   assert.is(answer.history[0]?.end, null);
+});
+
+test('of members that come at once each hears of the roster that has them all, and of none before it', () => {
+  const fleet = new Fleet();
+  const told = (member: TestMember): number[] =>
+    member.effects.flatMap((effect) => (effect.type === 'fetchRoster' ? [effect.version] : []));
+  const sign = (): number => {
+    const version = fleet.core.state.mesh.size;
+    fleet.founder({ type: 'roster', version, blob: hex(`roster ${version}`) });
+    return version;
+  };
+  const ada = fleet.join('ada');
+  const first = sign();
+  assert.equal(told(ada), [first]);
+  const [bob, cid] = [fleet.join('bob'), fleet.join('cid')];
+  assert.equal([told(bob), told(cid)], [[], []], 'another is due');
+  const second = sign();
+  assert.equal([ada, bob, cid].map(told), [[first, second], [second], [second]]);
+  fleet.disconnect(bob);
+  fleet.connect(bob);
+  assert.equal(told(bob), [second, second], 'who lacks it and comes back is told at once');
 });
 
 test.run();

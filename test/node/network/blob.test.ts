@@ -227,6 +227,49 @@ test(
 );
 
 test(
+  'members that fetch at once are served in turn, and none is turned away; one that waits too long is told so',
+  withNet(async (net) => {
+    const from = new MemoryBlobStore();
+    const put = await from.put(randomBytes(3 * MiB));
+    let serving = 0;
+    let most = 0;
+    let stuck: Promise<void> | null = null;
+    const store: BlobServerOptions['store'] = {
+      manifest: (blob) => from.manifest(blob),
+      chunk: async (blob, index) => {
+        serving += 1;
+        most = Math.max(most, serving);
+        await new Promise(setImmediate);
+        await stuck;
+        serving -= 1;
+        return from.chunk(blob, index);
+      },
+    };
+    const { server, client } = await pair(net, store, { limits: { servedMax: 2, turnMs: 1_000 } });
+    const hosts = [client, ...(await Promise.all(Array.from({ length: 7 }, () => net.member())))];
+    const fetch = (host: typeof client, triesMax: number) =>
+      fetchBlobs(host, server.peer, [put.blob], new MemoryBlobStore(), never, {
+        addresses: server.addresses(),
+        triesMax,
+      });
+    assert.equal(
+      (await Promise.all(hosts.map((host) => fetch(host, 1)))).flat(),
+      hosts.map(() => put),
+    );
+    assert.is(most, 2);
+    let go = (): void => {};
+    stuck = new Promise((resolve) => {
+      go = resolve;
+    });
+    const holding = [fetch(hosts[0]!, 1), fetch(hosts[1]!, 1)];
+    while (serving < 2) await new Promise(setImmediate);
+    await rejects(fetch(hosts[2]!, 1), code('SF_FULL'));
+    go();
+    await Promise.all(holding);
+  }),
+);
+
+test(
   'a member that asks and never reads holds one chunk of our memory, no more (promise 18)',
   withNet(async (net) => {
     const from = new MemoryBlobStore();

@@ -1,4 +1,5 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { Identify } from '@libp2p/identify';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { multiaddr } from '@multiformats/multiaddr';
 import { test } from 'uvu';
@@ -131,13 +132,14 @@ test(
   'a host says no more of itself than it must',
   withNet(async (net) => {
     const [a, b] = [await net.host(), await net.host()];
-    const identified = new Promise<{ agentVersion?: string; protocols: string[] }>((resolve) => {
-      a.libp2p.addEventListener('peer:identify', (event) => resolve(event.detail), { once: true });
-    });
-    await connect(a, b);
-    const { agentVersion, protocols } = await identified;
+    const asked: string[] = [];
+    b.libp2p.addEventListener('peer:identify', () => asked.push('by b'));
+    const connection = await connect(a, b);
+    const { identify } = a.libp2p.services as { identify: Identify };
+    const { agentVersion, protocols } = await identify.identify(connection);
     assert.is(agentVersion, 'superfleet/1');
     assert.equal(protocols, ['/superfleet/id/1.0.0']);
+    assert.equal(asked, []);
   }),
 );
 
