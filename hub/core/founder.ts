@@ -121,6 +121,11 @@ export class FounderCore {
   }
 
   step(input: FounderInput, clock: Clock): FounderEffect[] {
+    return this.stepAll([input], clock);
+  }
+
+  /** Inputs that came together, in their order, as one step: one append, and one look at what can be begun. */
+  stepAll(inputs: readonly FounderInput[], clock: Clock): FounderEffect[] {
     const ctx = this.#ctx;
     ctx.clock = clock;
     if (!this.#begun) {
@@ -132,13 +137,14 @@ export class FounderCore {
     const lateMs = clock.now - this.tickAt;
     this.#steppedAt = clock.now;
     if (lateMs > founderSleptMs) wake(ctx, sinceMs);
-    this.#take(input);
+    for (const input of inputs) this.#take(input);
+    const ticks = inputs.some(({ type }) => type === 'tick');
     // Nothing that is due waits for a quiet moment: every step looks, and an idle look is cheap.
-    if (!isRead(input)) {
-      ctx.plugins.next(ctx, input.type === 'tick');
-      dispatch(ctx, input.type === 'tick');
+    if (!inputs.every(isRead)) {
+      ctx.plugins.next(ctx, ticks);
+      dispatch(ctx, ticks);
     }
-    if (input.type === 'tick') {
+    if (ticks) {
       this.#tickedAt = clock.now;
       setAlarms(ctx);
     } else alarmForLenders(ctx);

@@ -19,7 +19,7 @@ type Collected = Extract<FounderInput, { type: 'collected' }>;
 
 export interface FounderDriverOptions {
   /** `tickAt`: when it is to be ticked next. @default by the safety tick alone */
-  core: Pick<FounderCore, 'step'> & { readonly tickAt?: number };
+  core: Pick<FounderCore, 'stepAll'> & { readonly tickAt?: number };
   log: Log;
   /** Replicas that acknowledgements wait for, as the log says at the start. @default 0 */
   replicas?: number;
@@ -58,6 +58,8 @@ const PASSING: ReadonlySet<FounderMessage['type']> = new Set([
 ]);
 /** Ticks are at least so far apart, whatever the core asks for. */
 const TICK_APART_MS = 25;
+/** Inputs of one step: what they decide on is a few appends at most. */
+const TOGETHER_MAX = 256;
 /** Requests waiting for their answer; past it a caller is told to come later. */
 const REQUESTS_MAX = 4096;
 
@@ -80,6 +82,8 @@ export class FounderDriver {
   readonly #closing = new Map<string, Promise<unknown>>();
   #ticking: { at: number; timer: NodeJS.Timeout } | null = null;
   #requestId = 0;
+  /** What came in this turn of the event loop and is taken at its end. */
+  readonly #together: FounderInput[] = [];
   #releasing = false;
   /** Of the newest roster the core was told of: two may be signed at once, and the older be stored last. */
   #rosterVersion = -1;
@@ -135,12 +139,12 @@ export class FounderDriver {
     this.#minors.set(id, hello.version.minor);
     const from = address === undefined ? {} : { address };
     this.step({ type: 'connected', peer, session: id, hello, ...from });
+    const received = (message: MemberMessage): void =>
+      this.#soon({ type: 'received', peer, session: id, message });
     return {
-      onMessage: async (message) => {
-        // A disk that hangs must not let sessions fill the memory: no credit is given meanwhile.
-        while ((this.#gate.full || this.#held !== null) && !this.#stopped) await this.#caughtUp();
-        this.step({ type: 'received', peer, session: id, message });
-      },
+      // A disk that hangs must not let sessions fill the memory: no credit is given meanwhile.
+      onMessage: (message) =>
+        this.#waits ? this.#untilCaughtUp().then(() => received(message)) : received(message),
       onClosed: () => {
         this.#sessions.delete(id);
         this.#minors.delete(id);
@@ -154,6 +158,7 @@ export class FounderDriver {
    * decided before still becomes durable and goes out; questions that decide nothing are answered.
    */
   hold(): void {
+    this.#stepSoon();
     this.#held ??= [];
   }
 
@@ -173,13 +178,32 @@ export class FounderDriver {
   }
 
   step(input: FounderInput): void {
+    this.#stepSoon();
+    this.#step([input]);
+  }
+
+  /**
+   * The same with whatever else comes in this turn of the event loop, in its order, and before anything that is not taken so: a step
+   * for each message of a frame would cost more than what the messages say.
+   */
+  #soon(input: FounderInput): void {
+    this.#together.push(input);
+    if (this.#together.length === 1) setImmediate(() => this.#stepSoon());
+    else if (this.#together.length >= TOGETHER_MAX) this.#stepSoon();
+  }
+
+  #stepSoon(): void {
+    if (this.#together.length > 0) this.#step(this.#together.splice(0));
+  }
+
+  #step(inputs: readonly FounderInput[]): void {
     if (this.#stopped) return;
-    if (this.#held !== null && !isRead(input)) {
-      if (input.type !== 'tick') this.#held.push(input);
+    if (this.#held !== null && !inputs.every(isRead)) {
+      this.#held.push(...inputs.filter(({ type }) => type !== 'tick'));
       return;
     }
     try {
-      const effects = this.#options.core.step(input, systemClock());
+      const effects = this.#options.core.stepAll(inputs, systemClock());
       for (const effect of effects) if (effect.type === 'append') this.#append(effect);
       this.#gate.hold(effects.filter((effect) => effect.type !== 'append'));
       this.#release();
@@ -214,6 +238,7 @@ export class FounderDriver {
   /** Takes no further input and answers nothing more; who waits is told `why`. */
   stop(why = new SuperfleetError('SF_UNREACHABLE', 'the founder is stopping')): void {
     if (this.#stopped) return;
+    this.#stepSoon();
     this.#stopped = true;
     if (this.#ticking !== null) clearTimeout(this.#ticking.timer);
     if (this.#publishing !== null) clearTimeout(this.#publishing);
@@ -235,6 +260,7 @@ export class FounderDriver {
 
   #fail(error: unknown): void {
     if (this.#stopped) return;
+    this.#together.length = 0;
     this.stop();
     this.#options.failed(asSuperfleetError(error));
   }
@@ -294,8 +320,13 @@ export class FounderDriver {
   }
 
   readonly #waiters: (() => void)[] = [];
-  #caughtUp(): Promise<void> {
-    return new Promise((resolve) => this.#waiters.push(resolve));
+  /** No message is taken while this is so. */
+  get #waits(): boolean {
+    return (this.#gate.full || this.#held !== null) && !this.#stopped;
+  }
+
+  async #untilCaughtUp(): Promise<void> {
+    while (this.#waits) await new Promise<void>((resolve) => this.#waiters.push(resolve));
   }
 
   /** Its connections go when its goodbye is out, which takes no longer than a session gives it. */
@@ -382,7 +413,7 @@ export class FounderDriver {
         mark(effect.lease.task, `${effect.role}.collect`);
         void this.#options.collect(effect).then((collected) => {
           mark(effect.lease.task, `${effect.role}.collected`);
-          this.step(collected);
+          this.#soon(collected);
         });
         return;
       case 'recall':

@@ -85,6 +85,11 @@ export class FrameChannel {
    */
   async write(body: Uint8Array, signal?: AbortSignal, head: Uint8Array = nothing): Promise<void> {
     signal?.throwIfAborted();
+    if (!this.send(body, head)) await this.sent(signal);
+  }
+
+  /** Hands one frame to the muxer. True: it has taken all of it; else `sent` waits for that, and comes before the next frame. */
+  send(body: Uint8Array, head: Uint8Array = nothing): boolean {
     const { stream } = this;
     if (this.#failure !== null && stream.status !== 'open') throw this.#failure;
     try {
@@ -97,6 +102,12 @@ export class FrameChannel {
     } catch (cause) {
       throw broken('the stream is closed', cause);
     }
+    return stream.status === 'open' && !stream.writableNeedsDrain && stream.writeBufferLength === 0;
+  }
+
+  /** Resolves when the muxer has taken all of the last frame. */
+  async sent(signal?: AbortSignal): Promise<void> {
+    const { stream } = this;
     // A single drain event may stand for a part of the bytes only: wait until nothing is left.
     while (stream.writableNeedsDrain || stream.writeBufferLength > 0) {
       if (stream.status !== 'open') break;

@@ -180,7 +180,7 @@ export class SessionTransport<In extends Typed, Out extends Typed> implements Se
       }
       const ms = this.#end === null ? this.#limits.writeMs : this.#limits.goodbyeMs;
       try {
-        await this.#channel.write(frame, AbortSignal.timeout(ms));
+        if (!this.#channel.send(frame)) await this.#channel.sent(AbortSignal.timeout(ms));
       } catch (thrown) {
         this.#fail(asTimeout(thrown, 'the peer takes no bytes', `a frame taken within ${ms} ms`));
         break;

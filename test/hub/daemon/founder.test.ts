@@ -39,15 +39,17 @@ class TestSession implements Session<FounderMessage> {
 async function driverOf(
   decide: (input: FounderInput) => FounderEffect[],
   roster: FounderDriverOptions['roster'] = () => new Promise(() => {}),
+  steps: (inputs: readonly FounderInput[]) => void = () => {},
 ) {
   const log = await newLog(new MemoryStorage());
   const failures: SuperfleetError[] = [];
   const inputs: FounderInput[] = [];
   const driver = new FounderDriver({
     core: {
-      step: (input) => {
-        inputs.push(input);
-        return decide(input);
+      stepAll: (all) => {
+        inputs.push(...all);
+        steps(all);
+        return all.flatMap(decide);
       },
     },
     log,
@@ -77,6 +79,51 @@ const named = (session: number, peer: string, name: string): FounderEffect => ({
   message: { type: 'renamed', name },
 });
 
+/** What came in this turn of the event loop is taken at its end. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test('messages of one turn are one step, and whatever else comes is taken after those that came before it', async () => {
+  const steps: string[][] = [];
+  const { driver, attach, stop } = await driverOf(
+    () => [],
+    undefined,
+    (all) => steps.push(all.map((input) => (input.type === 'received' ? input.message.type : input.type))),
+  );
+  const { handlers } = attach(1, 'ada');
+  await turn();
+  steps.length = 0;
+  const heartbeat = { type: 'heartbeat', sequence: 1 } as const;
+  handlers!.onMessage(heartbeat);
+  handlers!.onMessage({ type: 'leave' });
+  assert.equal(steps, []);
+  driver.request({ op: 'status' }, LOCAL).catch(() => {});
+  handlers!.onMessage(heartbeat);
+  assert.equal(steps, [['heartbeat', 'leave'], ['request']]);
+  await turn();
+  assert.equal(steps.slice(2), [['heartbeat']]);
+  handlers!.onMessage(heartbeat);
+  driver.hold();
+  assert.equal(steps.slice(3), [['heartbeat']], 'what came before it was held is decided');
+  const waits = handlers!.onMessage(heartbeat);
+  await turn();
+  assert.is(steps.length, 4);
+  driver.release();
+  await waits;
+  await turn();
+  assert.equal(steps.slice(4), [['heartbeat']]);
+  for (let n = 0; n < 300; n++) handlers!.onMessage(heartbeat);
+  assert.equal(
+    steps.slice(5).map(({ length }) => length),
+    [256],
+  );
+  handlers!.onClosed({ code: 'SF_UNREACHABLE', message: '', by: 'network' });
+  assert.equal(
+    steps.slice(6).map(({ length }) => length),
+    [44, 1],
+  );
+  await stop();
+});
+
 test('what an effect brings about comes after what was decided before it', async () => {
   const { driver, attach, stop } = await driverOf((input) => {
     if (input.type === 'request') return [named(1, 'ada', 'never'), named(2, 'bob', 'first')];
@@ -98,6 +145,7 @@ test('a founder that decides more than may wait for the disk stops, and no sessi
     input.type === 'received' ? Array.from({ length: heldEffectsMax + 1 }, () => waiting) : [],
   );
   await attach(1, 'ada').handlers!.onMessage({ type: 'heartbeat', sequence: 1 });
+  await turn();
   assert.equal(
     failures.map(({ code }) => code),
     ['SF_FULL'],
