@@ -68,6 +68,10 @@ export class FounderHost {
   secrets = new Map<string, string>();
   #gate = new EffectGate<Outward>(-1);
   #syncing = 0;
+  /** Whether some inputs wait for the next one, to be one step with it. */
+  protected readonly merges: boolean = true;
+  /** What is taken with the next step. */
+  readonly #together: FounderInput[] = [];
   #told = 0;
 
   constructor(
@@ -114,6 +118,7 @@ export class FounderHost {
 
   boot(): void {
     this.machine.start();
+    this.#together.length = 0;
     this.#syncing = 0;
     this.lead(this.#replayed());
   }
@@ -156,17 +161,32 @@ export class FounderHost {
 
   step(input: FounderInput): void {
     if (this.core === null) return;
+    // As a driver does with what comes in one turn of its event loop.
+    if (input.type === 'collected' && this.merges && this.machine.random.chance(0.3)) {
+      this.#together.push(input);
+      if (this.#together.length === 1) this.machine.after(1, () => this.#stepTogether());
+      return;
+    }
+    this.#stepAll([...this.#together.splice(0), input]);
+  }
+
+  #stepTogether(): void {
+    if (this.#together.length > 0) this.#stepAll(this.#together.splice(0));
+  }
+
+  #stepAll(inputs: readonly FounderInput[]): void {
+    if (this.core === null) return;
     const outward: Outward[] = [];
     const events: LogEvent[] = [];
     const { core } = this;
-    for (const effect of core.step(input, this.machine.clock())) {
+    for (const effect of core.stepAll(inputs, this.machine.clock())) {
       if (effect.type === 'append') {
         this.append(effect);
         events.push(...effect.made.map(({ entry }) => entry as KnownEntry));
       } else outward.push(effect);
     }
     this.#planTick();
-    this.world.stepped?.(core, events, 'peer' in input ? input.peer : null);
+    this.world.stepped?.(core, events, peerOf(inputs.at(-1)!));
     this.#gate.hold(outward);
     this.#release();
   }
@@ -272,3 +292,5 @@ export class FounderHost {
     });
   }
 }
+
+const peerOf = (input: FounderInput): string | null => ('peer' in input ? input.peer : null);

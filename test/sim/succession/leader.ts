@@ -7,6 +7,7 @@ import type { Machine } from '../machine.ts';
 /** The founder's process over a real log: the core decides, the log makes durable, the gate lets out. */
 export class Leader extends FounderHost {
   readonly log: Log;
+  protected override readonly merges = false;
   readonly #failed: (error: unknown) => void;
   #held: FounderInput[] | null = null;
   #stopped = false;
