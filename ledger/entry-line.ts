@@ -47,19 +47,20 @@ export function readEntryLine(line: Buffer): KnownEntry | null {
 }
 
 /**
- * The line of an event as a founder commonly has them, checked and written in one pass, and the body as its schema gives it
+ * The body of an event as a founder commonly has them, checked and written in one pass, and the body as its schema gives it
  * back; exactly what checking and `JSON.stringify` make of it, in plain ASCII. Null says nothing about the event: it is
- * then checked and written in full. The caller has seen to the head, and sees to the length.
+ * then checked and written in full. The caller sees to the length.
  */
-export function writeEntryLine(
-  { index, epoch, time }: { index: number; epoch: number; time: number },
-  { type, body }: { type: string; body: unknown },
-): { entry: KnownEntry; line: string } | null {
+export function writeBody({
+  type,
+  body,
+}: {
+  type: string;
+  body: unknown;
+}): { body: unknown; text: string } | null {
   const written: Written = { value: undefined };
   const text = WRITERS.get(type)?.(body, written) ?? null;
-  if (text === null) return null;
-  const line = `{"index":${index},"epoch":${epoch},"time":${time},"type":"${type}","body":${text}}`;
-  return { entry: { index, epoch, time, type, body: written.value } as KnownEntry, line };
+  return text === null ? null : { body: written.value, text };
 }
 
 /** Types of which lines are read in one pass. */

@@ -4,8 +4,8 @@ import { count } from '../protocol/ids.ts';
 import { entryLineBytesMax } from '../protocol/limits.ts';
 import { type Checkpoint, checkpointBytesMax, parseCheckpoint } from './checkpoint.ts';
 import type { Entry } from './entry.ts';
-import { readEntryLine, writeEntryLine } from './entry-line.ts';
-import { EVENT_BODIES, isEventType, type LogEvent } from './events.ts';
+import { readEntryLine, writeBody } from './entry-line.ts';
+import { EVENT_BODIES, type EventBody, type EventType, isEventType, type LogEvent } from './events.ts';
 
 /**
  * Lines of the log. A line is exactly what `JSON.stringify` gives for the parsed value, keys in the order below:
@@ -40,21 +40,39 @@ export interface MadeEntry {
   length: number;
 }
 
+/** An event that was checked and written: what it still lacks is its place. Its body is nobody else's. */
+export interface WrittenEvent<T extends EventType = EventType> {
+  type: T;
+  /** As its schema gives it back. */
+  body: EventBody<T>;
+  /** The body in its line. */
+  text: string;
+  /** Of the text, in bytes. */
+  bytes: number;
+}
+
+/** Throws `SF_USAGE` where the type is unknown or the body does not fit its schema. */
+function writeEvent<T extends EventType>(event: { type: T; body: EventBody<T> }): WrittenEvent<T> {
+  const { type } = event;
+  const written = writeBody(event);
+  // In plain ASCII a character is a byte.
+  if (written !== null) return { type, ...written, bytes: written.text.length } as WrittenEvent<T>;
+  const body = checkEvent(event as LogEvent) as EventBody<T>;
+  const text = JSON.stringify(body);
+  return { type, body, text, bytes: Buffer.byteLength(text) };
+}
+
 /**
  * The entry, its line without newline and that line's length in bytes, the body as its schema gives it back. Throws `SF_USAGE` where the type is
  * unknown, the body does not fit its schema or the line is too long: nothing invalid is ever written.
  */
-export function makeEntry(head: { index: number; epoch: number; time: number }, event: LogEvent): MadeEntry {
-  const written = writeEntryLine(head, event);
-  // In plain ASCII a character is a byte.
-  if (written !== null && written.line.length < entryLineBytesMax) {
-    return { ...written, length: written.line.length };
-  }
-  const { index, epoch, time } = head;
-  const { type } = event;
-  const entry = { index, epoch, time, type, body: checkEvent(event) };
-  const line = JSON.stringify(entry);
-  const length = Buffer.byteLength(line);
+export function makeEntry(
+  { index, epoch, time }: { index: number; epoch: number; time: number },
+  event: LogEvent | WrittenEvent,
+): MadeEntry {
+  const { type, body, text, bytes } = 'text' in event ? event : writeEvent(event);
+  const line = `{"index":${index},"epoch":${epoch},"time":${time},"type":"${type}","body":${text}}`;
+  const length = line.length - text.length + bytes;
   if (length + 1 > entryLineBytesMax) {
     throw new SuperfleetError('SF_USAGE', `the body of ${type} is too long for one line of the log`, {
       expected: `a line of at most ${entryLineBytesMax} bytes`,
@@ -62,7 +80,7 @@ export function makeEntry(head: { index: number; epoch: number; time: number }, 
       hint: 'put what is long into a blob and name the blob',
     });
   }
-  return { entry, line, length };
+  return { entry: { index, epoch, time, type, body }, line, length };
 }
 
 /** The body as its schema gives it back; throws `SF_USAGE` where `append` would, but for the length. */
@@ -83,12 +101,14 @@ function checkEvent(event: LogEvent): unknown {
 }
 
 /**
- * Throws `SF_USAGE` where an append of this event would, wherever it came to stand. A core asks before it decides on
- * an event that holds foreign data, because an append that fails stops the founder.
+ * The event checked and written. Throws `SF_USAGE` where an append of it would, wherever it came to stand: a core asks before it
+ * decides on an event that holds foreign data, because an append that fails stops the founder.
  */
-export function assertEvent(event: LogEvent): void {
+export function writtenEvent<T extends EventType>(event: { type: T; body: EventBody<T> }): WrittenEvent<T> {
   const largest = Number.MAX_SAFE_INTEGER;
-  makeEntry({ index: largest, epoch: largest, time: largest }, event);
+  const written = writeEvent(event);
+  makeEntry({ index: largest, epoch: largest, time: largest }, written);
+  return written;
 }
 
 /** The checkpoint's line without newline. */

@@ -59,7 +59,7 @@ export function addTaskRoutes(app: Hono<ApiEnv>, port: HubPort, followers: Follo
     const bundles = new Map(items.map(({ bundle }) => [bundle?.bundle, bundle]));
     for (const bundle of bundles.values()) await requireUploaded(bundle);
     const correlation = context.get('correlation');
-    const all = items.map((item) => ({ ...item, unmet }));
+    const all = unmet === undefined ? items : items.map((item) => ({ ...item, unmet }));
     return context.json(await request(context, { op: 'task.submitMany', items: all, correlation }), 201);
   });
   app.post('/v1/tasks/dry-run', async (context) => {

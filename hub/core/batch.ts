@@ -47,22 +47,23 @@ export function submitMany(
   const before = new Map<number, string>();
   const events = new Map<number, ReturnType<typeof submission>>();
   for (const at of inOrder(items, places)) {
-    const { name: _, after, ...asked } = items[at]!;
+    const asked = items[at]!;
     about(items, at, () => {
-      const ahead = after?.map((word) => {
+      const ahead = asked.after?.map((word) => {
         const place = places.get(word);
         return place === undefined ? word : (before.get(place) ?? ids[place]!);
       });
-      const whole = { ...asked, schedule: withAfter(asked.schedule, ahead) };
-      const known = lookUp(ctx, by, { ...whole, correlation: shared });
-      if (known.before !== null) {
-        before.set(at, known.before.id);
+      const schedule = withAfter(asked.schedule, ahead);
+      const whole = schedule === asked.schedule ? asked : { ...asked, schedule };
+      const { before: known } = lookUp(ctx, by, whole, false);
+      if (known !== null) {
+        before.set(at, known.id);
         return;
       }
       requireShortChain(ctx, whole);
       requireReachable(ctx, whole.spec.repository?.base ?? null, whole.bundle);
       requireAdmissible(ctx, by, whole, beside);
-      const { spec, bundle, schedule } = whole;
+      const { spec, bundle } = asked;
       const facts = { spec, bundle, correlation: shared, rerunOf: null, by };
       events.set(at, submission(schedule === undefined ? facts : { ...facts, schedule }, ids[at]!));
     });
@@ -74,6 +75,7 @@ export function submitMany(
 }
 
 function withAfter(asked: Submission['schedule'], after: string[] | undefined): Submission['schedule'] {
+  if (after === undefined && asked?.after === undefined) return asked;
   const all = [...new Set([...(asked?.after ?? []), ...(after ?? [])])];
   if (all.length > afterMax) {
     throw new SuperfleetError('SF_USAGE', 'it comes after too many tasks', {

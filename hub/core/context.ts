@@ -1,6 +1,6 @@
 import type { KnownEntry } from '../../ledger/entry.ts';
 import type { LogEvent } from '../../ledger/events.ts';
-import { type MadeEntry, makeEntry } from '../../ledger/line.ts';
+import { type MadeEntry, makeEntry, type WrittenEvent } from '../../ledger/line.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { applyEntry, type MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
@@ -252,7 +252,7 @@ export class FounderContext {
   }
 
   /** Decides on an entry: applies it at once, and appends it with the others of this step. */
-  append(event: LogEvent): void {
+  append(event: LogEvent | WrittenEvent): void {
     const { mesh } = this.state;
     // As a reader of the log will get it, and checked and written once: what does not fit its schema is a defect, and is not
     // decided on.
@@ -346,7 +346,7 @@ export class FounderContext {
 }
 
 /** No wrong request: whoever decides on an event has seen to its form. */
-function decided(head: Parameters<typeof makeEntry>[0], event: LogEvent): MadeEntry {
+function decided(head: Parameters<typeof makeEntry>[0], event: LogEvent | WrittenEvent): MadeEntry {
   try {
     return makeEntry(head, event);
   } catch (cause) {

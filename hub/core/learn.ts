@@ -1,4 +1,4 @@
-import { assertEvent } from '../../ledger/line.ts';
+import { type WrittenEvent, writtenEvent } from '../../ledger/line.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Lesson } from '../../protocol/memory.ts';
 import type { ReceiptFacts } from './checks.ts';
@@ -11,12 +11,10 @@ import type { FounderContext, LiveLease } from './context.ts';
 export function learn(ctx: FounderContext, { lease, correlation }: LiveLease, { work }: ReceiptFacts): void {
   const { task, attempt } = lease;
   if (work?.lesson === undefined || ctx.task(task).spec.kind !== 'code') return;
-  const event = {
-    type: 'task.learned' as const,
-    body: { task, attempt, correlation, ...wellFormed(work.lesson) },
-  };
+  const body = { task, attempt, correlation, ...wellFormed(work.lesson) };
+  let event: WrittenEvent;
   try {
-    assertEvent(event);
+    event = writtenEvent({ type: 'task.learned', body });
   } catch (thrown) {
     // Within its bounds, but longer than a line when written: a result is not refused for it.
     if (thrown instanceof SuperfleetError) return;

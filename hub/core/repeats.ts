@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Actor } from '../../ledger/events.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
@@ -95,7 +95,5 @@ function contentOf({ by, spec, schedule, continues }: Said): string {
     rest,
     from: continues?.commit ?? null,
   };
-  return createHash('sha256')
-    .update(`${submitterOf(by)} ${JSON.stringify(said)}`)
-    .digest('base64');
+  return hash('sha256', `${submitterOf(by)} ${JSON.stringify(said)}`, 'base64');
 }

@@ -1,4 +1,5 @@
-import { assertEvent } from '../../ledger/line.ts';
+import type { LogEvent } from '../../ledger/events.ts';
+import { writtenEvent } from '../../ledger/line.ts';
 import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
 import { isTrusted } from '../../ledger/state/trust.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
@@ -238,9 +239,9 @@ function executed(
   settle(ctx, ctx.task(task));
 }
 
-function lineFault(event: Parameters<typeof assertEvent>[0]): string | null {
+function lineFault(event: LogEvent): string | null {
   try {
-    assertEvent(event);
+    writtenEvent(event);
     return null;
   } catch (error) {
     return asSuperfleetError(error).message;

@@ -1,5 +1,5 @@
 import type { Actor, EventBody } from '../../ledger/events.ts';
-import { assertEvent } from '../../ledger/line.ts';
+import { type WrittenEvent, writtenEvent } from '../../ledger/line.ts';
 import { resolveMember } from '../../ledger/state/members.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
@@ -35,16 +35,18 @@ export function submit(ctx: FounderContext, by: Actor, submission: Of<'task.subm
   };
 }
 
-/** `before`: what this submitter sent under the same key; `twin`: an open task of the same words. Throws `SF_CONFLICT` where that is not wanted. */
+/** `before`: what this submitter sent under the same key; `twin`: an open task of the same words, where it is wanted. Throws `SF_CONFLICT` where that is not wanted. */
 export function lookUp(
   ctx: FounderContext,
   by: Actor,
-  { spec, schedule, once = false }: Submission,
+  { spec, schedule, once = false }: Pick<Submission, 'spec' | 'schedule' | 'once'>,
+  twinWanted = true,
 ): { before: TaskRecord | null; twin: string | null } {
   const said = schedule === undefined ? { spec, by } : { spec, by, schedule };
   const before = sentBefore(ctx, said);
   if (before !== null) return { before, twin: null };
-  const twin = ctx.repeats.open(said);
+  // To compare words costs as much as the rest of a look.
+  const twin = once || twinWanted ? ctx.repeats.open(said) : null;
   if (once && twin !== null) {
     throw new SuperfleetError('SF_CONFLICT', `the same task is open already: ${twin}`, {
       expected: 'words that no open task of the same submitter has',
@@ -147,12 +149,13 @@ export function freshIds(ctx: FounderContext, many: number): string[] {
   return [...ids];
 }
 
-type SubmittedEvent = { type: 'task.submitted'; body: EventBody<'task.submitted'> };
-
 /** The entry that makes a task. Throws where it does not fit a line of the log. */
-export function submission({ correlation, ...facts }: Submitted, task: string): SubmittedEvent {
+export function submission(
+  { correlation, ...facts }: Submitted,
+  task: string,
+): WrittenEvent<'task.submitted'> {
   const { spec, bundle, rerunOf, continues, schedule, by } = facts;
-  const event: SubmittedEvent = {
+  return writtenEvent({
     type: 'task.submitted',
     body: {
       task,
@@ -164,13 +167,11 @@ export function submission({ correlation, ...facts }: Submitted, task: string): 
       ...(schedule === undefined || Object.keys(schedule).length === 0 ? {} : { schedule }),
       by,
     },
-  };
-  assertEvent(event);
-  return event;
+  });
 }
 
 /** Appends them all before anything comes of one of them. */
-export function enter(ctx: FounderContext, events: readonly SubmittedEvent[]): TaskRecord[] {
+export function enter(ctx: FounderContext, events: readonly WrittenEvent<'task.submitted'>[]): TaskRecord[] {
   const { byId } = ctx.state.tasks;
   for (const event of events) ctx.append(event);
   const made = events.map(({ body }) => ctx.task(body.task));

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeCheckpoint } from '../../ledger/checkpoint.ts';
 import type { LogEvent } from '../../ledger/events.ts';
-import { assertEvent, formatCheckpoint, LineFault, makeEntry, parseLine } from '../../ledger/line.ts';
+import { formatCheckpoint, LineFault, makeEntry, parseLine, writtenEvent } from '../../ledger/line.ts';
 import { knownEntry } from '../../ledger/state/state.ts';
 import { entryLineBytesMax } from '../../protocol/limits.ts';
 import { taskSpec } from '../../protocol/task.ts';
@@ -86,10 +86,15 @@ test('a line has at most 64 KiB with its newline, on write as on read', () => {
     (error: { code: string }) => error.code === 'SF_USAGE',
   );
   assert.throws(
-    () => assertEvent(submitted(9)),
+    () => writtenEvent(submitted(9)),
     (error: { code: string }) => error.code === 'SF_USAGE',
   );
-  assertEvent(submitted(8));
+  for (const event of [
+    submitted(8),
+    submitted(1),
+    { type: 'mesh.paused', body: { by: { ...by, user: 'é"' } } } as LogEvent,
+  ])
+    assert.equal(makeEntry(HEAD, writtenEvent(event)), makeEntry(HEAD, event));
   const fill = (bytes: number): string =>
     unknownLine(JSON.stringify('x'.repeat(bytes - unknownLine('""').length)));
   assert.is(parse(fill(entryLineBytesMax - 1)).kind, 'entry');
