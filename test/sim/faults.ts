@@ -180,6 +180,10 @@ function inflictMore(
       member.policy('its owner is there', true);
       later(300, 20_000, () => member.policy(null));
       break;
+    case 'oldFounder':
+      world.mislead(peer, true);
+      later(300, 20_000, () => world.mislead(peer, false));
+      break;
     case 'capacityLie':
       member.liar = true;
       member.offer({
@@ -267,6 +271,9 @@ export function heal(world: World): void {
   for (const [peer, member] of world.members) {
     world.setDown(peer, ['toFounder', 'toMember'], false);
     world.links.get(peer)!.loss = 0;
+    world.mislead(peer, false);
+    // On a new session what it was told of leases that it made up counts no more.
+    if (member.liar) world.reset(peer);
     member.machine.thaw();
     member.diskIsFull = false;
     if (!member.machine.alive && !member.inProcess && world.founder.core?.state.members.byPeer.has(peer))

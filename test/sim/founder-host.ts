@@ -91,9 +91,9 @@ export class FounderHost {
     return this.lines.slice(0, count).map((line) => JSON.parse(line) as Entry);
   }
 
-  write(event: LogEvent): void {
+  write(event: LogEvent, epoch = 1): void {
     const time = this.machine.clock().time;
-    this.lines.push(JSON.stringify({ index: this.lines.length, epoch: 1, time, ...event }));
+    this.lines.push(JSON.stringify({ index: this.lines.length, epoch, time, ...event }));
     this.durable = this.lines.length;
     this.#tell();
   }

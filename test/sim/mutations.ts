@@ -202,6 +202,16 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
+    name: 'the fence of the epoch is down: a founder of an epoch that is over is obeyed',
+    patches: [
+      patch(
+        'node/core/member.ts',
+        "message.type === 'welcome' && message.epoch < this.#epoch",
+        "message.type === 'welcome' && message.epoch < 0",
+      ),
+    ],
+  },
+  {
     name: 'a person’s stop does not reach the machine',
     patches: [
       patch(

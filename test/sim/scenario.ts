@@ -42,6 +42,8 @@ const MORE_FAULTS = [
 ] as const;
 /** The same of these: an owner sits down at the machine, for a while or for long. */
 const OWNER_FAULTS = ['ownerComes'] as const;
+/** The same of these, in meshes that have changed hands: the founder of before is taken for the one that leads. */
+const EPOCH_FAULTS = ['oldFounder'] as const;
 /** Of these, the ones that may end in a start of the founder. */
 const RESTARTS: ReadonlySet<string> = new Set<FaultKind>([
   'founderCrash',
@@ -52,7 +54,8 @@ const RESTARTS: ReadonlySet<string> = new Set<FaultKind>([
 export type FaultKind =
   | (typeof FAULTS)[number]
   | (typeof MORE_FAULTS)[number]
-  | (typeof OWNER_FAULTS)[number];
+  | (typeof OWNER_FAULTS)[number]
+  | (typeof EPOCH_FAULTS)[number];
 
 export interface MemberPlan {
   name: string;
@@ -74,6 +77,8 @@ export interface Asked extends Omit<Schedule, 'after'> {
 }
 
 export interface Scenario {
+  /** Of the mesh, all the while. */
+  epoch: number;
   members: MemberPlan[];
   tasks: { at: number; spec: TaskSpec; schedule: Asked | null }[];
   faults: { at: number; kind: FaultKind }[];
@@ -88,7 +93,13 @@ export interface Scenario {
 }
 
 /** What a seed stands for. Each takes part of the faults only, so that rare ones are not always hidden by common ones. */
-export function scenarioOf(random: Random, more: Random, order: Random, owners: Random): Scenario {
+export function scenarioOf(
+  random: Random,
+  more: Random,
+  order: Random,
+  owners: Random,
+  epochs: Random,
+): Scenario {
   const faultsEnd = random.between(20_000, 90_000);
   const kinds = FAULTS.filter(() => random.chance(random.pick([0.2, 0.6])));
   const count = random.int(0, 25);
@@ -101,11 +112,15 @@ export function scenarioOf(random: Random, more: Random, order: Random, owners: 
     faults.push({ at: more.between(500, faultsEnd), kind: more.pick(others) });
   for (let left = owners.chance(0.4) ? owners.int(1, 8) : 0; left > 0; left -= 1)
     faults.push({ at: owners.between(500, faultsEnd), kind: owners.pick(OWNER_FAULTS) });
+  const epoch = epochs.pick([1, 1, 2]);
+  for (let left = epoch === 1 ? 0 : epochs.int(0, 4); left > 0; left -= 1)
+    faults.push({ at: epochs.between(500, faultsEnd), kind: epochs.pick(EPOCH_FAULTS) });
   const orderly = order.chance(0.5);
   // A founder that starts anew takes the age of tasks from wall clocks, which decide nothing else (promise 11).
   const timed = !faults.some(({ kind }) => RESTARTS.has(kind));
   const rare = (probability: number): number => (random.chance(0.5) ? random.between(0, probability) : 0);
   return {
+    epoch,
     members: membersOf(random),
     tasks: Array.from({ length: random.int(1, 25) }, () => ({
       at: random.between(0, faultsEnd * 0.9),

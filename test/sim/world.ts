@@ -23,6 +23,7 @@ import { LeaseWatch } from './lease-watch.ts';
 import { Machine } from './machine.ts';
 import { MemberHost } from './member-host.ts';
 import { type Direction, type Link, Session } from './network.ts';
+import { OldFounder } from './old-founder.ts';
 import { Random } from './random.ts';
 import type { MemberPlan, Scenario } from './scenario.ts';
 import { Schedule } from './schedule.ts';
@@ -62,6 +63,9 @@ export class World {
   readonly #leases: LeaseWatch;
   /** Results that were sent, the newest last: what a liar may say again. */
   readonly said: AttemptResult[] = [];
+  /** Members that take the founder of the epoch before for the one that leads. */
+  readonly #misled = new Set<string>();
+  readonly #oldFounder: OldFounder;
   readonly #asks = new Map<number, Ask>();
   readonly #seed: string;
   readonly #wallSeed: string;
@@ -103,6 +107,7 @@ export class World {
       trace: this.trace,
     };
     this.founder = new FounderHost(founder, host, bounds, config);
+    this.#oldFounder = new OldFounder(this.#machine('old founder'), MESH, scenario.epoch - 1);
     this.#genesis();
     this.founder.boot();
     for (const plan of scenario.members) if (!plan.later) this.join(plan);
@@ -128,7 +133,9 @@ export class World {
     const plan = this.scenario.members.find((member) => member.inProcess)!;
     const { name, owner, roles } = plan;
     // As `mesh-hub init` writes it: labels are what machines say of themselves here, and the operator gives none.
-    this.founder.write(founderAdmitted({ peer: founder, name, owner, roles, labels: {} }));
+    const admitted = founderAdmitted({ peer: founder, name, owner, roles, labels: {} });
+    // That another led it in the epoch before stands in no log here: what is shown is what a number that is lower is worth.
+    this.founder.write(admitted, this.scenario.epoch);
   }
 
   /** Enrols a machine (its join protocol is not simulated) and starts it. */
@@ -171,6 +178,7 @@ export class World {
   #memberWorld() {
     return {
       mesh: MESH,
+      epoch: () => this.scenario.epoch,
       dial: (member: MemberHost) => this.#dial(member),
       send: (member: MemberHost, id: number, message: MemberMessage) => {
         this.tell(member, id, message);
@@ -224,9 +232,24 @@ export class World {
     return link !== undefined && !link.down.toFounder && !link.down.toMember;
   }
 
+  /** The member is led to the founder of the epoch before, or back. */
+  mislead(peer: string, on: boolean): void {
+    if (this.#misled.has(peer) === on) return;
+    if (on) this.#misled.add(peer);
+    else this.#misled.delete(peer);
+    this.reset(peer);
+  }
+
   #dial(member: MemberHost): void {
     const link = this.links.get(member.peer)!;
     this.schedule.after(link.latencyMs * 2, () => {
+      if (this.#misled.has(member.peer) && member.machine.alive) {
+        this.#session += 1;
+        const id = this.#session;
+        this.sessions.set(id, { peer: member.peer, session: this.#openOld(id, member, link) });
+        member.machine.deliver(() => member.connected(id));
+        return;
+      }
       if (!this.reachable(member.peer) || !this.founder.machine.alive) {
         member.machine.after(500, () => member.dialFailed());
         return;
@@ -265,6 +288,27 @@ export class World {
         closed: () => member.closed(id),
       },
     });
+  }
+
+  #openOld(id: number, member: MemberHost, link: Link): Session<MemberMessage, FounderMessage> {
+    const session: Session<MemberMessage, FounderMessage> = new Session(
+      id,
+      link,
+      this.schedule,
+      this.random,
+      {
+        toFounder: this.#oldFounder.end((message) => {
+          this.trace(`old founder → ${this.nameOf(member.peer)} ${brief(message)}`);
+          session.send('toMember', message, URGENT.has(message.type));
+        }),
+        toMember: {
+          machine: member.machine,
+          message: (message) => member.received(id, message),
+          closed: () => member.closed(id),
+        },
+      },
+    );
+    return session;
   }
 
   setDown(peer: string, directions: Direction[], down: boolean): void {
