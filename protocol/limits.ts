@@ -120,8 +120,8 @@ export const batchMax = 256;
 export const batchRequestBytesMax = 2 * MiB;
 /** Attempts lost to faults of machines before the task is given up as `lost`. */
 export const machineFaultsMax = 20;
-/** Members of one mesh. */
-export const membersMax = 4096;
+/** Members of one mesh. What grows with it is the roster, which every member holds whole (`rosterBytesMax`). */
+export const membersMax = 10_000;
 /** Labels of one member, one invite or one task. */
 export const labelsMax = 64;
 /** Tools that one member names. */

@@ -20,8 +20,8 @@ import { membersMax } from './limits.ts';
 export const ROSTER_PAYLOAD_TYPE = 'application/vnd.superfleet.roster+json';
 /** Peers refused for good; past it the founder must begin a new mesh. Bounds the roster with `membersMax`. */
 export const revokedMax = 16_384;
-/** 4096 members of at most 400 bytes and 16,384 revoked of 55, in base64. */
-export const rosterBytesMax = 4 * 1024 * 1024;
+/** 10,000 members of at most 400 bytes and 16,384 revoked of 55, in base64. */
+export const rosterBytesMax = 8 * 1024 * 1024;
 
 const schema = z.strictObject({
   mesh: meshId,

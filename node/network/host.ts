@@ -11,6 +11,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { membersMax, strangerMs, strangersMax } from '../../protocol/limits.ts';
 import { type Announcer, announcer } from './announcer.ts';
 import { inFewWrites } from './few-writes.ts';
+import { countInOneWalk } from './many-peers.ts';
 
 const MiB = 2 ** 20;
 
@@ -145,6 +146,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     },
     nodeInfo: { name: 'superfleet', version: '1', userAgent: 'superfleet/1' },
   });
+  countInOneWalk(node);
   try {
     await node.start();
   } catch (cause) {

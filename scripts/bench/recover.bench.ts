@@ -4,52 +4,80 @@
  *
  * `recover.memberLost`: from the kill of a member's process until its task is running on another. `recover.founderKilled`: from the kill of
  * the founder, which is started again at once, until a task submitted then is running on a member. `recover.pause`: from the operator's
- * pause with 36 attempts running until no process of them is left. There is nothing to compare with, so the peer is null.
+ * pause with 36 attempts running until no process of them is left. `recover.ownerSuspend`: from a key pressed on a machine that works
+ * when idle until no process of its attempt can run. `recover.ownerEvict`: from the end of the grace that follows until that task is
+ * running on another member. There is nothing to compare with, so the peer is null.
  *
  * `BENCH_RECOVER_RUNS` says how often; no figure that is told comes of fewer than 50. `BENCH_RECOVER` names some of them, by comma.
  */
 import { childless, Fleet, freePort, gone, runs } from '../../test/net/fleet.ts';
+import { isRoot } from '../../test/net/mesh.ts';
+import { Desk, halted } from './desk.ts';
 import { type Benchmark, type Figure, median } from './figures.ts';
 
 const RUNS = Number(process.env.BENCH_RECOVER_RUNS ?? 50);
 const ATTEMPTS = 36;
 const NAMES = ['one', 'two', 'three'];
+/** Machines where somebody sits. Each works again ten seconds after a key, so they take turns. */
+const DESKS = ['left', 'middle', 'right'];
+const OWNER = 'owner';
+/** Short, so that many runs are soon done: what is measured begins at its end. */
+const EVICT_MS = 1_000;
 
 export const benchmark: Benchmark = async (say) => {
   const args = ['--port', String(await freePort())];
   const slots = ATTEMPTS / NAMES.length;
   const members = Object.fromEntries(NAMES.map((name) => [name, { slots }]));
   const fleet = await Fleet.start({ hub: { slots: 0 }, hubArgs: args, members });
+  const desks: Desk[] = [];
+  const measures: Record<string, (run: number) => Promise<Record<string, number>>> = {
+    memberLost: async (run) => ({ memberLost: await memberLost(fleet, NAMES[run % NAMES.length]!) }),
+    founderKilled: async (run) => ({ founderKilled: await founderKilled(fleet, args, run) }),
+    pause: async (run) => ({ pause: await pause(fleet, run) }),
+    // The last: its members are no machines for the others.
+    [OWNER]: async (run) => owner(fleet, await seated(fleet, desks), run),
+  };
   try {
-    const measures: Record<string, (run: number) => Promise<number>> = {
-      memberLost: (run) => memberLost(fleet, NAMES[run % NAMES.length]!),
-      founderKilled: (run) => founderKilled(fleet, args, run),
-      pause: (run) => pause(fleet, run),
-    };
     const wanted = process.env.BENCH_RECOVER?.split(',') ?? Object.keys(measures);
     const figures: Figure[] = [];
+    const first = performance.now();
     for (const name of wanted) {
-      const took: number[] = [];
-      for (let run = 0; run < RUNS; run++) {
-        took.push(await measures[name]!(run));
-        say(`recover: ${name} ${took.at(-1)!.toFixed(0)} ms`);
+      if (name === OWNER && !isRoot) {
+        say('recover: owner: left out, since terminals of its own need root');
+        continue;
       }
-      took.sort((a, b) => a - b);
-      const figure = (of: string, ours: number): Figure => ({
-        figure: `recover.${name}.${of}`,
-        ours,
-        peer: null,
-        ratio: null,
-        unit: 'ms',
-        runs: RUNS,
-      });
-      figures.push(figure('p50', median(took)), figure('p99', took[Math.ceil(took.length * 0.99) - 1]!));
+      const took = new Map<string, number[]>();
+      for (let run = 0; run < RUNS; run++) {
+        for (const [what, ms] of Object.entries(await measures[name]!(run))) {
+          took.set(what, [...(took.get(what) ?? []), ms]);
+          say(`recover: ${what} ${ms.toFixed(0)} ms`);
+        }
+      }
+      for (const [what, times] of took) figures.push(...figuresOf(what, times));
     }
+    say(`recover: ${RUNS} runs in ${((performance.now() - first) / 60_000).toFixed(1)} min`);
     return figures;
   } finally {
-    await fleet.close();
+    try {
+      await fleet.close();
+    } finally {
+      for (const desk of desks) await desk.close();
+    }
   }
 };
+
+function figuresOf(name: string, took: number[]): Figure[] {
+  took.sort((a, b) => a - b);
+  const figure = (of: string, ours: number): Figure => ({
+    figure: `recover.${name}.${of}`,
+    ours,
+    peer: null,
+    ratio: null,
+    unit: 'ms',
+    runs: RUNS,
+  });
+  return [figure('p50', median(took)), figure('p99', took[Math.ceil(took.length * 0.99) - 1]!)];
+}
 
 async function memberLost(fleet: Fleet, name: string): Promise<number> {
   // One that succeeds first: a machine whose attempts only fail is given nothing for a while.
@@ -98,4 +126,36 @@ async function pause(fleet: Fleet, run: number): Promise<number> {
   await fleet.client.post('/v1/mesh/resume');
   for (const name of NAMES) await childless(fleet.daemon(name).pid);
   return took;
+}
+
+/** The desks, joined when they are first asked for; nothing is given to anybody unless a run says so. */
+async function seated(fleet: Fleet, desks: Desk[]): Promise<Desk[]> {
+  if (desks.length > 0) return desks;
+  for (const name of DESKS) desks.push(await Desk.join(fleet, name, 'idle=10s', EVICT_MS));
+  for (const name of [...NAMES, ...DESKS]) await fleet.client.post(`/v1/nodes/${name}/drain`);
+  return desks;
+}
+
+async function owner(
+  fleet: Fleet,
+  desks: Desk[],
+  run: number,
+): Promise<{ ownerSuspend: number; ownerEvict: number }> {
+  const mark = `mark-owner-${run}`;
+  const [desk, other] = [desks[run % desks.length]!, NAMES[run % NAMES.length]!];
+  await fleet.client.post(`/v1/nodes/${desk.name}/eligible`);
+  const task = await fleet.submit(['sh', '-c', `sleep 600; : ${mark}`]);
+  await fleet.about(task, 'attempt.started');
+  const [shell] = await runs(mark);
+  await fleet.client.post(`/v1/nodes/${other}/eligible`);
+  const from = fleet.next;
+  const began = performance.now();
+  await desk.type();
+  await halted(shell!);
+  const suspended = performance.now();
+  const { at } = await fleet.about(task, 'attempt.started', from);
+  await fleet.client.post(`/v1/tasks/${task}/stop`);
+  await fleet.ended(task);
+  for (const name of [desk.name, other]) await fleet.client.post(`/v1/nodes/${name}/drain`);
+  return { ownerSuspend: suspended - began, ownerEvict: at - suspended - EVICT_MS };
 }
