@@ -35,13 +35,20 @@ export class FileTileStore implements TileStore {
     this.#writing.add(number);
     const part = join(this.#folder, `part-${number}`);
     const path = join(this.#folder, tilePath(tile));
-    try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const put = async (): Promise<void> => {
       await withFile(await open(part, 'w', 0o600), async (file) => {
         await file.writeFile(tile.bytes);
         await file.datasync();
       });
       await rename(part, path);
+    };
+    try {
+      await put().catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+        // The first one of its folder.
+        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+        await put();
+      });
     } catch (error) {
       await rm(part, { force: true }).catch(() => undefined);
       throw error;

@@ -307,28 +307,35 @@ function unixMsOf(text: unknown): number | null {
   return ms >= 0 && ms <= LAST_MS ? ms : null;
 }
 
-/** What a receipt says of its own, where it is one at all; nothing of it is checked. */
+/**
+ * What a receipt says of its own, where it is one at all. It is looked for from the end, behind what its task brings along; nothing of
+ * it is checked, for whatever was taken for it wrongly makes another text than this.
+ */
 function looselySaid(
   text: string,
 ): { limits: unknown; started: unknown; finished: unknown; codes: unknown } | null {
+  const between = (begin: string, end: string): string | null => {
+    const at = text.lastIndexOf(begin);
+    if (at === -1) return null;
+    const from = at + begin.length;
+    const to = text.indexOf(end, from);
+    return to === -1 ? null : text.slice(from, to);
+  };
+  const limits = between('"limitKinds":{', '}');
+  const started = between('"startedOn":"', '"');
+  const finished = between('"finishedOn":"', '"');
+  const codes = between('"checkExitCodes":[', ']');
+  if (limits === null || codes === null) return null;
   try {
-    const { buildDefinition, runDetails } = (JSON.parse(text) as LooseReceipt).predicate;
-    const { startedOn: started, finishedOn: finished } = runDetails.metadata;
-    const codes = runDetails.byproducts[0].annotations.checkExitCodes;
-    return { limits: buildDefinition.internalParameters.limitKinds, started, finished, codes };
+    return {
+      limits: JSON.parse(`{${limits}}`),
+      started,
+      finished,
+      codes: codes === '' ? [] : JSON.parse(`[${codes}]`),
+    };
   } catch {
     return null;
   }
-}
-
-interface LooseReceipt {
-  predicate: {
-    buildDefinition: { internalParameters: { limitKinds: unknown } };
-    runDetails: {
-      metadata: { startedOn: unknown; finishedOn: unknown };
-      byproducts: [{ annotations: { checkExitCodes: unknown } }];
-    };
-  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { Actor } from '../../ledger/events.ts';
 import { bundleChain } from '../../ledger/state/repositories.ts';
@@ -14,8 +14,17 @@ import type { Enclosure } from './plugin.ts';
 import { namesSenders } from './policy-default.ts';
 
 /** How an assignment names who sent the task, whose name is not the member's business. */
-export const submitterDigest = (by: Actor): string =>
-  createHash('sha256').update(canonicalJson(by)).digest('hex');
+export function submitterDigest(by: Actor): string {
+  const name = JSON.stringify(by);
+  const known = digests.get(name);
+  if (known !== undefined) return known;
+  const digest = hash('sha256', canonicalJson(by), 'hex');
+  if (digests.size >= digestsKept) digests.clear();
+  digests.set(name, digest);
+  return digest;
+}
+const digests = new Map<string, string>();
+const digestsKept = 256;
 
 /** Leases a task to a member: logged, and sent when that is durable. */
 export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, role: AttemptRole): void {
@@ -71,18 +80,21 @@ export function assignmentOf(
   if (chain === null)
     return `the mesh holds no chain of at most ${bundlesMax} bundles to ${spec.repository?.base}`;
   const names = role === 'execute' ? spec.secrets : [];
+  const told = role === 'execute' ? soFar(ctx, task) : {};
+  // In the order of its schema: whoever reads it takes it as it stands then.
   const assignment: Assignment = {
-    ...enclosed,
     task: task.id,
     attempt,
     epoch: ctx.epoch,
     role,
     correlation: task.correlation,
-    submitter: submitterDigest(task.by),
     spec,
     bundles: chain,
     nonce,
     secrets: Object.fromEntries(names.map((name) => [name, ctx.secrets.get(name) ?? ''])),
+    submitter: submitterDigest(task.by),
+    ...told,
+    ...enclosed,
     verify:
       role === 'execute'
         ? null
@@ -94,18 +106,31 @@ export function assignmentOf(
             bundle: accepted!.bundle,
           },
   };
-  const answers = (task.questions ?? []).flatMap(({ text, answer }) =>
-    answer === null ? [] : [{ question: text, answer: answer.text }],
-  );
-  if (role === 'execute') {
-    if (answers.length > 0) assignment.answers = answers;
-    if (task.continues !== undefined) assignment.start = task.continues;
-    const rejectedBy = (task.rejections ?? []).map(({ model }) => model);
-    if (rejectedBy.length > 0) assignment.rejectedBy = [...new Set(rejectedBy)];
-    const failedModels = ctx.failedModels.get(task.id);
-    if (failedModels !== undefined) assignment.failedModels = [...failedModels];
-  }
+  // A task alone fits: it stood in a line of the log.
+  if (isEmpty(told) && isEmpty(enclosed) && chain.length === 0 && names.length === 0) return assignment;
   const bytes = Buffer.byteLength(JSON.stringify(assignment));
   if (bytes <= assignmentBytesMax) return assignment;
   return `task, bundles and secrets together take ${bytes} bytes; one assignment holds ${assignmentBytesMax}`;
+}
+
+function isEmpty(value: object): boolean {
+  for (const _ in value) return false;
+  return true;
+}
+
+type SoFar = Partial<Pick<Assignment, 'answers' | 'start' | 'rejectedBy' | 'failedModels'>>;
+
+/** What was done, asked and answered for a task before, for whoever goes on with it. */
+function soFar(ctx: FounderContext, task: TaskRecord): SoFar {
+  const said: SoFar = {};
+  const answers = (task.questions ?? []).flatMap(({ text, answer }) =>
+    answer === null ? [] : [{ question: text, answer: answer.text }],
+  );
+  if (answers.length > 0) said.answers = answers;
+  if (task.continues !== undefined) said.start = task.continues;
+  const rejectedBy = (task.rejections ?? []).map(({ model }) => model);
+  if (rejectedBy.length > 0) said.rejectedBy = [...new Set(rejectedBy)];
+  const failedModels = ctx.failedModels.get(task.id);
+  if (failedModels !== undefined) said.failedModels = [...failedModels];
+  return said;
 }

@@ -229,7 +229,8 @@ function onProgress(ctx: FounderContext, live: LiveMember, message: Progress): v
 }
 
 function onStarted(ctx: FounderContext, live: LiveMember, of: Lease, correlation: string): void {
-  const lease = live.leases.has(leaseKey(of)) ? ctx.leases.get(leaseKey(of)) : undefined;
+  const key = leaseKey(of);
+  const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
   if (lease === undefined) {
     cancelUnknown(ctx, live, of, correlation);
     return;
