@@ -5,6 +5,7 @@ import { SuperfleetError } from '../protocol/errors.ts';
 import { labels, memberName, meshId, ownerName, peerId } from '../protocol/ids.ts';
 import {
   brainPattern,
+  cpuWeightMax,
   elasticSlotsMax,
   evictMs,
   graceMs,
@@ -56,6 +57,10 @@ const leaseMsMax = 10 * 60_000;
 const evictMsMax = 10 * 60_000;
 
 const scrubBytesMax = 1024 ** 3;
+
+const memoryShare = z
+  .string()
+  .regex(/^([1-9]\d?|100)%$/, 'a share of the memory from 1% to 100%, such as 50%');
 
 const homePath = z
   .string()
@@ -139,8 +144,10 @@ const schema = z.strictObject({
   evictAfter: between(0, evictMsMax).default(formatDuration(evictMs)),
   /** The machine may be kept from going to sleep while it works for the mesh. @default false */
   inhibitSleep: z.boolean().default(false),
-  /** What tasks get of the processor where the owner's programs want it too, by the kernel's priorities; 100: as much. @default 100 */
-  cpuWeight: z.int().min(1).max(100).default(100),
+  /** What tasks get of the processor where the owner's programs want it too; 100: as much as one of those. @default 100 */
+  cpuWeight: z.int().min(1).max(cpuWeightMax).default(100),
+  /** What all tasks together may have of the machine's memory, such as "50%". @default null: all of it */
+  memoryShare: memoryShare.nullable().default(null),
   /** Addresses of model servers elsewhere on the LAN whose models this machine lends. @default [] */
   models: z.array(z.string().max(512)).max(16).default([]),
   /** Members without a model may ask those of this machine. @default true */

@@ -157,3 +157,6 @@ export const pageItemsMax = 1000;
 
 /** Replicas that acknowledgements may wait for; more make no log safer, and each more makes it slower. */
 export const durabilityMax = 16;
+
+/** What an owner may give tasks of the processors, as cgroups have it: a hundred times what another program has. */
+export const cpuWeightMax = 10_000;

@@ -1,3 +1,4 @@
+import { cpuWeightMax } from '../../protocol/limits.ts';
 import type { EndpointWish } from '../api/objects.ts';
 import { addCompletionGrammar, type CompletionCommand } from './completion-grammar.ts';
 import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
@@ -33,6 +34,8 @@ export type NodeCommand =
       labels: Record<string, string>;
       policy: string | null;
       inhibitSleep: boolean;
+      cpuWeight: number | null;
+      memoryShare: string | null;
       /** Ask this person nothing. */
       yes: boolean;
       /** false: enrol only. */
@@ -47,6 +50,8 @@ export type NodeCommand =
       labels: Record<string, string>;
       policy: string | null;
       inhibitSleep: boolean;
+      cpuWeight: number | null;
+      memoryShare: string | null;
     } & StartWishes)
   | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status' }
@@ -180,6 +185,12 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
       v.policy,
     ),
     v.option('--inhibit-sleep', 'keep the machine from going to sleep while it works for the mesh'),
+    v.option(
+      '--cpu-weight <n>',
+      'what tasks get of the processors where other programs want them too: 1 to 10000 (100: as much as one of those)',
+      v.integer('--cpu-weight', 1, cpuWeightMax),
+    ),
+    v.option('--memory-share <percent>', 'what all tasks together may have of the memory: 50%', v.share),
   ];
   const readWork = (options: Record<string, unknown>) => ({
     founder: (options.founder as string | undefined) ?? null,
@@ -187,6 +198,8 @@ export function nodeGrammar(version: string): Grammar<NodeCommand> {
     labels: (options.label as Record<string, string> | undefined) ?? {},
     policy: (options.policy as string | undefined) ?? null,
     inhibitSleep: options.inhibitSleep === true,
+    cpuWeight: (options.cpuWeight as number | undefined) ?? null,
+    memoryShare: (options.memoryShare as string | undefined) ?? null,
   });
 
   grammar.leaf(null, {

@@ -28,6 +28,9 @@ export interface MemberWishes {
   policy: string | null;
   /** The machine may be kept awake while it works; false: as the config file says. */
   inhibitSleep: boolean;
+  /** What tasks get of processor and memory (`50%`); null: what the config file says. */
+  cpuWeight: number | null;
+  memoryShare: string | null;
 }
 
 export interface StartNodeOptions extends ProcessOptions, MemberWishes {}
@@ -39,6 +42,8 @@ export const noWishes: MemberWishes = {
   labels: {},
   policy: null,
   inhibitSleep: false,
+  cpuWeight: null,
+  memoryShare: null,
 };
 
 /**

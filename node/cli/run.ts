@@ -163,6 +163,8 @@ const startOptionsOf = (
   labels: command.labels,
   policy: command.policy,
   inhibitSleep: command.inhibitSleep,
+  cpuWeight: command.cpuWeight,
+  memoryShare: command.memoryShare,
 });
 
 async function leave(session: Session): Promise<number> {

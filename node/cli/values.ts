@@ -146,6 +146,12 @@ export const policy = (text: string): string => {
   }
 };
 
+/** `50%` of the memory. */
+export const share = (text: string): string => {
+  if (/^([1-9]\d?|100)%$/.test(text)) return text;
+  throw wrong('--memory-share', 'a share of the memory from 1% to 100%, such as 50%', text);
+};
+
 /** An option with its reader; `read` may gather over repetitions. */
 export function option(
   flags: string,

@@ -87,18 +87,20 @@ function wishOf(options: JoinOptions): Wish {
 
 /** The membership this folder has; where it has none, the one it is now given. What was asked for is kept in the config. */
 async function membershipOf(machine: Machine, host: Host, wish: Wish): Promise<Enrolment> {
-  const { invite, owner, port, slots, policy, inhibitSleep, labels } = wish;
+  const { invite, owner, port, slots, policy, inhibitSleep, cpuWeight, memoryShare, labels } = wish;
   const settings = {
     ...(port === null ? {} : { port }),
     ...(slots === null ? {} : { slots }),
     ...(policy === null ? {} : { policy }),
     ...(inhibitSleep ? { inhibitSleep } : {}),
+    ...(cpuWeight === null ? {} : { cpuWeight }),
+    ...(memoryShare === null ? {} : { memoryShare }),
     labels: { ...machine.config.labels, ...labels },
   };
   const known = await Membership.load(host.peer, smallFiles(machine.folder.paths));
   if (known !== null) {
     requireSameMesh(known.genesis.mesh, invite?.mesh ?? wish.mesh);
-    const more = port !== null || slots !== null || policy !== null || inhibitSleep;
+    const more = [port, slots, policy, cpuWeight, memoryShare].some((one) => one !== null) || inhibitSleep;
     if (more || Object.keys(labels).length > 0) await machine.configure(settings);
     return { membership: known, renamed: {} };
   }

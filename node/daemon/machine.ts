@@ -11,13 +11,14 @@ import type { GoalWorker } from '../attempt/goal.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, type ConfigChange, ConfigFile, readConfig } from '../config.ts';
-import { cachedTools, measureCapacity } from '../doctor/capacity.ts';
+import { cachedTools, measureCapacity, memoryOfMachine } from '../doctor/capacity.ts';
 import { Environments, type FromFounder } from '../environment/environments.ts';
 import { allowedHosts } from '../environment/owner.ts';
-import { type Folder, handOverFolder, openFolder } from '../folder.ts';
+import { type Folder, folderPaths, handOverFolder, openFolder } from '../folder.ts';
 import { dropPrivileges, resolveAccount } from '../privileges.ts';
 import { createSandbox } from '../sandbox/bubblewrap.ts';
-import { type CgroupSlots, prepareCgroups } from '../sandbox/limits/cgroup.ts';
+import { type CgroupSlots, delegatedCgroups, prepareCgroups } from '../sandbox/limits/cgroup.ts';
+import { bindShare } from '../sandbox/limits/share.ts';
 import { probe, type SandboxReport } from '../sandbox/probe.ts';
 import { SuspendableSandbox } from '../sandbox/suspendable.ts';
 import type { Sandbox } from '../sandbox/types.ts';
@@ -36,6 +37,9 @@ export interface MachineOptions {
   logFormat: LogFormat;
   /** What writes a line of the log goes through this. @default at once */
   aroundLog?: (write: () => void) => void;
+  /** What the owner gives tasks. @default null: what the config file says */
+  cpuWeight?: number | null;
+  memoryShare?: string | null;
   /** Folders outside the data folder that the unprivileged user must own, made if missing. */
   beside?: string[];
 }
@@ -51,6 +55,8 @@ export interface Machine {
   report: SandboxReport;
   blobs: DiskBlobStore;
   logger: Logger;
+  /** What its owner gives tasks of it, and what keeps that. */
+  settings: { name: string; says: string }[];
   /** What this machine offers, measured now. */
   measure(overrides: {
     slots: number | null;
@@ -81,12 +87,15 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
   }
   // As root: what is no data folder of ours is not given away, whatever --dir says.
   if (process.getuid?.() === 0) await handOverFolder(dir, resolveAccount(user));
+  // Only root can have the machine divide its processors. What is wrong with the file is said when it is read for good.
+  const said = await readConfig(folderPaths(dir).config).catch(() => null);
+  const weight = (options.cpuWeight ?? said?.cpuWeight ?? 100) !== 100;
   let cgroups: CgroupSlots | null = null;
   await dropPrivileges({
     user,
     own: [dir, ...beside],
     prepare: ({ uid, gid }) => {
-      cgroups = prepareCgroups(uid, gid);
+      cgroups = prepareCgroups(uid, gid, weight);
     },
   });
   requireTemporaryFolder();
@@ -95,10 +104,13 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const file = new ConfigFile(folder.paths.config, await readConfig(folder.paths.config));
     const { config } = file;
     const key = await readOrMakeKey(folder.paths.identityKey);
-    const { cpuWeight } = config;
+    const cpuWeight = options.cpuWeight ?? config.cpuWeight;
+    const memory = shareOf(options.memoryShare ?? config.memoryShare);
+    const bound = bindShare(cgroups ?? delegatedCgroups(), { cpuWeight, memory });
     const { readOnly } = config.environment;
     refuseToShow(readOnly, dir);
-    const sandbox = createSandbox({ readOnly, cpuWeight, ...(cgroups === null ? {} : { cgroups }) });
+    const most = memory === null ? {} : { memoryBytesMax: memory.bytes };
+    const sandbox = createSandbox({ readOnly, cpuWeight, cgroups: bound.cgroups, ...most });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
     const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
@@ -113,7 +125,8 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       report,
       blobs,
       logger,
-      measure: (overrides) => measureCapacity({ dir, report, sandbox, ...overrides }),
+      settings: bound.settings,
+      measure: (overrides) => measureCapacity({ dir, report, sandbox, ...most, ...overrides }),
       configure: (change) => file.change(change),
       close: async () => {
         await folder.release();
@@ -124,6 +137,13 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     await folder.release();
     throw error;
   }
+}
+
+/** `50%` of the memory that there is; null: no share is set. */
+function shareOf(text: string | null): { percent: number; bytes: number } | null {
+  if (text === null) return null;
+  const percent = Number.parseInt(text, 10);
+  return { percent, bytes: Math.floor((memoryOfMachine() * percent) / 100) };
 }
 
 /** The data folder, with the keys in it, is shown to no task. */

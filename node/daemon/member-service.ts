@@ -243,7 +243,8 @@ export class MemberService {
 
   /** What the owner has set of the machine itself, and how it is kept. */
   get settings(): { name: string; says: string }[] {
-    return this.#awake === null ? [] : [{ name: 'sleep', says: this.#awake.says }];
+    const { settings } = this.#options.machine;
+    return this.#awake === null ? settings : [...settings, { name: 'sleep', says: this.#awake.says }];
   }
 
   /** What the owner reads and writes of when it works. */

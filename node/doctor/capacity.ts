@@ -26,6 +26,8 @@ export interface CapacityOptions {
   lent?: string[];
   /** What else works on goals: kinds of those servers, agents by name. @default [] */
   brains?: string[];
+  /** No more memory than this is offered, in bytes. @default all there is */
+  memoryBytesMax?: number;
   /** The policy in force. @default not said */
   policy?: string;
   /** When its hours are over, Unix ms; null: they have no end. @default null */
@@ -61,9 +63,7 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     modelServers(),
     sandbox === null || !report.works ? {} : cachedTools(sandbox),
   ]);
-  const constrained = process.constrainedMemory();
-  // Where there is no limit the kernel says an enormous number, or nothing.
-  const memoryBytes = Math.min(totalmem(), constrained > 0 ? constrained : Number.POSITIVE_INFINITY);
+  const memoryBytes = Math.min(memoryOfMachine(), options.memoryBytesMax ?? Number.POSITIVE_INFINITY);
   const cpus = availableParallelism();
   // Who sits there is to notice one task at most.
   const fitting = seat ? 1 : Math.max(1, Math.min(cpus, Math.floor(memoryBytes / SLOT_BYTES)));
@@ -89,6 +89,13 @@ export async function measureCapacity(options: CapacityOptions): Promise<Capacit
     ...(worksUntil === null ? {} : { worksUntil }),
     ...(lends === null ? {} : { lends }),
   };
+}
+
+/** In bytes: what there is, or what this process may have of it. */
+export function memoryOfMachine(): number {
+  const constrained = process.constrainedMemory();
+  // Where there is no limit the kernel says an enormous number, or nothing.
+  return Math.min(totalmem(), constrained > 0 ? constrained : Number.POSITIVE_INFINITY);
 }
 
 /** Versions of the tools that tasks find in a sandbox, as last asked for. */

@@ -1,12 +1,13 @@
 import type { LimitKinds } from '../../protocol/session.ts';
 import { findProgram, hardLimit, inheritedDescriptors, noSandbox } from './host.ts';
 import { type CgroupSlots, delegatedCgroups } from './limits/cgroup.ts';
+import { nicenessOf } from './niceness.ts';
 import { PipePool } from './pipes.ts';
 import { readHostLayout } from './profile.ts';
 import { failedStart } from './refused.ts';
-import { type Machine, nicenessOf, startRun } from './run.ts';
+import { type Machine, startRun } from './run.ts';
 import { seccompProgram } from './seccomp.ts';
-import type { Sandbox } from './types.ts';
+import type { Sandbox, SandboxRun } from './types.ts';
 
 export interface SandboxOptions {
   /**
@@ -19,8 +20,10 @@ export interface SandboxOptions {
    * them, are found by name where the system has none of that name. @default none
    */
   readOnly?: readonly string[];
-  /** What runs get of the processor where others want it too, 1 to 100: as much as those. @default 100 */
+  /** What runs get of the processor by their niceness where others want it too, 1 to 100 and more: as much as those. @default 100 */
   cpuWeight?: number;
+  /** No run gets more memory than this, in bytes. @default what it asks for */
+  memoryBytesMax?: number;
 }
 
 /**
@@ -40,13 +43,18 @@ export function createSandbox(options: SandboxOptions = {}): Sandbox {
     start(run, signal) {
       try {
         machine ??= readMachine(cgroups, options);
-        return startRun(machine, run, signal);
+        return startRun(machine, bounded(run, options.memoryBytesMax), signal);
       } catch (thrown) {
         return failedStart(thrown);
       }
     },
   };
 }
+
+const bounded = (run: SandboxRun, memoryBytesMax = Number.POSITIVE_INFINITY): SandboxRun =>
+  run.limits.memoryBytes <= memoryBytesMax
+    ? run
+    : { ...run, limits: { ...run.limits, memoryBytes: memoryBytesMax } };
 
 /** What a run needs of the machine, looked up once. */
 function readMachine(cgroups: CgroupSlots, { readOnly = [], cpuWeight = 100 }: SandboxOptions): Machine {

@@ -61,10 +61,6 @@ export function startRun(machine: Machine, run: SandboxRun, signal: AbortSignal)
   }
 }
 
-/** The kernel gives each step of niceness about a tenth less: a weight of 10 is about ten steps. Pure. */
-export const nicenessOf = (cpuWeight: number): number =>
-  Math.min(19, Math.max(0, Math.round(Math.log(cpuWeight / 100) / Math.log(0.8))));
-
 /** Before bwrap has made a process: what it starts is as nice as it is. */
 function lowerPriority(pid: number | undefined, niceness: number): void {
   if (pid === undefined || niceness === 0) return;
@@ -76,7 +72,7 @@ function lowerPriority(pid: number | undefined, niceness: number): void {
 }
 
 const hasSlot = (slots: CgroupSlots): boolean =>
-  slots.memory !== null || slots.pids !== null || slots.unified !== null;
+  slots.memory !== null || slots.pids !== null || slots.unified !== null || slots.cpu?.version === 1;
 
 class Running {
   readonly process: SandboxProcess;

@@ -123,7 +123,7 @@ test('outside its hours a machine takes nothing, why says so, and the owner may 
   const two = (value: number): string => String(value % 24).padStart(2, '0');
   const hours = `hours=${two(hour + 2)}:00-${two(hour + 3)}:00`;
   const { token } = await fleet.json<{ token: string }>(['invite']);
-  fleet.configure('night', { policy: hours, inhibitSleep: true });
+  fleet.configure('night', { policy: hours, inhibitSleep: true, cpuWeight: 50, memoryShare: '50%' });
   fleet.members.set('night', await fleet.joinWith('night', token));
   const task = await fleet.submit(['true'], { on: 'night' });
   const why = await fleet.hub(['task', 'why', task]);
@@ -144,6 +144,8 @@ test('outside its hours a machine takes nothing, why says so, and the owner may 
   );
   assert.is((await fleet.ended(task)).state, 'delivered');
   const kept = await fleet.node('night', ['status']);
+  assert.match(kept.stdout, /^cpu weight +50: (cpu\.(weight|shares) of .*, and )?niceness 3/m);
+  assert.match(kept.stdout, /^memory share +50% \(\d+\.\d GiB\): /m);
   assert.match(kept.stdout, /^sleep +(may sleep now|kept awake|cannot be kept awake: .)/m);
 
   // What the mesh asks of all holds besides, from the moment that it is said.

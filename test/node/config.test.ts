@@ -40,6 +40,7 @@ test('every field has a default', () => {
     evictAfter: '1m',
     cpuWeight: 100,
     inhibitSleep: false,
+    memoryShare: null,
     models: [],
     infer: true,
     endpoint: { on: false, port: 4711, token: null },

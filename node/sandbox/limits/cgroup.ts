@@ -22,6 +22,8 @@ export interface CgroupSlots {
   pids: CgroupSlot | null;
   /** A v2 folder, with or without controllers: `cgroup.kill`, and the proof that nobody is left. */
   unified: CgroupSlot | null;
+  /** Where all that runs can be given a weight; with v1 runs have a folder in it. @default null */
+  cpu?: CgroupSlot | null;
 }
 export interface CgroupSlot {
   version: 1 | 2;
@@ -30,6 +32,10 @@ export interface CgroupSlot {
 
 const PREFIX = 'superfleet-';
 const RUN = 'run-';
+/** In a v2 folder: holds the runs where they are bound together (`share.ts`). */
+export const WORK = 'work';
+/** What the node may set of its folder when it is root no more; of one hierarchy some are there. */
+const SETTABLE = ['cpu.shares', 'cpu.weight', 'memory.limit_in_bytes'];
 
 /** A process by pid and start time: the kernel gives the pid to others later, and to threads. */
 const markOf = (pid: number): string => `${pid}-${startOf(pid) ?? 0}`;
@@ -95,15 +101,16 @@ const ownHierarchies = (): Hierarchy[] => {
 
 /**
  * For a process that is still root: makes a folder in each hierarchy under its own, gives it to `uid`, and removes
- * what processes before it left. A machine that refuses has no slot there; this never throws.
+ * what processes before it left. `weight`: what runs is to be given one. A machine that refuses has no slot there; this never
+ * throws.
  */
-export function prepareCgroups(uid: number, gid: number): CgroupSlots {
+export function prepareCgroups(uid: number, gid: number, weight = false): CgroupSlots {
   const slots: CgroupSlots = { memory: null, pids: null, unified: null };
   for (const { version, controllers, own } of ownHierarchies()) {
     try {
       if (version === 1) {
-        for (const controller of ['memory', 'pids'] as const) {
-          if (!controllers.includes(controller)) continue;
+        for (const controller of ['memory', 'pids', 'cpu'] as const) {
+          if (!controllers.includes(controller) || (controller === 'cpu' && !weight)) continue;
           sweep(own);
           slots[controller] ??= {
             version,
@@ -112,7 +119,7 @@ export function prepareCgroups(uid: number, gid: number): CgroupSlots {
         }
       } else {
         sweep(own);
-        unifiedSlot(own, uid, gid, slots);
+        unifiedSlot(own, uid, gid, slots, weight);
       }
     } catch {
       // Read-only or not ours: the limit is watched instead, and says so.
@@ -121,9 +128,16 @@ export function prepareCgroups(uid: number, gid: number): CgroupSlots {
   return slots;
 }
 
+function giveSettable(folder: string, uid: number, gid: number): void {
+  for (const name of SETTABLE.filter((one) => existsSync(join(folder, one)))) {
+    chownSync(join(folder, name), uid, gid);
+  }
+}
+
 function give(folder: string, uid: number, gid: number, files: string[]): string {
   mkdirSync(folder, { recursive: true });
   for (const name of ['', 'cgroup.procs', ...files]) chownSync(join(folder, name), uid, gid);
+  giveSettable(folder, uid, gid);
   return folder;
 }
 
@@ -131,7 +145,7 @@ function give(folder: string, uid: number, gid: number, files: string[]): string
  * Version 2 lends controllers only from a folder that holds no process itself (its root may do both). So ours lies in the
  * node's own folder where the node is alone there, as a service is; and beside it where it is not, as in a login.
  */
-function unifiedSlot(own: string, uid: number, gid: number, slots: CgroupSlots): void {
+function unifiedSlot(own: string, uid: number, gid: number, slots: CgroupSlots, weight: boolean): void {
   const isRoot = (folder: string): boolean => !existsSync(join(folder, 'cgroup.type'));
   const alone = isRoot(own) || members(own).every((pid) => pid === process.pid);
   const beside = dirname(own);
@@ -139,6 +153,25 @@ function unifiedSlot(own: string, uid: number, gid: number, slots: CgroupSlots):
   const folder = join(parent, cgroupName(process.pid));
   give(folder, uid, gid, ['cgroup.subtree_control', 'cgroup.threads']);
   useUnified(folder, slots, parent === own && alone ? own : null);
+  const weighed = weight ? cpuFolder(folder, own, alone && !isRoot(own)) : null;
+  if (weighed === null) return;
+  giveSettable(weighed, uid, gid);
+  slots.cpu ??= { version: 2, folder: weighed };
+}
+
+/**
+ * A weight counts among the folders beside it. Where the node is alone in its own, as a service is, only that has others beside
+ * it; elsewhere it is the folder made in it.
+ */
+function cpuFolder(folder: string, own: string, alone: boolean): string | null {
+  const weighed = alone ? own : folder;
+  try {
+    // What is above the node's own folder is others' to divide.
+    if (!existsSync(join(weighed, 'cpu.weight')) && dirname(weighed) === own) lend(own, ['cpu']);
+  } catch {
+    // The machine keeps its processors undivided.
+  }
+  return existsSync(join(weighed, 'cpu.weight')) ? weighed : null;
 }
 
 /** The node itself moves to a leaf: v2 lets it move others only under a common parent it may write. */
@@ -151,6 +184,7 @@ function useUnified(folder: string, slots: CgroupSlots, lender: string | null = 
   const slot: CgroupSlot = { version: 2, folder };
   slots.unified = slot;
   sweepRuns(folder);
+  if (existsSync(join(folder, WORK))) sweepRuns(join(folder, WORK));
   for (const from of lender === null ? [folder] : [lender, folder]) {
     const offered = wanted(join(from, 'cgroup.controllers'));
     if (offered.length > 0) lend(from, offered);
@@ -208,7 +242,7 @@ function sweep(own: string): void {
 }
 
 /** A node that was killed can't remove its runs' folders; the next one in the same place does. */
-function sweepRuns(folder: string): void {
+export function sweepRuns(folder: string): void {
   for (const name of readdirSync(folder)) {
     const mark = name.startsWith(RUN) ? name.slice(RUN.length, name.lastIndexOf('-')) : null;
     if (mark !== null && !markLives(mark)) removeTree(join(folder, name));
@@ -247,7 +281,9 @@ export class RunCgroup {
   constructor(slots: CgroupSlots, limits: { memoryBytes: number; processes: number }) {
     this.#slots = slots;
     try {
-      for (const slot of [slots.memory, slots.pids, slots.unified]) {
+      const { cpu = null } = slots;
+      // With v2 a weight is the common folder's alone.
+      for (const slot of [slots.memory, slots.pids, cpu?.version === 1 ? cpu : null, slots.unified]) {
         if (slot === null) continue;
         const folder = join(slot.folder, this.#name);
         if (this.#folders.has(folder)) continue;

@@ -33,7 +33,7 @@ test('every command of the contract is understood', () => {
 
 test('join reads token, addresses and what the machine offers', () => {
   const line =
-    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --policy idle --inhibit-sleep --owner ann --detach';
+    'join abc --name m1 --port 0 --founder /ip4/10.0.0.1/tcp/4701 --slots 3 --label gpu=yes --policy idle --inhibit-sleep --cpu-weight 20 --memory-share 50% --owner ann --detach';
   assert.equal(commandOf(line), {
     verb: 'join',
     token: 'abc',
@@ -44,6 +44,8 @@ test('join reads token, addresses and what the machine offers', () => {
     labels: { gpu: 'yes' },
     policy: 'idle',
     inhibitSleep: true,
+    cpuWeight: 20,
+    memoryShare: '50%',
     name: 'm1',
     port: 0,
     user: null,

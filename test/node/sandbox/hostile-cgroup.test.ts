@@ -17,9 +17,10 @@ import {
   prepareCgroups,
   sweepCgroups,
 } from '../../../node/sandbox/limits/cgroup.ts';
+import { bindShare } from '../../../node/sandbox/limits/share.ts';
 import { life } from './hostile-life.ts';
 import { resources } from './hostile-resources.ts';
-import { run, until } from './support.ts';
+import { run, start, until } from './support.ts';
 
 const AS_NODE = 'SF_TEST_AS_NODE';
 
@@ -57,11 +58,11 @@ if (process.getuid?.() !== 0) {
   let slots: CgroupSlots = { memory: null, pids: null, unified: null };
   await dropPrivileges({
     prepare: ({ uid, gid }) => {
-      slots = prepareCgroups(uid, gid);
+      slots = prepareCgroups(uid, gid, true);
     },
   });
   const sandbox = createSandbox({ cgroups: slots });
-  const held = [slots.memory, slots.pids, slots.unified].filter((slot) => slot !== null);
+  const held = [slots.memory, slots.pids, slots.cpu ?? null, slots.unified].filter((slot) => slot !== null);
   if (slots.memory === null || slots.pids === null) {
     console.log('skipped: this machine lends no memory or pids controller');
     test.skip('limits held by cgroups', () => {});
@@ -86,6 +87,37 @@ if (process.getuid?.() !== 0) {
       const hide = `my $n = 'x'; my $fd = syscall(${number}, $n, 0); open(my $f, '+<&=', $fd) or die; syswrite($f, 'x' x 1048576) for 1 .. 200; sleep 5; print "BAD\\n"`;
       const told = await run(sandbox, ['perl', '-e', hide], { limits: { memoryBytes: 100 * 1024 * 1024 } });
       assert.is(told.killedBy, 'memory', JSON.stringify(told));
+    });
+
+    test('what the owner gives all tasks together is kept on the cgroup that they share', async () => {
+      const MiB = 1024 * 1024;
+      const bytes = 300 * MiB;
+      const { cgroups, settings } = bindShare(slots, { cpuWeight: 10, memory: { percent: 5, bytes } });
+      const together = createSandbox({ cgroups, cpuWeight: 10, memoryBytesMax: bytes });
+      const [cpu, memory] = settings;
+      if (slots.cpu == null)
+        assert.match(cpu!.says, /^10: niceness 10; this machine lends the node no cgroup/);
+      else {
+        const file = join(slots.cpu.folder, slots.cpu.version === 2 ? 'cpu.weight' : 'cpu.shares');
+        assert.is(Number(readFileSync(file, 'utf8')), slots.cpu.version === 2 ? 10 : 102);
+        assert.match(cpu!.says, /^10: cpu\.(weight|shares) of the cgroup of all tasks, and niceness 10$/);
+      }
+      assert.match(memory!.says, /^5% \(0\.3 GiB\): kept by the cgroup of all tasks$/);
+      // Each within its own limit; both together are not within what they share.
+      const fill = 'my $x = "x" x (shift() * 1048576); print "full\\n"; sleep shift';
+      const argv = (mebibytes: number, seconds: number): string[] => [
+        ...['perl', '-e', fill, String(mebibytes), String(seconds)],
+      ];
+      const limits = { memoryBytes: 250 * MiB };
+      const both = [0, 1].map(() => start(together, argv(200, 600), { limits }));
+      const first = await Promise.race(both.map(({ ended }, at) => ended.then((end) => ({ at, end }))));
+      assert.is(first.end.killedBy, 'memory', JSON.stringify(first.end));
+      const other = both[1 - first.at]!;
+      other.kill();
+      assert.is((await other.ended).killedBy, 'stopped', 'the other goes on');
+      const wide = { limits: { memoryBytes: 900 * MiB } };
+      assert.match((await run(together, argv(200, 0), wide)).out, 'full');
+      assert.is((await run(together, argv(350, 0), wide)).killedBy, 'memory', 'no task gets more than all');
     });
 
     test('no cgroup of a run is left behind', async () => {

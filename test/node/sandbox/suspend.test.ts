@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createSandbox } from '../../../node/sandbox/bubblewrap.ts';
 import { processStat, processTree } from '../../../node/sandbox/limits/tree.ts';
-import { nicenessOf } from '../../../node/sandbox/run.ts';
+import { nicenessOf } from '../../../node/sandbox/niceness.ts';
 import { SuspendableSandbox } from '../../../node/sandbox/suspendable.ts';
 import { dropRoot } from '../../unprivileged.ts';
 import { canRun } from '../attempt/harness.ts';
