@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { SuperfleetError } from './errors.ts';
 import { blobBytesMax, blobChunkBytes } from './limits.ts';
 
@@ -21,10 +21,12 @@ export const chunkLength = (bytes: number, index: number): number =>
 
 /** Canonical bytes: `SFB1`, the size as 8 bytes big-endian, then the raw chunk digests. */
 export function encodeManifest(manifest: BlobManifest): Uint8Array {
-  const head = Buffer.alloc(HEAD_BYTES);
-  MAGIC.copy(head);
-  head.writeBigUInt64BE(BigInt(manifest.bytes), MAGIC.length);
-  return Buffer.concat([head, ...manifest.chunks.map((digest) => Buffer.from(digest, 'hex'))]);
+  const encoded = Buffer.alloc(HEAD_BYTES + manifest.chunks.length * DIGEST_BYTES);
+  MAGIC.copy(encoded);
+  encoded.writeBigUInt64BE(BigInt(manifest.bytes), MAGIC.length);
+  for (const [at, digest] of manifest.chunks.entries())
+    encoded.write(digest, HEAD_BYTES + at * DIGEST_BYTES, 'hex');
+  return encoded;
 }
 
 /** The manifest of these bytes; `SF_NOT_PROVED` where they are none. */
@@ -43,8 +45,7 @@ export function decodeManifest(encoded: Uint8Array): BlobManifest {
 }
 
 /** Blob id: SHA-256 of the manifest's canonical bytes, in hex. */
-export const blobIdOf = (manifest: BlobManifest): string =>
-  createHash('sha256').update(encodeManifest(manifest)).digest('hex');
+export const blobIdOf = (manifest: BlobManifest): string => hash('sha256', encodeManifest(manifest), 'hex');
 
 function malformed(got: string): SuperfleetError {
   return new SuperfleetError('SF_NOT_PROVED', 'not a manifest of a blob', {

@@ -10,6 +10,7 @@ import { readSound, type Sound } from '../../ledger/sound.ts';
 import { type SegmentFile, segmentName } from '../../ledger/storage.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { fileFailure, syncFolder } from '../../node/atomic-file.ts';
+import { copySmall, type SmallCopy } from '../../node/blobs/small-copy.ts';
 import { folderPaths } from '../../node/folder.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { BackUp } from '../cli/options.ts';
@@ -49,38 +50,53 @@ export const backUp: BackUp = async ({ dir, file, size, withSecrets, withoutBlob
     await scanLog(storage, { signatures: 'all' });
   }
   const { state, end } = sound;
-  const blobs = withoutBlobs ? [] : await namedBlobs(storage, sound, join(paths.blobs, 'blobs'));
-  const segments = (await storage.list()).filter((first) => first <= end!.segment);
-  const secrets = withSecrets && existsSync(secretsFile(dir));
-  const parts: Part[] = [
-    { name: 'config.json', bytes: null, open: () => openFile(paths.config) },
-    { name: 'identity.key', bytes: null, open: () => openFile(paths.identityKey) },
-    { name: 'log.key', bytes: null, open: () => openFile(paths.logKey) },
-    ...(secrets ? [{ name: 'secrets.json', bytes: null, open: () => openFile(secretsFile(dir)) }] : []),
-    ...segments.map((first) => ({
-      name: `log/${segmentName(first)}`,
-      bytes: first === end!.segment ? end!.offset : null,
-      open: () => storage.open(first, 'read'),
-    })),
-    ...blobs.map((blob) => ({
-      name: `blobs/${blob}`,
-      bytes: null,
-      open: () => openFile(join(paths.blobs, 'blobs', blob)),
-    })),
-  ];
-  const checkpoint = state.checkpoint!;
-  const said = {
-    format: 1 as const,
-    mesh: state.meshId!,
-    size: checkpoint.size,
-    root: checkpoint.root,
-    time: Date.now(),
-    blobs: !withoutBlobs,
-    secrets,
-  };
-  const { bytes } = await write(file, said, parts);
-  const { mesh, size: entries, root } = said;
-  return { file, mesh, size: entries, root, bytes, blobs: withoutBlobs ? null : blobs.length, secrets };
+  const files = join(paths.blobs, 'blobs');
+  // After the log's end was settled: the blobs that it names are all there.
+  const small = withoutBlobs
+    ? null
+    : await copySmall(join(paths.blobs, 'small'), `${file}.${process.pid}.small`).catch((error: unknown) => {
+        throw error instanceof SuperfleetError ? error : fileFailure(error, file);
+      });
+  try {
+    const there = new Set([
+      ...(withoutBlobs ? [] : await readdir(files).catch(() => [])),
+      ...(small?.blobs ?? []),
+    ]);
+    const blobs = withoutBlobs ? [] : await namedBlobs(storage, sound, there);
+    const segments = (await storage.list()).filter((first) => first <= end!.segment);
+    const secrets = withSecrets && existsSync(secretsFile(dir));
+    const parts: Part[] = [
+      { name: 'config.json', bytes: null, open: () => openFile(paths.config) },
+      { name: 'identity.key', bytes: null, open: () => openFile(paths.identityKey) },
+      { name: 'log.key', bytes: null, open: () => openFile(paths.logKey) },
+      ...(secrets ? [{ name: 'secrets.json', bytes: null, open: () => openFile(secretsFile(dir)) }] : []),
+      ...segments.map((first) => ({
+        name: `log/${segmentName(first)}`,
+        bytes: first === end!.segment ? end!.offset : null,
+        open: () => storage.open(first, 'read'),
+      })),
+      ...blobs.map((blob) => ({
+        name: `blobs/${blob}`,
+        bytes: null,
+        open: () => (small?.blobs.has(blob) ? openBytes(small, blob) : openFile(join(files, blob))),
+      })),
+    ];
+    const checkpoint = state.checkpoint!;
+    const said = {
+      format: 1 as const,
+      mesh: state.meshId!,
+      size: checkpoint.size,
+      root: checkpoint.root,
+      time: Date.now(),
+      blobs: !withoutBlobs,
+      secrets,
+    };
+    const { bytes } = await write(file, said, parts);
+    const { mesh, size: entries, root } = said;
+    return { file, mesh, size: entries, root, bytes, blobs: withoutBlobs ? null : blobs.length, secrets };
+  } finally {
+    await small?.close();
+  }
 };
 
 async function write(
@@ -173,12 +189,25 @@ async function openFile(path: string): Promise<PartBytes> {
   throw new SuperfleetError('SF_FOLDER', `${path} is no file`, { expected: 'a file', got: 'something else' });
 }
 
+/** A small blob, which is no file of its own. */
+async function openBytes(small: SmallCopy, blob: string): Promise<PartBytes> {
+  const bytes = Buffer.from(await small.read(blob));
+  return {
+    size: async () => bytes.length,
+    read: async (into, position) => bytes.copy(into, 0, position),
+    close: async () => {},
+  };
+}
+
 const CHUNK_BYTES = 256 * 1024;
 const DIGEST = /"([0-9a-f]{64})"/g;
 
 /** Blobs of the store that an entry names, in order of their ids. */
-async function namedBlobs(storage: FileStorage, { end }: Sound, folder: string): Promise<string[]> {
-  const there = new Set(await readdir(folder).catch(() => []));
+async function namedBlobs(
+  storage: FileStorage,
+  { end }: Sound,
+  there: ReadonlySet<string>,
+): Promise<string[]> {
   const named = new Set<string>();
   for (const segment of (await storage.list()).filter((first) => first <= end!.segment)) {
     const file = await storage.open(segment, 'read');

@@ -24,24 +24,21 @@ export async function collectResult(
   const { peer, lease } = effect;
   const collected = { type: 'collected', peer, lease } as const;
   try {
-    const held =
-      peer === own
-        ? assertHeld(effect, store)
-        : pull(effect, host, store, AbortSignal.any([ending, AbortSignal.timeout(COLLECT_MS)]));
-    const [envelope, pulled] = await Promise.allSettled([
-      effect.envelope === null ? null : store.put(Buffer.from(effect.envelope)),
-      held,
-    ]);
-    if (pulled.status === 'rejected') throw pulled.reason;
-    if (envelope.status === 'rejected') throw envelope.reason;
-    return { ...collected, envelopeBlob: envelope.value?.blob ?? null, failure: null };
+    const put = effect.envelope === null ? null : store.put(Buffer.from(effect.envelope));
+    if (effect.blobs.length > 0) {
+      // Both are waited for: nothing is still being written when the core is told.
+      const held = peer === own ? assertHeld(effect, store) : pull(effect, host, store, ending);
+      const [pulled] = await Promise.allSettled([held, put]);
+      if (pulled.status === 'rejected') throw pulled.reason;
+    }
+    return { ...collected, envelopeBlob: (await put)?.blob ?? null, failure: null };
   } catch (thrown) {
     return { ...collected, envelopeBlob: null, failure: failureOf(thrown) };
   }
 }
 
-async function pull(effect: Collect, host: Host, store: BlobStore, signal: AbortSignal): Promise<void> {
-  if (effect.blobs.length === 0) return;
+async function pull(effect: Collect, host: Host, store: BlobStore, ending: AbortSignal): Promise<void> {
+  const signal = AbortSignal.any([ending, AbortSignal.timeout(COLLECT_MS)]);
   const got = await fetchBlobs(host, effect.peer, effect.blobs, store, signal);
   effect.blobs.forEach((said, at) => {
     const { sha256, bytes } = got[at]!;

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash, hash } from 'node:crypto';
 import { blobChunkBytes } from '../../protocol/limits.ts';
 import { type BlobManifest, blobIdOf } from '../../protocol/manifest.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
@@ -42,4 +42,16 @@ export class BlobDigester {
   }
 }
 
-export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+export const sha256Of = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
+
+/** Of at most one chunk. */
+export const manifestOfSmall = (bytes: Uint8Array): BlobManifest => ({
+  bytes: bytes.length,
+  chunks: bytes.length === 0 ? [] : [sha256Of(bytes)],
+});
+
+/** What `BlobDigester` says of at most one chunk, hashed once. */
+export function resultOf(bytes: Uint8Array): ResultBlob {
+  const manifest = manifestOfSmall(bytes);
+  return { blob: blobIdOf(manifest), bytes: bytes.length, sha256: manifest.chunks[0] ?? sha256Of(bytes) };
+}

@@ -1,4 +1,4 @@
-import { lstatSync, renameSync } from 'node:fs';
+import { existsSync, lstatSync, renameSync } from 'node:fs';
 import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -13,10 +13,12 @@ import {
   manifestBytesMax,
 } from '../../protocol/manifest.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
-import { BlobDigester, sha256Of } from './digester.ts';
+import { BlobDigester, manifestOfSmall, resultOf, sha256Of } from './digester.ts';
 import { blobFault, noSuchBlob, requireBlobId, requireChunk, requireManifestOf } from './faults.ts';
 import { FolderSync, StoreFile, syncFolder } from './files.ts';
 import { chargeOf, Quota, Reservation } from './quota.ts';
+import { SmallBlobs } from './small.ts';
+import type { SmallDatabase, SmallRepair } from './small-database.ts';
 import { Transfer } from './transfer.ts';
 import type { BlobReceiver, BlobStore } from './types.ts';
 
@@ -26,20 +28,24 @@ const transfersMax = 256;
 const manifestsKept = 8;
 /** A half-received blob that nobody came back for is dropped when the store is next opened. */
 const partKeptMs = 24 * 3_600_000;
-/** Of a blob that is written on the main thread: every receipt is so small. */
+/** Of a blob that goes into the database where it is put as one piece: every receipt is so small. */
 const smallBytesMax = 32 * 1024;
 /** Bytes a write to the disk takes at once. */
 const writeBytes = 256 * 1024;
+const SMALL = 'small';
 
 export interface DiskBlobStoreOptions {
   /** Quota in bytes, half-received blobs included. @default blobStoreBytesMax */
   bytesMax?: number;
+  /** Opens the database of small blobs. @default openSmallDatabase */
+  openSmall?: (folder: string) => Promise<SmallDatabase>;
 }
 
 /**
  * The blob store on disk. `blobs/ID` is the content itself, whole and synced before it has that name;
  * `manifests/ID` is there for blobs of several chunks and can be made again from the content; `incoming/` holds what
- * is not yet a blob. One process at a time (the data folder's lock).
+ * is not yet a blob. What is small and put as one piece is in `small/`, a database. One process at a time (the data
+ * folder's lock).
  */
 export class DiskBlobStore implements BlobStore {
   readonly #folder: string;
@@ -51,20 +57,26 @@ export class DiskBlobStore implements BlobStore {
   readonly #manifests = new Map<string, BlobManifest>();
   /** Work on one blob's name, one at a time. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #openSmall: DiskBlobStoreOptions['openSmall'];
+  /** Null where no small blob was put yet. */
+  #small: SmallBlobs | null = null;
+  #opening: Promise<SmallBlobs> | null = null;
   #temporary = 0;
 
-  private constructor(folder: string, bytesMax: number) {
+  private constructor(folder: string, { bytesMax = blobStoreBytesMax, openSmall }: DiskBlobStoreOptions) {
     this.#folder = folder;
     this.#quota = new Quota(bytesMax);
+    this.#openSmall = openSmall;
     this.#blobsSync = new FolderSync(join(folder, 'blobs'));
   }
 
   /** Opens or makes the store in a folder; clears what a crash left. `SF_FOLDER` where a part of it is no folder. */
   static async open(folder: string, options: DiskBlobStoreOptions = {}): Promise<DiskBlobStore> {
-    const store = new DiskBlobStore(folder, options.bytesMax ?? blobStoreBytesMax);
-    for (const part of ['', 'blobs', 'manifests', 'incoming']) {
-      await mkdir(join(folder, part), { recursive: true, mode: 0o700 });
-      if ((await lstat(join(folder, part))).isDirectory()) continue;
+    const store = new DiskBlobStore(folder, options);
+    for (const part of ['', 'blobs', 'manifests', 'incoming', SMALL]) {
+      if (part !== SMALL) await mkdir(join(folder, part), { recursive: true, mode: 0o700 });
+      const found = lstatSync(join(folder, part), { throwIfNoEntry: false });
+      if (found === undefined ? part === SMALL : found.isDirectory()) continue;
       throw new SuperfleetError('SF_FOLDER', 'the blob store is not a folder of its own', {
         expected: 'a folder',
         got: join(folder, part),
@@ -75,7 +87,18 @@ export class DiskBlobStore implements BlobStore {
     // A process that died between rename and sync left names that are visible but not yet durable.
     await syncFolder(folder);
     await syncFolder(join(folder, 'blobs'));
+    if (existsSync(join(folder, SMALL))) await store.#openedSmall();
     return store;
+  }
+
+  /** What was done to a damaged database of small blobs when it was opened; null: it was whole. */
+  get repair(): SmallRepair | null {
+    return this.#small?.repair ?? null;
+  }
+
+  /** Ends the writes that were begun; the store is not used after. */
+  async close(): Promise<void> {
+    await (await this.#opening?.catch(() => null))?.close();
   }
 
   /** What blobs and half-received blobs count against the quota. */
@@ -86,12 +109,14 @@ export class DiskBlobStore implements BlobStore {
   async has(blob: string): Promise<boolean> {
     requireBlobId(blob);
     await this.#turns.get(blob)?.catch(() => undefined);
-    return this.#heldBytes(blob) !== null;
+    return this.#heldBytes(blob) !== null || ((await this.#small?.has(blob)) ?? false);
   }
 
   async manifest(blob: string): Promise<BlobManifest | null> {
     requireBlobId(blob);
-    const file = await StoreFile.open(this.path(blob));
+    const small = await this.#smallBytes(blob);
+    if (small !== null) return manifestOfSmall(small);
+    const file = await StoreFile.open(this.#file(blob));
     if (file === null) return null;
     try {
       return await this.#manifestOf(blob, file);
@@ -101,6 +126,11 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async chunk(blob: string, index: number): Promise<Uint8Array> {
+    const small = await this.#smallBytes(blob);
+    if (small !== null) {
+      requireChunk(blob, manifestOfSmall(small), index);
+      return small;
+    }
     const file = await this.#openHeld(blob);
     try {
       return await this.#chunkOf(blob, await this.#manifestOf(blob, file), file, index);
@@ -110,6 +140,11 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async *read(blob: string): AsyncIterable<Uint8Array> {
+    const small = await this.#smallBytes(blob);
+    if (small !== null) {
+      if (small.length > 0) yield small;
+      return;
+    }
     const file = await this.#openHeld(blob);
     try {
       const manifest = await this.#manifestOf(blob, file);
@@ -119,27 +154,25 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  async put(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob> {
+  put(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob> {
+    if (!(source instanceof Uint8Array) || source.length > smallBytesMax) return this.#putFile(source);
+    if (this.#small === null) return this.#openedSmall().then((small) => small.put(resultOf(source), source));
+    return this.#small.put(resultOf(source), source);
+  }
+
+  async #putFile(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob> {
     const reservation = new Reservation(this.#quota);
     const temporary = join(this.#folder, 'incoming', `${this.#temporary++}.put`);
     try {
       const digester = new BlobDigester();
-      const small = source instanceof Uint8Array && source.length <= smallBytesMax ? source : null;
-      if (small !== null) {
-        reservation.grow(small.length);
-        digester.update(small);
-      }
-      const file =
-        small === null ? await StoreFile.create(temporary) : StoreFile.createSmall(temporary, small);
+      const file = await StoreFile.create(temporary);
       try {
-        if (small === null) {
-          for await (const piece of source instanceof Uint8Array ? slices(source) : source) {
-            reservation.grow(digester.bytes + piece.length);
-            await file.write(piece, digester.bytes);
-            digester.update(piece);
-          }
-          reservation.grow(digester.bytes);
+        for await (const piece of source instanceof Uint8Array ? slices(source) : source) {
+          reservation.grow(digester.bytes + piece.length);
+          await file.write(piece, digester.bytes);
+          digester.update(piece);
         }
+        reservation.grow(digester.bytes);
         await file.sync();
       } finally {
         file.close();
@@ -158,7 +191,8 @@ export class DiskBlobStore implements BlobStore {
   async receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver> {
     requireManifestOf(blob, manifest);
     return this.#inTurn(blob, async () => {
-      if (this.#heldBytes(blob) !== null) return this.#alreadyHeld(blob, manifest);
+      if (this.#heldBytes(blob) !== null || (await this.#small?.has(blob)) === true)
+        return this.#alreadyHeld(blob, manifest);
       const known = this.#transfers.get(blob);
       if (known !== undefined) return known.join();
       if (this.#transfers.size >= transfersMax) {
@@ -190,26 +224,31 @@ export class DiskBlobStore implements BlobStore {
     });
   }
 
-  path(blob: string): string {
+  path(blob: string): string | null {
     requireBlobId(blob);
-    return join(this.#folder, 'blobs', blob);
+    return this.#heldBytes(blob) === null ? null : this.#file(blob);
   }
 
   async delete(blob: string): Promise<void> {
     requireBlobId(blob);
-    await this.#inTurn(blob, async () => {
+    // Asked for at once: what is put after this call stays.
+    const small = this.#small?.delete(blob) ?? this.#opening?.then((opened) => opened.delete(blob));
+    const file = this.#inTurn(blob, async () => {
       const bytes = this.#heldBytes(blob);
       if (bytes === null) return;
-      await rm(this.path(blob), { force: true });
+      await rm(this.#file(blob), { force: true });
       await rm(this.#manifestPath(blob), { force: true });
       this.#manifests.delete(blob);
       this.#quota.release(chargeOf(bytes));
     });
+    await Promise.all([small, file]);
   }
 
   async list(): Promise<string[]> {
     const names = await readdir(join(this.#folder, 'blobs'));
-    return names.filter((name) => blobId.safeParse(name).success);
+    const files = names.filter((name) => blobId.safeParse(name).success);
+    const small = (await this.#small?.list()) ?? [];
+    return files.length === 0 ? small : [...new Set([...files, ...small])];
   }
 
   /** Gives synced content its name. The same content put twice replaces itself, which also heals a damaged copy. */
@@ -218,7 +257,7 @@ export class DiskBlobStore implements BlobStore {
       const heldBytes = this.#heldBytes(blob);
       if (manifest.chunks.length > 1) await this.#writeManifest(blob, manifest);
       // On this thread, as looking for it is: what it does is small, and no receipt waits for another thread.
-      renameSync(from, this.path(blob));
+      renameSync(from, this.#file(blob));
       reservation.keep();
       if (heldBytes !== null) this.#quota.release(chargeOf(heldBytes));
       try {
@@ -226,7 +265,7 @@ export class DiskBlobStore implements BlobStore {
       } catch (error) {
         // A name that may not outlive a power cut must not be seen, or others would rest on it.
         if (heldBytes === null) {
-          await rm(this.path(blob), { force: true });
+          await rm(this.#file(blob), { force: true });
           this.#quota.release(chargeOf(manifest.bytes));
         }
         throw error;
@@ -285,12 +324,12 @@ export class DiskBlobStore implements BlobStore {
 
   async #openHeld(blob: string): Promise<StoreFile> {
     requireBlobId(blob);
-    return (await StoreFile.open(this.path(blob))) ?? this.#fail(noSuchBlob(blob));
+    return (await StoreFile.open(this.#file(blob))) ?? this.#fail(noSuchBlob(blob));
   }
 
   /** Size of a blob by its directory entry; null where there is none, or something that is not a file. */
   #heldBytes(blob: string): number | null {
-    const stat = lstatSync(this.path(blob), { throwIfNoEntry: false });
+    const stat = lstatSync(this.#file(blob), { throwIfNoEntry: false });
     return stat?.isFile() === true ? stat.size : null;
   }
 
@@ -306,6 +345,44 @@ export class DiskBlobStore implements BlobStore {
       },
       abandon: async () => undefined,
     };
+  }
+
+  #openedSmall(): Promise<SmallBlobs> {
+    this.#opening ??= SmallBlobs.open({
+      folder: join(this.#folder, SMALL),
+      quota: this.#quota,
+      otherwise: (bytes) => this.#putFile(bytes),
+      ...(this.#openSmall === undefined ? {} : { open: this.#openSmall }),
+    }).then(
+      (small) => {
+        this.#small = small;
+        return small;
+      },
+      (error: unknown) => {
+        this.#opening = null;
+        throw error;
+      },
+    );
+    return this.#opening;
+  }
+
+  /** What the database has of it, checked; null: the database has none, or a damaged one beside a file. */
+  async #smallBytes(blob: string): Promise<Uint8Array | null> {
+    requireBlobId(blob);
+    // Those have more than one chunk.
+    if (this.#small === null || this.#manifests.has(blob)) return null;
+    try {
+      const bytes = await this.#small.get(blob);
+      if (bytes === null || blobIdOf(manifestOfSmall(bytes)) === blob) return bytes;
+      throw blobFault(blob, 0);
+    } catch (error) {
+      if (this.#heldBytes(blob) === null) throw error;
+      return null;
+    }
+  }
+
+  #file(blob: string): string {
+    return join(this.#folder, 'blobs', blob);
   }
 
   #manifestPath(blob: string): string {

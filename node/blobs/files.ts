@@ -58,25 +58,6 @@ export class StoreFile {
     }
   }
 
-  /**
-   * A new file with these bytes, on this thread: they go into the kernel's memory, which for few takes less than the way to
-   * another thread and back. Not synced.
-   */
-  static createSmall(path: string, bytes: Uint8Array): StoreFile {
-    try {
-      const fd = fs.openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-      try {
-        for (let at = 0; at < bytes.length; ) at += fs.writeSync(fd, bytes, at, bytes.length - at, at);
-      } catch (error) {
-        fs.closeSync(fd);
-        throw error;
-      }
-      return new StoreFile(fd, bytes.length);
-    } catch (error) {
-      throw diskFault(error);
-    }
-  }
-
   /** Up to `length` bytes; fewer only at the end of the file. */
   async read(position: number, length: number): Promise<Uint8Array> {
     const bytes = Buffer.allocUnsafe(length);

@@ -9,12 +9,12 @@ export interface BlobStore {
   manifest(blob: string): Promise<BlobManifest | null>;
   /** Bytes of one chunk, checked against the manifest; `SF_NOT_PROVED` where the disk changed them. */
   chunk(blob: string, index: number): Promise<Uint8Array>;
-  /** Takes bytes to the end, syncs file and folder, and only then resolves. `SF_FULL` past the quota. */
+  /** Takes bytes to the end, syncs them and their name, and only then resolves; an array must not change before. `SF_FULL` past the quota. */
   put(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob>;
   /** Opens a transfer that may have been begun before; complete only when every chunk came and was synced. */
   receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver>;
   read(blob: string): AsyncIterable<Uint8Array>;
-  /** A path other processes may read; null for a store in memory. The file is whole and immutable. */
+  /** A path other processes may read, of a file that is whole and immutable; null where the blob is no file of its own. */
   path(blob: string): string | null;
   delete(blob: string): Promise<void>;
   /** Every blob there is now, in no order. */

@@ -113,6 +113,11 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const sandbox = createSandbox({ readOnly, cpuWeight, cgroups: bound.cgroups, ...most });
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
     const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
+    if (blobs.repair !== null)
+      logger.warn(
+        blobs.repair,
+        'the database of small blobs was damaged: what is lost of it is not found from now on',
+      );
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
     const machine: Machine = {
       folder,
@@ -129,6 +134,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       measure: (overrides) => measureCapacity({ dir, report, sandbox, ...most, ...overrides }),
       configure: (change) => file.change(change),
       close: async () => {
+        await blobs.close();
         await folder.release();
       },
     };

@@ -139,7 +139,9 @@ test('a node killed in mid-attempt finds its disk after the restart as it was be
         readdirSync(join(fleet.dir('m1'), part), { recursive: true, encoding: 'utf8' }).map(
           (name) => `${part}/${name}`,
         ),
-      );
+      )
+      // The database of small blobs names its files as it likes.
+      .filter((name) => !name.startsWith('blobs/small'));
   // What the repository's bundle brings into the cache comes with the first task.
   await fleet.ended(await fleet.submit(['true'], { repository, on: 'm1' }));
   await fleet.until(

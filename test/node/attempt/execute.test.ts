@@ -374,6 +374,7 @@ it('a result survives a restart, until it is settled; left-overs of a crash do n
     await world.assignment({ kind: 'command', argv: ['touch', 'new'] }, source),
   );
   await one.runner.close();
+  await one.blobs.close();
   await mkdir(join(folder, 'attempts/zzzzzzzzzzzz.1.1/work/workspace'), { recursive: true });
   await writeFile(join(folder, 'attempts/zzzzzzzzzzzz.1.1/result.json.new'), '{');
 

@@ -76,7 +76,7 @@ export interface Seen {
 /** One member with everything on disk, and the founder's blobs beside it. */
 export class Member {
   readonly folder: string;
-  readonly blobs: BlobStore;
+  readonly blobs: DiskBlobStore;
   readonly founder: BlobStore;
   readonly sandbox: CountingSandbox;
   readonly key = executorKey;
@@ -84,7 +84,7 @@ export class Member {
 
   private constructor(
     folder: string,
-    blobs: BlobStore,
+    blobs: DiskBlobStore,
     founder: BlobStore,
     sandbox: CountingSandbox,
     runner: LocalAttemptRunner,

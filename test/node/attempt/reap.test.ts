@@ -77,6 +77,7 @@ it('a result that is not settled outlasts a full store, a small cache and restar
   assert.match(pressed.detail ?? '', /blob store is full/);
   await one.runner.forget(pressed);
   await one.runner.close();
+  await one.blobs.close();
 
   const two = await opened('full', 4 * MiB);
   assert.equal(await two.runner.restoreResults(), [kept]);
@@ -110,6 +111,7 @@ it('at start blobs that no kept result names go, and the cache is cut to its bou
   );
   const orphan = await one.blobs.put(randomBytes(MiB));
   await one.runner.close();
+  await one.blobs.close();
   const cached = join(one.folder, 'repos', `${repository.root}.git`);
   const [first, second] = (await readdir(cached)).sort();
   await utimes(join(cached, first!), 1, 1);
