@@ -313,23 +313,32 @@ export class RunQueue {
   }
 }
 
+const NOTHING: readonly never[] = [];
+
+/** Most tasks ask for none of these. */
+function inOrder(map: object): readonly [string, unknown][] {
+  for (const _ in map) return Object.entries(map).sort();
+  return NOTHING;
+}
+const sorted = (words: readonly string[]): string[] => (words.length === 0 ? [] : [...words].sort());
+
 const keyOf = (need: Need, owners: OwnersLook): string =>
   JSON.stringify([
-    Object.entries(need.labels).sort(),
+    inOrder(need.labels),
     need.on,
     need.goal,
     need.continues,
     need.brain,
     need.model,
     need.cloud,
-    Object.entries(need.tools).sort(),
+    inOrder(need.tools),
     need.secrets,
     need.avoid,
     need.unfit,
     need.taskKind,
     owners.bySender ? need.by : null,
     owners.byLength ? need.longestMs : null,
-    Object.entries(need.machine).sort(),
+    inOrder(need.machine),
     need.spread === null ? null : [need.spread.name, need.spread.over, need.spread.strict],
   ]);
 
@@ -339,9 +348,9 @@ export const needOf = ({ spec, by, continues, schedule, avoid, unfit }: TaskReco
   on: spec.on,
   ...requirementsOf(spec),
   continues: continues !== undefined,
-  secrets: [...spec.secrets].sort(),
-  avoid: [...avoid].sort(),
-  unfit: [...unfit].sort(),
+  secrets: sorted(spec.secrets),
+  avoid: sorted(avoid),
+  unfit: sorted(unfit),
   machine: schedule?.needs ?? {},
   spread: schedule?.spread ?? null,
 });

@@ -14,7 +14,7 @@ const SWEEP_FROM = 1_024;
 /** Ended tasks that are kept in the order of one content without a look. */
 const ENDED_KEPT = 64;
 
-/** Open tasks of the same words; `order`: the newest last, some that have ended among them. */
+/** Several open tasks of the same words; `order`: the newest last, some that have ended among them. */
 interface Same {
   open: Set<string>;
   order: string[];
@@ -26,7 +26,8 @@ interface Same {
  */
 export class Repeats {
   readonly #byKey = new Map<string, { task: string; content: string }>();
-  readonly #byContent = new Map<string, Same>();
+  /** Of most words there is one open task, which stands here itself: sets would be most of what is kept. */
+  readonly #byContent = new Map<string, string | Same>();
   readonly #contents = new Map<string, string>();
   #sweepAt = SWEEP_FROM;
 
@@ -40,10 +41,14 @@ export class Repeats {
     }
     if (TERMINAL_STATES.has(task.state)) return;
     this.#contents.set(task.id, content);
-    const same = this.#byContent.get(content) ?? { open: new Set(), order: [] };
-    same.open.add(task.id);
-    same.order.push(task.id);
-    this.#byContent.set(content, same);
+    const same = this.#byContent.get(content);
+    if (same === undefined) this.#byContent.set(content, task.id);
+    else if (typeof same === 'string') {
+      this.#byContent.set(content, { open: new Set([same, task.id]), order: [same, task.id] });
+    } else {
+      same.open.add(task.id);
+      same.order.push(task.id);
+    }
   }
 
   /** The task has ended: the same words are a new task from here on. */
@@ -52,7 +57,10 @@ export class Repeats {
     if (content === undefined) return;
     this.#contents.delete(id);
     const same = this.#byContent.get(content);
-    if (same === undefined) return;
+    if (typeof same !== 'object') {
+      if (same === id) this.#byContent.delete(content);
+      return;
+    }
     same.open.delete(id);
     if (same.open.size === 0) this.#byContent.delete(content);
     else if (same.order.length > 2 * same.open.size + ENDED_KEPT)
@@ -77,7 +85,7 @@ export class Repeats {
   /** The newest open task of the same submitter that says the same; null: there is none. */
   open(said: Said): string | null {
     const same = this.#byContent.get(contentOf(said));
-    if (same === undefined) return null;
+    if (typeof same !== 'object') return same ?? null;
     const { open, order } = same;
     while (!open.has(order.at(-1)!)) order.pop();
     return order.at(-1)!;
