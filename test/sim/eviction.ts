@@ -1,18 +1,17 @@
 import type { FounderCore } from '../../hub/core/founder.ts';
 import { leaseKey, type MemberMessage } from '../../protocol/session.ts';
+import type { FounderHost } from './founder-host.ts';
 import { Violation } from './violation.ts';
 
 /**
  * The founder takes in a member's word. Where that is that its owner, or whoever stopped the machine, ended an attempt, this
  * counts neither against the task nor against the machine: both have the faults that they had before.
  */
-export function heard(
-  core: FounderCore | null,
-  peer: string,
-  message: MemberMessage,
-  step: () => void,
-): void {
+export function heard(founder: FounderHost, peer: string, message: MemberMessage, step: () => void): void {
   const ownersWord = message.type === 'stopped' && (message.why === 'owner' || message.why === 'shutdown');
+  // What else was to be taken in that step may well raise them.
+  if (ownersWord) founder.takeWaiting();
+  const { core } = founder;
   if (core === null || !ownersWord) {
     step();
     return;

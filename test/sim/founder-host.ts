@@ -164,13 +164,14 @@ export class FounderHost {
     // As a driver does with what comes in one turn of its event loop.
     if (input.type === 'collected' && this.merges && this.machine.random.chance(0.3)) {
       this.#together.push(input);
-      if (this.#together.length === 1) this.machine.after(1, () => this.#stepTogether());
+      if (this.#together.length === 1) this.machine.after(1, () => this.takeWaiting());
       return;
     }
     this.#stepAll([...this.#together.splice(0), input]);
   }
 
-  #stepTogether(): void {
+  /** What waits to be taken with the next step is one of its own. */
+  takeWaiting(): void {
     if (this.#together.length > 0) this.#stepAll(this.#together.splice(0));
   }
 

@@ -271,7 +271,7 @@ export class World {
         message: (message) => {
           if (message.type !== 'hello') {
             const step = (): void => this.founder.step({ type: 'received', peer, session: id, message });
-            heard(this.founder.core, peer, message, step);
+            heard(this.founder, peer, message, step);
             return;
           }
           this.founder.step({ type: 'connected', peer, session: id, hello: message });
