@@ -6,7 +6,7 @@ import {
   signerAt,
 } from '../protocol/handover.ts';
 import { publicKeyToBase64 } from '../protocol/keys.ts';
-import { type Checkpoint, verifyCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, verifyCheckpoint, verifyCheckpointAside } from './checkpoint.ts';
 import { CheckpointLines } from './checkpoint-line.ts';
 import type { Entry } from './entry.ts';
 import type { EventBody } from './events.ts';
@@ -169,6 +169,22 @@ export function checkSignature({
 }: Pick<ChainState, 'meshId' | 'signedBy' | 'checkpoint'>): void {
   const publicKey = publicKeyToBase64(signedBy!);
   proved(() => verifyCheckpoint(checkpoint!.text, { origin: meshId!, publicKey }));
+}
+
+/** The same in the thread pool. */
+export async function checkSignatureAside({
+  meshId,
+  signedBy,
+  checkpoint,
+}: Pick<ChainState, 'meshId' | 'signedBy' | 'checkpoint'>): Promise<void> {
+  try {
+    await verifyCheckpointAside(checkpoint!.text, {
+      origin: meshId!,
+      publicKey: publicKeyToBase64(signedBy!),
+    });
+  } catch (error) {
+    throw new LineFault((error as Error).message, { cause: error });
+  }
 }
 
 /** What does not hold is a fault of the line. */

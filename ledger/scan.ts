@@ -1,5 +1,5 @@
 import { batchBytesMax, entryLineBytesMax } from '../protocol/limits.ts';
-import { Chain, type ChainState, checkSignature } from './chain.ts';
+import { Chain, type ChainState, checkSignature, checkSignatureAside } from './chain.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { LogDamagedError } from './damage.ts';
 import type { Entry } from './entry.ts';
@@ -13,8 +13,10 @@ import { NewestUnchecked, type Unchecked } from './unchecked.ts';
 /** A torn write is at most this long: of the founder one batch, of a replica as many as come in one piece. */
 export const tailBytesMax = { batch: batchBytesMax + entryLineBytesMax, piece: 2 * batchBytesMax };
 
-/** Signatures that `recent` checks: about a quarter of a second. */
+/** Signatures that `recent` checks: about a quarter of a second of one processor. */
 const recentSignatures = 2048;
+/** So many of them are checked in the thread pool: of fewer the way there and back takes as long. */
+const asideFrom = 512;
 
 /** Where the log ends and how. */
 export interface Scan {
@@ -94,18 +96,39 @@ export async function scanLog(storage: LogStorage, options: ScanOptions): Promis
       await file.close();
     }
   }
-  if (options.signatures === 'recent') for (const each of unchecked.newest()) check(storage, each);
+  if (options.signatures === 'recent') await checkNewest(storage, [...unchecked.newest()]);
   return scan;
 }
 
-function check(storage: LogStorage, { checkpoint, signedBy, segment, offset }: Unchecked): void {
-  try {
-    // That every checkpoint speaks of this mesh was checked when it was read.
-    checkSignature({ meshId: checkpoint.origin, signedBy, checkpoint });
-  } catch (error) {
-    const place = { segment: storage.describe(segment), offset, index: checkpoint.size };
-    throw new LogDamagedError(place, (error as Error).message, error);
+/** Throws for the oldest that does not hold. */
+async function checkNewest(storage: LogStorage, newest: readonly Unchecked[]): Promise<void> {
+  if (newest.length < asideFrom) {
+    for (const each of newest) check(storage, each);
+    return;
   }
+  const checked = await Promise.allSettled(newest.map((each) => checkSignatureAside(signed(each))));
+  for (const [at, one] of checked.entries())
+    if (one.status === 'rejected') throw damagedAt(storage, newest[at]!, one.reason);
+}
+
+function check(storage: LogStorage, each: Unchecked): void {
+  try {
+    checkSignature(signed(each));
+  } catch (error) {
+    throw damagedAt(storage, each, error);
+  }
+}
+
+/** That every checkpoint speaks of this mesh was checked when it was read. */
+const signed = ({ checkpoint, signedBy }: Unchecked) => ({ meshId: checkpoint.origin, signedBy, checkpoint });
+
+function damagedAt(
+  storage: LogStorage,
+  { checkpoint, segment, offset }: Unchecked,
+  error: unknown,
+): LogDamagedError {
+  const place = { segment: storage.describe(segment), offset, index: checkpoint.size };
+  return new LogDamagedError(place, (error as Error).message, error);
 }
 
 async function scanSegment(

@@ -236,6 +236,24 @@ test('a checkpoint with the right root and a wrong signature halts (promise 4)',
   assert.ok(ends.length === 3);
 });
 
+test('of many checkpoints, whose signatures are checked beside each other, the oldest bad one is told (promise 4)', async () => {
+  const { bytes, ends, sizes } = await small(700);
+  const whole = await open(bytes);
+  assert.is(whole.outcome, 'opened');
+  if (whole.outcome === 'opened') await whole.log.close();
+  // A bit of the signatures of two in the middle, each its line's own; the last is whole.
+  const spoilt = Buffer.from(bytes);
+  for (const batch of [300, 500]) {
+    const at = ends[batch]! - 30;
+    spoilt[at] = spoilt[at] === 65 ? 66 : 65;
+  }
+  const opened = await open(spoilt);
+  assert.is(opened.outcome, 'halted');
+  if (opened.outcome !== 'halted') return;
+  assert.is(opened.error.place.index, sizes[300]);
+  assert.match(opened.error.message, /signature of the checkpoint does not hold/);
+});
+
 test('a torn tail is cut in the last segment only; before it the log halts (promise 3)', async () => {
   const storage = new MemoryStorage();
   const log = await newLog(storage, { segmentBytes: 1 });
