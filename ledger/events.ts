@@ -230,6 +230,16 @@ export const EVENT_BODIES = {
     sameOwner: z.boolean(),
     detail: z.string().max(2048).nullable(),
   }),
+  /** The word of one of the machines that are to run a task's command and agree, where more of them are to be asked. */
+  'task.replicated': z.strictObject({
+    ...attempt,
+    receipt: sha256Hex,
+    verification: sha256Hex,
+    envelope: blobId,
+    /** It came to the same as the accepted result. */
+    agrees: z.boolean(),
+    detail: z.string().max(2048).nullable(),
+  }),
   /** By lot: whether the accepted result of this attempt is verified, where such results are only with this probability. */
   'task.sampled': z.strictObject({
     ...attempt,

@@ -101,6 +101,8 @@ export const openPerSubmitterMax = 50_000;
  * asked for. At about 3.5 KB of JSON each a state of them is kept and loaded in about a second.
  */
 export const endedTasksMax = 10_000;
+/** Machines that run one command and must make the same. */
+export const replicasMax = 5;
 /** One secret, in bytes: an assignment with 32 of them and the longest spec fits a frame. */
 export const secretBytesMax = 4 * KiB;
 /** Retries a submitter may ask for. */

@@ -3,6 +3,7 @@ import type { WorkDone } from './receipt.ts';
 import type { Party, ReceiptFacts, ReceiptVerdict } from './receipt-verdict.ts';
 import { formatSize } from './size.ts';
 import { timestamp } from './statement.ts';
+import type { Verification } from './verification.ts';
 
 /** A sentence is for a person: what is longer than this is cut, and says so. */
 const clippedMax = 400;
@@ -91,7 +92,10 @@ function verification({ verification: about, verifier, sameOwner, receipt }: Rec
   if (about === null || verifier === null)
     return ['Nobody else has verified it: it is the executor’s own word.'];
   const ran = about.commit === null ? 'again' : `again on commit ${about.commit}`;
+  if (about.replica === true && about.passed && about.checks.length === 0)
+    return [...replicaOf(about, verifier), ...owners(verifier, sameOwner)];
   return [
+    ...replicaOf(about, verifier),
     `${named(verifier)} ran the checks ${ran} in attempt ${about.verifierAttempt} and found: ${about.passed ? 'passed' : 'failed'}.`,
     ...about.checks.map(
       (check, index) =>
@@ -100,6 +104,20 @@ function verification({ verification: about, verifier, sameOwner, receipt }: Rec
     ...(about.detail === null ? [] : [`The verifier adds: ${quoted(about.detail)}`]),
     ...changed('verifier', about.checksChanged),
     ...flaky('verifier', about.checksFlaky),
+    ...owners(verifier, sameOwner),
+  ];
+}
+
+/** The verifier ran the command, and not only the checks. */
+const replicaOf = ({ replica, passed, verifierAttempt }: Verification, verifier: Party): string[] =>
+  replica !== true
+    ? []
+    : [
+        `${named(verifier)} ran the command itself in attempt ${verifierAttempt}${passed ? ', and it made the same' : ''}.`,
+      ];
+
+function owners(verifier: Party, sameOwner: boolean | null): string[] {
+  return [
     sameOwner
       ? `Executor and verifier are different machines of the same owner, ${quoted(verifier.owner)}: this carries no weight in trust.`
       : 'Executor and verifier belong to different owners, as the mesh names them.',

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { count, labelKey, taskId } from './ids.ts';
-import { afterMax, deadlineMsMax, groupLimitMax, priorityDefault, priorityMax } from './limits.ts';
+import {
+  afterMax,
+  deadlineMsMax,
+  groupLimitMax,
+  priorityDefault,
+  priorityMax,
+  replicasMax,
+} from './limits.ts';
 
 /** A word that a submitter chooses for what belongs together. */
 export const scheduleName = z
@@ -45,6 +52,8 @@ export const schedule = z.strictObject({
   group: z.strictObject({ name: scheduleName, limit: z.int().min(1).max(groupLimitMax) }).optional(),
   spread: spreading.optional(),
   needs: machineNeeds.optional(),
+  /** Delivered only when so many machines ran its command and made the same, whoever executed it among them. @default one runs it */
+  replicas: z.int().min(2).max(replicasMax).optional(),
   /** Sent again by the same submitter with the same words, it is the same task. */
   key: scheduleName.optional(),
 });

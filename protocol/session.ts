@@ -48,6 +48,9 @@ export const MEMORY_FEATURE = 'memory';
 /** The same: it keeps the mesh's default policy besides its own, and hears of another one. */
 export const POLICY_FEATURE = 'policy';
 
+/** The same: it verifies by running the task's command itself, and tells whether it makes the same. */
+export const REPLICAS_FEATURE = 'replicas';
+
 /** Among the brains of a member's capacity: its owner lets goals ask a cloud from there. */
 export const CLOUD_BRAIN = 'cloud';
 
@@ -313,6 +316,12 @@ const assignment = z.object({
       receipt: sha256Hex,
       commit: commitId.nullable(),
       bundle: resultBlob.nullable(),
+      /**
+       * It runs the task's command itself, with its secrets, before the checks, and passes only what comes to the same: the same tree, and
+       * artifacts with the same digest (`artifactsDigest`); where the task can give neither, a log with the same digest. @default it runs
+       * the checks only
+       */
+      replica: z.object({ artifacts: sha256Hex, log: sha256Hex.nullable() }).optional(),
     })
     .nullable(),
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { blobId, commitId, count, labels, memberName, peerId, secretName } from './ids.ts';
 import {
@@ -203,6 +204,12 @@ export const taskSpec = z.discriminatedUnion('kind', [commandSpec, codeSpec]);
 export type TaskSpec = z.infer<typeof taskSpec>;
 /** What may be left out when a task is submitted. */
 export type TaskSpecInput = z.input<typeof taskSpec>;
+
+/** One digest of all artifacts: of paths, sizes and contents, in whatever order they come. */
+export function artifactsDigest(artifacts: readonly Pick<Artifact, 'path' | 'bytes' | 'sha256'>[]): string {
+  const lines = artifacts.map(({ path, bytes, sha256 }) => `${sha256} ${bytes} ${path}\n`).sort();
+  return createHash('sha256').update(lines.join('')).digest('hex');
+}
 
 /** A file named by the submitter's globs, as the executor returned it. */
 export const artifact = z.strictObject({

@@ -44,6 +44,8 @@ export interface Verification {
   checksChanged: string[];
   /** Places of those that said both red and green of the same files; such a verification has not passed. @default none */
   checksFlaky?: number[];
+  /** It ran the task's command itself; passed: it came to the same. @default it ran the checks only */
+  replica?: true;
   /** Unix ms on the verifier's clock. */
   startedAt: number;
   finishedAt: number;
@@ -78,6 +80,7 @@ const schema = z.object({
       checkExitCodes: z.array(z.int().nullable()).max(64),
       checksChanged: z.array(z.string().max(512)).max(64),
       checksFlaky: z.array(count.max(63)).min(1).max(64).optional(),
+      replica: z.literal(true).optional(),
       startedOn: unixMs,
       finishedOn: unixMs,
     }),
@@ -99,12 +102,14 @@ export function buildVerification(facts: Verification): Uint8Array {
  */
 export function parseVerification(bytes: Uint8Array): Verification {
   const statement = parseDocument(bytes, schema, statementBytesMax, 'the verification');
-  const { startedOn, finishedOn, checkExitCodes, checksFlaky, ...ours } = statement.predicate.superfleet;
+  const { startedOn, finishedOn, checkExitCodes, checksFlaky, replica, ...ours } =
+    statement.predicate.superfleet;
   const passed = statement.predicate.passedTests.values();
   const failed = statement.predicate.failedTests.values();
   const verification: Verification = {
     ...ours,
     ...(checksFlaky === undefined ? {} : { checksFlaky }),
+    ...(replica === undefined ? {} : { replica }),
     checks: checkExitCodes.map((exitCode, index) => {
       const name = (exitCode === 0 ? passed : failed).next().value ?? '';
       return { line: name.slice(testName(index, '').length), exitCode };
@@ -162,6 +167,7 @@ function statementOf(facts: Verification) {
         checkExitCodes: facts.checks.map((check) => check.exitCode),
         checksChanged: facts.checksChanged,
         ...(facts.checksFlaky === undefined ? {} : { checksFlaky: facts.checksFlaky }),
+        ...(facts.replica === undefined ? {} : { replica: facts.replica }),
         startedOn: timestamp(facts.startedAt),
         finishedOn: timestamp(facts.finishedAt),
       },
@@ -174,7 +180,8 @@ function contradictionIn(facts: Verification): string | null {
   if (facts.passed && facts.checksFlaky !== undefined) return 'passed with a flaky check';
   if (facts.checksFlaky?.some((index) => index >= facts.checks.length))
     return 'a flaky check that was not run';
-  if (facts.passed && facts.checks.length === 0) return 'passed without a check';
+  if (facts.passed && facts.checks.length === 0 && facts.replica === undefined)
+    return 'passed without a check';
   if (facts.passed && facts.checks.some((check) => check.exitCode !== 0)) return 'passed with a red check';
   if (facts.attempt === facts.verifierAttempt) return 'the verification is an attempt of its own';
   return null;

@@ -5,6 +5,7 @@ import { bundleChain } from '../../ledger/state/repositories.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { newNonce } from '../../protocol/ids.ts';
 import type { Assignment, AttemptRole } from '../../protocol/session.ts';
+import { replicaOf } from './agree.ts';
 import { assignmentBytesMax, bundlesMax, repositoriesKeptMax } from './config.ts';
 import type { FounderContext } from './context.ts';
 import { converge, openLease } from './lifecycle.ts';
@@ -79,7 +80,8 @@ export function assignmentOf(
     spec.repository === null ? [] : bundleChain(ctx.state.repositories, spec.repository.base, bundlesMax);
   if (chain === null)
     return `the mesh holds no chain of at most ${bundlesMax} bundles to ${spec.repository?.base}`;
-  const names = role === 'execute' ? spec.secrets : [];
+  const runs = role === 'execute' || task.schedule?.replicas !== undefined;
+  const names = runs ? spec.secrets : [];
   const told = role === 'execute' ? soFar(ctx, task) : {};
   // In the order of its schema: whoever reads it takes it as it stands then.
   const assignment: Assignment = {
@@ -104,6 +106,7 @@ export function assignmentOf(
             receipt: accepted!.receipt,
             commit: accepted!.commit,
             bundle: accepted!.bundle,
+            ...replicaOf(task),
           },
   };
   // A task alone fits: it stood in a line of the log.

@@ -25,6 +25,8 @@ export interface VerificationFacts {
   checks: { exitCode: number | null }[];
   /** As in a receipt. @default none */
   checksFlaky?: number[];
+  /** It ran the command itself. @default it did not */
+  replica?: true;
 }
 
 /**

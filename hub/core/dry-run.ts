@@ -1,13 +1,12 @@
 import type { Actor } from '../../ledger/events.ts';
-import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { newTask } from '../../ledger/state/tasks.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
+import { tooFew } from './agree.ts';
 import type { FounderContext } from './context.ts';
-import { mismatch } from './fit.ts';
-import { needOf } from './queue.ts';
+import { lacksForGood } from './for-good.ts';
 import { requireAdmissible } from './submission.ts';
 import { activeMembers, type Why, why, whyNew } from './why.ts';
 
@@ -52,7 +51,9 @@ export function dryRun(ctx: FounderContext, by: Actor, { spec, schedule }: Asked
 export function requireMet(ctx: FounderContext, by: Actor, asked: Asked): void {
   const words = unmet(ctx, by, asked);
   if (words === null) return;
-  throw new SuperfleetError('SF_UNMET', 'no machine of this mesh can ever take it', {
+  const { replicas } = asked.schedule ?? {};
+  const whole = replicas === undefined ? 'no machine' : `not enough machines (${replicas})`;
+  throw new SuperfleetError('SF_UNMET', `${whole} of this mesh can ever take it`, {
     expected: 'constraints that one of its workers meets, online or not',
     got: words,
     hint: 'mesh-hub node list says what there is; --allow-waiting queues it for a machine that comes later',
@@ -73,6 +74,8 @@ const unsent = (ctx: FounderContext, by: Actor, { spec, schedule }: Asked): Task
 
 /** What each worker lacks for good, in words; null: one has it all or has not said yet what it has, or there is no worker. */
 function unmet(ctx: FounderContext, by: Actor, asked: Asked): string | null {
+  const few = tooFew(ctx, unsent(ctx, by, asked));
+  if (few !== null) return few;
   const workers = activeMembers(ctx).filter(({ roles }) => roles.includes('worker'));
   const lacks: string[] = [];
   for (const member of workers) {
@@ -83,19 +86,4 @@ function unmet(ctx: FounderContext, by: Actor, asked: Asked): string | null {
   if (lacks.length === 0) return null;
   const more = lacks.length - NAMED_MAX;
   return `${lacks.slice(0, NAMED_MAX).join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
-}
-
-/**
- * Models come and go while a machine is a member, and so does the room on its disk: they are waited for. Of a machine that has
- * not been heard since the founder started nothing is known but its name.
- */
-function lacksForGood(ctx: FounderContext, task: TaskRecord, member: MemberRecord): string | null {
-  const need = { ...needOf(task), goal: false, model: null, brain: null, cloud: false, avoid: [], unfit: [] };
-  const live = ctx.live.get(member.peer);
-  if (live === undefined || live.capacity === null) {
-    return need.on === null || need.on === member.name || need.on === member.peer
-      ? null
-      : `is not ${need.on}`;
-  }
-  return mismatch(need, member, live, ctx.labelsGiven(member.peer), () => true);
 }

@@ -9,6 +9,7 @@ import {
 import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
+import { disagreement, mustVerify } from './agree.ts';
 import { countEnd } from './back-off.ts';
 import { otherMemberWaitMs, retryBaseMs, retryMaxMs, sameMemberBaseMs, sameMemberMaxMs } from './config.ts';
 import type { FounderContext, GivenUp, LiveLease } from './context.ts';
@@ -163,7 +164,7 @@ function close(ctx: FounderContext, task: TaskRecord, ending: GivenUp): void {
   }
   if (task.attempts.some((attempt) => attempt.end === null)) return;
   const refuted = task.verification?.passed === false && !leftUndecided(task);
-  const asItIs = state === 'failed' && task.state === 'executed' && !task.spec.requireVerified && !refuted;
+  const asItIs = state === 'failed' && task.state === 'executed' && !mustVerify(task) && !refuted;
   if (!asItIs) converge(ctx, task, { state, reason, detail });
   // Nothing goes out before the mesh is resumed, which settles it again.
   else if (!ctx.state.mesh.paused) deliver(ctx, task, `unverified: ${detail}`);
@@ -226,7 +227,9 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
   if (verification?.passed === false && !leftUndecided(task)) {
     const { correlation, id } = task;
     const { attempt, exitCode, receipt, envelope, log } = accepted!;
-    const detail = `the checks were not green on another machine: ${verification.detail ?? 'no detail'}`;
+    const detail =
+      disagreement(ctx, task) ??
+      `the checks were not green on another machine: ${verification.detail ?? 'no detail'}`;
     ctx.append({
       type: 'attempt.ended',
       body: {
@@ -246,8 +249,7 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
   } else if (
     verification !== null ||
     flaky.length > 0 ||
-    spec.checks.length === 0 ||
-    spec.repository === null
+    (task.schedule?.replicas === undefined && (spec.checks.length === 0 || spec.repository === null))
   ) {
     // Checks that are flaky or that the result itself changed prove nothing, whoever ran them; nor do none, nor those of an empty workspace.
     if (!spec.requireVerified) deliver(ctx, task, unprovable(task));
@@ -265,8 +267,9 @@ function settleExecuted(ctx: FounderContext, task: TaskRecord): void {
 
 /** Why no verification can make this result verified; null: one could. */
 export function unprovable(task: TaskRecord): string | null {
-  if (task.spec.checks.length === 0) return 'unverified: the task has no checks';
-  if (task.spec.repository === null)
+  const agree = task.schedule?.replicas !== undefined;
+  if (task.spec.checks.length === 0 && !agree) return 'unverified: the task has no checks';
+  if (task.spec.repository === null && !agree)
     return 'unverified: without a repository no other machine can see the result';
   const flaky = flakyWords(task);
   if (flaky !== null) return `unverified: ${flaky}`;

@@ -4,6 +4,7 @@ import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.t
 import { isTrusted } from '../../ledger/state/trust.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { type AttemptResult, failedModelsMax, leaseKey } from '../../protocol/session.ts';
+import { replicaSays } from './agree.ts';
 import { countLacking, countSuccess } from './back-off.ts';
 import { checkResult, hiddenChange } from './check-result.ts';
 import { collectRetryMs, collectsMax } from './config.ts';
@@ -269,10 +270,12 @@ function verified(
   }
   const owner = (peer: string): string | null => ctx.state.members.byPeer.get(peer)?.owner ?? null;
   const hidden = hiddenChange(task, facts.checksChanged);
-  const flaky = hidden === null && undecided(task, facts);
+  const agree = task.schedule?.replicas !== undefined;
+  const flaky = hidden === null && !agree && undecided(task, facts);
   if (flaky) noteFlaky(ctx, lease, facts.checksFlaky);
   const passed = facts.passed && hidden === null;
   const detail = hidden ?? facts.detail ?? result.detail;
+  if (agree && replicaSays(ctx, lease, { result, digest, facts, envelope, passed, detail })) return;
   const executor = task.accepted!.member;
   const trust = ctx.state.trust;
   const before = isTrusted(trust, executor);
@@ -295,7 +298,7 @@ function verified(
   // Results that waited for somebody who is trusted may have one more to ask.
   if (isTrusted(trust, executor) !== before) ctx.fleet += 1;
   // A check that took too long there, on a slower machine, says nothing of a lie.
-  if (!passed && !flaky && (hidden !== null || result.reason === 'check'))
+  if (!passed && !flaky && !agree && (hidden !== null || result.reason === 'check'))
     foundInvalid(ctx, lease, executor, detail);
   settle(ctx, task);
 }

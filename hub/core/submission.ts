@@ -8,7 +8,7 @@ import { SuperfleetError } from '../../protocol/errors.ts';
 import { newTaskId } from '../../protocol/ids.ts';
 import { priorityDefault } from '../../protocol/limits.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
-import { type RepositoryBundle, TERMINAL_STATES } from '../../protocol/task.ts';
+import { type RepositoryBundle, type TaskSpec, TERMINAL_STATES } from '../../protocol/task.ts';
 import { bundlesMax } from './config.ts';
 import type { FounderContext } from './context.ts';
 import { requireMet, waitsFor } from './dry-run.ts';
@@ -69,16 +69,37 @@ export function requireAdmissible(
       hint: 'mesh-hub node list',
     });
   }
-  if (spec.requireVerified && spec.repository === null) {
+  if (spec.requireVerified && spec.repository === null && schedule?.replicas === undefined) {
     throw new SuperfleetError('SF_USAGE', 'a task without a repository can never be verified', {
       expected: 'a repository, or no --require-verified',
       got: '--require-verified with an empty workspace',
       hint: 'no other machine can see what such a task made; say --repo PATH, or leave --require-verified out',
     });
   }
+  if (schedule?.replicas !== undefined) requireRepeatable(spec);
   if (schedule !== undefined) requireSchedule(ctx, by, schedule, beside);
   requireSecrets(ctx, by, spec.secrets);
   if (unmet === 'refuse') requireMet(ctx, by, { spec, schedule });
+}
+
+/** Throws where several machines can never run it and make the same. */
+function requireRepeatable(spec: TaskSpec): void {
+  if (spec.kind !== 'command') {
+    throw new SuperfleetError(
+      'SF_USAGE',
+      'a goal is pursued in another way each time: replicas of it never agree',
+      {
+        expected: 'a command',
+        got: '--replicas with a goal',
+        hint: 'leave --replicas out: its checks prove what came of it',
+      },
+    );
+  }
+  if (spec.on === null) return;
+  throw new SuperfleetError('SF_USAGE', 'a task for one machine can have no replicas on others', {
+    expected: '--replicas, or --on',
+    got: `--replicas with --on ${spec.on}`,
+  });
 }
 
 /** What this submitter sent under the same key; null: nothing. `SF_CONFLICT` where that said something else. */

@@ -4,6 +4,7 @@ import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { isTrusted, lotOf, trustedAfter, trustRecord } from '../../ledger/state/trust.ts';
 import type { NodeObject, TrustObject } from '../../node/api/objects.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
+import { mustVerify } from './agree.ts';
 import type { FounderContext, LiveLease } from './context.ts';
 import { quarantineWords } from './fit.ts';
 import { draw, endLease } from './lifecycle.ts';
@@ -73,8 +74,8 @@ export function foundInvalid(
  * operator switched sampling on, of members with a long valid record, and never where the task asks to be verified.
  */
 export function leftOut(ctx: FounderContext, task: TaskRecord): string | null {
-  const { accepted, spec, id, correlation } = task;
-  if (accepted === null || spec.requireVerified) return null;
+  const { accepted, id, correlation } = task;
+  if (accepted === null || mustVerify(task)) return null;
   const trust = ctx.state.trust;
   const { member, attempt } = accepted;
   if (lotOf(trust, id, attempt) === null) {

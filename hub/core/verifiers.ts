@@ -1,6 +1,7 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { isTrusted } from '../../ledger/state/trust.ts';
+import { apart, mustVerify, replicaMismatch } from './agree.ts';
 import { assign } from './assign.ts';
 import { ringHasRoom } from './capacity.ts';
 import { verifierFaultsMax, verifierWaitMs } from './config.ts';
@@ -49,7 +50,7 @@ function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting)
   const parties = verifierParties(ctx, task);
   const verdict = noParty(task, parties);
   if (verdict !== null) {
-    if (task.spec.requireVerified) park(ctx, task);
+    if (mustVerify(task)) park(ctx, task);
     else deliver(ctx, task, verdict);
     return;
   }
@@ -82,6 +83,7 @@ const LOOKED_MAX = 32;
 function quickly(ctx: FounderContext, task: TaskRecord): LiveMember | 'busy' | null {
   const executor = executorOf(ctx, task);
   if (executor === null || task.verifierFaults > 0) return null;
+  if (task.schedule?.replicas !== undefined) return null;
   const { trust } = ctx.state;
   const owners = ownersOf(ctx);
   const ask = ownersAskOf(task, 'verify');
@@ -161,7 +163,10 @@ export function verifierParties(ctx: FounderContext, task: TaskRecord): MemberRe
   for (const member of ctx.state.members.byPeer.values()) {
     if (member.standing !== 'active' || !member.roles.includes('worker')) continue;
     const live = ctx.live.get(member.peer);
-    const unfit = verifierMismatch(task, executor, owners, member, live) ?? declinedByOwner(ctx, ask, live);
+    const unfit =
+      verifierMismatch(task, executor, owners, member, live) ??
+      replicaMismatch(ctx, task, member) ??
+      declinedByOwner(ctx, ask, live);
     if (unfit === null) parties.push(member);
   }
   return vouching(ctx, executor.peer, parties);
@@ -192,7 +197,7 @@ export function noParty(task: TaskRecord, parties: MemberRecord[]): string | nul
 
 /** Somebody may verify it and cannot be had now: a bounded wait, unless only a verified result will do. */
 function waitForParty(ctx: FounderContext, task: TaskRecord, waiting: Waiting): void {
-  if (task.spec.requireVerified) {
+  if (mustVerify(task)) {
     park(ctx, task);
     return;
   }
@@ -206,6 +211,10 @@ function waitForParty(ctx: FounderContext, task: TaskRecord, waiting: Waiting): 
 /** At random among those with a free slot; those that failed here before only where no other is left. */
 function drawVerifier(ctx: FounderContext, task: TaskRecord, ready: LiveMember[]): LiveMember | null {
   const fresh = ready.filter((live) => !task.avoid.includes(live.peer));
-  const free = (fresh.length > 0 ? fresh : ready).filter((live) => freeSlots(live) > 0);
+  const free = apart(
+    ctx,
+    task,
+    (fresh.length > 0 ? fresh : ready).filter((live) => freeSlots(live) > 0),
+  );
   return free[Math.floor(draw(ctx) * free.length)] ?? null;
 }

@@ -9,6 +9,7 @@ import {
 import { doubtOf } from '../../node/views/task.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
+import { agreementWords, replicaMismatch, tooFew } from './agree.ts';
 import { boundNow, boundsOf, growsAt, raiseCommand, ringHasRoom } from './capacity.ts';
 import { verifierWaitMs } from './config.ts';
 import type { FounderContext } from './context.ts';
@@ -187,6 +188,11 @@ function whyQueued(ctx: FounderContext, task: TaskRecord, answer: Why): void {
     const { reason, detail } = task.lastEnd;
     answer.reasons.push(`its last attempt ended: ${reason}, ${detail ?? 'no detail'}`);
   }
+  const few = tooFew(ctx, task);
+  if (few !== null) {
+    answer.reasons.push(few);
+    answer.remedies.push('another machine that fits: mesh-hub invite');
+  }
   const lines = activeMembers(ctx).map((member) => {
     const line = lineFor(ctx, need, member);
     const held = line.wait === 'turn' ? ctx.plugins.hold(ctx, task, member.peer) : null;
@@ -357,6 +363,7 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
       executor === null
         ? null
         : (verifierMismatch(task, executor, owners, member, live) ??
+          replicaMismatch(ctx, task, member) ??
           declinedByOwner(ctx, ownersAskOf(task, 'verify'), live) ??
           barredFromVerifying(ctx, executor.peer, member, parties));
     const away = barred ?? unavailable(member, live);
@@ -375,7 +382,10 @@ function whyExecuted(ctx: FounderContext, task: TaskRecord, answer: Why): void {
 function whyUnverified(ctx: FounderContext, task: TaskRecord, owners: number, answer: Why): void {
   const executor = executorOf(ctx, task);
   const whose = owners > 1 ? ` of another owner than ${executor?.owner ?? 'its executor’s'}` : '';
-  answer.reasons.push(`done; it waits for a verifier${whose}`);
+  const agreed = agreementWords(task);
+  answer.reasons.push(
+    agreed === null ? `done; it waits for a verifier${whose}` : `${agreed}; it waits for another${whose}`,
+  );
   const waiting = ctx.unverified.get(task.id);
   if (waiting !== undefined && waiting.retryAt > ctx.now) {
     const left = seconds(waiting.retryAt - ctx.now);
@@ -383,7 +393,9 @@ function whyUnverified(ctx: FounderContext, task: TaskRecord, owners: number, an
       `a verifier failed; another is drawn in ${left}, at ${clockAt(ctx, waiting.retryAt)}`,
     );
   }
-  if (task.spec.requireVerified) answer.reasons.push('it waits as long as that takes: --require-verified');
+  if (agreed !== null) answer.reasons.push('it waits as long as that takes: --agree');
+  else if (task.spec.requireVerified)
+    answer.reasons.push('it waits as long as that takes: --require-verified');
   else if (waiting !== undefined && waiting.aloneSince !== null) {
     const left = seconds(verifierWaitMs - (ctx.now - waiting.aloneSince));
     answer.reasons.push(`none can be had; it goes out unverified in ${left}`);

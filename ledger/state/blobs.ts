@@ -17,6 +17,7 @@ export function blobsOf(entry: KnownEntry): string[] {
     case 'task.partial':
       return [entry.body.bundle.blob];
     case 'task.verified':
+    case 'task.replicated':
       return [entry.body.envelope];
     case 'task.reverified':
     case 'task.evidence':

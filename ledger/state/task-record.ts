@@ -114,6 +114,8 @@ export interface TaskRecord {
   partial?: Omit<GoalStart, 'task'> & { attempt: number };
   /** The newest attempt whose model was not sure of what it did. @default none */
   doubted?: number;
+  /** Words of machines that ran its command themselves, about the accepted result, but for the deciding one. @default none */
+  replicas?: { attempt: number; member: string; agrees: boolean; detail: string | null }[];
   /** What came of verifying it again after it was delivered, the newest. @default it was not */
   reverified?: Reverified;
   converged: EventBody<'task.converged'> | null;

@@ -1,4 +1,4 @@
-import { questionsMax } from '../../protocol/limits.ts';
+import { questionsMax, replicasMax } from '../../protocol/limits.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
 import type { KnownEntry } from '../entry.ts';
 import type { EventBody } from '../events.ts';
@@ -46,6 +46,9 @@ export const tasksReducer: Reducer<Tasks> = {
         break;
       case 'task.verified':
         verified(state, entry);
+        break;
+      case 'task.replicated':
+        replicated(state, entry);
         break;
       case 'reverification.assigned':
         reassigned(state, entry);
@@ -222,6 +225,7 @@ function ended(state: Tasks, entry: Of<'attempt.ended'>): void {
     need(entry, task.verification?.passed === false, 'no verification speaks against the accepted result');
     task.accepted = null;
     task.verification = null;
+    delete task.replicas;
   } else {
     need(entry, attempt.end === null, `attempt ${attempt.number} is closed`);
   }
@@ -298,6 +302,19 @@ function verified(state: Tasks, entry: Of<'task.verified'>): void {
   };
   const provable = task.accepted.checksChanged.length === 0 && task.flaky === undefined;
   if (body.passed && provable) task.state = 'verified';
+}
+
+function replicated(state: Tasks, entry: Of<'task.replicated'>): void {
+  const task = unfinished(state, entry, entry.body.task);
+  const { attempt: number, receipt, agrees, detail } = entry.body;
+  const attempt = open(entry, task, number);
+  need(entry, attempt.role === 'verify', `attempt ${number} executes`);
+  need(entry, receipt === task.accepted?.receipt, 'it is about another receipt');
+  need(entry, task.schedule?.replicas !== undefined, 'nobody asked for replicas');
+  const { replicas = [] } = task;
+  need(entry, replicas.length < replicasMax, `${replicasMax} machines have spoken`);
+  attempt.end = { kind: 'verified', at: entry.time, passed: agrees };
+  task.replicas = [...replicas, { attempt: number, member: attempt.member, agrees, detail }];
 }
 
 function reassigned(state: Tasks, entry: Of<'reverification.assigned'>): void {

@@ -85,6 +85,12 @@ export const trustReducer: Reducer<Trust> = {
         if (judged?.attempt === entry.body.attempt) judged.provable = false;
         break;
       }
+      case 'task.replicated': {
+        // A command that does not always make the same proves nothing, for nobody and against nobody.
+        const judged = trust.open.get(entry.body.task);
+        if (judged?.attempt === entry.body.attempt && !entry.body.agrees) judged.provable = false;
+        break;
+      }
       case 'task.verified':
         verified(trust, entry.body);
         break;

@@ -355,6 +355,15 @@ export interface TaskDetail extends TaskObject {
   doubt?: string | null;
   /** What came of verifying it again, by itself, after whom it rested on came into quarantine; null: it was not. Missing likewise. */
   reverified?: ReverifiedObject | null;
+  /** Machines that ran its command; null: nobody asked for replicas. Missing likewise. */
+  replicas?: ReplicasObject | null;
+}
+
+export interface ReplicasObject {
+  /** So many must come to the same, the executor among them. */
+  wanted: number;
+  agreed: number;
+  others: (Party & { agrees: boolean; detail: string | null })[];
 }
 
 export interface ReverifiedObject {

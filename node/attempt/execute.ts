@@ -149,7 +149,8 @@ const commandStep = ({ secrets }: Assignment, spec: CommandSpec): Step => ({
   timeoutMs: spec.timeoutMs,
 });
 
-async function runCommand(
+/** Throws an `AttemptFailure` where it does not exit with 0. */
+export async function runCommand(
   context: AttemptContext,
   spec: CommandSpec,
   checkout: Checkout,

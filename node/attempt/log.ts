@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import { logBytesMax } from '../../protocol/limits.ts';
@@ -18,6 +19,7 @@ export class AttemptLog {
   readonly #mask: SecretMask;
   readonly #live: (bytes: Uint8Array) => void;
   readonly #bytesMax: number;
+  readonly #digest = createHash('sha256');
   #chunks: Buffer[] = [];
   #file: WriteStream | null = null;
   #kept = 0;
@@ -60,6 +62,12 @@ export class AttemptLog {
     return this.#append(this.#mask.push(chunk));
   }
 
+  /** SHA-256 of the log as it is so far, as if it ended here. */
+  async digest(): Promise<string> {
+    await this.#append(this.#mask.end());
+    return this.#digest.copy().update(this.#cutWords()).digest('hex');
+  }
+
   /** Ends the log and puts it, synced, into the store; again, where the store refused it. */
   async finish(blobs: ResultBlobs): Promise<ResultBlob> {
     this.#ended ??= this.#end();
@@ -69,14 +77,16 @@ export class AttemptLog {
 
   async #end(): Promise<void> {
     await this.#append(this.#mask.end());
-    if (this.#dropped > 0) {
-      const words = `\nsuperfleet: the log is cut here: ${this.#dropped} more bytes were printed and not kept\n`;
-      await this.#keep(Buffer.from(words));
-    }
+    if (this.#dropped > 0) await this.#keep(Buffer.from(this.#cutWords()));
     if (this.#failure !== null) throw this.#failure;
     if (this.#file === null) return;
     this.#file.end();
     await finished(this.#file);
+  }
+
+  #cutWords(): string {
+    if (this.#dropped === 0) return '';
+    return `\nsuperfleet: the log is cut here: ${this.#dropped} more bytes were printed and not kept\n`;
   }
 
   /** Lets go of the file; for an attempt that keeps nothing. */
@@ -101,6 +111,7 @@ export class AttemptLog {
 
   async #keep(bytes: Buffer): Promise<void> {
     this.#kept += bytes.length;
+    this.#digest.update(bytes);
     if (this.#file === null) {
       this.#chunks.push(Buffer.from(bytes));
       if (this.#kept <= memoryBytesMax) return;

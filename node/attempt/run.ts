@@ -151,7 +151,9 @@ export class LocalAttemptRunner implements AttemptRunner {
     const { mesh, member, sign, time = Date.now } = this.#options;
     const sandbox = new SandboxAhead(this.#options.sandbox, signal);
     const work = await this.#folders.begin(assignment);
-    const secrets = assignment.role === 'execute' ? assignment.secrets : {};
+    // Checks get none, so a verifier has them only where it runs the command itself.
+    const runs = assignment.role === 'execute' || assignment.verify?.replica !== undefined;
+    const secrets = runs ? assignment.secrets : {};
     const log = new AttemptLog(join(work, 'log'), secrets, (bytes) => hooks.output(bytes));
     const context: AttemptContext = {
       assignment: { ...assignment, secrets },
@@ -334,6 +336,7 @@ function statementOf(context: AttemptContext, facts: AttemptFacts, result: Attem
       verifier: member.id,
       verifierAttempt: assignment.attempt,
       passed: result.outcome === 'succeeded',
+      ...(assignment.verify.replica === undefined ? {} : { replica: true as const }),
       detail: result.detail,
     });
   }

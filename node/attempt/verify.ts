@@ -8,6 +8,7 @@ import type { AttemptContext, AttemptFacts } from './context.ts';
 import { inEnvironment } from './environment.ts';
 import { AttemptFailure } from './failure.ts';
 import type { Doubt } from './flaky.ts';
+import { requireSameLog, runAgain } from './replica.ts';
 import { lookAt, notPassed } from './result-bundle.ts';
 
 type ToVerify = NonNullable<Assignment['verify']>;
@@ -19,12 +20,15 @@ type ToVerify = NonNullable<Assignment['verify']>;
 export async function verify(context: AttemptContext, of: ToVerify, facts: AttemptFacts): Promise<void> {
   const { spec } = context.assignment;
   facts.commit = of.commit;
-  if (spec.checks.length === 0) throw notPassed('the task has no checks, so there is nothing to verify by');
+  if (spec.checks.length === 0 && of.replica === undefined)
+    throw notPassed('the task has no checks, so there is nothing to verify by');
   if (spec.repository === null) {
     // Nothing but the commit crosses to a verifier.
     const empty = await emptyWorkspace(context.work);
-    context.hooks.started();
-    return runChecks(context, empty, [], facts);
+    if (of.replica === undefined) context.hooks.started();
+    else await runAgain(context, empty, of, spec.timeoutMs, facts);
+    await runChecks(context, empty, [], facts);
+    return requireSameLog(context, of);
   }
   // Fetched for this attempt alone; it goes from the store with it.
   const bundle = of.bundle?.blob ?? null;
@@ -44,7 +48,9 @@ async function verifyCommit(
 ): Promise<void> {
   const { task } = context.assignment;
   const result = resultOf(context, of, repository.base);
-  const meanwhile = (place: Place): void => checkAhead(context, place, 0);
+  const meanwhile = (place: Place): void => {
+    if (of.replica === undefined) checkAhead(context, place, 0);
+  };
   const checkout = await checkOut(context, repository, result, meanwhile).catch((error: unknown) => {
     // The executor could use these bundles, so what is wrong with them here is wrong with this machine.
     if (error instanceof GitFault && error.of === 'input') throw new GitFault('machine', error.message);
@@ -60,8 +66,9 @@ async function verifyCommit(
     throw notPassed(`the commit of the result has another repository's commit at ${path}`);
   }
   try {
-    await inEnvironment(context, checkout, async (place) => {
-      context.hooks.started();
+    await inEnvironment(context, checkout, async (place, timeoutMs) => {
+      if (of.replica === undefined) context.hooks.started();
+      else await runAgain(context, place, of, timeoutMs, facts);
       const doubt: Doubt = {
         of: 'verification',
         commit: of.commit,

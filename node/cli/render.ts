@@ -254,6 +254,14 @@ function partFields(
   return fields;
 }
 
+function replicaFields(said: TaskDetail['replicas']): [string, string][] {
+  if (said == null) return [];
+  const others = said.others.map(
+    (each) => `${party(each)} ${each.agrees ? 'agrees' : `does not: ${oneLine(each.detail ?? 'no detail')}`}`,
+  );
+  return [['agreed', [`${said.agreed} of ${said.wanted}`, ...others].join('; ')]];
+}
+
 function reverifiedFields(said: TaskDetail['reverified']): [string, string][] {
   if (said == null) return [];
   const { outcome, by, of, detail } = said;
@@ -273,6 +281,7 @@ export function taskText(
       | 'partial'
       | 'questions'
       | 'remembered'
+      | 'replicas'
       | 'reverified'
       | 'schedule'
     >,
@@ -306,6 +315,7 @@ export function taskText(
         ? `yes, by ${party(task.verifier)}${task.sameOwner === true ? ' (same owner)' : ''}`
         : 'no',
     ],
+    ...replicaFields(task.replicas),
     ...reverifiedFields(task.reverified),
     ['confidence', task.confidence],
     ['executor', party(task.executor)],

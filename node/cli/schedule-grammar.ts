@@ -4,6 +4,7 @@ import {
   groupLimitMax,
   priorityDefault,
   priorityMax,
+  replicasMax,
 } from '../../protocol/limits.ts';
 import type { MachineNeeds, Schedule, Spreading } from '../../protocol/schedule.ts';
 import { usageError } from './usage-errors.ts';
@@ -136,6 +137,16 @@ export const scheduleOptions = () => [
   v.option('--dry-run', 'send nothing; say what would come of it, a line for each machine'),
 ];
 
+/** Of commands alone: a goal is pursued in another way each time. */
+export const agreeOptions = () => [
+  v.option(
+    '--replicas <n>',
+    `with --agree: so many machines run the command and must make the same (2 to ${replicasMax}), or it fails`,
+    v.integer('--replicas', 2, replicasMax),
+  ),
+  v.option('--agree', 'deliver only what as many machines make as --replicas says'),
+];
+
 type Options = Record<string, unknown>;
 
 /** What was asked of all this. Throws `SF_USAGE` for what contradicts itself. */
@@ -155,6 +166,13 @@ export function scheduleOf(options: Options): ScheduleWishes {
       hint: 'both count from the submission: give it longer to be done than to be begun',
     });
   }
+  if ((options.replicas === undefined) !== (options.agree !== true)) {
+    throw usageError('--replicas and --agree go together', {
+      expected: 'both, as in --replicas 2 --agree',
+      got: options.replicas === undefined ? '--agree alone' : '--replicas alone',
+      hint: 'several machines run the command, and only what they agree on is delivered',
+    });
+  }
   const asked = {
     priority,
     deadlineMs,
@@ -163,6 +181,7 @@ export function scheduleOf(options: Options): ScheduleWishes {
     group: ofGroup,
     spread: options.spread ?? options.apart,
     needs: need,
+    replicas: options.replicas,
     key,
   };
   const said = Object.entries(asked).filter(([, value]) => value !== undefined);

@@ -5,7 +5,7 @@ import { formatSize } from '../../protocol/size.ts';
 /** When and where a task may run, a field each in the words of the flags; none where nothing was asked. */
 export function scheduleFields(asked: Schedule | null | undefined): [string, string][] {
   if (asked == null) return [];
-  const { priority, deadlineMs, queueMs, after, group, spread, needs, key } = asked;
+  const { priority, deadlineMs, queueMs, after, group, spread, needs, replicas, key } = asked;
   const fields: [string, string | null][] = [
     ['priority', priority === undefined ? null : String(priority)],
     ['deadline', deadlineMs === undefined ? null : `${formatDuration(deadlineMs)} after it was submitted`],
@@ -14,6 +14,7 @@ export function scheduleFields(asked: Schedule | null | undefined): [string, str
     ['group', group === undefined ? null : `${group.name}, at most ${group.limit} at one time`],
     [spread?.strict === true ? 'apart' : 'spread', spread === undefined ? null : spreadText(spread)],
     ['needs', needs === undefined ? null : needsText(needs)],
+    ['replicas', replicas === undefined ? null : `${replicas}, which must make the same`],
     ['key', key ?? null],
   ];
   return fields.filter((field): field is [string, string] => field[1] !== null && field[1] !== '');

@@ -2,7 +2,7 @@ import { goalCharactersMax } from '../../protocol/limits.ts';
 import type { CodeSpecInput } from '../../protocol/task.ts';
 import { type Axis, matrixAxis } from './matrix.ts';
 import type { Grammar } from './parse.ts';
-import { type ScheduleWishes, scheduleOf, scheduleOptions } from './schedule-grammar.ts';
+import { agreeOptions, type ScheduleWishes, scheduleOf, scheduleOptions } from './schedule-grammar.ts';
 import { usageError } from './usage-errors.ts';
 import * as v from './values.ts';
 
@@ -199,7 +199,7 @@ export function addSendGrammar<C>(grammar: Grammar<C | SendCommand>, bin: string
       'repository at --ref; uncommitted changes are sent only by --include-dirty. ' +
       'Prints the id of the task.',
     takesArgv: true,
-    options: sendOptions('the command'),
+    options: [...sendOptions('the command'), ...agreeOptions()],
     examples: [
       `${bin} task run --check 'make test' --wait -- make format`,
       `${bin} task run --ref main --artifact 'dist/*.tar.gz' --wait -- make dist`,

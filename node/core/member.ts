@@ -10,6 +10,7 @@ import {
   type MemberHello,
   MODELS_FEATURE,
   POLICY_FEATURE,
+  REPLICAS_FEATURE,
   REQUIREMENTS_FEATURE,
   SESSION_VERSION,
 } from '../../protocol/session.ts';
@@ -27,6 +28,7 @@ const FEATURES = [
   CONTINUES_FEATURE,
   MEMORY_FEATURE,
   POLICY_FEATURE,
+  REPLICAS_FEATURE,
 ] as const;
 
 /** Refusals after which there is no point in dialling again. */

@@ -46,7 +46,8 @@ export function noRouteThere(thrown: unknown, flag: string): unknown {
 /** The same error; where the founder refused a field because it never heard of it, `SF_VERSION` naming the flags. */
 export function unknownThere(thrown: unknown, flags: readonly string[]): unknown {
   const error = asSuperfleetError(thrown);
-  if (error.code !== 'SF_USAGE' || !/^the request: Unrecognized key/.test(error.message)) return thrown;
+  if (error.code !== 'SF_USAGE' || !/^(the request|schedule): Unrecognized key/.test(error.message))
+    return thrown;
   return olderFounder(flags.join(', '), error);
 }
 
@@ -66,6 +67,7 @@ const FLAGS: Record<keyof Schedule, string> = {
   group: '--group',
   spread: '--spread and --apart',
   needs: '--need',
+  replicas: '--replicas',
   key: '--key',
 };
 

@@ -9,7 +9,7 @@ import {
   type TaskRecord,
 } from '../../ledger/state/task-record.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
-import type { Party, ReverifiedObject, TaskDetail, TaskObject } from '../api/objects.ts';
+import type { Party, ReplicasObject, ReverifiedObject, TaskDetail, TaskObject } from '../api/objects.ts';
 
 /** What a task's names and bundles are looked up in. */
 type Known = Pick<MeshState, 'members' | 'repositories' | 'plugins'>;
@@ -102,7 +102,11 @@ export function doubtOf({ members }: Pick<MeshState, 'members'>, task: TaskRecor
 export function restsOn({ members }: Pick<MeshState, 'members'>, task: TaskRecord): string | null {
   const { accepted, verification, converged, reverified } = task;
   if (converged?.state !== 'delivered' || accepted === null) return null;
-  const first = converged.verified ? (verification?.member ?? null) : accepted.member;
+  let first = converged.verified ? (verification?.member ?? null) : accepted.member;
+  // Others who came to the same vouch for it as well.
+  const well = (peer: string): boolean => members.byPeer.get(peer)?.quarantined === undefined;
+  if (first !== null && !well(first) && converged.verified)
+    first = task.replicas?.find(({ member, agrees }) => agrees && well(member))?.member ?? first;
   if (reverified === undefined || reverified.by === null) return first;
   if (members.byPeer.get(reverified.by)?.quarantined !== undefined) return reverified.by;
   return reverified.outcome === 'confirmed' ? reverified.by : null;
@@ -124,6 +128,20 @@ export function reverifiedOf(state: Known, { reverified }: TaskRecord): Reverifi
   };
 }
 
+/** Which machines ran its command and came to the same, the executor among them; null: nobody asked for that. */
+function replicasOf(state: Known, task: TaskRecord): ReplicasObject | null {
+  const { accepted, replicas = [], schedule, verification } = task;
+  if (schedule?.replicas === undefined) return null;
+  const decided = verification === null ? [] : [{ ...verification, agrees: verification.passed }];
+  const said = [...replicas, ...decided].map(({ member, agrees, detail }) => ({
+    ...party(state, member)!,
+    agrees,
+    detail: agrees ? null : detail,
+  }));
+  const agreed = (accepted === null ? 0 : 1) + said.filter(({ agrees }) => agrees).length;
+  return { wanted: schedule.replicas, agreed, others: said };
+}
+
 /** What is shown of it: a result that somebody found wrong since is worth no more than an unverified one. */
 function confidenceNow(task: TaskRecord): number | null {
   const said = task.converged?.confidence ?? confidenceOf(task);
@@ -139,6 +157,7 @@ export function taskView(state: Known, task: TaskRecord): TaskAnswer {
     rerunOf: task.rerunOf,
     doubt: doubtOf(state, task),
     reverified: reverifiedOf(state, task),
+    replicas: replicasOf(state, task),
     detail: (converged === null ? lastEnd?.detail : converged.detail) ?? null,
     spec: task.spec,
     bundle: accepted?.bundle ?? null,

@@ -60,6 +60,7 @@ const EVENTS: LogEvent[] = [
     group: { name: 'board', limit: 2 },
     spread: { name: 'db', over: null, strict: true },
     needs: { cpus: 4, memoryBytes: 1, diskBytes: 2 },
+    replicas: 3,
     key: 'k',
   }),
   started(5),
@@ -233,6 +234,17 @@ const EVENTS: LogEvent[] = [
   { type: 'task.doubted', body: task },
   { type: 'task.flaky', body: { ...task, checks: [0, 3] } },
   { type: 'task.sampled', body: { ...task, member: FOUNDER, valid: 14, probability: 0.2, verify: false } },
+  {
+    type: 'task.replicated',
+    body: {
+      ...task,
+      receipt: 'b'.repeat(64),
+      verification: 'c'.repeat(64),
+      envelope: 'd'.repeat(64),
+      agrees: false,
+      detail: 'another tree',
+    },
+  },
   { type: 'reverification.assigned', body: { ...task, member: FOUNDER, nonce: 'a'.repeat(32), of: FOUNDER } },
   {
     type: 'reverification.ended',

@@ -264,6 +264,16 @@ export class LogChecker {
       case 'task.verified':
         this.#verified(seen, entry);
         break;
+      case 'task.replicated': {
+        const { task, attempt, receipt, verification } = entry.body;
+        const open = seen.open.get(attempt);
+        if (open?.role !== 'verify')
+          throw fail(entry, '19 unverified', 'the word of a lease that is not open');
+        if (receipt !== seen.accepted?.receipt) throw fail(entry, '12 proofs', 'about another receipt');
+        this.#proved(entry, verification, `${task}.${attempt}.${open.epoch} by ${open.member}`);
+        seen.open.delete(attempt);
+        break;
+      }
       case 'task.converged':
         this.#converged(seen, entry);
     }

@@ -68,6 +68,7 @@ export function standInVerification(
     checks,
     checksChanged: [],
     ...(checksFlaky.length === 0 ? {} : { checksFlaky }),
+    ...(of.verify!.replica === undefined ? {} : { replica: true }),
     startedAt: 0,
     finishedAt: 0,
   };

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { acceptReceipt, acceptVerification } from '../../../protocol/acceptance.ts';
 import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
 import { openStatement, parseSigned } from '../../../protocol/statement.ts';
-import type { CommandSpecInput } from '../../../protocol/task.ts';
+import { artifactsDigest, type CommandSpecInput } from '../../../protocol/task.ts';
 import { parseVerification } from '../../../protocol/verification.ts';
 import { dropRoot } from '../../unprivileged.ts';
 import { bytesOf, canRun, executorKey, MESH, Member, toVerify, verifierKey, World } from './harness.ts';
@@ -130,6 +130,86 @@ it('a check that is red and then green on the same files is flaky: not passed, a
     [0, 1, 0],
   );
   assert.match(log, /check 2 of 3 is flaky: red, then green on the same files/);
+});
+
+/** The task of an executor's result as a replica is given it. */
+function toReplica(assignment: Assignment, result: AttemptResult, receipt: string): Assignment {
+  const asked = toVerify(assignment, result, receipt);
+  const replica = { artifacts: artifactsDigest(result.artifacts), log: result.log?.sha256 ?? null };
+  return { ...asked, secrets: assignment.secrets, verify: { ...asked.verify!, replica } };
+}
+
+it('a replica runs the command itself, and passes what comes to the same', async () => {
+  const made = await executed({
+    argv: ['sh', '-c', 'sed -i s/Helo/Hello/ greet.sh; echo more >more.txt; rm test.sh; echo made >out'],
+    checks: ['[ "$(sh greet.sh)" = Hello ]', '[ -z "$TOKEN" ]'],
+    artifacts: ['out'],
+  });
+  const asked = toReplica(made.assignment, made.result, made.receipt.digest);
+  const { result, log, seen } = await verifier.run(asked);
+  assert.is(result.outcome, 'succeeded', result.detail ?? log);
+  assert.is(seen.started, 1);
+  assert.match(log, /the command: exit 0/);
+  const { facts } = acceptVerification(
+    { mesh: MESH, member: verifierKey.peer, assignment: asked, result },
+    made.receipt,
+  );
+  assert.equal([facts.passed, facts.replica, facts.checks.length], [true, true, 2]);
+  assert.equal(result.artifacts, [], 'what it made itself goes with the attempt');
+  // The same without a check: the command is what proves it.
+  const bare = await executed({ checks: [] });
+  const again = toReplica(bare.assignment, bare.result, bare.receipt.digest);
+  const { result: word } = await verifier.run(again);
+  assert.is(word.outcome, 'succeeded', word.detail ?? '');
+  acceptVerification({ mesh: MESH, member: verifierKey.peer, assignment: again, result: word }, bare.receipt);
+});
+
+it('a replica that makes other files, other artifacts, or fails, does not pass, and says so', async () => {
+  const cases: [string, Partial<CommandSpecInput>, RegExp][] = [
+    [
+      'tree',
+      { argv: ['sh', '-c', 'date +%s.%N >when.txt'] },
+      /makes something else of when\.txt on this machine/,
+    ],
+    [
+      'artifacts',
+      { argv: ['sh', '-c', 'date +%s.%N >out; echo out >.gitignore'], artifacts: ['out'] },
+      /other artifacts/,
+    ],
+  ];
+  for (const [name, spec, why] of cases) {
+    const { assignment, result, receipt } = await executed({ ...spec, checks: [] });
+    const { result: word } = await verifier.run(toReplica(assignment, result, receipt.digest));
+    assert.equal([word.outcome, word.reason, word.fault], ['failed', 'check', 'task'], name);
+    assert.match(word.detail ?? '', why);
+    assert.equal([factsOf(word).passed, factsOf(word).replica], [false, true]);
+  }
+  // Its secret is another: so is how it ends.
+  const spec = { argv: ['sh', '-c', '[ "$TOKEN" = right ]'], secrets: ['TOKEN'], checks: [] };
+  const assignment = await world.assignment({ kind: 'command', ...spec }, { repository, base });
+  assignment.secrets = { TOKEN: 'right' };
+  const { result } = await executor.run(assignment);
+  const { digest } = acceptReceipt({ mesh: MESH, member: executorKey.peer, assignment, result });
+  const asked = toReplica(assignment, result, digest);
+  assert.is((await verifier.run(asked)).result.outcome, 'succeeded');
+  const wrong = { ...asked, attempt: 7, secrets: { TOKEN: 'wrong' } };
+  const { result: word } = await verifier.run(wrong);
+  assert.match(word.detail ?? '', /^on this machine: the command exited with 1/);
+});
+
+it('of a task with neither repository nor artifacts the log is what must be the same', async () => {
+  for (const [line, same] of [
+    ['echo the same; echo always >&2', true],
+    ['date +%s.%N', false],
+  ] as const) {
+    const spec = { kind: 'command' as const, argv: ['sh', '-c', line], checks: ['echo checked'] };
+    const assignment = await world.assignment(spec, null);
+    const { result } = await executor.run(assignment);
+    const receipt = acceptReceipt({ mesh: MESH, member: executorKey.peer, assignment, result });
+    const { result: word } = await verifier.run(toReplica(assignment, result, receipt.digest));
+    assert.is(word.outcome, same ? 'succeeded' : 'failed', word.detail ?? '');
+    if (!same) assert.match(word.detail ?? '', /printed something else on this machine/);
+  }
 });
 
 it('checks of a verifier get the public environment and no secret', async () => {

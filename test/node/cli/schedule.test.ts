@@ -30,7 +30,7 @@ function refused(flags: string): SuperfleetError {
 test('every flag of when and where says what the founder reads', () => {
   const { schedule: asked, once } = sent(
     '--priority 70 --deadline 2h --queue-timeout 30m --after abcdefghijkl --after abcdefghijkl --after bcdefghijklm ' +
-      '--group gpu=2 --apart db:rack --need cpus=4,memory=16GiB --need disk=20GiB,strict-limits --key nightly-1 --once',
+      '--group gpu=2 --apart db:rack --need cpus=4,memory=16GiB --need disk=20GiB,strict-limits --replicas 3 --agree --key nightly-1 --once',
   );
   assert.equal(asked, {
     priority: 70,
@@ -40,6 +40,7 @@ test('every flag of when and where says what the founder reads', () => {
     group: { name: 'gpu', limit: 2 },
     spread: { name: 'db', over: 'rack', strict: true },
     needs: { cpus: 4, memoryBytes: 16 * 2 ** 30, diskBytes: 20 * 2 ** 30, strictLimits: true },
+    replicas: 3,
     key: 'nightly-1',
   });
   assert.is(once, true);
@@ -67,6 +68,8 @@ test('what is absurd is refused with what would do', () => {
     ['--group gpu=0', 'a whole number from 1 to 4096'],
     ['--group gpu=-2', 'a whole number from 1 to 4096'],
     ['--need cpus=0', 'a whole number from 1 to 65536'],
+    ['--replicas 1 --agree', 'a whole number from 2 to 5'],
+    ['--replicas 6 --agree', 'a whole number from 2 to 5'],
     ['--need memory=0GiB', 'a size from 1B to 1024TiB, such as 16GiB'],
     ['--need memory=2000TiB', 'a size from 1B to 1024TiB, such as 16GiB'],
     ['--need gpus=1', 'cpus=N, memory=SIZE, disk=SIZE or strict-limits, by comma'],
@@ -85,6 +88,8 @@ test('what is absurd is refused with what would do', () => {
 
 test('what contradicts itself is refused', () => {
   assert.match(refused('--spread a --apart a').message, /exclude each other/);
+  assert.match(refused('--replicas 2').message, /go together/);
+  assert.match(refused('--agree').message, /go together/);
   assert.match(refused('--deadline 5m --queue-timeout 6m').message, /over before the queue timeout/);
   assert.ok(sent('--deadline 5m --queue-timeout 5m').schedule);
   assert.match(refused('--need cpus=2 --need cpus=4').message, /said twice/);
