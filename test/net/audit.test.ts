@@ -4,6 +4,7 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeF
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { TaskDetail } from '../../node/api/objects.ts';
 import { greeter, Mesh, ok } from './mesh.ts';
 
 /** The auditor's page, command by command, on receipts of a real mesh; and what the program says to the same. */
@@ -201,6 +202,31 @@ here('the page tells a cherry-picked change from the commit that was verified', 
   git(picked, 'branch', '-D', `mesh/${first.id}`);
   assert.is(follow({ 'receipt.json': first.receipt }, { REPOSITORY: picked }).failed, 'commit');
 });
+
+here(
+  'what two machines made, each by itself, is proved without a check, by the page and by the program',
+  async () => {
+    const few = ['task', 'run', '--replicas', '3', '--agree', '--', 'true'];
+    const refused = await mesh.hub(few, { cwd: repository });
+    assert.equal([refused.code, /3 machines are to agree, and 2 can ever/.test(refused.stderr)], [4, true]);
+    const run = ['task', 'run', '--json', '--wait', '--no-check', '--replicas', '2', '--agree'];
+    const line = 'echo made >made.txt; echo too >out; echo out >>.gitignore';
+    const done = await mesh.hub([...run, '--artifact', 'out', '--', 'sh', '-c', line], { cwd: repository });
+    assert.is(done.code, 0, done.stderr);
+    const task = JSON.parse(done.stdout) as TaskDetail;
+    assert.equal([task.verified, task.confidence], [true, 0.9]);
+    const { stdout: receipt } = await mesh.hub(['receipt', 'show', task.id]);
+    const followed = follow({ 'receipt.json': receipt });
+    assert.is(followed.status, 0, followed.stdout + followed.stderr);
+    assert.match(followed.stdout, /^"replica":true$/m);
+    writeFileSync(join(mesh.home, 'replica.json'), receipt);
+    const said = await mesh.hub(['receipt', 'verify', join(mesh.home, 'replica.json'), '--mesh', id]);
+    assert.is(said.code, 0, said.stdout + said.stderr);
+    assert.match(said.stdout, /ran the command itself in attempt 2, and it made the same\.$/m);
+    const described = await mesh.hub(['task', 'describe', task.id]);
+    assert.match(described.stdout, /^agreed +2 of 2; \S+ agrees$/m);
+  },
+);
 
 here(
   'a later revocation does not undo a receipt: page and program say so, and what they do not see',

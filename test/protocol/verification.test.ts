@@ -32,6 +32,8 @@ test('what is built is read back: passed, failed, cut short, without a commit, w
     },
     { passed: false, checks: [{ line: 'a\n: b', exitCode: null }] },
     { passed: false, checks: [], commit: null, checksChanged: ['test/x'] },
+    { checks: [], replica: true },
+    { passed: false, replica: true, detail: 'it makes another tree' },
   ];
   for (const one of cases) {
     assert.equal(parseVerification(buildVerification({ ...verification, ...one })), {
