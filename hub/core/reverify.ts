@@ -15,6 +15,7 @@ import { settled } from './late-results.ts';
 import { draw, dropLease, endLease, openLease, unprovable } from './lifecycle.ts';
 import { freeSlots, type LiveMember } from './live-member.ts';
 import { senderOf } from './owner-terms.ts';
+import { namesSenders } from './policy-default.ts';
 import { wouldRun } from './preempt.ts';
 import { foundInvalid } from './trust.ts';
 import { verifierParties } from './verifiers.ts';
@@ -150,7 +151,8 @@ function lease(ctx: FounderContext, task: TaskRecord, live: LiveMember, of: stri
   openLease(ctx, task, attempt, null);
   ctx.again.open.set(id, task);
   live.assignedAt = ctx.now;
-  const sender = live.capacity?.accepts?.submitters === undefined ? null : senderOf(ctx, task.by);
+  const judges = live.capacity?.accepts?.submitters !== undefined || namesSenders(ctx, live);
+  const sender = judges ? senderOf(ctx, task.by) : null;
   if (sender !== null) assignment.sender = sender;
   ctx.send(member, { type: 'assign', assignment });
 }
