@@ -43,7 +43,7 @@ export interface FounderDriverOptions {
  */
 const ROSTER_QUIET_MS = 500;
 const ROSTER_QUIET_MS_EACH = 2;
-const ROSTER_WAIT_MS = 5_000;
+const ROSTER_WAIT_MS = 20_000;
 const ROSTER_WAIT_MS_EACH = 25;
 /** Checkpoints that wait for replicas; of more, older ones are passed over, and members see one of the others. */
 const WAITING_CHECKPOINTS_MAX = 1_024;

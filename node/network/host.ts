@@ -10,8 +10,9 @@ import { createLibp2p } from 'libp2p';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { membersMax, strangerMs, strangersMax } from '../../protocol/limits.ts';
 import { type Announcer, announcer } from './announcer.ts';
+import { withFewWindowUpdates } from './few-window-updates.ts';
 import { inFewWrites } from './few-writes.ts';
-import { countInOneWalk } from './many-peers.ts';
+import { countInOneWalk, keepNoProtocols } from './many-peers.ts';
 
 const MiB = 2 ** 20;
 
@@ -73,6 +74,7 @@ const ADDRESSES_MAX = 16;
 /** One dial, over all addresses of a peer; and one address of them. */
 const DIAL_MS = 15_000;
 const ADDRESS_MS = 5_000;
+const KEEP_ALIVE_MS = 60_000;
 
 /**
  * libp2p makes a logger for each connection, stream and negotiation, and its own look for a terminal every time. Nobody
@@ -100,16 +102,20 @@ export async function createHost(options: HostOptions): Promise<Host> {
     transports: [tcp({ listenOpts: { keepAlive: true }, dialOpts: { keepAlive: true } })],
     connectionEncrypters: [inFewWrites(noise())],
     streamMuxers: [
-      yamux({
-        maxInboundStreams: 128,
-        maxOutboundStreams: 128,
-        streamOptions: {
-          // Below the read buffer: a peer can never have more on the way than we could hold.
-          maxStreamWindowSize: 2 * MiB,
-          maxReadBufferLength: 4 * MiB,
-          maxWriteBufferLength: 4 * MiB,
-        },
-      }),
+      withFewWindowUpdates(
+        yamux({
+          maxInboundStreams: 128,
+          maxOutboundStreams: 128,
+          // It keeps a connection on which nothing else is said: TCP gives one up after two minutes of silence.
+          keepAliveInterval: KEEP_ALIVE_MS,
+          streamOptions: {
+            // Below the read buffer: a peer can never have more on the way than we could hold.
+            maxStreamWindowSize: 2 * MiB,
+            maxReadBufferLength: 4 * MiB,
+            maxWriteBufferLength: 4 * MiB,
+          },
+        }),
+      ),
     ],
     services: {
       // It answers those who ask; we ask nobody, since no one here goes by what others say of themselves.
@@ -147,6 +153,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     nodeInfo: { name: 'superfleet', version: '1', userAgent: 'superfleet/1' },
   });
   countInOneWalk(node);
+  keepNoProtocols(node);
   try {
     await node.start();
   } catch (cause) {

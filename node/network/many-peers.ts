@@ -1,4 +1,4 @@
-import type { Connection, Libp2p, PeerId } from '@libp2p/interface';
+import type { Connection, Libp2p, Peer, PeerData, PeerId } from '@libp2p/interface';
 
 /** What we use of libp2p's connection manager besides its interface; one without it is left as it is. */
 interface Counted {
@@ -18,3 +18,18 @@ export function countInOneWalk(node: Libp2p): void {
   const all = manager.getConnectionsMap.bind(manager);
   manager.getConnections = (peer) => (peer === undefined ? [...all().values()].flat() : ofPeer(peer));
 }
+
+/**
+ * With every stream libp2p notes in its peer store that the peer speaks this protocol, behind locks and in bytes. Nobody here
+ * asks it: what a peer does not speak is found when a stream of it is opened.
+ */
+export function keepNoProtocols({ peerId, peerStore }: Libp2p): void {
+  const merge = peerStore.merge.bind(peerStore);
+  peerStore.merge = async (id, data, options): Promise<Peer> => {
+    // Its own are what it answers with when somebody asks who it is.
+    if (id.equals(peerId) || !onlyProtocols(data)) return merge(id, data, options);
+    return { id, addresses: [], protocols: [], metadata: new Map(), tags: new Map() };
+  };
+}
+
+const onlyProtocols = (data: PeerData): boolean => Object.keys(data).every((field) => field === 'protocols');
