@@ -217,7 +217,7 @@ test('nobody is asked while the mesh is paused, and none takes a place that some
   assert.equal([fleet.task(elsewhere).state, verifying(fleet, id).length], ['assigned', 1]);
   const wanted = fleet.submit({ on: 'founder' });
   fleet.advance(4_000);
-  assert.ok(founder.effects.some(({ type }) => type === 'stop'));
+  assert.not.ok(fleet.core.verifyingAgain.includes(id), 'it gives its place');
   fleet.gone(founder, asked.assignment);
   fleet.advance(1_000);
   assert.is(fleet.running(founder).task, wanted);
