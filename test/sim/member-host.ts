@@ -85,6 +85,8 @@ export class MemberHost {
   /** What it says that it offers, in place of what it does. */
   boast: Capacity | null = null;
   diskIsFull = false;
+  /** How often its owner sat down while something ran, and attempts that came to their end by that. */
+  readonly owned = { suspended: 0, evicted: 0 };
   /** The founder has told this process that the mesh is paused. */
   #toldPaused = false;
   /** What its disk held at a time before. */
@@ -272,7 +274,7 @@ export class MemberHost {
         this.#run(effect.assignment);
         break;
       case 'stop':
-        this.#stop(effect.lease);
+        this.#stop(effect.lease, effect.why);
         break;
       case 'forget':
         this.disk.ready.delete(leaseKey(effect.lease));
@@ -307,6 +309,7 @@ export class MemberHost {
       case 'lenders':
         break;
       case 'suspend':
+        this.owned.suspended += 1;
         for (const run of this.running.values()) if (!run.stopping) run.suspend();
         break;
       case 'resume':
@@ -356,12 +359,13 @@ export class MemberHost {
     this.step({ type: 'finished', result });
   }
 
-  #stop(lease: Lease): void {
+  #stop(lease: Lease, why: string): void {
     const key = leaseKey(lease);
     const run = this.running.get(key);
     if (run === undefined) throw new Error(`${this.machine.name} stops ${key}, which does not run`);
     if (run.stopping) throw new Error(`${this.machine.name} stops ${key} twice`);
     run.stopping = true;
+    if (run.suspendedAt !== null && why === 'policy') this.owned.evicted += 1;
     this.machine.after(this.machine.random.between(1, 800), () => {
       if (this.running.get(key) !== run) return;
       this.running.delete(key);

@@ -43,6 +43,8 @@ export interface Report {
   cancelled: number;
   waiting: number;
   evidence: number;
+  /** How often owners sat down while something ran on their machines, and attempts that were ended by that. */
+  owners: { suspended: number; evicted: number };
   /** Entries of each kind by which a model, or a check, is heard; `continued`: tasks that go on from a part. */
   signals: Record<'asked' | 'doubted' | 'rejected' | 'partial' | 'flaky' | 'continued', number>;
   entries: number;
@@ -318,6 +320,7 @@ function report(seed: number, world: World): Report {
     cancelled: count('cancelled'),
     waiting: world.founder.core?.state.tasks.open.size ?? 0,
     evidence: entries.filter((entry) => entry.type === 'task.evidence').length,
+    owners: ownersOf(world),
     signals: {
       asked: entries.filter(({ type }) => type === 'task.asked').length,
       doubted: entries.filter(({ type }) => type === 'task.doubted').length,
@@ -330,4 +333,13 @@ function report(seed: number, world: World): Report {
     restarts: world.founder.restarts,
     decisions: createHash('sha256').update(entries.map(timeless).join('\n')).digest('hex'),
   };
+}
+
+function ownersOf({ members }: World): Report['owners'] {
+  const owners = { suspended: 0, evicted: 0 };
+  for (const { owned } of members.values()) {
+    owners.suspended += owned.suspended;
+    owners.evicted += owned.evicted;
+  }
+  return owners;
 }

@@ -11,16 +11,20 @@ const FRESH = 12;
 test('through crashes, partitions and lies no task has two results, and none acknowledged is lost (promises 10, 12, 15, 16, 19)', () => {
   let delivered = 0;
   let evidence = 0;
+  const owners = { suspended: 0, evicted: 0 };
   const heard = { asked: 0, doubted: 0, rejected: 0, partial: 0, flaky: 0, continued: 0 };
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     const report = runSeed(seed);
     for (const kind of Object.keys(heard) as (keyof typeof heard)[]) heard[kind] += report.signals[kind];
     delivered += report.delivered;
     evidence += report.evidence;
+    owners.suspended += report.owners.suspended;
+    owners.evicted += report.owners.evicted;
   }
   // A simulation in which nothing happens would prove nothing.
   assert.ok(delivered > SEEDS, `${delivered} tasks delivered`);
   assert.ok(evidence > SEEDS / 10, `${evidence} late results kept`);
+  assert.ok(owners.suspended > SEEDS / 10 && owners.evicted > SEEDS / 60, JSON.stringify(owners));
   assert.ok(
     Object.values(heard).every((count) => count > SEEDS / 25),
     JSON.stringify(heard),
