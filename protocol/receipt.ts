@@ -271,6 +271,8 @@ export function readExpected(bytes: Uint8Array, expected: ExpectedReceipt): Rece
   const { bundle, log, artifacts } = expected;
   if (bytes.length > statementBytesMax || log?.bytes === 0) return null;
   if (new Set(artifacts.map(({ path }) => path)).size < artifacts.length) return null;
+  // A result may say of an artifact what no receipt can.
+  if (!artifacts.every(({ sha256 }) => SHA256_HEX.test(sha256))) return null;
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
   const said = looselySaid(text);
   if (said === null) return null;
@@ -295,6 +297,7 @@ export function readExpected(bytes: Uint8Array, expected: ExpectedReceipt): Rece
   return built === text && Buffer.byteLength(built) === built.length ? facts : null;
 }
 
+const SHA256_HEX = /^[0-9a-f]{64}$/;
 /** Of whatever it is a part. */
 const digestOf = ({ bytes, sha256 }: FileDigest): FileDigest => ({ bytes, sha256 });
 const limitsFit: Fits = fitsOf(limitKinds) ?? (() => false);

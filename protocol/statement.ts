@@ -98,7 +98,8 @@ class OpenedRoot {
       at = step.side === 'left' ? nodeHash(other, at) : nodeHash(at, other);
       const name = hex(at);
       const known = this.#nodes.get(name);
-      if (known !== undefined) return sameRest(path, index + 1, known) && this.#learn(met, path);
+      // Equal statements make equal nodes in several places of a tree: of those but one the whole path is reckoned.
+      if (known !== undefined && sameRest(path, index + 1, known)) return this.#learn(met, path);
       met.push(name);
     }
     return hex(at) === this.#root && this.#learn(met, path);

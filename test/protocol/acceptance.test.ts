@@ -99,6 +99,17 @@ test('the short way takes no byte that the long way refuses', () => {
   assert.is(readExpected(buildReceipt(twice), twice), null);
 });
 
+test('an artifact whose digest is none is refused, though result and receipt say the same of it', () => {
+  for (const sha256 of ['z'.repeat(64), 'A'.repeat(64)]) {
+    const artifacts = [{ path: 'out.txt', bytes: 1, sha256 }];
+    const bytes = buildReceipt({ ...receipt, artifacts });
+    assert.throws(() => parseReceipt(bytes));
+    assert.is(readExpected(bytes, { ...receipt, artifacts }), null);
+    const envelope = signed({ ...receipt, artifacts });
+    assert.match(withResult({ envelope, artifacts: [{ blob, ...artifacts[0]! }] }), /not of the form agreed/);
+  }
+});
+
 test('a receipt counts only if signature, membership, task, attempt, epoch of its lease and every digest match (promise 12)', () => {
   assert.match(refusal({ member: null }), /not a member/);
   assert.match(refusal({ member: keys.stranger.peer }), /signature does not hold/);

@@ -31,6 +31,22 @@ test('every statement of a batch of any size opens to its own bytes by the batch
   }
 });
 
+test('statements of a batch that are equal are each opened, wherever they stand', () => {
+  for (const texts of [['a', 'a'], ['a', 'b', 'a', 'b'], ['a', 'a', 'a', 'a', 'a'], ['a', 'b', 'c', 'a', 'b', 'c']]) {
+    const batch = signBatch(
+      texts.map((text) => Buffer.from(text)),
+      key,
+    );
+    assert.equal([...batch, ...batch].map(open), [...texts, ...texts]);
+    const [first, last] = [batch[0]!, batch.at(-1)!];
+    const longer = [...last.batch.path, ...first.batch.path];
+    assert.is(
+      codeOf(() => open({ ...last, batch: { ...last.batch, path: longer } })),
+      'SF_NOT_PROVED',
+    );
+  }
+});
+
 test('the root that a batch signs is the one of RFC 6962', () => {
   const hash = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
   const [a, b, c] = ['a', 'b', 'c'].map((text) => hash(Uint8Array.of(0), Buffer.from(text)));
