@@ -108,3 +108,5 @@ export const restMaxMs = 2 * 60_000;
 export const restJitter = 0.25;
 /** Events of one append: a step that decides on more (many results given up on at once) appends in parts. */
 export const appendEventsMax = 256;
+/** Bytes of the lines of one append: of `batchBytesMax`, with room for a checkpoint. A batch of tasks is within it. */
+export const appendBytesMax = 3 * 1024 * 1024;

@@ -17,7 +17,7 @@ import type {
 import type { FailureReason } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
 import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
-import { appendEventsMax, type FounderConfig } from './config.ts';
+import { appendBytesMax, appendEventsMax, type FounderConfig } from './config.ts';
 import { Deadlines } from './deadlines.ts';
 import { Alarms } from './due.ts';
 import { Holds } from './holds.ts';
@@ -296,8 +296,11 @@ export class FounderContext {
     this.#made = [];
     if (made.length === 0) return outward;
     const appends: FounderEffect[] = [];
-    for (let at = 0; at < made.length; at += appendEventsMax)
-      appends.push({ type: 'append', made: made.slice(at, at + appendEventsMax) });
+    for (let at = 0; at < made.length; ) {
+      const part = nextAppend(made, at);
+      appends.push({ type: 'append', made: part });
+      at += part.length;
+    }
     return [...appends, ...outward];
   }
 
@@ -343,6 +346,18 @@ export class FounderContext {
     }
     return live;
   }
+}
+
+/** From this entry on as many as one append may have. */
+function nextAppend(made: readonly MadeEntry[], from: number): MadeEntry[] {
+  let bytes = 0;
+  let to = from;
+  while (to < made.length && to - from < appendEventsMax) {
+    bytes += made[to]!.length + 1;
+    if (bytes > appendBytesMax) break;
+    to += 1;
+  }
+  return made.slice(from, to);
 }
 
 /** No wrong request: whoever decides on an event has seen to its form. */
