@@ -126,6 +126,10 @@ export class IndexStore {
   /** What the durable entries say of a task; null where none is about it. */
   async task(id: string): Promise<IndexedTask | null> {
     await this.catchUp();
+    return this.#task(id);
+  }
+
+  async #task(id: string): Promise<IndexedTask | null> {
     const found = await this.#about(id);
     if (found === null) return null;
     const { number, by, ended } = found;
@@ -138,7 +142,7 @@ export class IndexStore {
     if (number >= this.#tasks) return null;
     return this.#sound(`task number ${number}`, async () => {
       const id = await this.#withNumber(number);
-      const found = id === null ? null : await this.task(id);
+      const found = id === null ? null : await this.#task(id);
       return found?.number === number ? found : null;
     });
   }
@@ -166,6 +170,15 @@ export class IndexStore {
     await this.#working;
   }
 
+  /** What this reads of the database while nothing is written there. It must not catch up itself. */
+  async #undisturbed<T>(read: () => Promise<T>): Promise<T> {
+    const found: T[] = [];
+    await this.#alone(async () => {
+      found.push(await read());
+    });
+    return found[0]!;
+  }
+
   /** The marker goes first: a crash half way leaves an index that says it has nothing. */
   async #forget(): Promise<void> {
     await this.#db.batch([{ type: 'del', key: MARKER }]);
@@ -185,10 +198,11 @@ export class IndexStore {
   /** What `read` finds, where need be in an index that was built anew; null from it: keys are missing. */
   async #sound<T>(what: string, read: () => Promise<T | null>): Promise<T> {
     await this.catchUp();
-    const found = await read();
+    // What was written between two of its reads is no sign of missing keys: only what is read while nothing is written is.
+    const found = (await read()) ?? (await this.#undisturbed(read));
     if (found !== null) return found;
     await this.rebuild();
-    const again = await read();
+    const again = await this.#undisturbed(read);
     if (again !== null) return again;
     throw new SuperfleetError('SF_INTERNAL', `the index of ${what} is not what was just written`);
   }

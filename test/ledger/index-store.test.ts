@@ -86,6 +86,45 @@ for (const { name, make } of backends) {
     assert.is(store.built, log.size);
   });
 
+  on(
+    'a history that grows between two reads of the database is whole, and nothing is built anew for it',
+    async (db) => {
+      const { log, expected } = await filled();
+      const grown: number[] = [];
+      let cleared = 0;
+      let armed = false;
+      const store = await IndexStore.open(
+        {
+          ...bound(db),
+          clear: (range) => {
+            cleared += 1;
+            return db.clear(range);
+          },
+          iterator: (range) => ({
+            all: async () => {
+              const found = await db.iterator(range).all();
+              if (armed) {
+                armed = false;
+                const { first, durable } = log.append([started(1)], TIME, 1);
+                await durable;
+                grown.push(first);
+                await store.catchUp();
+              }
+              return found;
+            },
+          }),
+        },
+        log,
+      );
+      await store.catchUp();
+      cleared = 0;
+      armed = true;
+      assert.equal(await store.history(taskId(1)), [...expected, ...grown]);
+      assert.is(grown.length, 1);
+      assert.is(cleared, 0);
+    },
+  );
+
   on('what was built is taken up again where it is of a beginning of this log', async (db) => {
     const { log, expected } = await filled();
     await (await IndexStore.open(db, log)).catchUp();

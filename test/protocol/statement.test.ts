@@ -32,7 +32,12 @@ test('every statement of a batch of any size opens to its own bytes by the batch
 });
 
 test('statements of a batch that are equal are each opened, wherever they stand', () => {
-  for (const texts of [['a', 'a'], ['a', 'b', 'a', 'b'], ['a', 'a', 'a', 'a', 'a'], ['a', 'b', 'c', 'a', 'b', 'c']]) {
+  for (const texts of [
+    ['a', 'a'],
+    ['a', 'b', 'a', 'b'],
+    ['a', 'a', 'a', 'a', 'a'],
+    ['a', 'b', 'c', 'a', 'b', 'c'],
+  ]) {
     const batch = signBatch(
       texts.map((text) => Buffer.from(text)),
       key,
