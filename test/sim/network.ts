@@ -104,7 +104,9 @@ export class Session<Up, Down> {
   #enqueue(direction: Direction, item: unknown, close: boolean, urgent = false): void {
     if (this.#reset && !close) return;
     const queue = this.#queues[direction];
-    const normal = urgent && queue.length > 0 ? queue.findIndex((one) => !one.urgent && !one.close) : -1;
+    // Urgent ones overtake others, and never one another.
+    const from = queue.findLastIndex((one) => one.urgent) + 1;
+    const normal = urgent ? queue.findIndex((one, at) => at >= from && !one.urgent && !one.close) : -1;
     if (normal >= 0 && this.#random.chance(0.5)) queue.splice(normal, 0, { item, close, urgent });
     else queue.push({ item, close, urgent });
     this.#deliverAt(direction);
