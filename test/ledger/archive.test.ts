@@ -15,11 +15,11 @@ import { recalledFrom, replayAll } from './archived.ts';
 import { newLog, taskId } from './kit.ts';
 import { Entries, TASK } from './state/entries.ts';
 
-async function logOf(events: { type: string; body: unknown; time: number; epoch: number }[]): Promise<Log> {
+async function logOf(events: { type: string; body: unknown; time: number }[]): Promise<Log> {
   const log = await newLog(new MemoryStorage());
-  // The log has a genesis of its own.
-  for (const { type, body, time, epoch } of events.slice(1)) {
-    await log.append([{ type, body } as LogEvent], Math.max(time, 1_700_000_000_000), epoch).durable;
+  // The log has a genesis of its own, and so one epoch.
+  for (const { type, body, time } of events.slice(1)) {
+    await log.append([{ type, body } as LogEvent], Math.max(time, 1_700_000_000_000), log.epoch).durable;
   }
   return log;
 }
