@@ -9,3 +9,6 @@ const timing = channel(TIMING_CHANNEL);
 export function mark(task: string, step: string): void {
   if (timing.hasSubscribers) timing.publish({ task, step });
 }
+
+/** Somebody in this process measures. */
+export const isTimed = (): boolean => timing.hasSubscribers;

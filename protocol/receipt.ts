@@ -47,7 +47,7 @@ export interface FileDigest {
 export const WORK_SIGNALS = ['clarification_needed', 'partial_completion', 'task_rejection'] as const;
 
 /** What a model did for a goal. Counts are null where its server does not count; changes are those git found, not those it told of. */
-const workDone = z.object({
+export const workDone = z.object({
   brain: z.string().max(64),
   model: z.string().max(128),
   turns: count,

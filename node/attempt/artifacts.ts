@@ -2,9 +2,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { artifactBytesMax, artifactsMax, artifactsTotalBytesMax } from '../../protocol/limits.ts';
 import type { Artifact } from '../../protocol/task.ts';
 import { printable } from '../git/fault.ts';
+import type { AttemptBlobs } from './context.ts';
 import { type Glob, glob } from './glob.ts';
 import { InsideFolder } from './open-inside.ts';
-import type { ResultBlobs } from './result-blobs.ts';
 import { SecretSearch } from './secrets.ts';
 
 /** Names looked at while globs are matched, and folders deep. */
@@ -31,7 +31,7 @@ export async function collectArtifacts(
   workspace: string,
   patterns: readonly string[],
   secrets: Readonly<Record<string, string>>,
-  blobs: ResultBlobs,
+  blobs: AttemptBlobs,
   signal: AbortSignal,
 ): Promise<CollectedArtifacts> {
   const walk = new Walk(patterns.map(glob), secrets, blobs, signal);
@@ -53,7 +53,7 @@ class Walk {
   readonly collected: CollectedArtifacts = { artifacts: [], notes: [] };
   readonly #globs: readonly Glob[];
   readonly #secrets: Readonly<Record<string, string>>;
-  readonly #blobs: ResultBlobs;
+  readonly #blobs: AttemptBlobs;
   readonly #signal: AbortSignal;
   readonly #matched = new Set<Glob>();
   #entries = 0;
@@ -62,7 +62,7 @@ class Walk {
   constructor(
     globs: readonly Glob[],
     secrets: Readonly<Record<string, string>>,
-    blobs: ResultBlobs,
+    blobs: AttemptBlobs,
     signal: AbortSignal,
   ) {
     this.#globs = globs;

@@ -160,7 +160,7 @@ async function inputFile(context: AttemptContext, bundle: RepositoryBundle): Pro
 
 /** A blob as a file that a sandbox can read. */
 export async function blobFile(context: AttemptContext, blob: string): Promise<BundleFile> {
-  const path = context.blobs.store.path(blob);
+  const path = await context.blobs.store.path(blob);
   if (path !== null) return { blob, path, bytes: (await stat(path)).size };
   const folder = join(context.work, 'in');
   await mkdir(folder, { recursive: true });

@@ -1,15 +1,34 @@
 import type { WorkDone } from '../../protocol/receipt.ts';
 import type { Assignment, ResultBlob } from '../../protocol/session.ts';
-import type { SignedStatement } from '../../protocol/statement.ts';
 import type { Artifact } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
+import type { BlobStore } from '../blobs/types.ts';
 import type { Environments } from '../environment/environments.ts';
+import type { EnvironmentStore } from '../environment/store.ts';
 import type { RepositoryCache } from '../git/repository-cache.ts';
 import type { SandboxAhead } from '../sandbox/ahead.ts';
 import type { GoalWorker } from './goal.ts';
 import type { AttemptLog } from './log.ts';
-import type { ResultBlobs } from './result-blobs.ts';
 import type { AttemptHooks } from './types.ts';
+
+/** The blobs of this machine, as an attempt uses them: what it puts or holds stays until it lets go of it. */
+export interface AttemptBlobs {
+  readonly store: Pick<BlobStore, 'has' | 'read'> & {
+    /** As of `BlobStore`. */
+    path(blob: string): string | null | Promise<string | null>;
+  };
+  /** Puts and holds a blob. */
+  put(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob>;
+  hold(blob: string): void;
+  release(blob: string): void;
+  /** Resolves when nothing is being deleted. */
+  settled(): Promise<void>;
+}
+
+/** What repositories depend on, as an attempt uses it. */
+export interface AttemptEnvironments extends Pick<Environments, 'hosts' | 'versions' | 'shipped'> {
+  store(): Promise<Pick<EnvironmentStore, 'use' | 'prepare'>>;
+}
 
 /** What the steps of one attempt share. */
 export interface AttemptContext {
@@ -17,21 +36,18 @@ export interface AttemptContext {
   hooks: AttemptHooks;
   signal: AbortSignal;
   sandbox: SandboxAhead;
-  blobs: ResultBlobs;
+  blobs: AttemptBlobs;
   cache: RepositoryCache;
   /** What pursues goals on this machine; null: nothing does. */
   worker: GoalWorker | null;
   /** What repositories depend on; null: nothing is prepared on this machine. */
-  environments: Environments | null;
+  environments: AttemptEnvironments | null;
   /** Private folder of the attempt; deleted with it. */
   work: string;
   log: AttemptLog;
-  mesh: string;
   member: { readonly id: string; readonly name: string };
-  sign(statement: Uint8Array): SignedStatement | Promise<SignedStatement>;
   /** Unix ms. */
   time(): number;
-  startedAt: number;
 }
 
 /** What an attempt found out, filled as it goes; what is not reached keeps its first value. */

@@ -1,7 +1,6 @@
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Refusal } from '../environment/admission.ts';
 import { environmentName } from '../environment/digest.ts';
-import type { Environments } from '../environment/environments.ts';
 import { manifestName } from '../environment/manifest-name.ts';
 import { reachable, someRegistry } from '../environment/owner.ts';
 import { type EnvironmentPlan, planEnvironment } from '../environment/plan.ts';
@@ -9,7 +8,7 @@ import { PrepareFailure } from '../environment/prepare.ts';
 import type { Prepared } from '../environment/prepared.ts';
 import type { Mount } from '../sandbox/types.ts';
 import type { Checkout } from './checkout.ts';
-import type { AttemptContext } from './context.ts';
+import type { AttemptContext, AttemptEnvironments } from './context.ts';
 import { AttemptFailure } from './failure.ts';
 import { InsideFolder } from './open-inside.ts';
 
@@ -72,7 +71,7 @@ interface Found {
 /** Null: there is nothing to prepare, or what was only detected could not be. */
 async function prepared(
   context: AttemptContext,
-  environments: Environments,
+  environments: AttemptEnvironments,
   checkout: Checkout,
   ahead: () => Promise<void>,
 ): Promise<Found | null> {
@@ -139,7 +138,7 @@ async function prepared(
 /** What this machine may not or cannot prepare, as the founder's prepared it; null: it has none for this task, or it could not be had. */
 async function fromFounder(
   { assignment, log, signal }: AttemptContext,
-  environments: Environments,
+  environments: AttemptEnvironments,
   plan: EnvironmentPlan,
   name: string,
 ): Promise<Prepared | null> {

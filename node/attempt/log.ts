@@ -4,7 +4,7 @@ import { finished } from 'node:stream/promises';
 import { logBytesMax } from '../../protocol/limits.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
 import { printable } from '../git/fault.ts';
-import type { ResultBlobs } from './result-blobs.ts';
+import type { AttemptBlobs } from './context.ts';
 import { SecretMask } from './secrets.ts';
 
 /** A log shorter than this never touches the disk before it is a blob. */
@@ -69,7 +69,7 @@ export class AttemptLog {
   }
 
   /** Ends the log and puts it, synced, into the store; again, where the store refused it. */
-  async finish(blobs: ResultBlobs): Promise<ResultBlob> {
+  async finish(blobs: Pick<AttemptBlobs, 'put'>): Promise<ResultBlob> {
     this.#ended ??= this.#end();
     await this.#ended;
     return blobs.put(this.#file === null ? Buffer.concat(this.#chunks) : createReadStream(this.#path));

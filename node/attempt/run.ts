@@ -6,6 +6,7 @@ import {
   type AttemptResult,
   failedModelsMax,
   type Lease,
+  type LimitKinds,
   leaseKey,
 } from '../../protocol/session.ts';
 import { encodeSigned, type SignedStatement } from '../../protocol/statement.ts';
@@ -13,19 +14,38 @@ import { buildVerification } from '../../protocol/verification.ts';
 import type { BlobStore } from '../blobs/types.ts';
 import type { Environments } from '../environment/environments.ts';
 import { printable } from '../git/fault.ts';
-import { RepositoryCache } from '../git/repository-cache.ts';
-import { SandboxAhead } from '../sandbox/ahead.ts';
+import { type CacheBounds, RepositoryCache } from '../git/repository-cache.ts';
 import type { SuspendableSandbox } from '../sandbox/suspendable.ts';
 import type { Sandbox } from '../sandbox/types.ts';
-import { type AttemptContext, type AttemptFacts, noFacts } from './context.ts';
-import { execute } from './execute.ts';
-import { AttemptFailure, asFailure } from './failure.ts';
+import type { AttemptFacts } from './context.ts';
 import { AttemptFolders } from './folders.ts';
 import type { GoalWorker } from './goal.ts';
-import { AttemptLog } from './log.ts';
+import {
+  type AttemptOrder,
+  dropResult,
+  type Performed,
+  performAttempt,
+  returned,
+  unconcluded,
+} from './perform.ts';
 import { ResultBlobs } from './result-blobs.ts';
+import { SecretMask } from './secrets.ts';
 import type { AttemptHooks, AttemptRunner } from './types.ts';
-import { verify } from './verify.ts';
+
+/** Does the work of attempts elsewhere than in this process. */
+export interface Workers {
+  /** As `performAttempt`; a worker that is lost is a failed attempt of this machine's fault. */
+  perform(
+    order: AttemptOrder,
+    parts: { blobs: ResultBlobs; cache: RepositoryCache },
+    hooks: AttemptHooks,
+    signal: AbortSignal,
+  ): Promise<Performed>;
+  suspend(): void;
+  resume(): void;
+  /** Resolves when no worker is left. */
+  close(): Promise<void>;
+}
 
 export interface AttemptRunnerOptions {
   /** Folder of this runner alone, on the disk of the blobs: `attempts/` and `repos/` are made in it. */
@@ -47,16 +67,20 @@ export interface AttemptRunnerOptions {
   sign(statement: Uint8Array): SignedStatement | Promise<SignedStatement>;
   /** Wall clock in Unix ms. @default Date.now */
   time?: () => number;
+  /** What does the work of attempts. @default this process, by `worker` and `environments` */
+  workers?: Workers;
   /** Pursues goals; without one tasks of kind `code` are refused. @default null */
   worker?: GoalWorker | null;
   /** Prepares what repositories depend on; without it nothing is prepared. @default null */
   environments?: Environments | null;
   /** Bounds of the cache of repositories. @default those of repository-cache.ts */
-  cache?: { entriesMax?: number; bytesMax?: number };
+  cache?: CacheBounds;
 }
 
 /** Characters of `detail` in a result. */
 const detailLengthMax = 2048;
+
+const REPOSITORIES = 'repos';
 
 /** Runs attempts on this machine and keeps their results on its disk until they are settled. */
 export class LocalAttemptRunner implements AttemptRunner {
@@ -71,8 +95,13 @@ export class LocalAttemptRunner implements AttemptRunner {
   private constructor(options: AttemptRunnerOptions, folders: AttemptFolders) {
     this.#options = options;
     this.#folders = folders;
-    this.#cache = new RepositoryCache(join(options.folder, 'repos'), options.cache);
+    this.#cache = new RepositoryCache(join(options.folder, REPOSITORIES), options.cache);
     this.#blobs = new ResultBlobs(options.blobs, options.ownsBlobs ?? false);
+  }
+
+  /** The cache of a runner with this folder and the bounds of its own, for workers. */
+  static cacheIn(folder: string): { folder: string; bounds: CacheBounds } {
+    return { folder: join(folder, REPOSITORIES), bounds: {} };
   }
 
   /** Opens the folder and removes what attempts without a result left there; what is past the bounds of the cache goes, too. */
@@ -113,10 +142,12 @@ export class LocalAttemptRunner implements AttemptRunner {
 
   suspend(): void {
     this.#options.halts?.suspend();
+    this.#options.workers?.suspend();
   }
 
   resume(): void {
     this.#options.halts?.resume();
+    this.#options.workers?.resume();
   }
 
   /** Results not yet settled, oldest first: what a restarted member tells the founder of. */
@@ -134,6 +165,7 @@ export class LocalAttemptRunner implements AttemptRunner {
 
   /** Resolves when nothing is being deleted any more. Attempts are ended by their signals. */
   async close(): Promise<void> {
+    await this.#options.workers?.close();
     await Promise.all(this.#tidying);
     await this.#blobs.settled();
   }
@@ -148,163 +180,99 @@ export class LocalAttemptRunner implements AttemptRunner {
   }
 
   async #attempt(assignment: Assignment, hooks: AttemptHooks, signal: AbortSignal): Promise<AttemptResult> {
-    const { mesh, member, sign, time = Date.now } = this.#options;
-    const sandbox = new SandboxAhead(this.#options.sandbox, signal);
+    const { member, time = Date.now } = this.#options;
+    const startedAt = time();
     const work = await this.#folders.begin(assignment);
-    // Checks get none, so a verifier has them only where it runs the command itself.
-    const runs = assignment.role === 'execute' || assignment.verify?.replica !== undefined;
-    const secrets = runs ? assignment.secrets : {};
-    const log = new AttemptLog(join(work, 'log'), secrets, (bytes) => hooks.output(bytes));
-    const context: AttemptContext = {
-      assignment: { ...assignment, secrets },
-      hooks,
-      signal,
-      sandbox,
-      blobs: this.#blobs,
-      cache: this.#cache,
-      worker: this.#options.worker ?? null,
-      environments: this.#options.environments ?? null,
-      work,
-      log,
-      mesh,
-      member,
-      sign,
-      time,
-      startedAt: time(),
-    };
-    const facts = noFacts();
+    const performed = await this.#perform({ assignment, work, member }, hooks, signal);
     let result: AttemptResult | null = null;
     try {
-      let failure: AttemptFailure | null = null;
-      try {
-        await (assignment.role === 'execute' ? execute(context, facts) : verifyAssigned(context, facts));
-      } catch (error) {
-        signal.throwIfAborted();
-        failure = asFailure(error, member.name);
-      }
-      await sandbox.close();
-      result = await this.#concluded(context, facts, failure);
+      result = await this.#concluded(assignment, performed, startedAt, signal);
       signal.throwIfAborted();
       await this.#folders.save(result);
       return result;
     } catch (error) {
-      for (const blob of result === null ? returned(facts) : blobsOf(result)) this.#blobs.release(blob);
+      const { facts, log } = performed;
+      const kept = [...returned(facts), ...(log === null ? [] : [log.blob])];
+      for (const blob of result === null ? kept : blobsOf(result)) this.#blobs.release(blob);
       throw error;
-    } finally {
-      await sandbox.close();
-      await log.abandon();
     }
   }
 
+  #perform(order: AttemptOrder, hooks: AttemptHooks, signal: AbortSignal): Promise<Performed> {
+    const { sandbox, workers, worker = null, environments = null, time = Date.now } = this.#options;
+    const blobs = this.#blobs;
+    const cache = this.#cache;
+    if (workers !== undefined) return workers.perform(order, { blobs, cache }, hooks, signal);
+    return performAttempt(order, { sandbox, blobs, cache, worker, environments, time }, hooks, signal);
+  }
+
   /**
-   * The result, whatever happens: what a receipt or the disk cannot hold makes a failure of its own, which returns
+   * The result with its envelope, whatever happens: what a receipt cannot hold makes a failure of its own, which returns
    * less; at the last a result of words alone.
    */
   async #concluded(
-    context: AttemptContext,
-    facts: AttemptFacts,
-    failure: AttemptFailure | null,
+    assignment: Assignment,
+    performed: Performed,
+    startedAt: number,
+    signal: AbortSignal,
   ): Promise<AttemptResult> {
-    let ending = failure;
+    const { facts } = performed;
+    const { name } = this.#options.member;
     for (let tries = 0; tries < 2; tries += 1) {
+      if (performed.failure !== null && !facts.partial) dropResult(facts, assignment, this.#blobs);
       try {
-        return await this.#conclude(context, facts, ending);
+        return await this.#signed(assignment, performed, startedAt);
       } catch (error) {
-        context.signal.throwIfAborted();
-        const tooLarge = error instanceof SuperfleetError && error.code === 'SF_FULL';
-        const member = context.member.name;
-        ending = tooLarge
-          ? new AttemptFailure('task', 'task', `${error.message}; ${error.hint ?? error.expected ?? ''}`)
-          : asFailure(error, member);
+        signal.throwIfAborted();
+        const { reason, fault, message } = unconcluded(error, name);
+        const masked = new SecretMask(assignment.secrets).text(message);
+        performed.failure = { reason, fault, message: masked, failedModels: [] };
         facts.checksChanged = [];
         facts.partial = false;
       }
     }
-    dropResult(context, facts);
-    return {
-      ...wordsAlone(context, ending),
-      exitCode: facts.exitCode,
-      ...usageOf(facts),
-      ...failedModelsOf(ending),
-    };
+    dropResult(facts, assignment, this.#blobs);
+    if (performed.log !== null) this.#blobs.release(performed.log.blob);
+    performed.log = null;
+    return { ...outlined(assignment, performed), commit: null };
   }
 
-  /** Log and envelope of an attempt that has ended by itself; what a failure does not return is let go. */
-  async #conclude(
-    context: AttemptContext,
-    facts: AttemptFacts,
-    failure: AttemptFailure | null,
-  ): Promise<AttemptResult> {
-    const { log } = context;
-    if (failure !== null && !facts.partial) dropResult(context, facts);
-    const stored = await log.finish(this.#blobs);
-    const result: AttemptResult = {
-      ...wordsAlone(context, failure),
-      exitCode: facts.exitCode,
-      commit: facts.commit,
-      bundle: facts.bundle,
-      log: stored,
-      artifacts: facts.artifacts,
-      ...usageOf(facts),
-      ...failedModelsOf(failure),
-    };
-    try {
-      const statement = statementOf(context, facts, result);
-      if (statement !== null) result.envelope = encodeSigned(await context.sign(statement));
-      return result;
-    } catch (error) {
-      this.#blobs.release(stored.blob);
-      throw error;
-    }
+  async #signed(assignment: Assignment, performed: Performed, startedAt: number): Promise<AttemptResult> {
+    const { mesh, member, sandbox, sign, time = Date.now } = this.#options;
+    const result = outlined(assignment, performed);
+    const limits = sandbox.limitKinds;
+    const signer = { mesh, member: member.id, limits, startedAt, finishedAt: time() };
+    const statement = statementOf(assignment, performed.facts, result, signer);
+    if (statement !== null) result.envelope = encodeSigned(await sign(statement));
+    return result;
   }
 }
 
-/** Models that let it down: the next attempt asks others first. */
-const failedModelsOf = (failure: AttemptFailure | null): Pick<AttemptResult, 'failedModels'> =>
-  failure === null || failure.failedModels.length === 0
-    ? {}
-    : { failedModels: [...new Set(failure.failedModels)].slice(-failedModelsMax) };
-
-const usageOf = ({ usage }: AttemptFacts): Pick<AttemptResult, 'usage'> => (usage === null ? {} : { usage });
-
-function wordsAlone({ assignment, log }: AttemptContext, failure: AttemptFailure | null): AttemptResult {
+/** A result but for its envelope. */
+function outlined(assignment: Assignment, { facts, failure, log }: Performed): AttemptResult {
+  const { task, attempt, epoch, role, correlation } = assignment;
+  const failedModels = [...new Set(failure?.failedModels)].slice(-failedModelsMax);
   return {
-    task: assignment.task,
-    attempt: assignment.attempt,
-    epoch: assignment.epoch,
-    role: assignment.role,
-    correlation: assignment.correlation,
+    task,
+    attempt,
+    epoch,
+    role,
+    correlation,
     outcome: failure === null ? 'succeeded' : 'failed',
     reason: failure?.reason ?? null,
     fault: failure?.fault ?? null,
-    detail: failure === null ? null : printable(log.masked(failure.message)).slice(0, detailLengthMax),
-    exitCode: null,
-    commit: null,
-    bundle: null,
-    log: null,
-    artifacts: [],
+    detail: failure === null ? null : printable(failure.message).slice(0, detailLengthMax),
+    exitCode: facts.exitCode,
+    commit: facts.commit,
+    bundle: facts.bundle,
+    log,
+    artifacts: facts.artifacts,
     envelope: null,
+    ...(facts.usage === null ? {} : { usage: facts.usage }),
+    // The next attempt asks others first.
+    ...(failedModels.length === 0 ? {} : { failedModels }),
   };
 }
-
-function verifyAssigned(context: AttemptContext, facts: AttemptFacts): Promise<void> {
-  const { verify: of } = context.assignment;
-  if (of === null) throw new AttemptFailure('environment', 'machine', 'nothing was given to verify');
-  return verify(context, of, facts);
-}
-
-/** A failed attempt returns its log and its receipt, and neither commit nor artifacts. */
-function dropResult(context: AttemptContext, facts: AttemptFacts): void {
-  for (const blob of returned(facts)) context.blobs.release(blob);
-  facts.bundle = null;
-  facts.artifacts = [];
-  if (context.assignment.role === 'execute') facts.commit = null;
-}
-
-const returned = (facts: AttemptFacts): string[] => [
-  ...(facts.bundle === null ? [] : [facts.bundle.blob]),
-  ...facts.artifacts.map(({ blob }) => blob),
-];
 
 const blobsOf = (result: AttemptResult): string[] => [
   ...(result.bundle === null ? [] : [result.bundle.blob]),
@@ -312,9 +280,23 @@ const blobsOf = (result: AttemptResult): string[] => [
   ...result.artifacts.map(({ blob }) => blob),
 ];
 
+/** Who signs, and what only it knows. */
+interface Signer {
+  mesh: string;
+  /** Peer id. */
+  member: string;
+  limits: LimitKinds;
+  startedAt: number;
+  finishedAt: number;
+}
+
 /** What is signed about an attempt; null where this machine's lack kept it from being run, or from being judged. */
-function statementOf(context: AttemptContext, facts: AttemptFacts, result: AttemptResult): Uint8Array | null {
-  const { assignment, mesh, member } = context;
+function statementOf(
+  assignment: Assignment,
+  facts: AttemptFacts,
+  result: AttemptResult,
+  { mesh, member, limits, startedAt, finishedAt }: Signer,
+): Uint8Array | null {
   const common = {
     mesh,
     task: assignment.task,
@@ -324,8 +306,8 @@ function statementOf(context: AttemptContext, facts: AttemptFacts, result: Attem
     checksChanged: facts.checksChanged,
     ...(facts.checksFlaky.length === 0 ? {} : { checksFlaky: facts.checksFlaky }),
     commit: result.commit,
-    startedAt: context.startedAt,
-    finishedAt: context.time(),
+    startedAt,
+    finishedAt,
   };
   if (assignment.role === 'verify') {
     if (assignment.verify === null || result.fault === 'machine') return null;
@@ -333,7 +315,7 @@ function statementOf(context: AttemptContext, facts: AttemptFacts, result: Attem
       ...common,
       attempt: assignment.verify.attempt,
       receipt: assignment.verify.receipt,
-      verifier: member.id,
+      verifier: member,
       verifierAttempt: assignment.attempt,
       passed: result.outcome === 'succeeded',
       ...(assignment.verify.replica === undefined ? {} : { replica: true as const }),
@@ -344,10 +326,10 @@ function statementOf(context: AttemptContext, facts: AttemptFacts, result: Attem
   return buildReceipt({
     ...common,
     attempt: assignment.attempt,
-    executor: member.id,
+    executor: member,
     spec: assignment.spec,
     sandbox: 'bubblewrap',
-    limits: context.sandbox.limitKinds,
+    limits,
     outcome: result.outcome,
     reason: result.reason,
     exitCode: result.exitCode,

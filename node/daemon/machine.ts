@@ -7,7 +7,6 @@ import { memberName } from '../../protocol/ids.ts';
 import type { SigningKey } from '../../protocol/keys.ts';
 import type { Capacity } from '../../protocol/session.ts';
 import { osUser } from '../api/client.ts';
-import type { GoalWorker } from '../attempt/goal.ts';
 import { LocalAttemptRunner } from '../attempt/run.ts';
 import { DiskBlobStore } from '../blobs/disk.ts';
 import { type Config, type ConfigChange, ConfigFile, readConfig } from '../config.ts';
@@ -16,12 +15,14 @@ import { Environments, type FromFounder } from '../environment/environments.ts';
 import { allowedHosts } from '../environment/owner.ts';
 import { type Folder, folderPaths, handOverFolder, openFolder } from '../folder.ts';
 import { dropPrivileges, resolveAccount } from '../privileges.ts';
-import { createSandbox } from '../sandbox/bubblewrap.ts';
+import { createSandbox, type SandboxOptions } from '../sandbox/bubblewrap.ts';
 import { type CgroupSlots, delegatedCgroups, prepareCgroups } from '../sandbox/limits/cgroup.ts';
 import { bindShare } from '../sandbox/limits/share.ts';
 import { probe, type SandboxReport } from '../sandbox/probe.ts';
 import { SuspendableSandbox } from '../sandbox/suspendable.ts';
 import type { Sandbox } from '../sandbox/types.ts';
+import type { WorkerOptions } from '../worker/worker.ts';
+import { WorkerPool } from '../workers/pool.ts';
 import { BatchSigner } from './batch-signer.ts';
 import { readOrMakeKey } from './identity.ts';
 import { type LogFormat, type LogLevel, openLogger } from './log.ts';
@@ -50,6 +51,8 @@ export interface Machine {
   readonly config: Config;
   key: SigningKey;
   sandbox: Sandbox;
+  /** What it was made with, for a sandbox like it in another process. */
+  sandboxOptions: SandboxOptions & { cgroups: CgroupSlots };
   /** The same for all that is done for the mesh. */
   tasks: SuspendableSandbox;
   report: SandboxReport;
@@ -110,7 +113,8 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const { readOnly } = config.environment;
     refuseToShow(readOnly, dir);
     const most = memory === null ? {} : { memoryBytesMax: memory.bytes };
-    const sandbox = createSandbox({ readOnly, cpuWeight, cgroups: bound.cgroups, ...most });
+    const sandboxOptions = { readOnly, cpuWeight, cgroups: bound.cgroups, ...most };
+    const sandbox = createSandbox(sandboxOptions);
     const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
     const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
     if (blobs.repair !== null)
@@ -126,6 +130,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
       },
       key,
       sandbox,
+      sandboxOptions,
       tasks: new SuspendableSandbox(sandbox),
       report,
       blobs,
@@ -191,10 +196,11 @@ export async function openRunner(
   mesh: string,
   member: { readonly id: string; readonly name: string },
   ownsBlobs: boolean,
-  worker: GoalWorker,
+  goals: WorkerOptions,
   environments: Environments,
+  slots: () => number,
 ): Promise<LocalAttemptRunner> {
-  const { folder, tasks, blobs, key } = machine;
+  const { folder, tasks, blobs, key, logger } = machine;
   const signer = new BatchSigner(key);
   return LocalAttemptRunner.open({
     folder: folder.paths.root,
@@ -207,8 +213,14 @@ export async function openRunner(
     mesh,
     member,
     sign: (statement) => signer.sign(statement),
-    worker,
-    environments,
+    workers: new WorkerPool({
+      sandbox: () => machine.sandboxOptions,
+      cache: LocalAttemptRunner.cacheIn(folder.paths.root),
+      environments,
+      goals,
+      idleMax: slots,
+      warn: (message, detail) => logger.warn(detail, message),
+    }),
   });
 }
 

@@ -20,7 +20,7 @@ import type { Verdict } from '../offer/policy.ts';
 import { PolicyWatch } from '../offer/watch.ts';
 import { workOf } from '../offer/work.ts';
 import { Prompts } from '../worker/prompts.ts';
-import { ConvergenceWorker } from '../worker/worker.ts';
+import type { WorkerOptions } from '../worker/worker.ts';
 import { wakefulClock } from './clock.ts';
 import { thisInstance } from './instance.ts';
 import { type Machine, openEnvironments, openRunner } from './machine.ts';
@@ -157,7 +157,7 @@ export class MemberService {
     const policy = new PolicyWatch({ ...options.policy, mesh: meshPolicy.policy });
     const models = new MemberModels({ machine, me, listens: () => options.listens?.() ?? [] });
     let runtime: Promise<SandboxRuntime> | null = null;
-    const worker = new ConvergenceWorker({
+    const goals: WorkerOptions = {
       brains: async () => [
         ...(await models.brains()),
         ...machine.config.cloud.map((config) => new CloudBrain(config)),
@@ -171,9 +171,11 @@ export class MemberService {
       hosts: () => allowedHosts(machine.config.environment),
       speeds: models.speeds,
       prompts: new Prompts(join(machine.folder.paths.root, 'prompts')),
-    });
+    };
     const environments = await openEnvironments(machine, options.fromFounder);
-    const runner = await openRunner(machine, mesh, me, ownsBlobs, worker, environments);
+    let service: MemberService | null = null;
+    const slots = (): number => service?.slots ?? 1;
+    const runner = await openRunner(machine, mesh, me, ownsBlobs, goals, environments, slots);
     const capacity = await machine.measure(await offerOf(options, pause, policy, models));
     const core = new MemberCore(
       {
@@ -193,7 +195,8 @@ export class MemberService {
       clock(),
     );
     const parts = { runner, core, pause, policy, meshPolicy, models, environments };
-    return new MemberService({ ...options, clock }, parts, capacity);
+    service = new MemberService({ ...options, clock }, parts, capacity);
+    return service;
   }
 
   /** Lends the models of this machine to members, as long as its owner lets it work, and asks theirs. */
@@ -208,6 +211,11 @@ export class MemberService {
   /** Tasks can run here, whether or not they may now. */
   get able(): boolean {
     return this.#options.machine.report.works;
+  }
+
+  /** Attempts that may run here at a time. */
+  get slots(): number {
+    return this.#capacity.slots;
   }
 
   get paused(): boolean {

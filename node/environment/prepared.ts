@@ -42,13 +42,14 @@ const inTheWay = (path: string): SuperfleetError =>
 /** A prepared environment in use: it stays on the disk until it is released. */
 export class Prepared {
   readonly digest: string;
-  readonly #folder: string;
+  /** Where its parts lie. */
+  readonly folder: string;
   readonly file: PreparedFile;
   #release: (() => void) | null;
 
   constructor(folder: string, file: PreparedFile, release: () => void) {
     this.digest = file.digest;
-    this.#folder = folder;
+    this.folder = folder;
     this.file = file;
     this.#release = release;
   }
@@ -59,7 +60,7 @@ export class Prepared {
       place === 'both' || place === part.in
         ? [
             {
-              from: join(this.#folder, String(at)),
+              from: join(this.folder, String(at)),
               to: `${part.in === 'home' ? SANDBOX_HOME : '/workspace'}/${part.path}`,
               writable: false,
             },
@@ -80,7 +81,7 @@ export class Prepared {
       // Whole at once: a copy cut short must not look like one.
       const temporary = join(dirname(to), `.${basename(to).slice(0, 64)}-${randomUUID()}`);
       try {
-        await copyTree(join(this.#folder, String(at)), temporary, signal);
+        await copyTree(join(this.folder, String(at)), temporary, signal);
         if ((await lstat(to).catch(() => null)) !== null) await removeTree(to);
         await rename(temporary, to);
       } catch (error) {
@@ -104,7 +105,7 @@ export class Prepared {
     const mounts = this.mounts('home');
     for (const [at, part] of this.file.parts.entries()) {
       if (part.in !== 'workspace') continue;
-      const from = join(this.#folder, String(at));
+      const from = join(this.folder, String(at));
       const to = join(checkout, part.path);
       await makeParents(checkout, part.path);
       const there = await lstat(to).catch(() => null);

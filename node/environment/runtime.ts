@@ -17,17 +17,22 @@ export interface Forwarding {
   variables: readonly string[];
 }
 
+/** What a sandbox is given, and how its forwarder is started there. */
+export interface RuntimeParts {
+  mounts: Mount[];
+  start: string[];
+}
+
 /** What programs look for to find a proxy: npm, pip, cargo and go among them. */
 export const proxyVariables: readonly string[] = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'];
 
 /** The Node that runs this program, as a sandbox can be given it: read-only, with the libraries it needs. */
 export class SandboxRuntime {
-  readonly #mounts: Mount[];
-  readonly #start: string[];
+  /** Plain values, for another process to be told of. */
+  readonly parts: RuntimeParts;
 
-  private constructor(mounts: Mount[], start: string[]) {
-    this.#mounts = mounts;
-    this.#start = start;
+  constructor(parts: RuntimeParts) {
+    this.parts = parts;
   }
 
   /**
@@ -61,15 +66,15 @@ export class SandboxRuntime {
             `${PLACE}/lib`,
             `${PLACE}/node`,
           ];
-    return new SandboxRuntime(mounts, [...start, `${PLACE}/forwarder.mjs`]);
+    return new SandboxRuntime({ mounts, start: [...start, `${PLACE}/forwarder.mjs`] });
   }
 
   /** `argv` behind a forwarder, and what the sandbox must show for it. */
   forwarded(forwarding: Forwarding, argv: readonly string[]): { argv: string[]; mounts: Mount[] } {
     const to = `${PLACE}/forwarded.sock`;
     return {
-      argv: [...this.#start, to, String(forwarding.port ?? 0), forwarding.variables.join(','), ...argv],
-      mounts: [...this.#mounts, { from: forwarding.socket, to, writable: false }],
+      argv: [...this.parts.start, to, String(forwarding.port ?? 0), forwarding.variables.join(','), ...argv],
+      mounts: [...this.parts.mounts, { from: forwarding.socket, to, writable: false }],
     };
   }
 }

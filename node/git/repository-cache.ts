@@ -21,6 +21,18 @@ export const cacheEntriesMax = 4096;
 /** Bytes kept over all repositories, unless told otherwise. */
 export const cacheBytesMax = 16 * GiB;
 
+/** What a cache keeps at most; see `cacheEntriesMax` and `cacheBytesMax`. */
+export interface CacheBounds {
+  entriesMax?: number;
+  bytesMax?: number;
+}
+
+/** What comes after what. */
+export interface Turns {
+  /** `work` has the turn of this name from its start to its end. */
+  inTurn<T>(name: string, work: () => Promise<T>): Promise<T>;
+}
+
 /** Files and bytes of the tree at a commit. */
 export interface TreeSize {
   commit: string;
@@ -41,11 +53,13 @@ export class RepositoryCache {
   readonly #folder: string;
   readonly #entriesMax: number;
   readonly #bytesMax: number;
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns: Turns;
   #trash = 0;
 
-  constructor(folder: string, bounds: { entriesMax?: number; bytesMax?: number } = {}) {
+  /** `turns`: of all that use the folder. @default those of this process */
+  constructor(folder: string, bounds: CacheBounds = {}, turns: Turns = new OwnTurns()) {
     this.#folder = folder;
+    this.#turns = turns;
     this.#entriesMax = bounds.entriesMax ?? cacheEntriesMax;
     this.#bytesMax = bounds.bytesMax ?? cacheBytesMax;
   }
@@ -104,19 +118,8 @@ export class RepositoryCache {
   }
 
   /** Fetches into one repository take turns, so that a bundle is fetched and unpacked once; `work` has the turn. */
-  async inTurn<T>(repository: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(repository) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const settled = mine.then(
-      () => {},
-      () => {},
-    );
-    this.#turns.set(repository, settled);
-    try {
-      return await mine;
-    } finally {
-      if (this.#turns.get(repository) === settled) this.#turns.delete(repository);
-    }
+  inTurn<T>(repository: string, work: () => Promise<T>): Promise<T> {
+    return this.#turns.inTurn(repository, work);
   }
 
   /** Least recently used bundles go until both bounds hold again; `kept` stays. */
@@ -153,6 +156,25 @@ export class RepositoryCache {
       throw error;
     }
     await removeTree(grave);
+  }
+}
+
+class OwnTurns implements Turns {
+  readonly #turns = new Map<string, Promise<unknown>>();
+
+  async inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(name) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    const settled = mine.then(
+      () => {},
+      () => {},
+    );
+    this.#turns.set(name, settled);
+    try {
+      return await mine;
+    } finally {
+      if (this.#turns.get(name) === settled) this.#turns.delete(name);
+    }
   }
 }
 

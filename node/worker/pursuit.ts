@@ -56,7 +56,7 @@ export class GoalPursuit implements Pursuit {
   readonly #candidates: readonly Candidate[];
   readonly #instructions: string;
   readonly #answerTokens: number;
-  readonly #speeds: Speeds;
+  readonly #speeds: Pick<Speeds, 'note'>;
   readonly #owner: OwnersServers;
   readonly #persona: Persona;
   readonly #context: ToolContext;
@@ -91,7 +91,7 @@ export class GoalPursuit implements Pursuit {
     goal: Goal,
     candidates: readonly Candidate[],
     { text: instructions, persona, told, answerTokens }: Profile & How,
-    speeds: Speeds,
+    speeds: Pick<Speeds, 'note'>,
     fetch: Fetcher | string,
     owner: OwnersServers,
     again: (() => Promise<Candidate[]>) | null,

@@ -35,8 +35,8 @@ export interface WorkerOptions {
   runtime?(): Promise<SandboxRuntime>;
   /** Servers of models that this machine may ask now. */
   brains(): Promise<readonly Brain[]>;
-  speeds: Speeds;
-  prompts: Prompts;
+  speeds: Pick<Speeds, 'of' | 'note'>;
+  prompts: Pick<Prompts, 'instructions'>;
   /** Hosts that the owner allows; asked for with each goal. @default none */
   hosts?(): readonly AllowedHost[];
 }

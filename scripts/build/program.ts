@@ -15,7 +15,12 @@ import { build, type OutputFile, stop } from 'esbuild';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 /** What is started as a process: the bins, and what they start by `ownModule`. */
-const PROGRAMS = ['hub/cli.js', 'hub/mesh-node.js', 'ledger/snapshot-process.ts'];
+const PROGRAMS = [
+  'hub/cli.js',
+  'hub/mesh-node.js',
+  'ledger/snapshot-process.ts',
+  'node/workers/attempt-process.ts',
+];
 /** What the program reads by `ownFile`. */
 const READ = ['node/worker/prompts', 'node/environment/forwarder.js'];
 /** Loaded from where npm put them: one is native, the other starts files of its own. */

@@ -249,6 +249,21 @@ export function sweepRuns(folder: string): void {
   }
 }
 
+/** What the names of the cgroups begin with in which a process has its runs. */
+export const runPrefix = (pid: number): string => `${RUN}${markOf(pid)}-`;
+
+/** Kills what runs with this prefix hold, and removes their cgroups; false while something of them is there. Never throws. */
+export function removeRuns(folder: string, prefix: string): boolean {
+  try {
+    const left = readdirSync(folder).filter((name) => name.startsWith(prefix));
+    for (const name of left) removeTree(join(folder, name));
+    return left.every((name) => !existsSync(join(folder, name)));
+  } catch {
+    // What vanished meanwhile is gone at the next look.
+    return !existsSync(folder);
+  }
+}
+
 function removeTree(folder: string): void {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.isDirectory()) removeTree(join(folder, entry.name));
@@ -276,7 +291,7 @@ function tryRemove(folder: string): boolean {
 export class RunCgroup {
   readonly #folders = new Map<string, CgroupSlot>();
   readonly #slots: CgroupSlots;
-  readonly #name = `${RUN}${markOf(process.pid)}-${randomBytes(8).toString('hex')}`;
+  readonly #name = `${runPrefix(process.pid)}${randomBytes(8).toString('hex')}`;
 
   constructor(slots: CgroupSlots, limits: { memoryBytes: number; processes: number }) {
     this.#slots = slots;

@@ -77,11 +77,8 @@ export class Tools {
       environments: null,
       work,
       log,
-      mesh: 'ab'.repeat(32),
       member: { id: executorKey.peer, name: 'spare-1' },
-      sign: () => Promise.reject(new Error('nothing is signed here')),
       time: Date.now,
-      startedAt: Date.now(),
     };
     const { repository } = assignment.spec;
     const checkout =
