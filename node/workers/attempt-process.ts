@@ -1,6 +1,7 @@
 /** Run as a process of its own by `supervised.ts`: does the work of attempts, one at a time, as its node asks. */
 
 import { subscribe } from 'node:diagnostics_channel';
+import { writeFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { Socket } from 'node:net';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -19,6 +20,9 @@ const CHANNEL = 3;
 
 /** What was compiled is kept when the start is over, and whoever waits for the first attempt has begun it. */
 const KEEP_COMPILED_MS = 1_000;
+
+/** Of -1000 to 1000; anything else of the machine has 0 where nobody says otherwise. */
+const OUT_OF_MEMORY_SCORE = 300;
 
 const channel = new Socket({ fd: CHANNEL });
 const calls = new Calls((message) => void channel.write(frameOf(message)), { ask: answered, tell: heard });
@@ -95,6 +99,12 @@ function heard(of: string, args: unknown[]): void {
   }
 }
 
+try {
+  // Where the machine has no memory left, the kernel is to end this, or a sandbox of it, and not the node.
+  writeFileSync('/proc/self/oom_score_adj', String(OUT_OF_MEMORY_SCORE));
+} catch {
+  // No such file, or somebody has set a higher one.
+}
 // The node is gone, however it ended, or wants this process no more: sandboxes end with it.
 const alone = (): void => void process.kill(process.pid, 'SIGKILL');
 channel.on('error', alone);

@@ -150,7 +150,8 @@ function started(program: URL): ChildProcess {
   return spawn(argv[0]!, argv.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...descriptors],
     windowsHide: true,
-    env: { ...process.env, ...compiled() },
+    // What somebody loads into the node, to measure it, is not for what it starts.
+    env: { ...process.env, NODE_OPTIONS: undefined, ...compiled() },
   });
 }
 

@@ -68,6 +68,8 @@ it('an attempt is done by a worker as it is by the node, and the next by the sam
   );
   const before = node.workers.pids;
   assert.is(before.length, 1);
+  const score = readFileSync(`/proc/${before[0]}/oom_score_adj`, 'utf8').trim();
+  assert.is(score, '300', 'where memory is out, the kernel ends it before the node');
   const again = await world.assignment({ kind: 'command', argv: ['false'] }, { repository, base });
   const failed = await node.runner.run(again, watched(node).hooks, never);
   assert.equal([failed.outcome, failed.reason, failed.exitCode], ['failed', 'task', 1]);
