@@ -43,6 +43,8 @@ export interface Workers {
   ): Promise<Performed>;
   suspend(): void;
   resume(): void;
+  /** Ends those that have no work; resolves when they are gone. */
+  letGo(): Promise<void>;
   /** Resolves when no worker is left. */
   close(): Promise<void>;
 }
@@ -148,6 +150,11 @@ export class LocalAttemptRunner implements AttemptRunner {
   resume(): void {
     this.#options.halts?.resume();
     this.#options.workers?.resume();
+  }
+
+  /** The machine is its owner's: what is kept for attempts to come is ended. */
+  async letGo(): Promise<void> {
+    await this.#options.workers?.letGo();
   }
 
   /** Results not yet settled, oldest first: what a restarted member tells the founder of. */

@@ -11,6 +11,8 @@ export interface AttemptRunner {
   /** Takes the processor from all processes of all attempts, also from those to come, until `resume`. @default nothing runs that could be halted */
   suspend?(): void;
   resume?(): void;
+  /** Ends what is kept for attempts to come; resolves when it is gone, and never rejects. @default nothing is kept */
+  letGo?(): Promise<void>;
 }
 
 export interface AttemptHooks {

@@ -317,7 +317,7 @@ export class MemberService {
     // When its hours end is told anew with each beginning.
     if (holds) void this.#measure();
     if (holds) this.models.measureSpeeds();
-    else this.#letGo();
+    else void this.#letGo();
     const { policy } = this.#policy.inForce;
     this.#options.machine.logger.info(
       { policy },
@@ -338,7 +338,7 @@ export class MemberService {
   /** The operator's kill switch ends what is lent to others, too (promise 15). */
   #onMeshPaused(paused: boolean): void {
     this.#meshPaused = paused;
-    if (paused) this.#letGo();
+    if (paused) void this.#letGo();
     else this.models.measureSpeeds();
   }
 
@@ -348,15 +348,16 @@ export class MemberService {
     await this.driver.owner('pause');
     // Stopped first, written second: a full disk is no reason to keep the owner waiting.
     await this.#pause.pause(ms);
-    this.#letGo();
+    await this.#letGo();
     this.#planResume();
     await this.#measure();
   }
 
-  /** The machine is its owner's: nobody is given an answer, and the memory of the models is free. */
-  #letGo(): void {
+  /** The machine is its owner's: nobody is given an answer, and the memory of models and of idle workers is free. */
+  async #letGo(): Promise<void> {
     this.models.drop();
     void this.models.used.letGo();
+    await this.#runner.letGo();
   }
 
   async resume(): Promise<void> {

@@ -12,7 +12,7 @@ import {
   type Place,
 } from '../../protocol/session.ts';
 import type { AttemptRunner } from '../attempt/types.ts';
-import type { Clock, MemberEffect, MemberInput } from '../core/types.ts';
+import type { Clock, MemberEffect, MemberInput, StopReason } from '../core/types.ts';
 import type { Session, SessionHandlers } from '../network/session.ts';
 import type { TailSource, TailSources } from '../network/tail-source.ts';
 import { mark } from '../timing.ts';
@@ -68,6 +68,9 @@ const TICK_BUSY_MS = 250;
 const TICK_IDLE_MS = 2_000;
 /** Ticks are at least so far apart. */
 const TICK_APART_MS = 25;
+
+/** Why attempts are stopped on a machine that does nothing for the mesh from then on. */
+const COME_TO_REST: ReadonlySet<string> = new Set<StopReason>(['owner', 'policy', 'lease', 'shutdown']);
 
 /**
  * Performs what the member core decides: one session at a time, attempts by the runner. It decides nothing itself.
@@ -294,7 +297,11 @@ export class MemberDriver {
       );
       return { type: 'finished', result };
     } catch (thrown) {
-      if (signal.aborted) return { type: 'gone', lease };
+      if (signal.aborted) {
+        // Nothing more is begun here for now, so nothing is kept for it.
+        if (COME_TO_REST.has((signal.reason as Error).message)) await this.#options.runner.letGo?.();
+        return { type: 'gone', lease };
+      }
       this.#options.warn('an attempt failed inside this node', thrown);
       return { type: 'finished', result: brokenResult(assignment, thrown) };
     }

@@ -10,8 +10,8 @@ export type Hearer = (args: unknown[]) => void;
 export interface Service {
   readonly asks: Readonly<Record<string, Answer>>;
   readonly tells: Readonly<Record<string, Hearer>>;
-  /** The worker is done, or gone: whatever it has of this node is taken back. */
-  close(): void;
+  /** The worker is done, or gone: whatever it has of this node is taken back. Resolves when nothing runs for it any more. */
+  close(): void | Promise<void>;
 }
 
 /** `run` with the arguments, once they are found to be of the form. */

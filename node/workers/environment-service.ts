@@ -32,6 +32,8 @@ export class EnvironmentService implements Service {
   readonly asks: Readonly<Record<string, Answer>>;
   readonly tells: Readonly<Record<string, Hearer>>;
   readonly #lent = new Map<number, Prepared>();
+  /** Under way; a stopped one is over when no process of it is left. */
+  readonly #making = new Set<Promise<Prepared>>();
   #closed = false;
 
   /** `calls`: to the worker, which has the log. */
@@ -65,7 +67,9 @@ export class EnvironmentService implements Service {
             log,
           };
           const onNetwork = (event: unknown): void => calls().tell('prepareReached', at, event);
-          return this.#lend(await (await environments.store()).prepare({ ...request, onNetwork }, signal));
+          const making = (await environments.store()).prepare({ ...request, onNetwork }, signal);
+          this.#making.add(making);
+          return this.#lend(await making.finally(() => this.#making.delete(making)));
         },
       ),
       shipped: answer(
@@ -91,9 +95,10 @@ export class EnvironmentService implements Service {
     return { number: lent, folder: prepared.folder, file: prepared.file };
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
     for (const prepared of this.#lent.values()) prepared.release();
     this.#lent.clear();
+    await Promise.allSettled(this.#making);
   }
 }

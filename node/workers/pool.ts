@@ -34,16 +34,16 @@ export interface WorkerPoolOptions {
   idleMs?: number;
   /** @default 6 pings, 5 s apart: 30 s */
   limits?: WorkerLimits;
-  /** One whose attempt was stopped is ended after this, ms. @default 400: the whole stop is to take a second */
-  graceMs?: number;
   /** @default the worker's own */
   program?: URL;
+  /** One that has not said by then that its attempt is stopped is ended, ms; its sandboxes are at once. @default 5 s */
+  graceMs?: number;
   /** What workers print, and how those end that nobody ended; for the log. */
   warn(message: string, detail: { pid: number | undefined; line?: string }): void;
 }
 
 const idleMsDefault = 30_000;
-const graceMsDefault = 400;
+const graceMsDefault = 5_000;
 const limitsDefault: WorkerLimits = { pingMs: 5_000, silentMax: 6 };
 
 interface Member {
@@ -98,6 +98,8 @@ export class WorkerPool implements Workers {
     ];
     let grace: NodeJS.Timeout | null = null;
     const stop = (): void => {
+      worker.endSandboxes();
+      // Nothing of a stopped attempt is kept, so it may be ended anywhere.
       grace = setTimeout(() => worker.end('was ended, for it did not stop its attempt in time'), graceMs);
     };
     signal.addEventListener('abort', stop, { once: true });
@@ -108,8 +110,9 @@ export class WorkerPool implements Workers {
       if (held.keep([...returned(facts), ...(log === null ? [] : [log.blob])])) return performed;
       throw new SuperfleetError('SF_FRAME', 'a worker returned blobs that it does not hold');
     } catch (error) {
-      // Whatever it was: nothing of a stopped or failed attempt is to go on in a worker that is used again.
-      worker.end(signal.aborted ? 'was stopped with its attempt' : 'was ended, for its attempt broke');
+      if (signal.aborted && worker.lost === null && !(error instanceof WorkerLost)) throw signal.reason;
+      // Whatever it was: nothing of it is to go on in a worker that is used again.
+      worker.end('was ended, for its attempt broke');
       await worker.ended;
       signal.throwIfAborted();
       const performed = lost(error, order);
@@ -119,8 +122,9 @@ export class WorkerPool implements Workers {
     } finally {
       signal.removeEventListener('abort', stop);
       if (grace !== null) clearTimeout(grace);
-      for (const service of member.services) service.close();
+      const { services } = member;
       member.services = [];
+      await Promise.all(services.map((service) => service.close()));
       this.#rest(member);
     }
   }
@@ -135,10 +139,17 @@ export class WorkerPool implements Workers {
     for (const { worker } of this.#members) worker.calls.tell('resume');
   }
 
+  async letGo(): Promise<void> {
+    await this.#end([...this.#members].filter(({ going }) => going !== null));
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
-    const members = [...this.#members];
-    for (const member of members) this.#letGo(member);
+    await this.#end([...this.#members]);
+  }
+
+  async #end(members: readonly Member[]): Promise<void> {
+    for (const { worker } of members) worker.end('was let go');
     await Promise.all(members.map(({ worker }) => worker.ended));
   }
 
@@ -199,15 +210,11 @@ export class WorkerPool implements Workers {
     if (member.worker.lost !== null) return;
     const { idleMs = idleMsDefault, idleMax } = this.#options;
     if (this.#closed || this.count.idle >= idleMax()) {
-      this.#letGo(member);
+      member.worker.end('was let go');
       return;
     }
-    member.going = setTimeout(() => this.#letGo(member), idleMs);
+    member.going = setTimeout(() => void this.#end([member]), idleMs);
     member.going.unref();
-  }
-
-  #letGo({ worker }: Member): void {
-    worker.end('was let go');
   }
 }
 

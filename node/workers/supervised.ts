@@ -8,7 +8,8 @@ import { ownModule, ownProgram } from '../own-program.ts';
 import { lives, markOf, type ProcessMark } from '../process-mark.ts';
 import { findProgram } from '../sandbox/host.ts';
 import type { CgroupSlots } from '../sandbox/limits/cgroup.ts';
-import { endRuns, runsOf } from '../sandbox/limits/left-over.ts';
+import { killRuns } from '../sandbox/limits/cgroup.ts';
+import { endRuns, type Runs, runsOf } from '../sandbox/limits/left-over.ts';
 import { processTree } from '../sandbox/limits/tree.ts';
 import { Calls, type Served } from './calls.ts';
 import { FrameReader, frameOf } from './frames.ts';
@@ -39,6 +40,7 @@ export class SupervisedWorker {
   readonly calls: Calls;
   readonly #child: ChildProcess;
   readonly #limits: WorkerLimits;
+  readonly #runs: Runs | null;
   /** Why this side has ended it. */
   #why: string | null = null;
   #pinging: NodeJS.Timeout | null = null;
@@ -62,7 +64,8 @@ export class SupervisedWorker {
       if (channel.writable) channel.write(frameOf(message));
     }, served);
     for (const stream of [stdout, stderr]) printed(stream, print);
-    const runs = cgroups === null || this.#child.pid === undefined ? null : runsOf(cgroups, this.#child.pid);
+    const { pid } = this.#child;
+    this.#runs = cgroups === null || pid === undefined ? null : runsOf(cgroups, pid);
     const { promise: gone, resolve } = Promise.withResolvers<string>();
     this.#child.once('error', (error) => resolve(`could not be started: ${error.message}`));
     // All that it has said is read before it is called lost.
@@ -73,7 +76,7 @@ export class SupervisedWorker {
       this.#stopPings();
       this.lost ??= new WorkerLost(this.#why ?? how);
       this.calls.close(this.lost);
-      if (runs !== null) await endRuns(runs);
+      if (this.#runs !== null) await endRuns(this.#runs);
       await this.#gone();
     });
     const reader = new FrameReader();
@@ -124,13 +127,30 @@ export class SupervisedWorker {
     this.#pinging = null;
   }
 
+  /**
+   * Kills what runs in its sandboxes now, without waiting for it to do so: of many workers each would need a turn at the processor. It is
+   * to be told to stop as well.
+   */
+  endSandboxes(): void {
+    const { pid } = this.#child;
+    if (pid === undefined || this.lost !== null) return;
+    if (this.#runs !== null && killRuns(this.#runs.slots, this.#runs.prefix)) return;
+    this.#note(pid);
+    for (const { pid: below } of this.#tree) if (below !== pid) kill(below);
+  }
+
   /** Ends it at once, its sandboxes with it; the first `why` is the one that is told. */
   end(why: string): void {
     if (this.#why !== null || this.lost !== null) return;
     this.#why = why;
-    // Looked at before it is gone, when nobody could tell whose they were.
-    this.#tree = this.#child.pid === undefined ? [] : processTree(this.#child.pid).map(markOf);
+    const { pid } = this.#child;
+    if (pid !== undefined) this.#note(pid);
     this.#child.kill('SIGKILL');
+  }
+
+  /** Looked at before it is gone, when nobody could tell whose they were. */
+  #note(pid: number): void {
+    this.#tree = [...this.#tree, ...processTree(pid).map(markOf)].filter(lives);
   }
 
   /** The kernel ends what a process had in sandboxes a moment after it. */
@@ -138,6 +158,14 @@ export class SupervisedWorker {
     const deadline = performance.now() + GONE_MS_MAX;
     for (let wait = 0; this.#tree.some(lives) && performance.now() < deadline; wait = Math.min(20, wait + 1))
       await delay(wait);
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It is gone.
   }
 }
 

@@ -252,6 +252,19 @@ export function sweepRuns(folder: string): void {
 /** What the names of the cgroups begin with in which a process has its runs. */
 export const runPrefix = (pid: number): string => `${RUN}${markOf(pid)}-`;
 
+/** Kills at once what runs with this prefix hold, where the kernel can (v2); false: it cannot. Their cgroups stay. */
+export function killRuns({ unified }: CgroupSlots, prefix: string): boolean {
+  if (unified === null) return false;
+  try {
+    const runs = readdirSync(unified.folder).filter((name) => name.startsWith(prefix));
+    for (const name of runs) writeFileSync(join(unified.folder, name, 'cgroup.kill'), '1');
+    return true;
+  } catch {
+    // A kernel before 5.14, or a run that ended just now.
+    return false;
+  }
+}
+
 /** Kills what runs with this prefix hold, and removes their cgroups; false while something of them is there. Never throws. */
 export function removeRuns(folder: string, prefix: string): boolean {
   try {

@@ -3,6 +3,7 @@ import { type CgroupSlots, removeRuns, runPrefix } from './cgroup.ts';
 
 /** Cgroups that the runs of another process of this node lie in. */
 export interface Runs {
+  slots: CgroupSlots;
   folders: string[];
   prefix: string;
 }
@@ -13,7 +14,7 @@ const GONE_MS_MAX = 30_000;
 /** To be asked while the process lives. */
 export function runsOf(slots: CgroupSlots, pid: number): Runs {
   const folders = [slots.memory, slots.pids, slots.unified].flatMap((slot) => slot?.folder ?? []);
-  return { folders: [...new Set(folders)], prefix: runPrefix(pid) };
+  return { slots, folders: [...new Set(folders)], prefix: runPrefix(pid) };
 }
 
 /** Ends what runs are left of a process that is gone; resolves when nothing of them is there. */

@@ -134,19 +134,22 @@ it('one that talks nonsense is ended, and what it prints is in the log', async (
   await node.runner.close();
 });
 
-it('one that is stopped is gone within its second, also where its worker does not hear', async () => {
-  const node = await openNode(join(world.folder, 'stopped'), world.founder);
+it('one that is stopped leaves nothing, and its worker is used again unless it does not hear', async () => {
+  const node = await openNode(join(world.folder, 'stopped'), world.founder, { graceMs: 3_000 });
   for (const frozen of [false, true]) {
     const marker = `stopped-${frozen}-${process.pid}`;
     const stop = new AbortController();
     const { hooks, until } = watched(node);
     const running = node.runner.run(await sleeps(marker), hooks, stop.signal);
     await until('\nready\n');
-    if (frozen) process.kill(node.workers.pids[0]!, 'SIGSTOP');
+    const before = node.workers.pids;
+    if (frozen) process.kill(before[0]!, 'SIGSTOP');
     stop.abort(new Error('the owner is back'));
+    // Whether its worker hears or not: the node itself ends what it runs.
+    await gone(() => named(marker).length === 0);
     await running.then(unreached, (error: Error) => assert.is(error.message, 'the owner is back'));
     assert.equal(named(marker), [], 'nothing of it is left');
-    assert.equal(node.workers.count, { idle: 0, busy: 0 });
+    assert.equal(node.workers.pids, frozen ? [] : before);
   }
   assert.equal(readdirSync(join(world.folder, 'stopped/attempts')), []);
   await node.runner.close();
