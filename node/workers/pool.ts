@@ -98,7 +98,7 @@ export class WorkerPool implements Workers {
     ];
     let grace: NodeJS.Timeout | null = null;
     const stop = (): void => {
-      worker.endSandboxes();
+      void worker.endSandboxes();
       // Nothing of a stopped attempt is kept, so it may be ended anywhere.
       grace = setTimeout(() => worker.end('was ended, for it did not stop its attempt in time'), graceMs);
     };

@@ -8,7 +8,7 @@ import { ownModule, ownProgram } from '../own-program.ts';
 import { lives, markOf, type ProcessMark } from '../process-mark.ts';
 import { findProgram } from '../sandbox/host.ts';
 import type { CgroupSlots } from '../sandbox/limits/cgroup.ts';
-import { killRuns } from '../sandbox/limits/cgroup.ts';
+import { killRuns, runsEmpty } from '../sandbox/limits/cgroup.ts';
 import { endRuns, type Runs, runsOf } from '../sandbox/limits/left-over.ts';
 import { processTree } from '../sandbox/limits/tree.ts';
 import { Calls, type Served } from './calls.ts';
@@ -16,6 +16,8 @@ import { FrameReader, frameOf } from './frames.ts';
 
 /** What is left of an ended worker may take so long to go before it is waited for no more. */
 const GONE_MS_MAX = 30_000;
+/** A worker is halted no longer than this, whatever is left of its sandboxes. */
+const HALTED_MS_MAX = 1_000;
 const WORKER = ownModule('node/workers/attempt-process');
 /** Of a line that a worker prints, and of what it prints in its life: a crash says why in far less. */
 const lineLengthMax = 1_000;
@@ -39,6 +41,8 @@ export class SupervisedWorker {
   lost: WorkerLost | null = null;
   readonly calls: Calls;
   readonly #child: ChildProcess;
+  /** The kernel sees to it. */
+  readonly #diesWithNode: boolean;
   readonly #limits: WorkerLimits;
   readonly #runs: Runs | null;
   /** Why this side has ended it. */
@@ -57,7 +61,9 @@ export class SupervisedWorker {
     program: URL = WORKER,
   ) {
     this.#limits = limits;
-    this.#child = started(program);
+    const { child, diesWithNode } = started(program);
+    this.#child = child;
+    this.#diesWithNode = diesWithNode;
     // Pipes are made with the process, also where that could not be started.
     const [, stdout, stderr, channel] = this.#child.stdio as unknown as [null, Readable, Readable, Duplex];
     this.calls = new Calls((message) => {
@@ -128,15 +134,28 @@ export class SupervisedWorker {
   }
 
   /**
-   * Kills what runs in its sandboxes now, without waiting for it to do so: of many workers each would need a turn at the processor. It is
-   * to be told to stop as well.
+   * Kills what runs in its sandboxes now, without waiting for it to do so; it is to be told to stop as well. Until they are gone it gets no
+   * turn at the processor, which many workers that are stopped at once would take from what is to die.
    */
-  endSandboxes(): void {
+  async endSandboxes(): Promise<void> {
     const { pid } = this.#child;
     if (pid === undefined || this.lost !== null) return;
-    if (this.#runs !== null && killRuns(this.#runs.slots, this.#runs.prefix)) return;
-    this.#note(pid);
-    for (const { pid: below } of this.#tree) if (below !== pid) kill(below);
+    const runs = this.#runs;
+    // Halted it could not see that its node is gone: only where the kernel does.
+    if (this.#diesWithNode) this.#child.kill('SIGSTOP');
+    const killed = runs !== null && killRuns(runs.slots, runs.prefix);
+    if (!killed) {
+      this.#note(pid);
+      for (const { pid: below } of this.#tree) if (below !== pid) kill(below);
+    }
+    const gone = (): boolean =>
+      killed
+        ? runsEmpty(runs.slots, runs.prefix)
+        : !this.#tree.some((mark) => mark.pid !== pid && lives(mark));
+    const deadline = performance.now() + HALTED_MS_MAX;
+    for (let wait = 1; !gone() && performance.now() < deadline; wait = Math.min(20, wait + 2))
+      await delay(wait);
+    if (this.#diesWithNode) this.#child.kill('SIGCONT');
   }
 
   /** Ends it at once, its sandboxes with it; the first `why` is the one that is told. */
@@ -170,17 +189,18 @@ function kill(pid: number): void {
 }
 
 /** A worker that stands still would not see that its node is gone: the kernel ends it then, where there is a program that asks for that. */
-function started(program: URL): ChildProcess {
+function started(program: URL): { child: ChildProcess; diesWithNode: boolean } {
   const { command, args, descriptors } = ownProgram(program);
   const setpriv = command === process.execPath ? findProgram('setpriv') : null;
   const argv =
     setpriv === null ? [command, ...args] : [setpriv, '--pdeathsig', 'KILL', '--', command, ...args];
-  return spawn(argv[0]!, argv.slice(1), {
+  const child = spawn(argv[0]!, argv.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...descriptors],
     windowsHide: true,
     // What somebody loads into the node, to measure it, is not for what it starts.
     env: { ...process.env, NODE_OPTIONS: undefined, ...compiled() },
   });
+  return { child, diesWithNode: setpriv !== null };
 }
 
 /** What a worker has compiled the next one need not; where this process keeps nothing neither does it. */

@@ -265,6 +265,21 @@ export function killRuns({ unified }: CgroupSlots, prefix: string): boolean {
   }
 }
 
+/** Nobody is left in the runs with this prefix (v2 only). */
+export function runsEmpty({ unified }: CgroupSlots, prefix: string): boolean {
+  if (unified === null) return true;
+  try {
+    return readdirSync(unified.folder)
+      .filter((name) => name.startsWith(prefix))
+      .every((name) =>
+        /^populated 0/m.test(readFileSync(join(unified.folder, name, 'cgroup.events'), 'utf8')),
+      );
+  } catch {
+    // One that was removed meanwhile; the next look tells.
+    return false;
+  }
+}
+
 /** Kills what runs with this prefix hold, and removes their cgroups; false while something of them is there. Never throws. */
 export function removeRuns(folder: string, prefix: string): boolean {
   try {
