@@ -23,6 +23,8 @@ import {
 const blobsMax = 65_536;
 /** Transfers into the store that one attempt has open. */
 const puttingMax = 16;
+/** Bytes that a worker may read of a blob without a file. */
+const readBytesMax = 16 * 1024 * 1024;
 const name = z.string().min(1).max(512);
 
 /** What an attempt says while it goes on, what it fetches, and whose turn it is at a repository. */
@@ -90,6 +92,7 @@ export class BlobService implements Service {
     this.asks = {
       has: answer(z.tuple([blobId]), ([blob]) => store.has(blob)),
       path: answer(z.tuple([blobId]), ([blob]) => store.path(blob)),
+      read: answer(z.tuple([blobId]), ([blob]) => this.#read(blob)),
       settled: answer(z.tuple([]), () => blobs.settled()),
       put: answer(z.tuple([bytes]), ([whole]) => this.#put(whole)),
       putBegin: answer(z.tuple([]), () => this.#begin()),
@@ -133,6 +136,19 @@ export class BlobService implements Service {
     this.#putting.clear();
     for (const [blob, times] of this.#held) for (let at = 0; at < times; at += 1) this.#blobs.release(blob);
     this.#held.clear();
+  }
+
+  /** Of a blob that is no file of its own, which only small ones are. */
+  async #read(blob: string): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of this.#blobs.store.read(blob)) {
+      size += chunk.length;
+      if (size > readBytesMax)
+        throw new SuperfleetError('SF_FULL', 'a blob without a file is too large to be read at once');
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
   }
 
   #count(blob: string, change: 1 | -1): void {

@@ -56,7 +56,9 @@ export class RemoteBlobs implements AttemptBlobs {
       has: (blob) => calls.ask('has', [blob]) as Promise<boolean>,
       path,
       read: async function* (blob) {
-        yield* createReadStream((await path(blob)) ?? '') as AsyncIterable<Uint8Array>;
+        const file = await path(blob);
+        if (file === null) yield (await calls.ask('read', [blob])) as Uint8Array;
+        else yield* createReadStream(file) as AsyncIterable<Uint8Array>;
       },
     };
   }

@@ -13,7 +13,10 @@ const GONE_MS_MAX = 30_000;
 
 /** To be asked while the process lives. */
 export function runsOf(slots: CgroupSlots, pid: number): Runs {
-  const folders = [slots.memory, slots.pids, slots.unified].flatMap((slot) => slot?.folder ?? []);
+  const { memory, pids, unified, cpu = null } = slots;
+  const folders = [memory, pids, unified, cpu?.version === 1 ? cpu : null].flatMap(
+    (slot) => slot?.folder ?? [],
+  );
   return { slots, folders: [...new Set(folders)], prefix: runPrefix(pid) };
 }
 

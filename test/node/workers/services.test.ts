@@ -47,6 +47,9 @@ test('a worker puts blobs small and large, keeps those of its result, and loses 
   const large = await remote.put(pieces(5, 700_000));
   assert.is(large.bytes, 3_500_000);
   assert.ok(await remote.store.has(large.blob));
+  const read: Uint8Array[] = [];
+  for await (const chunk of remote.store.read(small.blob)) read.push(chunk);
+  assert.is(Buffer.concat(read).toString(), 'a log', 'also where the store has no file of it');
   const broken = async function* (): AsyncGenerator<Uint8Array> {
     yield Buffer.alloc(10);
     throw new Error('the disk broke');
