@@ -35,9 +35,9 @@ for (const { name, says } of CLOCKS) {
     let log = await Log.create({ storage, genesis: GENESIS, key: KEY, time: START });
     const store = new MemorySnapshotStore();
     const half = Math.floor(written.length / 2);
-    for (const [n, { type, body, time, epoch }] of written.entries()) {
+    for (const [n, { type, body, time }] of written.entries()) {
       if (n === 0) continue;
-      await log.append([{ type, body } as LogEvent], says(time, n, random), epoch).durable;
+      await log.append([{ type, body } as LogEvent], says(time, n, random), log.epoch).durable;
       if (n !== half) continue;
       // A start in the middle, by a machine whose clock is what it is: it looks at none.
       await makeSnapshot({ storage, store, mesh: log.meshId, size: log.size });
@@ -73,9 +73,9 @@ test('what is durable, and in which order, is the same under every clock (promis
     log.subscribe(({ first, last, entries }) => {
       batches.push(`${first} to ${last}: ${JSON.stringify(entries.map(({ type, body }) => [type, body]))}`);
     });
-    for (const [n, { type, body, time, epoch }] of simulatedLog(3).slice(0, 80).entries()) {
+    for (const [n, { type, body, time }] of simulatedLog(3).slice(0, 80).entries()) {
       if (n === 0) continue;
-      log.append([{ type, body } as LogEvent], says(time, n, random), epoch);
+      log.append([{ type, body } as LogEvent], says(time, n, random), log.epoch);
       if (n % 3 === 0) await new Promise(setImmediate);
     }
     await log.close();
