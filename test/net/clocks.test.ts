@@ -42,49 +42,40 @@ if (library === undefined) {
   console.log('skipped: clocks.test.ts needs libfaketime (apt install libfaketime)');
   for (const name of Object.values(NAMES)) test.skip(name);
 } else {
+  const fleet = await Fleet.start({ hub: { slots: 0, lease: '3s', heartbeat: '1s', grace: '1s' } });
+  test.after(() => fleet.close());
+
   test(NAMES.ahead, async () => {
-    const fleet = await Fleet.start({ hub: { slots: 0, lease: '3s', heartbeat: '1s', grace: '1s' } });
-    try {
-      const { token } = await fleet.json<{ token: string }>(['invite', '--uses', '2', '--expires', '5m']);
-      await Promise.all([joins(fleet, 'ahead', off('+2'), token), joins(fleet, 'right', {}, token)]);
-      // Longer than two leases: it is renewed by the beats, whatever the wall clock says.
-      const task = await fleet.submit(['sleep', '7'], { on: 'ahead' });
-      const repository = await fleet.repository();
-      const checked = await fleet.submit(['sed', '-i', 's/Helo/Hello/', 'greet.sh'], {
-        repository,
-        checks: ['sh test.sh'],
-        on: 'ahead',
-      });
-      const verified = await fleet.ended(checked);
-      assert.equal([verified.state, verified.verified], ['delivered', true]);
-      const ended = await fleet.ended(task);
-      assert.equal([ended.state, ended.attempts], ['delivered', 1]);
-      const warned = await clocks(fleet);
-      assert.is(warned.length, 1);
-      assert.match(warned[0] ?? '', /the clock of ahead is 2 h ahead of the founder's/);
-    } finally {
-      await fleet.close();
-    }
+    // By that member's clock it expired two hours ago less five minutes; by the founder's it is good.
+    const { token } = await fleet.json<{ token: string }>(['invite', '--uses', '2', '--expires', '5m']);
+    await Promise.all([joins(fleet, 'ahead', off('+2'), token), joins(fleet, 'right', {}, token)]);
+    // Longer than two leases: it is renewed by the beats, whatever the wall clock says.
+    const task = await fleet.submit(['sleep', '7'], { on: 'ahead' });
+    const repository = await fleet.repository();
+    const checked = await fleet.submit(['sed', '-i', 's/Helo/Hello/', 'greet.sh'], {
+      repository,
+      checks: ['sh test.sh'],
+      on: 'ahead',
+    });
+    const verified = await fleet.ended(checked);
+    assert.equal([verified.state, verified.verified], ['delivered', true]);
+    const ended = await fleet.ended(task);
+    assert.equal([ended.state, ended.attempts], ['delivered', 1]);
+    const warned = await clocks(fleet);
+    assert.is(warned.length, 1);
+    assert.match(warned[0] ?? '', /the clock of ahead is 2 h ahead of the founder's/);
   });
 
   test(NAMES.expired, async () => {
-    const fleet = await Fleet.start({ hub: { slots: 0 } });
-    try {
-      // By the member's clock it expired two hours ago less five minutes; by the founder's it is good.
-      const { token } = await fleet.json<{ token: string }>(['invite', '--expires', '5m']);
-      await joins(fleet, 'ahead', off('+2'), token);
-      const short = await fleet.json<{ token: string; expiresAt: number }>(['invite', '--expires', '1s']);
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, short.expiresAt - Date.now()) + 1));
-      // By the member's clock it is good for two hours more; by the founder's it has expired.
-      fleet.configure('behind', { slots: 0 });
-      const refused = await fleet.node('behind', ['join', short.token, '--port', '0', '--json'], {
-        env: off('-2'),
-      });
-      assert.is(refused.code, 4, refused.stderr);
-      assert.match(refused.stderr, /"SF_INVITE".*expired/);
-    } finally {
-      await fleet.close();
-    }
+    const short = await fleet.json<{ token: string; expiresAt: number }>(['invite', '--expires', '1s']);
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, short.expiresAt - Date.now()) + 1));
+    // By the member's clock it is good for two hours more; by the founder's it has expired.
+    fleet.configure('behind', { slots: 0 });
+    const refused = await fleet.node('behind', ['join', short.token, '--port', '0', '--json'], {
+      env: off('-2'),
+    });
+    assert.is(refused.code, 4, refused.stderr);
+    assert.match(refused.stderr, /"SF_INVITE".*expired/);
   });
 
   test(NAMES.founder, async () => {
