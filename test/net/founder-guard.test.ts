@@ -1,12 +1,13 @@
 // limit: 150 s
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import type { LoggedMesh, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { Fleet, freePort } from './fleet.ts';
-import { type Daemon, ok, run as start } from './mesh.ts';
+import { Daemon, ok } from './mesh.ts';
 
 // The same port after every start: without mDNS that is where members look for their founder.
 const ARGS = ['--port', String(await freePort())];
@@ -147,17 +148,21 @@ test('a copy that starts beside its original signs nothing and says which to use
   await copy(dir, twin);
   await fleet.up(ARGS);
   await online('r');
-  const ending = new AbortController();
-  const done = start([join(fleet.program, 'scripts/mesh-hub'), 'start', '--port', '0', '--json'], {
-    env: { MESH_HOME: twin },
-    signal: ending.signal,
-  });
+  const words = [join(fleet.program, 'scripts/mesh-hub'), 'start', '--port', '0', '--json'];
+  const copied = new Daemon(words, null, { MESH_HOME: twin });
+  fleet.daemons.push(copied);
   const { size } = await mesh();
   await run();
-  setTimeout(() => ending.abort(), 8_000);
-  const { stdout, stderr } = await done;
-  assert.not.match(stdout, /ready/);
-  assert.match(stderr, /use that one and stop this/);
+  await copied.until(
+    () => (copied.log.includes('use that one and stop this') ? true : undefined),
+    'which of the two to use',
+  );
+  // It has had the time of a whole task to think otherwise, and more than it hears its members for.
+  await run();
+  await delay(2_000);
+  assert.not.ok(copied.exited);
+  assert.not.ok(copied.lines.some(({ event }) => event === 'ready'));
+  await copied.end('SIGKILL');
   assert.ok((await mesh()).size > size, 'the original goes on');
   assert.not.ok(existsSync(join(dir, 'equivocation.json')));
 });
