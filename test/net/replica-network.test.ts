@@ -109,6 +109,9 @@ if (!isRoot) {
 
   test(NAMES[3]!, async () => {
     const near = await node('near');
+    // One that works says often that it does, and so notices within a lease that nobody answers.
+    const busy = await fleet.submit(['sleep', '600'], { on: 'far' });
+    await fleet.untilAsked(async () => (await fleet.describe(busy)).state === 'running', 'far works');
     const drop = (hook: string, side: string): string =>
       `chain ${hook} { type filter hook ${hook} priority 0; ip ${side} ${farAddress} drop; }`;
     await rules(hub, `${drop('input', 'saddr')}\n${drop('output', 'daddr')}`);
@@ -124,6 +127,9 @@ if (!isRoot) {
       }, 'it follows the other replica');
     await follows().catch(follows);
     await well(hub);
+    await inStep('far');
+    await fleet.client.post(`/v1/tasks/${busy}/stop`);
+    await fleet.untilAsked(async () => (await fleet.describe(busy)).state === 'cancelled', 'far is idle');
     await inStep('far');
     await sameLog('far');
   });

@@ -96,7 +96,7 @@ export class Story {
       console.log(story.#markdown());
       throw thrown;
     } finally {
-      for (const machine of story.#machines) await machine.off();
+      await Promise.all(story.#machines.map((machine) => machine.off()));
       story.#lan.close();
       rmSync(story.home, { recursive: true, force: true });
     }
