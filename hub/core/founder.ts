@@ -54,7 +54,7 @@ export interface FounderOptions {
 
 /**
  * The founder's one decider, without IO: `step` takes one input and returns what its driver is to do, in order. Its
- * state is the log's: each step yields at most one append, and everything else waits until that is durable.
+ * state is the log’s: what a step appends comes first, and everything else waits until that is durable.
  */
 export class FounderCore {
   readonly #ctx: FounderContext;

@@ -191,7 +191,7 @@ export class DiskBlobStore implements BlobStore {
   async receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver> {
     requireManifestOf(blob, manifest);
     return this.#inTurn(blob, async () => {
-      if (this.#heldBytes(blob) !== null || (await this.#small?.has(blob)) === true)
+      if (this.#heldBytes(blob) !== null || (await this.#hasSound(blob)))
         return this.#alreadyHeld(blob, manifest);
       const known = this.#transfers.get(blob);
       if (known !== undefined) return known.join();
@@ -378,6 +378,16 @@ export class DiskBlobStore implements BlobStore {
     } catch (error) {
       if (this.#heldBytes(blob) === null) throw error;
       return null;
+    }
+  }
+
+  /** Whether the database has it as it was. One that is damaged is had again as a file, which is read instead. */
+  async #hasSound(blob: string): Promise<boolean> {
+    try {
+      return (await this.#smallBytes(blob)) !== null;
+    } catch (error) {
+      if (error instanceof SuperfleetError && error.code === 'SF_NOT_PROVED') return false;
+      throw error;
     }
   }
 

@@ -291,6 +291,22 @@ test('a table overwritten: what it held there is damaged, the rest is served, an
     await withStore(folder, async (store) => assert.is(store.repair, null));
   }));
 
+test('a damaged one is received again from another machine, and is whole from then on', () =>
+  inFolder(async (folder) => {
+    const blobs = many(1000);
+    await withTables(folder, blobs);
+    await overwrite(filesOf(folder, '.ldb')[0]!, 200_000, 1);
+    await withStore(folder, async (store) => {
+      assert.ok((await readable(store, blobs)) < 1000);
+      for (const bytes of blobs) {
+        const receiver = await store.receive(idOf(bytes), manifestOf(bytes));
+        for (const index of receiver.missing()) await receiver.write(index, bytes);
+        assert.is((await receiver.finish()).blob, idOf(bytes));
+      }
+      assert.is(await readable(store, blobs), 1000);
+    });
+  }));
+
 test('a database with any of its files cut off or gone opens, gives nothing that is not whole, and takes blobs', () =>
   inFolder(async (folder) => {
     const blobs = many(300);
