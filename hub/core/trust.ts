@@ -25,12 +25,13 @@ export function vouching(ctx: FounderContext, executor: string, parties: MemberR
   const trust = ctx.state.trust;
   const able = parties.filter(({ quarantined }) => quarantined === undefined);
   if (isTrusted(trust, executor)) return able;
-  // A machine that was told to offer no slots never verifies.
-  const trusted = able.filter(
-    ({ peer }) => isTrusted(trust, peer) && ctx.live.get(peer)?.capacity?.slots !== 0,
-  );
+  const trusted = able.filter((member) => isTrusted(trust, member.peer) && takesWork(ctx, member));
   return trusted.length > 0 ? trusted : able;
 }
+
+/** A machine that was drained, or told to offer no slots, never verifies: nobody waits for it. */
+export const takesWork = (ctx: FounderContext, { peer, eligible }: MemberRecord): boolean =>
+  eligible && ctx.live.get(peer)?.capacity?.slots !== 0;
 
 /** Its word was proved wrong: it is given nothing more, and what it holds goes elsewhere. The founder's own machine is the operator's. */
 export function quarantine(

@@ -10,7 +10,7 @@ import { unavailable, verifierMismatch } from './fit.ts';
 import { deliver, draw } from './lifecycle.ts';
 import { freeSlots, type LiveMember } from './live-member.ts';
 import { declinedByOwner, ownersAskOf } from './owner-terms.ts';
-import { leftOut, vouching } from './trust.ts';
+import { leftOut, takesWork, vouching } from './trust.ts';
 
 /** Gives executed results to verifiers, and delivers unverified those that no other party can verify. */
 export function giveToVerifiers(ctx: FounderContext, ticking: boolean): void {
@@ -142,8 +142,10 @@ function* trustedPeers({ state }: FounderContext): Generator<string> {
 
 /** Whether anybody who is trusted may ever verify it, free or not. */
 function hasTrusted(ctx: FounderContext, able: (peer: string) => MemberRecord | null): boolean {
-  for (const peer of trustedPeers(ctx))
-    if (able(peer) !== null && ctx.live.get(peer)?.capacity?.slots !== 0) return true;
+  for (const peer of trustedPeers(ctx)) {
+    const member = able(peer);
+    if (member !== null && takesWork(ctx, member)) return true;
+  }
   return false;
 }
 

@@ -83,10 +83,12 @@ test('where the founder cannot be had a new member’s result waits 60 s, and go
 });
 
 test('where nobody is trusted and the founder takes no work any other party verifies, and that makes nobody trusted', () => {
-  for (const fleet of [new Fleet(), working().fleet]) {
-    const founder = fleet.members.get(peerOf('founder'));
-    if (founder !== undefined)
-      fleet.member(founder, { type: 'capacity', capacity: { ...CAPACITY, slots: 0 } });
+  const without = new Fleet();
+  const slotless = working();
+  slotless.fleet.member(slotless.founder, { type: 'capacity', capacity: { ...CAPACITY, slots: 0 } });
+  const drained = working();
+  drained.fleet.ask({ op: 'member.eligible', member: 'founder', eligible: false });
+  for (const fleet of [without, slotless.fleet, drained.fleet]) {
     const [ada, bob] = [fleet.join('ada'), fleet.join('bob')];
     for (let round = 0; round < 12; round += 1) {
       const { id, verifier } = judged(fleet, ada);
