@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { homedir, hostname } from 'node:os';
 import { join } from 'node:path';
@@ -175,11 +175,22 @@ export class DisplaySignal {
 
   #cookie(number: string): Buffer | null {
     try {
-      const file = readFileSync(this.#env.XAUTHORITY ?? join(this.#env.HOME ?? homedir(), '.Xauthority'));
-      return file.length > AUTHORITY_BYTES_MAX ? null : cookieFor(file, hostname(), number);
+      const file = readBounded(this.#env.XAUTHORITY ?? join(this.#env.HOME ?? homedir(), '.Xauthority'));
+      return file === null ? null : cookieFor(file, hostname(), number);
     } catch {
       // Not for this user: the server may know it by other means.
       return null;
     }
+  }
+}
+
+/** Null: it is no file, such as a pipe that nobody writes to, or has more than any such file. */
+function readBounded(path: string): Buffer | null {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = fstatSync(file);
+    return found.isFile() && found.size <= AUTHORITY_BYTES_MAX ? readFileSync(file) : null;
+  } finally {
+    closeSync(file);
   }
 }

@@ -64,9 +64,11 @@ export class Calls {
       case 'answer': {
         const asked = this.#asked.get(said.id);
         if (asked === undefined) throw nonsense('an answer that nobody asked for');
+        // Where this throws the question stays open, and is rejected when the other side is closed for it.
+        const error = said.fault === undefined ? null : errorOf(said.fault);
         this.#asked.delete(said.id);
-        if (said.fault === undefined) asked.resolve(said.value);
-        else asked.reject(errorOf(said.fault));
+        if (error === null) asked.resolve(said.value);
+        else asked.reject(error);
         return;
       }
       case 'abort':

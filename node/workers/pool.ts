@@ -86,7 +86,12 @@ export class WorkerPool implements Workers {
     signal: AbortSignal,
   ): Promise<Performed> {
     signal.throwIfAborted();
-    const member = this.#taken();
+    let member: Member;
+    try {
+      member = this.#taken();
+    } catch (error) {
+      return this.#failed(error, order, undefined);
+    }
     const { worker } = member;
     const { environments = null, goals = null, graceMs = graceMsDefault } = this.#options;
     const held = new BlobService(blobs);
@@ -115,10 +120,7 @@ export class WorkerPool implements Workers {
       worker.end('was ended, for its attempt broke');
       await worker.ended;
       signal.throwIfAborted();
-      const performed = lost(error, order);
-      const line = performed.failure?.message ?? '';
-      this.#options.warn('an attempt failed with its worker', { pid: worker.pid, line });
-      return performed;
+      return this.#failed(error, order, worker.pid);
     } finally {
       signal.removeEventListener('abort', stop);
       if (grace !== null) clearTimeout(grace);
@@ -127,6 +129,13 @@ export class WorkerPool implements Workers {
       await Promise.all(services.map((service) => service.close()));
       this.#rest(member);
     }
+  }
+
+  #failed(error: unknown, order: AttemptOrder, pid: number | undefined): Performed {
+    const performed = lost(error, order);
+    const line = performed.failure?.message ?? '';
+    this.#options.warn('an attempt failed with its worker', { pid, line });
+    return performed;
   }
 
   suspend(): void {
@@ -178,7 +187,7 @@ export class WorkerPool implements Workers {
 
   /** One that is idle, the last that worked first, or a new one. */
   #taken(): Member {
-    const idle = [...this.#members].filter(({ going, worker }) => going !== null && worker.lost === null);
+    const idle = [...this.#members].filter(({ going, worker }) => going !== null && worker.usable);
     const member = idle.at(-1) ?? this.#started();
     if (member.going !== null) clearTimeout(member.going);
     member.going = null;
@@ -207,7 +216,7 @@ export class WorkerPool implements Workers {
   }
 
   #rest(member: Member): void {
-    if (member.worker.lost !== null) return;
+    if (!member.worker.usable) return;
     const { idleMs = idleMsDefault, idleMax } = this.#options;
     if (this.#closed || this.count.idle >= idleMax()) {
       member.worker.end('was let go');

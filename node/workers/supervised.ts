@@ -52,7 +52,10 @@ export class SupervisedWorker {
   /** Its processes, as they were when it was ended. */
   #tree: ProcessMark[] = [];
 
-  /** `served`: what answers it. `print`: what it says on its stdout and stderr, by lines. */
+  /**
+   * `served`: what answers it. `print`: what it says on its stdout and stderr, by lines. Throws a `WorkerLost` where there are no
+   * descriptors for its pipes.
+   */
   constructor(
     served: Served,
     cgroups: CgroupSlots | null,
@@ -62,6 +65,10 @@ export class SupervisedWorker {
   ) {
     this.#limits = limits;
     const { child, diesWithNode } = started(program);
+    // Where this process has no descriptor left there are no pipes, and an error that nobody hears ends it.
+    child.on('error', () => {});
+    if ((child.stdio as unknown) === undefined)
+      throw new WorkerLost('could not be started: this machine has no more open files for its node');
     this.#child = child;
     this.#diesWithNode = diesWithNode;
     // Pipes are made with the process, also where that could not be started.
@@ -99,6 +106,11 @@ export class SupervisedWorker {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** Whether it can be given work: it is there, and nobody has ended it. */
+  get usable(): boolean {
+    return this.lost === null && this.#why === null;
   }
 
   /** Asks it to do something to the end, and whether it lives meanwhile. Rejects with a `WorkerLost` where it does not. */

@@ -1,7 +1,8 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -78,6 +79,37 @@ test('answers are read when they are whole, whatever they are cut into; an answe
   assert.equal(readReply(event), { bytes: 32, reply: null });
   assert.equal(readReply(Buffer.alloc(32)), { bytes: 32, reply: 'error' });
   assert.is(readReply(Buffer.alloc(31)), null);
+});
+
+test('an authority file that is a pipe, or far too large, holds nobody up and gives no cookie', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'superfleet-authority-'));
+  const number = String(40_000 + (process.pid % 20_000));
+  const socket = `/tmp/.X11-unix/X${number}`;
+  mkdirSync('/tmp/.X11-unix', { recursive: true });
+  // Takes no cookie, says so, and shows what it was sent.
+  let sent: Buffer = Buffer.alloc(0);
+  const server = createServer((connection) => {
+    connection.on('error', () => {});
+    connection.once('data', (bytes: Buffer) => {
+      sent = bytes;
+      connection.end(Buffer.concat([Buffer.from([0, 2, 11, 0, 0, 0, 1, 0]), Buffer.from('no\0\0')]));
+    });
+  });
+  try {
+    await once(server.listen(socket), 'listening');
+    execFileSync('mkfifo', [join(folder, 'pipe')]);
+    const large = entry(65_535, '', '', COOKIE, Buffer.alloc(16));
+    writeFileSync(join(folder, 'large'), Buffer.concat([large, Buffer.alloc(64 * 1024)]));
+    for (const name of ['pipe', 'large']) {
+      const signal = new DisplaySignal({ DISPLAY: `:${number}`, XAUTHORITY: join(folder, name) });
+      await signal.ask();
+      assert.equal([signal.refusal, sent.length], ['no', 12], name);
+      signal.close();
+    }
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 const lacks = (): string | null => {

@@ -130,6 +130,15 @@ test('where the other side is gone, all that was asked of it rejects, and what i
   await asker.ask('more', []).then(unreached, (error) => assert.is(error, gone));
 });
 
+test('an answer whose fault is nonsense is refused, and who asked hears it when the channel is closed for that', async () => {
+  const asker = new Calls(() => {}, silent);
+  const asked = asker.ask('attempt', []).then(unreached, (error: Error) => error.message);
+  for (const fault of [{ kind: 'of another release' }, { kind: 'superfleet' }, {}])
+    assert.throws(() => asker.receive({ type: 'answer', id: 1, fault }));
+  asker.close(new Error('it was ended'));
+  assert.is(await asked, 'it was ended');
+});
+
 test('nonsense is refused at once', () => {
   const refuses: Served = {
     ask: () => {
