@@ -76,8 +76,9 @@ export function openStatement(signed: SignedStatement, publicKey: Uint8Array): U
 
 const batchRoot = z.strictObject({ root: sha256Hex });
 
-/** Nodes kept of one root: those of a few thousand statements. */
-const nodesMax = 4096;
+/** Nodes kept of one root, and steps of a path that is kept: as a batch of a few hundred statements has. Whoever signs deeper trees costs no memory. */
+const nodesMax = 512;
+const learnedStepsMax = 10;
 
 /** A root whose signature held, and what is known to lie below it. */
 class OpenedRoot {
@@ -106,6 +107,7 @@ class OpenedRoot {
   }
 
   #learn(met: readonly string[], path: readonly PathStep[]): true {
+    if (path.length > learnedStepsMax) return true;
     if (this.#nodes.size > nodesMax) this.#nodes.clear();
     for (const [index, name] of met.entries()) this.#nodes.set(name, { path, from: index + 1 });
     return true;

@@ -52,6 +52,15 @@ test('statements of a batch that are equal are each opened, wherever they stand'
   }
 });
 
+test('every statement of a batch that is larger than what is kept of one opens, again and in any order', () => {
+  const texts = Array.from({ length: 1100 }, (_, index) => `{"n":${index}}`);
+  const batch = signBatch(
+    texts.map((text) => Buffer.from(text)),
+    key,
+  );
+  assert.equal([...batch, ...batch.toReversed()].map(open), [...texts, ...texts.toReversed()]);
+});
+
 test('the root that a batch signs is the one of RFC 6962', () => {
   const hash = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
   const [a, b, c] = ['a', 'b', 'c'].map((text) => hash(Uint8Array.of(0), Buffer.from(text)));
