@@ -19,6 +19,10 @@ const othersMax = 1;
 export const mustVerify = ({ spec, schedule }: Pick<TaskRecord, 'spec' | 'schedule'>): boolean =>
   spec.requireVerified || schedule?.replicas !== undefined;
 
+/** A secret without which no other machine can run its command as it was run; null: none, or nobody runs it again. */
+export const secretMissing = (ctx: FounderContext, { schedule, spec }: TaskRecord): string | null =>
+  schedule?.replicas === undefined ? null : (spec.secrets.find((name) => !ctx.secrets.has(name)) ?? null);
+
 /** What a verifier is sent besides, where it is to run the command itself. */
 export function replicaOf({ accepted, schedule }: TaskRecord) {
   if (schedule?.replicas === undefined || accepted === null) return {};

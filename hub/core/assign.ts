@@ -66,7 +66,7 @@ export function assign(ctx: FounderContext, task: TaskRecord, live: LiveMember, 
   ctx.send(live.peer, { type: 'assign', assignment: assignment as Assignment });
 }
 
-/** What the member is sent, or why it cannot be. Checks get no secrets, so a verifier gets none. */
+/** What the member is sent, or why it cannot be. Checks get no secrets, so a verifier that runs nothing else gets none. */
 export function assignmentOf(
   ctx: FounderContext,
   task: TaskRecord,

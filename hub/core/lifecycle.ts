@@ -80,6 +80,7 @@ function endAgain(ctx: FounderContext, lease: LiveLease, { fault, reason, detail
   const body = { task, attempt, correlation, fault, reason, detail: words };
   ctx.append({ type: 'reverification.ended', body });
   dropLease(ctx, lease);
+  countEnd(ctx, lease.member, fault, reason);
   tellStop(ctx, lease, cancel);
   ctx.again.ended(task);
 }

@@ -1,8 +1,9 @@
-import { openAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
+import { type AttemptRecord, openAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
 import { keptEnded } from '../../ledger/state/task-set.ts';
 import { restsOn } from '../../node/views/task.ts';
 import { newNonce } from '../../protocol/ids.ts';
 import { leaseKey } from '../../protocol/session.ts';
+import { secretMissing } from './agree.ts';
 import { assignmentOf } from './assign.ts';
 import { countSuccess } from './back-off.ts';
 import { boundsOf, ringHasRoom } from './capacity.ts';
@@ -115,17 +116,24 @@ function begin(ctx: FounderContext, task: TaskRecord, of: string): boolean {
       ctx,
       task,
       of,
-      `${faults.length} machines could not say; the last: ${last.detail ?? last.reason}`,
+      `${faults.length} attempts at it could not say; the last: ${last.detail ?? last.reason}`,
     );
     return true;
   }
-  const failed = new Set(tried.map(({ member }) => member));
-  const ready = verifierParties(ctx, task).flatMap((member) => {
+  if (secretMissing(ctx, task) !== null) return false;
+  const there = verifierParties(ctx, task).flatMap((member) => {
     const live = ctx.live.get(member.peer);
-    if (live === undefined || member.peer === of || freeSlots(live) <= 0) return [];
-    return unavailable(member, live) === null ? [live] : [];
+    return live === undefined || member.peer === of || unavailable(member, live) !== null ? [] : [live];
   });
-  const fresh = ready.filter(({ peer }) => !failed.has(peer));
+  const without = (attempts: readonly AttemptRecord[]): LiveMember[] => {
+    const peers = new Set(attempts.map(({ member }) => member));
+    return there.filter(({ peer }) => !peers.has(peer));
+  };
+  // One that could not say is asked anew only where there is nobody else: it must not spend the chances of who is busy now.
+  const others = without(faults);
+  const ready = (others.length > 0 ? others : there).filter((live) => freeSlots(live) > 0);
+  const unasked = new Set(without(tried));
+  const fresh = ready.filter((live) => unasked.has(live));
   const drawn = fresh.length > 0 ? fresh : ready;
   const live = drawn[Math.floor(draw(ctx) * drawn.length)];
   if (live === undefined) return false;

@@ -1,7 +1,7 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { isTrusted } from '../../ledger/state/trust.ts';
-import { apart, mustVerify, replicaMismatch } from './agree.ts';
+import { apart, mustVerify, replicaMismatch, secretMissing } from './agree.ts';
 import { assign } from './assign.ts';
 import { ringHasRoom } from './capacity.ts';
 import { verifierFaultsMax, verifierWaitMs } from './config.ts';
@@ -35,7 +35,7 @@ function giveToVerifier(ctx: FounderContext, task: TaskRecord, waiting: Waiting)
     deliver(ctx, task, unchecked);
     return;
   }
-  const quick = quickly(ctx, task);
+  const quick = secretMissing(ctx, task) === null ? quickly(ctx, task) : 'busy';
   if (quick === 'busy') {
     waiting.aloneSince = null;
     waiting.seen = ctx.pool.news;

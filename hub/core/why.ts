@@ -9,7 +9,7 @@ import {
 import { doubtOf } from '../../node/views/task.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { type TaskState, TERMINAL_STATES } from '../../protocol/task.ts';
-import { agreementWords, replicaMismatch, tooFew } from './agree.ts';
+import { agreementWords, replicaMismatch, secretMissing, tooFew } from './agree.ts';
 import { boundNow, boundsOf, growsAt, raiseCommand, ringHasRoom } from './capacity.ts';
 import { verifierWaitMs } from './config.ts';
 import type { FounderContext } from './context.ts';
@@ -386,6 +386,11 @@ function whyUnverified(ctx: FounderContext, task: TaskRecord, owners: number, an
   answer.reasons.push(
     agreed === null ? `done; it waits for a verifier${whose}` : `${agreed}; it waits for another${whose}`,
   );
+  const missing = secretMissing(ctx, task);
+  if (missing !== null) {
+    answer.reasons.push(`the secret ${missing} is not set (mesh-hub secret set ${missing})`);
+    answer.remedies.push(`mesh-hub secret set ${missing}`);
+  }
   const waiting = ctx.unverified.get(task.id);
   if (waiting !== undefined && waiting.retryAt > ctx.now) {
     const left = seconds(waiting.retryAt - ctx.now);

@@ -202,6 +202,27 @@ test('its secrets go to every machine that runs the command', () => {
   assert.equal(at(fleet, plain).assignment.secrets, {});
 });
 
+test('where one of its secrets is gone no machine runs the command without it: it waits for it, and says so', () => {
+  const fleet = mesh({ ada: 'olga' });
+  fleet.ask({ op: 'secret.set', name: 'TOKEN' });
+  fleet.founder({ type: 'secrets', values: new Map([['TOKEN', 'x']]) });
+  const id = fleet.submit({ ...NO_CHECKS, secrets: ['TOKEN'] }, asked(2));
+  fleet.founder({ type: 'secrets', values: new Map() });
+  const { member, assignment } = at(fleet, id);
+  fleet.finish(member, assignment);
+  fleet.advance(4_000);
+  assert.ok([...fleet.members.values()].every(({ running }) => running.size === 0));
+  const { reasons, remedies } = fleet.why(id);
+  assert.ok(reasons.includes('the secret TOKEN is not set (mesh-hub secret set TOKEN)'), reasons.join('; '));
+  assert.ok(remedies.includes('mesh-hub secret set TOKEN'));
+  fleet.founder({ type: 'secrets', values: new Map([['TOKEN', 'y']]) });
+  fleet.advance(4_000);
+  assert.equal(at(fleet, id).assignment.secrets, { TOKEN: 'y' });
+  next(fleet, id);
+  assert.is(shown(fleet, id).verified, true);
+  agreesWithItsLog(fleet);
+});
+
 test('whatever machines say and however the founder fares, it ends verified by so many, or failed (seeds)', () => {
   const ends = new Map<string, number>();
   for (let seed = 1; seed <= 40; seed += 1) {

@@ -292,8 +292,52 @@ test('where nobody can say, it says so and why, and is not tried for ever', () =
   assert.match(reverified?.detail ?? '', /the bundle is gone$/);
   assert.match(
     doubt ?? '',
-    /^only ada verified it.*; it could not be verified again: 3 machines could not say/,
+    /^only ada verified it.*; it could not be verified again: 3 attempts at it could not say/,
   );
+  agreesWithItsLog(fleet);
+});
+
+test('one that cannot say is not asked in the place of another who is busy, and rests as after any fault', () => {
+  const { fleet, founder, others } = mesh(['ada', 'bob', 'eve']);
+  const [ada, bob, eve] = others as [TestMember, TestMember, TestMember];
+  fleet.member(founder, { type: 'capacity', capacity: { ...CAPACITY, slots: 1 } });
+  const id = verifiedBy(fleet, bob, ada);
+  const blocker = fleet.submit({ on: 'founder' });
+  const blocking = fleet.running(founder);
+  assert.is(blocking.task, blocker);
+  // She is caught by the only other who is free.
+  for (let round = 0; fleet.core.state.members.byPeer.get(ada.peer)?.quarantined === undefined; round += 1) {
+    assert.ok(round < 64);
+    const own = fleet.submit({ on: 'ada' });
+    fleet.finish(ada, fleet.running(ada));
+    const judge = verifying(fleet, own)[0]!;
+    fleet.finish(judge.member, judge.assignment, RED, false);
+  }
+  let asked = 0;
+  for (let round = 0; round < 20; round += 1) {
+    for (const { member, assignment } of verifying(fleet)) {
+      if (assignment.task !== id) fleet.finish(member, assignment);
+      else {
+        assert.is(member, eve);
+        asked += 1;
+        const { task, attempt, epoch } = assignment;
+        member.running.delete(leaseKey(assignment));
+        const why = { why: 'unknown', detail: null, correlation: assignment.correlation } as const;
+        const message = { type: 'stopped', task, attempt, epoch, ...why } as const;
+        fleet.founder({ type: 'received', peer: member.peer, session: member.session!, message });
+        assert.is(fleet.core.verifyingAgain.includes(id), false);
+      }
+    }
+    fleet.advance(1_000);
+  }
+  assert.is(asked, 1);
+  assert.is(shown(fleet, id).reverified, null, 'the other may still say');
+  fleet.finish(founder, blocking);
+  fleet.advance(4_000);
+  const later = again(fleet, id);
+  assert.is(later.member, founder);
+  fleet.finish(founder, later.assignment);
+  assert.is(shown(fleet, id).reverified?.outcome, 'confirmed');
   agreesWithItsLog(fleet);
 });
 
