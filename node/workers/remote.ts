@@ -93,12 +93,17 @@ export class RemoteBlobs implements AttemptBlobs {
   }
 }
 
+/**
+ * Begun by this process: one goes on for others where its attempt is stopped, and what it says must not come to the log of the next
+ * attempt here.
+ */
+let preparations = 0;
+
 /** The node's environments: it prepares them, and asks back for the log. */
 export class RemoteEnvironments implements AttemptEnvironments {
   readonly #calls: Calls;
   readonly #hosts: readonly AllowedHost[];
   readonly #preparing = new Map<number, PrepareRequest>();
-  #numbers = 0;
 
   constructor(calls: Calls, hosts: readonly AllowedHost[]) {
     this.#calls = calls;
@@ -144,7 +149,7 @@ export class RemoteEnvironments implements AttemptEnvironments {
   }
 
   async #prepare(request: PrepareRequest, signal: AbortSignal): Promise<Prepared> {
-    const at = ++this.#numbers;
+    const at = ++preparations;
     this.#preparing.set(at, request);
     const { checkout, recipe, digest, allowed, limits } = request;
     try {

@@ -12,7 +12,7 @@ import { AttemptService, BlobService } from '../../../node/workers/attempt-servi
 import { Calls } from '../../../node/workers/calls.ts';
 import { ModelService } from '../../../node/workers/model-service.ts';
 import { performedOf } from '../../../node/workers/performed.ts';
-import { RemoteBlobs, RemoteTurns } from '../../../node/workers/remote.ts';
+import { RemoteBlobs, RemoteEnvironments, RemoteTurns } from '../../../node/workers/remote.ts';
 import { remoteGoals } from '../../../node/workers/remote-goals.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 
@@ -103,6 +103,30 @@ test('workers take turns at a repository, and one that is gone gives its turn ba
   services[0]!.close();
   await after;
   assert.equal(order, ['first', 'other', 'second']);
+});
+
+test('what is prepared on for others, when its attempt was stopped, says nothing in the log of the next one there', async () => {
+  const asked: number[] = [];
+  const node = new Calls(() => {}, { ask: async () => null, tell: () => {} });
+  node.ask = async (_of, [at]) => {
+    asked.push(at as number);
+    return new Promise(() => {});
+  };
+  const heard: string[] = [];
+  const attempt = async (name: string): Promise<RemoteEnvironments> => {
+    const environments = new RemoteEnvironments(node, []);
+    const say = async (line: string): Promise<void> => void heard.push(`${name}: ${line}`);
+    const log = { say, write: async () => {} };
+    const recipe = { prepare: ['npm ci'], reads: [], makes: [], network: null, tools: [] };
+    const limits = { memoryBytes: 1, processes: 1, diskBytes: 1, wallMs: 1 };
+    const request = { checkout: '/', recipe, digest: '0'.repeat(64), allowed: [], limits, log };
+    void (await environments.store()).prepare(request, new AbortController().signal);
+    return environments;
+  };
+  await attempt('stopped');
+  const next = await attempt('next');
+  for (const at of asked) await next.answer('prepareSays', [at, `of ${at}`]);
+  assert.equal(heard, [`next: of ${asked[1]}`]);
 });
 
 test('models are asked by the node: events as they come, faults as they are, and an answer that nobody reads is stopped', async () => {
