@@ -27,14 +27,15 @@ const { token } = await fleet.json<{ token: string }>(words);
 const replicas: Record<string, Daemon> = {};
 const start = (name: 'r1' | 'r2'): Promise<Daemon> =>
   fleet.startMember(name, ['--port', String(PORTS[name])]).then((daemon) => (replicas[name] = daemon));
-for (const name of ['r1', 'r2'] as const) {
+const joins = async (name: 'r1' | 'r2'): Promise<void> => {
   fleet.configure(name, { slots: 0, port: PORTS[name] });
   const joined = await fleet.joinWith(name, token);
   // `joinWith` takes any port: from here on it listens where its config says.
   await joined.end('SIGTERM');
   fleet.configure(name, { port: PORTS[name] });
   await start(name);
-}
+};
+await Promise.all([joins('r1'), joins('r2')]);
 
 const clientOf = (name: string): Client => new Client({ dir: fleet.dir(name), startHint: 'mesh-node start' });
 const mesh = (at: string): Promise<MeshObject> => clientOf(at).get<MeshObject>('/v1/status');

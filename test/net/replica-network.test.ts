@@ -37,12 +37,10 @@ if (!isRoot) {
       'invite',
       ...['--role', 'worker', '--role', 'replica', '--uses', '2'],
     ]);
-    for (const [at, name] of ['near', 'far'].entries()) {
-      const daemon = fleet.join(name, [token, '--name', name, '--policy', 'always'], {
-        where: net.hosts[at + 1]!,
-      });
-      await daemon.event('ready');
-    }
+    const joined = ['near', 'far'].map((name, at) =>
+      fleet.join(name, [token, '--name', name, '--policy', 'always'], { where: net.hosts[at + 1]! }),
+    );
+    await Promise.all(joined.map((daemon) => daemon.event('ready')));
     for (const name of ['near', 'far']) await inStep(name);
   });
   test.after(async () => {
