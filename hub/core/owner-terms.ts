@@ -10,14 +10,20 @@ import { declinedByMesh } from './policy-default.ts';
 export interface OwnersAsk {
   taskKind: string;
   by: Actor;
-  /** How long an attempt may take by its time-outs, in ms; 0 for a verification, which is short where its checks are. */
+  /**
+   * How long an attempt may take by its time-outs, in ms; 0 for a verification, which is short where its checks are, unless it is
+   * to run the command itself.
+   */
   longestMs: number;
 }
 
-export const ownersAskOf = ({ spec, by }: Pick<TaskRecord, 'spec' | 'by'>, role: AttemptRole): OwnersAsk => ({
+export const ownersAskOf = (
+  { spec, by, schedule }: Pick<TaskRecord, 'spec' | 'by' | 'schedule'>,
+  role: AttemptRole,
+): OwnersAsk => ({
   taskKind: spec.kind,
   by,
-  longestMs: role === 'execute' ? longestMs(spec) : 0,
+  longestMs: role === 'execute' || schedule?.replicas !== undefined ? longestMs(spec) : 0,
 });
 
 /** Whoever sent a task as owners name him: a member by its name, an account of the founder's machine by that. */

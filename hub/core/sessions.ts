@@ -343,8 +343,10 @@ export function expire(ctx: FounderContext): void {
 
 /** A member ends what takes too long; one that does not, and is heard all the same, holds a task no longer than this. */
 function attemptMsMax(ctx: FounderContext, { role, lease }: LiveLease): number {
-  const { timeoutMs, checkTimeoutMs, checks } = ctx.task(lease.task).spec;
-  return attemptSlackMs + (role === 'execute' ? timeoutMs : 0) + checks.length * checkTimeoutMs;
+  const { schedule, spec } = ctx.task(lease.task);
+  const { timeoutMs, checkTimeoutMs, checks } = spec;
+  const runs = role === 'execute' || schedule?.replicas !== undefined;
+  return attemptSlackMs + (runs ? timeoutMs : 0) + checks.length * checkTimeoutMs;
 }
 
 function doubt(ctx: FounderContext, live: LiveMember, doubtful: boolean): void {

@@ -355,11 +355,15 @@ export class MemberCore {
   }
 
   /** What its owner does not accept, whatever the founder knows of that. */
-  #declines({ spec, role, sender }: Assignment, clock: Clock): { why: StoppedWhy; detail: string } | null {
+  #declines(
+    { spec, role, sender, verify }: Assignment,
+    clock: Clock,
+  ): { why: StoppedWhy; detail: string } | null {
     const { accepts, worksUntil } = this.#capacity;
     const words = declined(accepts, { kind: spec.kind, sender: sender ?? null });
     if (words !== null) return { why: 'refused', detail: `this machine ${words}` };
-    if (worksUntil === undefined || role !== 'execute' || clock.time >= worksUntil) return null;
+    const runs = role === 'execute' || verify?.replica !== undefined;
+    if (worksUntil === undefined || !runs || clock.time >= worksUntil) return null;
     if (clock.time + longestMs(spec) <= worksUntil) return null;
     return {
       why: 'owner',

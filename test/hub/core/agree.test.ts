@@ -11,7 +11,7 @@ import { artifactsDigest, taskSpec } from '../../../protocol/task.ts';
 import { LogChecker } from '../../sim/invariants.ts';
 import { Random } from '../../sim/random.ts';
 import { standInDigest } from '../../sim/signer.ts';
-import { Fleet, HELLO, hex, peerOf, resultOf, type TestMember } from './fleet.ts';
+import { CAPACITY, Fleet, HELLO, hex, peerOf, resultOf, type TestMember } from './fleet.ts';
 
 const OTHER = { outcome: 'failed', reason: 'check', fault: 'task', detail: 'another tree' } as const;
 /** Every statement that was signed, and the lease it was signed for. */
@@ -200,6 +200,44 @@ test('its secrets go to every machine that runs the command', () => {
   fleet.finish(at(fleet, id).member, at(fleet, id).assignment);
   next(fleet, plain);
   assert.equal(at(fleet, plain).assignment.secrets, {});
+});
+
+test('a replica has the time that the command has, and is given to no machine whose hours end before', () => {
+  const fleet = mesh({ ada: 'olga', bob: 'olga' });
+  const HOUR = 3_600_000;
+  const ends = (hours: number): void => {
+    for (const member of fleet.members.values()) {
+      const worksUntil = fleet.clock().time + hours * HOUR;
+      fleet.member(member, { type: 'capacity', capacity: { ...CAPACITY, worksUntil } });
+    }
+  };
+  const id = fleet.submit({ ...NO_CHECKS, timeoutMs: 4 * HOUR }, asked(2));
+  const { member, assignment } = at(fleet, id);
+  ends(3);
+  fleet.finish(member, assignment);
+  fleet.advance(4_000);
+  assert.ok([...fleet.members.values()].every(({ running }) => running.size === 0));
+  // A machine holds to it, too, where its founder does not know.
+  const before = fleet.task(id).attemptCount;
+  for (const { peer, session } of fleet.members.values())
+    fleet.founder({
+      type: 'received',
+      peer,
+      session: session!,
+      message: { type: 'capacity', capacity: CAPACITY },
+    });
+  fleet.advance(4_000);
+  assert.ok(fleet.task(id).attemptCount > before);
+  assert.ok([...fleet.members.values()].every(({ running }) => running.size === 0));
+  assert.is(fleet.task(id).verifierFaults, 0, 'an owner’s word is no fault');
+  ends(9);
+  for (let waited = 0; waited < 120_000; waited += 5_000) fleet.advance(5_000);
+  const replica = at(fleet, id);
+  const { attempt } = replica.assignment;
+  for (let passed = 0; passed < 2 * HOUR; passed += 5_000) fleet.advance(5_000);
+  assert.is(at(fleet, id).assignment.attempt, attempt, 'it goes on');
+  next(fleet, id);
+  assert.is(shown(fleet, id).verified, true);
 });
 
 test('where one of its secrets is gone no machine runs the command without it: it waits for it, and says so', () => {
