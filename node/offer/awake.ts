@@ -164,5 +164,8 @@ export function toldOf(runner: AttemptRunner, awake: Pick<KeptAwake, 'work'>): A
       runner.resume?.();
       tell();
     },
+    letGo: async () => {
+      await runner.letGo?.();
+    },
   };
 }

@@ -208,4 +208,13 @@ test('where logind refuses, or is not there, the reason is said and nothing is h
   }
 });
 
+test('a runner that is told of still lets go of what it keeps', async () => {
+  let gone = 0;
+  const letGo = async (): Promise<void> => {
+    gone += 1;
+  };
+  await toldOf({ run: () => Promise.reject(new Error('no work')), letGo }, { work: () => {} }).letGo?.();
+  assert.is(gone, 1);
+});
+
 test.run();
