@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { privilegeFault, resolveAccount } from '../../node/privileges.ts';
-import { descendants, Fleet, runs } from './fleet.ts';
+import { descendants, Fleet, runs, wake } from './fleet.ts';
 import { isRoot } from './mesh.ts';
 
 const NAME =
@@ -82,7 +82,7 @@ async function walk(fleet: Fleet): Promise<void> {
   const repository = await fleet.repository();
   const tasks = await Promise.all(
     ['hub', 'm1', 'm2'].map((on) =>
-      fleet.submit(['sh', '-c', `id -u; sleep 1; echo ${mark} > made`], {
+      fleet.submit(['sh', '-c', `id -u; sleep 600; echo ${mark} > made`], {
         on,
         repository,
         checks: ['grep -q mark made'],
@@ -95,6 +95,7 @@ async function walk(fleet: Fleet): Promise<void> {
   const all = daemons.flatMap(({ pid }) => [pid, ...descendants(pid)]);
   assert.ok(all.length >= daemons.length + tasks.length, `${all.length} processes are looked at`);
   assert.equal(all.flatMap(faults), [], 'no thread of founder, members and tasks has anything of root');
+  await wake(mark);
   for (const task of tasks) {
     const ended = await fleet.ended(task);
     assert.is(ended.state, 'delivered', `${ended.detail}`);
