@@ -32,7 +32,7 @@ export const isHalted = ({ paused, draining }: Pick<MeshFacts, 'paused' | 'drain
 
 export const meshReducer: Reducer<MeshFacts> = {
   name: 'mesh',
-  version: 2,
+  version: 3,
   initial: () => ({ genesis: null, founder: null, handovers: [], epoch: 0, paused: false, time: 0, size: 0 }),
   reduce(state, entry: KnownEntry) {
     switch (entry.type) {

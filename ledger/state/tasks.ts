@@ -25,7 +25,7 @@ type Of<T extends KnownEntry['type']> = Extract<KnownEntry, { type: T }>;
  */
 export const tasksReducer: Reducer<Tasks> = {
   name: 'tasks',
-  version: 2,
+  version: 3,
   initial: initialTasks,
   reduce(state, entry: KnownEntry) {
     switch (entry.type) {

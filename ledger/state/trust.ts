@@ -62,7 +62,7 @@ export function lotOf({ open }: Trust, task: string, attempt: number): Judged['l
 
 export const trustReducer: Reducer<Trust> = {
   name: 'trust',
-  version: 1,
+  version: 2,
   initial: () => ({
     founder: null,
     sampling: false,
