@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '../../node/api/client.ts';
@@ -112,11 +112,10 @@ export class OurMesh {
   /** Resolves when members have tidied up behind their attempts, so that nobody else's run pays for it. */
   async settled(): Promise<void> {
     const busy = (): boolean =>
-      ['one', 'two'].some((name) =>
-        readdirSync(join(this.mesh.dir(name), 'attempts'), { recursive: true, encoding: 'utf8' }).some(
-          (path) => path.endsWith('/work'),
-        ),
-      );
+      ['one', 'two'].some((name) => {
+        const attempts = join(this.mesh.dir(name), 'attempts');
+        return readdirSync(attempts).some((attempt) => existsSync(join(attempts, attempt, 'work')));
+      });
     for (const deadline = Date.now() + 10_000; busy() && Date.now() < deadline; ) await delay(20);
   }
 
