@@ -46,11 +46,13 @@ async function all(hub: Machine, wished: (states: string[]) => boolean, within =
   const client = new Client({ dir: join(hub.home, 'mesh'), startHint: 'mesh-hub start' });
   const deadline = performance.now() + within;
   for (;;) {
-    const { items } = await client.get<{ items: { state: string }[] }>('/v1/tasks');
+    const { items } = await client.get<{ items: { state: string; detail: string | null }[] }>('/v1/tasks');
     const states = items.map(({ state }) => state);
     if (wished(states)) return;
-    if (performance.now() > deadline)
-      throw new Error(`after ${within} ms the tasks are ${states.join(', ')}`);
+    if (performance.now() > deadline) {
+      const told = items.map(({ state, detail }) => (detail === null ? state : `${state} (${detail})`));
+      throw new Error(`after ${within} ms the tasks are ${told.join(', ')}`);
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
