@@ -245,7 +245,11 @@ function hearerOf(services: readonly Service[], of: string): Hearer {
 
 /** What is left of an attempt whose worker is gone: no log, nothing to be signed, and whose fault it is. */
 function lost(error: unknown, { member }: AttemptOrder): Performed {
-  const words = error instanceof WorkerLost ? `the worker of this attempt ${error.message}` : error;
-  const { reason, fault, message } = asFailure(words, member.name);
-  return { facts: noFacts(), failure: { reason, fault, message, failedModels: [] }, log: null };
+  const { reason, fault, message } = asFailure(
+    error instanceof WorkerLost ? `the worker of this attempt ${error.message}` : error,
+    member.name,
+  );
+  // A crash says nothing of what the task needs: it may be tried here again.
+  const why = error instanceof WorkerLost ? 'lost' : reason;
+  return { facts: noFacts(), failure: { reason: why, fault, message, failedModels: [] }, log: null };
 }

@@ -94,7 +94,7 @@ it('a worker that is killed is one failed attempt, and another of the same node 
   await second.until('\nready\n');
   process.kill(victim!, 'SIGKILL');
   const result = await lost;
-  assert.equal([result.outcome, result.fault, result.reason], ['failed', 'machine', 'environment']);
+  assert.equal([result.outcome, result.fault, result.reason], ['failed', 'machine', 'lost']);
   assert.match(result.detail!, /spare-1: the worker of this attempt was ended by SIGKILL/);
   assert.equal([result.envelope, result.log], [null, null]);
   await gone(() => named(marker).length === 0);
