@@ -16,8 +16,8 @@ import { FrameReader, frameOf } from './frames.ts';
 
 /** What is left of an ended worker may take so long to go before it is waited for no more. */
 const GONE_MS_MAX = 30_000;
-/** A worker is halted no longer than this, whatever is left of its sandboxes. */
-const HALTED_MS_MAX = 1_000;
+/** A worker is halted no longer than this, whatever is left of its sandboxes: the kill switch has a second for all of it. */
+const HALTED_MS_MAX = 250;
 const WORKER = ownModule('node/workers/attempt-process');
 /** Of a line that a worker prints, and of what it prints in its life: a crash says why in far less. */
 const lineLengthMax = 1_000;
