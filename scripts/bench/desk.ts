@@ -10,19 +10,8 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { descendants, type Fleet } from '../../test/net/fleet.ts';
 import { Daemon } from '../../test/net/mesh.ts';
+import { OWN_TERMINALS, TYPIST } from '../../test/net/terminals.ts';
 
-const PERSON = `
-import os, sys
-master, slave = os.openpty()
-os.utime(os.ttyname(slave), (1, 1))
-print('sits', flush=True)
-for line in sys.stdin:
-    os.write(master, b'x\\n')
-    os.read(slave, 10)
-    print('typed', flush=True)
-`;
-const OWN_TERMINALS =
-  'mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts && mount --bind /dev/pts/ptmx /dev/ptmx && exec python3 -c "$1"';
 /** Nothing that is looked for takes longer. */
 const PATIENCE_MS = 60_000;
 const LOOK_MS = 5;
@@ -40,7 +29,7 @@ export class Desk {
 
   /** Joins the fleet's mesh with this policy; what is suspended there is ended after `evictMs`. */
   static async join(fleet: Fleet, name: string, policy: string, evictMs: number): Promise<Desk> {
-    const person = spawn('unshare', ['--mount', 'sh', '-c', OWN_TERMINALS, 'sh', PERSON], {
+    const person = spawn('unshare', ['--mount', 'sh', '-c', OWN_TERMINALS, 'sh', TYPIST], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     const desk = new Desk(name, person);

@@ -8,6 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { descendants, Fleet } from './fleet.ts';
 import { Daemon, isRoot } from './mesh.ts';
+import { OWN_TERMINALS, TYPIST } from './terminals.ts';
 
 /** A person who comes back waits no longer: a look a second, and the stop itself. */
 const YIELDS_MS = 3_000;
@@ -25,20 +26,6 @@ test.after(async () => {
 
 const state = async (node: string): Promise<string> =>
   (await fleet.client.get<{ state: string }>(`/v1/nodes/${node}`)).state;
-
-/** Terminals of its own, as a machine nobody else types on has them, and a person at one of them. */
-const TYPIST = `
-import os, sys
-master, slave = os.openpty()
-os.utime(os.ttyname(slave), (1, 1))
-print('sits', flush=True)
-for line in sys.stdin:
-    os.write(master, b'x\\n')
-    os.read(slave, 10)
-    print('typed', flush=True)
-`;
-const OWN_TERMINALS =
-  'mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts && mount --bind /dev/pts/ptmx /dev/ptmx && exec python3 -c "$1"';
 
 const joining = (name: string, token: string, ...more: string[]): string[] => [
   join(fleet.program, 'scripts', 'mesh-node'),
