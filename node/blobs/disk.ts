@@ -1,33 +1,22 @@
 import { existsSync, lstatSync, renameSync } from 'node:fs';
-import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { blobId } from '../../protocol/ids.ts';
 import { blobChunkBytes, blobStoreBytesMax } from '../../protocol/limits.ts';
-import {
-  type BlobManifest,
-  blobIdOf,
-  chunkLength,
-  decodeManifest,
-  encodeManifest,
-  manifestBytesMax,
-} from '../../protocol/manifest.ts';
+import { type BlobManifest, blobIdOf, chunkLength } from '../../protocol/manifest.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
+import { OwnTurns } from '../turns.ts';
 import { BlobDigester, manifestOfSmall, resultOf, sha256Of } from './digester.ts';
 import { blobFault, noSuchBlob, requireBlobId, requireChunk, requireManifestOf } from './faults.ts';
 import { FolderSync, StoreFile, syncFolder } from './files.ts';
+import { Manifests } from './manifests.ts';
 import { chargeOf, Quota, Reservation } from './quota.ts';
 import { SmallBlobs } from './small.ts';
 import type { SmallDatabase, SmallRepair } from './small-database.ts';
-import { Transfer } from './transfer.ts';
+import { Transfers } from './transfers.ts';
 import type { BlobReceiver, BlobStore } from './types.ts';
 
-/** Transfers begun and not ended, in one store. */
-const transfersMax = 256;
-/** Manifests of large blobs kept in memory; one is at most 400 KB. */
-const manifestsKept = 8;
-/** A half-received blob that nobody came back for is dropped when the store is next opened. */
-const partKeptMs = 24 * 3_600_000;
 /** Of a blob that goes into the database where it is put as one piece: every receipt is so small. */
 const smallBytesMax = 32 * 1024;
 /** Bytes a write to the disk takes at once. */
@@ -51,12 +40,10 @@ export class DiskBlobStore implements BlobStore {
   readonly #folder: string;
   readonly #quota: Quota;
   readonly #blobsSync: FolderSync;
-  readonly #transfers = new Map<string, Transfer>();
-  /** Half-received blobs on the disk that no transfer has taken up yet, with what they count. */
-  readonly #parts = new Map<string, number>();
-  readonly #manifests = new Map<string, BlobManifest>();
+  readonly #manifests: Manifests;
+  readonly #transfers: Transfers;
   /** Work on one blob's name, one at a time. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new OwnTurns();
   readonly #openSmall: DiskBlobStoreOptions['openSmall'];
   /** Null where no small blob was put yet. */
   #small: SmallBlobs | null = null;
@@ -68,6 +55,13 @@ export class DiskBlobStore implements BlobStore {
     this.#quota = new Quota(bytesMax);
     this.#openSmall = openSmall;
     this.#blobsSync = new FolderSync(join(folder, 'blobs'));
+    this.#manifests = new Manifests(join(folder, 'manifests'));
+    this.#transfers = new Transfers({
+      folder: join(folder, 'incoming'),
+      quota: this.#quota,
+      turns: this.#turns,
+      publish: (...published) => this.#publish(...published),
+    });
   }
 
   /** Opens or makes the store in a folder; clears what a crash left. `SF_FOLDER` where a part of it is no folder. */
@@ -108,7 +102,7 @@ export class DiskBlobStore implements BlobStore {
 
   async has(blob: string): Promise<boolean> {
     requireBlobId(blob);
-    await this.#turns.get(blob)?.catch(() => undefined);
+    await this.#turns.over(blob);
     return this.#heldBytes(blob) !== null || ((await this.#small?.has(blob)) ?? false);
   }
 
@@ -119,7 +113,7 @@ export class DiskBlobStore implements BlobStore {
     const file = await StoreFile.open(this.#file(blob));
     if (file === null) return null;
     try {
-      return await this.#manifestOf(blob, file);
+      return await this.#manifests.of(blob, file);
     } finally {
       file.close();
     }
@@ -133,7 +127,7 @@ export class DiskBlobStore implements BlobStore {
     }
     const file = await this.#openHeld(blob);
     try {
-      return await this.#chunkOf(blob, await this.#manifestOf(blob, file), file, index);
+      return await this.#chunkOf(blob, await this.#manifests.of(blob, file), file, index);
     } finally {
       file.close();
     }
@@ -147,7 +141,7 @@ export class DiskBlobStore implements BlobStore {
     }
     const file = await this.#openHeld(blob);
     try {
-      const manifest = await this.#manifestOf(blob, file);
+      const manifest = await this.#manifests.of(blob, file);
       for (const index of manifest.chunks.keys()) yield await this.#chunkOf(blob, manifest, file, index);
     } finally {
       file.close();
@@ -162,7 +156,7 @@ export class DiskBlobStore implements BlobStore {
 
   async #putFile(source: AsyncIterable<Uint8Array> | Uint8Array): Promise<ResultBlob> {
     const reservation = new Reservation(this.#quota);
-    const temporary = join(this.#folder, 'incoming', `${this.#temporary++}.put`);
+    const temporary = this.#temporaryPath();
     try {
       const digester = new BlobDigester();
       const file = await StoreFile.create(temporary);
@@ -190,37 +184,9 @@ export class DiskBlobStore implements BlobStore {
 
   async receive(blob: string, manifest: BlobManifest): Promise<BlobReceiver> {
     requireManifestOf(blob, manifest);
-    return this.#inTurn(blob, async () => {
-      if (this.#heldBytes(blob) !== null || (await this.#hasSound(blob)))
-        return this.#alreadyHeld(blob, manifest);
-      const known = this.#transfers.get(blob);
-      if (known !== undefined) return known.join();
-      if (this.#transfers.size >= transfersMax) {
-        throw new SuperfleetError('SF_FULL', 'too many transfers at once', { expected: `${transfersMax}` });
-      }
-      const reservation = new Reservation(this.#quota);
-      this.#quota.release(this.#parts.get(blob) ?? 0);
-      this.#parts.delete(blob);
-      const part = join(this.#folder, 'incoming', `${blob}.part`);
-      try {
-        reservation.grow(manifest.bytes);
-      } catch (error) {
-        await rm(part, { force: true });
-        throw error;
-      }
-      const transfer = await Transfer.open(part, blob, manifest, {
-        publish: (from) => this.#publish(blob, manifest, from, reservation),
-        inTurn: (work) => this.#inTurn(blob, work),
-        ended: () => {
-          if (this.#transfers.get(blob) === transfer) this.#transfers.delete(blob);
-          reservation.release();
-        },
-      }).catch((error: unknown) => {
-        reservation.release();
-        throw error;
-      });
-      this.#transfers.set(blob, transfer);
-      return transfer.join();
+    return this.#turns.inTurn(blob, async () => {
+      const held = this.#heldBytes(blob) !== null || (await this.#hasSound(blob));
+      return held ? this.#alreadyHeld(blob, manifest) : this.#transfers.receive(blob, manifest);
     });
   }
 
@@ -233,12 +199,11 @@ export class DiskBlobStore implements BlobStore {
     requireBlobId(blob);
     // Asked for at once: what is put after this call stays.
     const small = this.#small?.delete(blob) ?? this.#opening?.then((opened) => opened.delete(blob));
-    const file = this.#inTurn(blob, async () => {
+    const file = this.#turns.inTurn(blob, async () => {
       const bytes = this.#heldBytes(blob);
       if (bytes === null) return;
       await rm(this.#file(blob), { force: true });
-      await rm(this.#manifestPath(blob), { force: true });
-      this.#manifests.delete(blob);
+      await this.#manifests.delete(blob);
       this.#quota.release(chargeOf(bytes));
     });
     await Promise.all([small, file]);
@@ -253,9 +218,9 @@ export class DiskBlobStore implements BlobStore {
 
   /** Gives synced content its name. The same content put twice replaces itself, which also heals a damaged copy. */
   #publish(blob: string, manifest: BlobManifest, from: string, reservation: Reservation): Promise<void> {
-    return this.#inTurn(blob, async () => {
+    return this.#turns.inTurn(blob, async () => {
       const heldBytes = this.#heldBytes(blob);
-      if (manifest.chunks.length > 1) await this.#writeManifest(blob, manifest);
+      if (manifest.chunks.length > 1) await this.#manifests.write(blob, manifest, this.#temporaryPath());
       // On this thread, as looking for it is: what it does is small, and no receipt waits for another thread.
       renameSync(from, this.#file(blob));
       reservation.keep();
@@ -271,48 +236,6 @@ export class DiskBlobStore implements BlobStore {
         throw error;
       }
     });
-  }
-
-  /** Not synced: it is checked by its digest whenever it is read, and made again where it is not right. */
-  async #writeManifest(blob: string, manifest: BlobManifest): Promise<void> {
-    const temporary = join(this.#folder, 'incoming', `${this.#temporary++}.put`);
-    const file = await StoreFile.create(temporary);
-    try {
-      await file.write(encodeManifest(manifest), 0);
-    } finally {
-      file.close();
-    }
-    await rename(temporary, this.#manifestPath(blob));
-  }
-
-  async #manifestOf(blob: string, file: StoreFile): Promise<BlobManifest> {
-    const kept = this.#manifests.get(blob);
-    if (kept !== undefined) return kept;
-    if (file.size <= blobChunkBytes) {
-      const chunks = file.size === 0 ? [] : [sha256Of(await file.read(0, file.size))];
-      const manifest = { bytes: file.size, chunks };
-      if (blobIdOf(manifest) === blob) return manifest;
-      // Cut off to less than a chunk, or changed: the manifest, where there is one, knows.
-      return (await this.#storedManifest(blob)) ?? this.#fail(blobFault(blob, 0));
-    }
-    const manifest = (await this.#storedManifest(blob)) ?? (await rebuild(blob, file));
-    for (const oldest of this.#manifests.keys()) {
-      if (this.#manifests.size < manifestsKept) break;
-      this.#manifests.delete(oldest);
-    }
-    this.#manifests.set(blob, manifest);
-    return manifest;
-  }
-
-  async #storedManifest(blob: string): Promise<BlobManifest | null> {
-    const file = await StoreFile.open(this.#manifestPath(blob));
-    if (file === null) return null;
-    try {
-      const encoded = await file.read(0, Math.min(file.size, manifestBytesMax));
-      return sha256Of(encoded) === blob ? decodeManifest(encoded) : null;
-    } finally {
-      file.close();
-    }
   }
 
   async #chunkOf(blob: string, manifest: BlobManifest, file: StoreFile, index: number): Promise<Uint8Array> {
@@ -370,7 +293,7 @@ export class DiskBlobStore implements BlobStore {
   async #smallBytes(blob: string): Promise<Uint8Array | null> {
     requireBlobId(blob);
     // Those have more than one chunk.
-    if (this.#small === null || this.#manifests.has(blob)) return null;
+    if (this.#small === null || this.#manifests.remembers(blob)) return null;
     try {
       const bytes = await this.#small.get(blob);
       if (bytes === null || blobIdOf(manifestOfSmall(bytes)) === blob) return bytes;
@@ -395,20 +318,9 @@ export class DiskBlobStore implements BlobStore {
     return join(this.#folder, 'blobs', blob);
   }
 
-  #manifestPath(blob: string): string {
-    return join(this.#folder, 'manifests', blob);
-  }
-
-  /** Runs `work` when nothing else is done to this blob's name. */
-  async #inTurn<T>(blob: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(blob) ?? Promise.resolve();
-    const turn = before.catch(() => undefined).then(work);
-    this.#turns.set(blob, turn);
-    try {
-      return await turn;
-    } finally {
-      if (this.#turns.get(blob) === turn) this.#turns.delete(blob);
-    }
+  /** A name in `incoming/` that is free. */
+  #temporaryPath(): string {
+    return join(this.#folder, 'incoming', `${this.#temporary++}.put`);
   }
 
   /** Counts what is there and removes what a crash left: unfinished puts, old parts, manifests without a blob. */
@@ -421,39 +333,13 @@ export class DiskBlobStore implements BlobStore {
       held.add(name);
       this.#quota.charge(chargeOf(stat.size));
     }
-    for (const name of await readdir(join(this.#folder, 'manifests'))) {
-      if (!held.has(name)) await rm(join(this.#folder, 'manifests', name), { force: true, recursive: true });
-    }
-    for (const name of await readdir(join(this.#folder, 'incoming'))) {
-      const path = join(this.#folder, 'incoming', name);
-      const stat = await lstat(path);
-      const blob = name.endsWith('.part') ? name.slice(0, -'.part'.length) : '';
-      const wanted = stat.isFile() && blobId.safeParse(blob).success && !held.has(blob);
-      if (wanted && Date.now() - stat.mtimeMs < partKeptMs) {
-        this.#parts.set(blob, chargeOf(stat.size));
-        this.#quota.charge(chargeOf(stat.size));
-      } else {
-        await rm(path, { force: true, recursive: true });
-      }
-    }
+    await this.#manifests.sweep(held);
+    await this.#transfers.sweep(held);
   }
 
   #fail(error: SuperfleetError): never {
     throw error;
   }
-}
-
-/** The manifest from the content, for a blob whose manifest file is gone or damaged. */
-async function rebuild(blob: string, file: StoreFile): Promise<BlobManifest> {
-  const digester = new BlobDigester();
-  for (let at = 0; at < file.size; at += blobChunkBytes) digester.update(await file.read(at, blobChunkBytes));
-  const { manifest, result } = digester.finish();
-  if (result.blob === blob) return manifest;
-  throw new SuperfleetError('SF_NOT_PROVED', `blob ${blob} is damaged, and so is its manifest`, {
-    expected: `content and manifest with the digest ${blob}`,
-    got: `content of ${file.size} bytes with the id ${result.blob}`,
-    hint: 'fetch the blob again from a machine that holds it',
-  });
 }
 
 function* slices(bytes: Uint8Array): Generator<Uint8Array> {

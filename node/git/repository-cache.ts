@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { z } from 'zod';
 import { count } from '../../protocol/ids.ts';
+import { OwnTurns, type Turns } from '../turns.ts';
 import { removeTree } from './remove-tree.ts';
 
 const GiB = 1024 ** 3;
@@ -25,12 +26,6 @@ export const cacheBytesMax = 16 * GiB;
 export interface CacheBounds {
   entriesMax?: number;
   bytesMax?: number;
-}
-
-/** What comes after what. */
-export interface Turns {
-  /** `work` has the turn of this name from its start to its end. */
-  inTurn<T>(name: string, work: () => Promise<T>): Promise<T>;
 }
 
 /** Files and bytes of the tree at a commit. */
@@ -156,25 +151,6 @@ export class RepositoryCache {
       throw error;
     }
     await removeTree(grave);
-  }
-}
-
-class OwnTurns implements Turns {
-  readonly #turns = new Map<string, Promise<unknown>>();
-
-  async inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(name) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const settled = mine.then(
-      () => {},
-      () => {},
-    );
-    this.#turns.set(name, settled);
-    try {
-      return await mine;
-    } finally {
-      if (this.#turns.get(name) === settled) this.#turns.delete(name);
-    }
   }
 }
 

@@ -7,7 +7,7 @@ import type { WantedEnvironment } from '../environment/environments.ts';
 import type { PrepareRequest } from '../environment/prepare.ts';
 import { Prepared } from '../environment/prepared.ts';
 import type { ProxyEvent } from '../environment/proxy.ts';
-import type { Turns } from '../git/repository-cache.ts';
+import type { Turns } from '../turns.ts';
 import type { Calls } from './calls.ts';
 import type { LentEnvironment } from './order.ts';
 
