@@ -15,6 +15,7 @@ import { encodeManifest } from '../../protocol/manifest.ts';
 import type { BlobStore } from '../blobs/types.ts';
 import { FrameChannel } from './channel.ts';
 import type { Registry } from './registry.ts';
+import { type TurnLimits, Turns } from './turns.ts';
 
 export interface BlobServerOptions {
   registry: Registry;
@@ -24,16 +25,18 @@ export interface BlobServerOptions {
   limits?: Partial<BlobServerLimits>;
 }
 
-export interface BlobServerLimits {
+export interface BlobServerLimits extends TurnLimits {
   /** Streams of one peer; a request on one more is answered SF_FULL. @default 4 */
   streamsPerPeerMax: number;
   /** Requests served at one time, each with one chunk in memory at most; others wait for their turn. @default 64 */
   servedMax: number;
   /** Who has waited for its turn for so long is answered SF_FULL. @default 20 s */
   turnMs: number;
+  /** While others wait for a turn, one answer is taken by the peer within this, or its stream is cut. @default 8 s */
+  takeMs: number;
   /** A stream without a request for this long is closed. @default 30 s */
   idleMs: number;
-  /** One answer is taken by the peer within this. @default 60 s */
+  /** One answer is taken by the peer within this, where nobody waits. @default 60 s */
   answerMs: number;
 }
 
@@ -41,6 +44,7 @@ const blobServerLimits: BlobServerLimits = {
   streamsPerPeerMax: 4,
   servedMax: 64,
   turnMs: 20_000,
+  takeMs: 8_000,
   idleMs: 30_000,
   answerMs: 60_000,
 };
@@ -49,7 +53,7 @@ const blobServerLimits: BlobServerLimits = {
 export async function serveBlobs(options: BlobServerOptions): Promise<void> {
   const limits = { ...blobServerLimits, ...options.limits };
   const streams = new Map<string, number>();
-  const turns = new Turns(limits.servedMax, limits.turnMs);
+  const turns = new Turns(limits);
   await options.registry.handleProtocol({
     protocol: BLOB_PROTOCOL,
     access: 'members',
@@ -69,6 +73,8 @@ export async function serveBlobs(options: BlobServerOptions): Promise<void> {
     },
   });
 }
+
+const tooSlow = new SuperfleetError('SF_TIMEOUT', 'the peer took its answer too slowly while others waited');
 
 async function serve(
   stream: Stream,
@@ -90,10 +96,11 @@ async function serve(
     if (request === undefined || request.type === 'done') return;
     let answer: Uint8Array;
     let head: Uint8Array | undefined;
-    const served = (await turns?.next()) ?? false;
+    const turn = (await turns?.next(peer)) ?? null;
     try {
       try {
-        if (!served) throw new SuperfleetError('SF_FULL', 'too many transfers at once; try again later');
+        if (turn === null)
+          throw new SuperfleetError('SF_FULL', 'too many transfers at once; try again later');
         if (allowed !== request.blob && (await options.allow?.(peer, request.blob)) === false) {
           throw new SuperfleetError('SF_REFUSED', `blob ${request.blob} is not for this member`);
         }
@@ -103,45 +110,13 @@ async function serve(
       } catch (thrown) {
         answer = faultOf(thrown);
       }
-      await channel.write(answer, AbortSignal.timeout(limits.answerMs), head);
+      if (!channel.send(answer, head)) {
+        turn?.sending(() => channel.abort(tooSlow));
+        await channel.sent(AbortSignal.timeout(limits.answerMs));
+      }
     } finally {
-      if (served) turns?.done();
+      turn?.end();
     }
-  }
-}
-
-/** Lets so many on at one time, the others in the order in which they came. */
-class Turns {
-  #free: number;
-  readonly #waitMs: number;
-  readonly #waiting = new Set<(on: boolean) => void>();
-
-  constructor(max: number, waitMs: number) {
-    this.#free = max;
-    this.#waitMs = waitMs;
-  }
-
-  /** True: it is one's turn, until `done`. False: it did not come in time. */
-  next(): Promise<boolean> | boolean {
-    if (this.#free > 0) {
-      this.#free -= 1;
-      return true;
-    }
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => settle(false), this.#waitMs);
-      const settle = (on: boolean): void => {
-        clearTimeout(timer);
-        this.#waiting.delete(settle);
-        resolve(on);
-      };
-      this.#waiting.add(settle);
-    });
-  }
-
-  done(): void {
-    const [next] = this.#waiting;
-    if (next === undefined) this.#free += 1;
-    else next(true);
   }
 }
 

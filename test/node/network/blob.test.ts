@@ -9,7 +9,7 @@ import { FrameChannel } from '../../../node/network/channel.ts';
 import { BLOB_PROTOCOL } from '../../../protocol/blob.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { frameOf } from '../../../protocol/frame.ts';
-import { connect, type Net, withNet } from './hosts.ts';
+import { connect, type Net, Signal, withNet } from './hosts.ts';
 
 const MiB = 2 ** 20;
 /** Where a body is no longer copied on its way out. */
@@ -291,6 +291,39 @@ test(
     for (let n = 0; n < 200; n++) await channel.write(request).catch(() => {});
     await broke;
     assert.ok(served <= 6, `served ${served} chunks to a peer that read nothing`);
+  }),
+);
+
+test(
+  'members that ask for blobs and take no bytes lose their turns to one that waits, and it is not refused (promise 18)',
+  withNet(async (net) => {
+    const from = new MemoryBlobStore();
+    const put = await from.put(randomBytes(2 * MiB));
+    const asked = new Signal<number>();
+    const { server, client } = await pair(
+      net,
+      {
+        manifest: (id) => from.manifest(id),
+        chunk: (id, index) => {
+          asked.put(index);
+          return from.chunk(id, index);
+        },
+      },
+      { limits: { servedMax: 4, takeMs: 200 } },
+    );
+    const request = frameOf({ type: 'chunk', blob: put.blob, index: 0 } as { type: string });
+    for (const idle of [client, await net.member()]) {
+      const connection = await connect(idle, server);
+      for (let at = 0; at < 2; at += 1) {
+        const stream = await connection.newStream(BLOB_PROTOCOL);
+        stream.pause();
+        await new FrameChannel(stream).write(request);
+        await asked.next();
+      }
+    }
+    const other = await net.member();
+    const options = { addresses: server.addresses(), triesMax: 1 };
+    assert.equal(await fetchBlobs(other, server.peer, [put], new MemoryBlobStore(), never, options), [put]);
   }),
 );
 
