@@ -4,6 +4,7 @@ import type { MemberHost } from './member-host.ts';
 import type { Direction } from './network.ts';
 import type { FaultKind } from './scenario.ts';
 import { Violation } from './violation.ts';
+import { checkPaused, checkStopped } from './watch.ts';
 import type { World } from './world.ts';
 
 /** Does one fault to the world; it heals by itself, at the latest when the faults end. */
@@ -58,7 +59,7 @@ export function inflict(world: World, kind: FaultKind): void {
       const task = random.pick(tasks);
       if (kind === 'stopTask')
         world.ask({ op: 'task.stop', task }, (_result, error) => {
-          if (error === null) world.checkStopped(task);
+          if (error === null) checkStopped(world, task);
         });
       else world.ask({ op: 'task.rerun', task }, (result) => acknowledge(world, result));
       return;
@@ -80,7 +81,7 @@ function inflictOn(
     case 'memberCrash':
       member.crash();
       // A process that is killed closes its connections; a machine that loses power does not.
-      if (random.chance(0.7)) world.reset(peer);
+      if (random.chance(0.7)) world.ways.reset(peer);
       later(200, 40_000, () => {
         if (!machine.alive) member.boot();
       });
@@ -93,15 +94,15 @@ function inflictOn(
     case 'oneWay': {
       const both: Direction[] = ['toFounder', 'toMember'];
       const directions = kind === 'partition' ? both : [random.pick(both)];
-      world.setDown(peer, directions, true);
-      later(300, 60_000, () => world.setDown(peer, directions, false));
+      world.ways.setDown(peer, directions, true);
+      later(300, 60_000, () => world.ways.setDown(peer, directions, false));
       break;
     }
     case 'reset':
-      world.reset(peer);
+      world.ways.reset(peer);
       break;
     case 'latency':
-      world.links.get(peer)!.latencyMs = random.pick([0.3, 20, 150]);
+      world.ways.links.get(peer)!.latencyMs = random.pick([0.3, 20, 150]);
       break;
     case 'ownerPause':
       member.owner('pause');
@@ -134,7 +135,7 @@ function inflictMore(
   const { machine, peer } = member;
   switch (kind) {
     case 'loss': {
-      const link = world.links.get(peer)!;
+      const link = world.ways.links.get(peer)!;
       link.loss = random.pick([0.05, 0.2, 0.5]);
       later(300, 30_000, () => {
         link.loss = 0;
@@ -143,7 +144,7 @@ function inflictMore(
       break;
     }
     case 'halfOpen':
-      world.sever(member);
+      world.ways.sever(member);
       break;
     case 'retell':
       // A driver that does not know whether it was heard says it again.
@@ -152,7 +153,7 @@ function inflictMore(
     case 'oldDisk':
       member.crash();
       member.restoreOld();
-      world.reset(peer);
+      world.ways.reset(peer);
       later(200, 20_000, () => {
         if (!machine.alive) member.boot();
       });
@@ -167,7 +168,7 @@ function inflictMore(
       member.owner('pause');
       later(50, 1_000, () => {
         member.crash();
-        world.reset(peer);
+        world.ways.reset(peer);
         member.boot();
       });
       later(10_000, 40_000, () => member.owner('resume'));
@@ -181,8 +182,8 @@ function inflictMore(
       later(300, 20_000, () => member.policy(null));
       break;
     case 'oldFounder':
-      world.mislead(peer, true);
-      later(300, 20_000, () => world.mislead(peer, false));
+      world.ways.mislead(peer, true);
+      later(300, 20_000, () => world.ways.mislead(peer, false));
       break;
     case 'capacityLie':
       member.liar = true;
@@ -202,7 +203,7 @@ function inflictMore(
 function sendIfOpen(world: World, member: MemberHost, message: MemberMessage): void {
   // A process that is stopped says nothing, true or not.
   if (member.session !== null && member.core?.online && !member.machine.frozen)
-    world.tell(member, member.session, message);
+    world.ways.tell(member, member.session, message);
 }
 
 /** Says of leases of others what would be true of its own, and results of others as they were and as they were not. */
@@ -243,7 +244,7 @@ function pauseMesh(world: World, forMs: number): void {
     if (error !== null || world.resumes !== resumes) return;
     const { now } = world.schedule;
     world.pausedAt = now;
-    world.schedule.after(1_000, () => world.checkPaused(now));
+    world.schedule.after(1_000, () => checkPaused(world, now));
   });
   world.schedule.after(forMs, () => resumeMesh(world));
 }
@@ -269,11 +270,11 @@ export function heal(world: World): void {
   world.bootFounder();
   freezeFounder(world, false);
   for (const [peer, member] of world.members) {
-    world.setDown(peer, ['toFounder', 'toMember'], false);
-    world.links.get(peer)!.loss = 0;
-    world.mislead(peer, false);
+    world.ways.setDown(peer, ['toFounder', 'toMember'], false);
+    world.ways.links.get(peer)!.loss = 0;
+    world.ways.mislead(peer, false);
     // On a new session what it was told of leases that it made up counts no more.
-    if (member.liar) world.reset(peer);
+    if (member.liar) world.ways.reset(peer);
     member.machine.thaw();
     member.diskIsFull = false;
     if (!member.machine.alive && !member.inProcess && world.founder.core?.state.members.byPeer.has(peer))

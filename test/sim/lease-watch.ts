@@ -72,7 +72,8 @@ export class LeaseWatch {
   }
 
   #look(): void {
-    const { founder, members, links, schedule } = this.#world;
+    const { founder, members, schedule } = this.#world;
+    const { links } = this.#world.ways;
     for (const [peer, { machine }] of members) {
       const heard = machine.alive && !machine.frozen && !links.get(peer)!.down.toFounder;
       if (heard) this.#silentSince.delete(peer);
@@ -96,7 +97,8 @@ export class LeaseWatch {
   }
 
   #unheard({ key, member }: OpenLease): void {
-    const { founder, members, links, schedule } = this.#world;
+    const { founder, members, schedule } = this.#world;
+    const { links } = this.#world.ways;
     const { now } = schedule;
     const since = Math.max(
       this.#silentSince.get(member) ?? now,
@@ -150,9 +152,9 @@ export class LeaseWatch {
   }
 
   #well({ peer, machine, core, liar }: MemberHost): boolean {
-    const { founder, links, schedule } = this.#world;
-    const link = links.get(peer)!;
-    if (liar || !machine.alive || machine.frozen || !this.#world.reachable(peer) || core?.online !== true)
+    const { founder, schedule, ways } = this.#world;
+    const link = ways.links.get(peer)!;
+    if (liar || !machine.alive || machine.frozen || !ways.reachable(peer) || core?.online !== true)
       return false;
     if ((link.loss ?? 0) > 0 || founder.diskIsBad) return false;
     const disturbedAt = Math.max(

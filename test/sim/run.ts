@@ -11,6 +11,7 @@ import { attend } from './person.ts';
 import { Random } from './random.ts';
 import { BUNDLE, type Scenario, scenarioOf } from './scenario.ts';
 import { checkerOf, Violation } from './violation.ts';
+import { checkReplay } from './watch.ts';
 import { World } from './world.ts';
 
 export interface RunOptions {
@@ -246,7 +247,7 @@ function checkEnd(world: World): void {
   while (founder.durable < founder.lines.length && world.schedule.step());
   const entries = founder.entries();
   if (world.log.size !== entries.length) throw new Violation('log', 'not every entry was looked at');
-  world.checkReplay();
+  checkReplay(world);
   const all = replayAll(entries).tasks;
   for (const id of world.acknowledged) {
     const task = all.byId.get(id);
