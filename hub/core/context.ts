@@ -33,6 +33,7 @@ import { RetryBudget } from './retry-budget.ts';
 import { Reverifications } from './reverify-set.ts';
 import { Room } from './room.ts';
 import { type SpreadPlace, Spreads } from './spread.ts';
+import { Starts } from './starts.ts';
 import type { FounderEffect } from './types.ts';
 
 /** Replicas that members are told of, and addresses of each. */
@@ -136,6 +137,7 @@ export class FounderContext {
   readonly pool = new Pool();
   readonly queue = new RunQueue(this.pool);
   readonly spreads = new Spreads();
+  readonly starts = new Starts();
   /** Buckets to be looked at again at a time (monotonic ms), whatever happens until then. */
   readonly later = new Map<Bucket, number>();
   /** Urgent tasks for which another gave its place, which is not free yet. */

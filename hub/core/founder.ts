@@ -138,6 +138,7 @@ export class FounderCore {
     this.#steppedAt = clock.now;
     if (lateMs > founderSleptMs) wake(ctx, sinceMs);
     for (const input of inputs) this.#take(input);
+    ctx.starts.log(ctx);
     const ticks = inputs.some(({ type }) => type === 'tick');
     // Nothing that is due waits for a quiet moment: every step looks, and an idle look is cheap.
     if (!inputs.every(isRead)) {

@@ -42,6 +42,7 @@ export function endLease(ctx: FounderContext, lease: LiveLease, ending: Ending):
     endAgain(ctx, lease, ending);
     return;
   }
+  ctx.starts.before(ctx, lease);
   const { task: id, attempt } = lease.lease;
   const { reason } = ending;
   const detail = ending.detail?.slice(0, 2048) ?? null;

@@ -133,6 +133,7 @@ export function onCollected(
   }
   if (lease.member !== peer || !lease.collecting) return;
   lease.collecting = false;
+  ctx.starts.before(ctx, lease);
   if (failure !== null) {
     onCollectFailure(ctx, lease, failure);
     return;

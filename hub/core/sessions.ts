@@ -237,9 +237,7 @@ function onStarted(ctx: FounderContext, live: LiveMember, of: Lease, correlation
   }
   lease.startedAt ??= ctx.now;
   const attempt = findAttempt(ctx.task(lease.lease.task), lease.lease.attempt)!;
-  if (attempt.startedAt !== null || lease.of !== null) return;
-  const { task, attempt: number } = lease.lease;
-  ctx.append({ type: 'attempt.started', body: { task, attempt: number, correlation: lease.correlation } });
+  if (attempt.startedAt === null && lease.of === null) ctx.starts.add(lease);
 }
 
 /** It works on a lease that is not open: it is told so once, and holds the slot until it is gone. */

@@ -246,9 +246,9 @@ export class Fleet {
     return 'accepted';
   }
 
-  founder(input: FounderInput): void {
+  founder(...inputs: FounderInput[]): void {
     const outward: Exclude<FounderEffect, { type: 'append' }>[] = [];
-    for (const effect of this.core.step(input, this.clock())) {
+    for (const effect of this.core.stepAll(inputs, this.clock())) {
       this.log.push(effect);
       if (effect.type !== 'append') outward.push(effect);
       else {

@@ -73,6 +73,30 @@ test('a result of another member, number, epoch or role is no result of the leas
   assert.is(fleet.task(id).accepted?.attempt, 1);
 });
 
+test('where a result comes together with the start of its attempt both are logged at its end: what is fetched waits for no disk', () => {
+  const together = () => {
+    const { fleet, ada, assignment } = holding();
+    fleet.holdCollects = [];
+    const { task, attempt, epoch, correlation } = assignment;
+    const from = { type: 'received' as const, peer: ada.peer, session: ada.session! };
+    const before = fleet.entries.length;
+    fleet.founder(
+      { ...from, message: { type: 'started', task, attempt, epoch, correlation } },
+      { ...from, message: { type: 'result', result: resultOf(ada.peer, assignment) } },
+    );
+    assert.is(fleet.entries.length, before);
+    assert.is(fleet.holdCollects.length, 1);
+    return { fleet, ada, types: () => fleet.entries.slice(before).map(({ type }) => type) };
+  };
+  const well = together();
+  well.fleet.collected(well.fleet.holdCollects![0]!);
+  assert.equal(well.types().slice(0, 2), ['attempt.started', 'task.executed']);
+  const lost = together();
+  lost.fleet.disconnect(lost.ada);
+  lost.fleet.advance(60_000);
+  assert.equal(lost.types().slice(0, 2), ['attempt.started', 'attempt.ended']);
+});
+
 test('nothing is accepted before every blob is on the disk of the founder', () => {
   const { fleet, ada, id, assignment } = holding();
   fleet.holdCollects = [];
