@@ -207,7 +207,7 @@ export class FounderContext {
   membersVersion = 0;
   /** How many owners the mesh had, by `membersVersion`. */
   owners = { in: -1, count: 0 };
-  readonly #effects: FounderEffect[] = [];
+  #effects: Exclude<FounderEffect, { type: 'append' }>[] = [];
   #made: MadeEntry[] = [];
 
   constructor(options: {
@@ -293,7 +293,9 @@ export class FounderContext {
   /** The effects of the step: what it appends first, all others to be released when it is durable. */
   take(): FounderEffect[] {
     const after = this.last;
-    const outward = this.#effects.splice(0).map((effect) => ({ ...effect, after }));
+    const outward = this.#effects;
+    this.#effects = [];
+    for (const effect of outward) if ('after' in effect) effect.after = after;
     const made = this.#made;
     this.#made = [];
     if (made.length === 0) return outward;

@@ -86,7 +86,7 @@ export function onLate(
     digest: (checked as CheckedResult | null)?.digest ?? null,
   });
   const { envelope } = result;
-  ctx.emit({ type: 'collect', after: 0, peer, session, lease, role: attempt.role, blobs: [], envelope });
+  ctx.emit({ type: 'collect', peer, session, lease, role: attempt.role, blobs: [], envelope });
 }
 
 /** The envelope of a late result is stored, or could not be had. */

@@ -101,7 +101,6 @@ function collect(ctx: FounderContext, lease: LiveLease): void {
   lease.collectAt = null;
   ctx.emit({
     type: 'collect',
-    after: 0,
     peer: lease.member,
     session,
     lease: lease.lease,

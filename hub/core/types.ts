@@ -164,10 +164,9 @@ export type FounderEffect =
   | { type: 'append'; made: MadeEntry[] }
   | { type: 'send'; after: number; peer: string; session: number; message: FounderMessage }
   | { type: 'answer'; after: number; request: number; result: unknown; error: ErrorObject | null }
-  /** Pull the blobs of a result from the member, verify, sync; then feed `collected`. */
+  /** Pull the blobs of a result from the member, verify, sync; then feed `collected`. At once: it tells nobody what was decided. */
   | {
       type: 'collect';
-      after: number;
       peer: string;
       session: number;
       lease: Lease;
@@ -190,3 +189,6 @@ export type FounderEffect =
       message: string;
       disconnect?: boolean;
     };
+
+/** What leaves when the entries up to `after` are durable. */
+export type HeldEffect = Exclude<FounderEffect, { type: 'append' | 'collect' }>;

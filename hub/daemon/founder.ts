@@ -11,9 +11,8 @@ import type { FounderMessage, MemberHello, MemberMessage, Place } from '../../pr
 import { safetyTickMs } from '../core/config.ts';
 import { type FounderCore, isRead, READS } from '../core/founder.ts';
 import { ReplicatedGate } from '../core/gate.ts';
-import type { FounderEffect, FounderInput, Operation, Recalled, Wanted } from '../core/types.ts';
+import type { FounderEffect, FounderInput, HeldEffect, Operation, Recalled, Wanted } from '../core/types.ts';
 
-type Held = Exclude<FounderEffect, { type: 'append' }>;
 type Collect = Extract<FounderEffect, { type: 'collect' }>;
 type Collected = Extract<FounderInput, { type: 'collected' }>;
 
@@ -69,7 +68,7 @@ const REQUESTS_MAX = 4096;
  */
 export class FounderDriver {
   readonly #options: FounderDriverOptions;
-  readonly #gate: ReplicatedGate<Held>;
+  readonly #gate: ReplicatedGate<HeldEffect>;
   /** Newest checkpoints, oldest first: the first is the newest that may leave, the others wait for replicas. */
   #checkpoints: { index: number; text: string | null }[] = [{ index: -1, text: null }];
   /** By number: while a second machine with a member's identity is looked into, both have one. */
@@ -97,7 +96,7 @@ export class FounderDriver {
 
   constructor(options: FounderDriverOptions) {
     this.#options = options;
-    this.#gate = new ReplicatedGate<Held>(options.log.size - 1, options.replicas ?? 0, (effect) =>
+    this.#gate = new ReplicatedGate<HeldEffect>(options.log.size - 1, options.replicas ?? 0, (effect) =>
       this.#passes(effect),
     );
     options.log.subscribe((batch: DurableBatch) =>
@@ -204,8 +203,13 @@ export class FounderDriver {
     }
     try {
       const effects = this.#options.core.stepAll(inputs, systemClock());
-      for (const effect of effects) if (effect.type === 'append') this.#append(effect);
-      this.#gate.hold(effects.filter((effect) => effect.type !== 'append'));
+      const held: HeldEffect[] = [];
+      for (const effect of effects) {
+        if (effect.type === 'append') this.#append(effect);
+        else if (effect.type === 'collect') this.#collect(effect);
+        else held.push(effect);
+      }
+      this.#gate.hold(held);
       this.#release();
     } catch (thrown) {
       // The core may have changed half of its state, or nobody hears what it decided: only the log can tell what is true.
@@ -310,7 +314,7 @@ export class FounderDriver {
    * What rests on this disk alone where acknowledgements wait for replicas: reads and refusals; what keeps a member's leases, which the
    * replicas hold; and what stops work. Else a replica that is away would cost every attempt, and the kill switch its second.
    */
-  #passes(effect: Held): boolean {
+  #passes(effect: HeldEffect): boolean {
     if (effect.type === 'answer') {
       return effect.error !== null || (this.#requests.get(effect.request)?.reads ?? true);
     }
@@ -360,7 +364,7 @@ export class FounderDriver {
     }, failed);
   }
 
-  #recall({ wanted, purpose }: Extract<Held, { type: 'recall' }>): void {
+  #recall({ wanted, purpose }: Extract<HeldEffect, { type: 'recall' }>): void {
     this.#options.recall(wanted).then(
       (found) => this.step({ type: 'recalled', purpose, found, error: null }),
       (thrown: unknown) => {
@@ -368,6 +372,15 @@ export class FounderDriver {
         this.step({ type: 'recalled', purpose, found: { tasks: [] }, error });
       },
     );
+  }
+
+  #collect(effect: Collect): void {
+    const { role, lease } = effect;
+    mark(lease.task, `${role}.collect`);
+    void this.#options.collect(effect).then((collected) => {
+      mark(lease.task, `${role}.collected`);
+      this.#soon(collected);
+    });
   }
 
   /** One effect may bring the next step (a full session closes): its effects come after those that were decided before. */
@@ -383,7 +396,7 @@ export class FounderDriver {
     }
   }
 
-  #perform(effect: Held): void {
+  #perform(effect: HeldEffect): void {
     switch (effect.type) {
       case 'send': {
         this.#sessions.get(effect.session)?.send(effect.message);
@@ -409,13 +422,6 @@ export class FounderDriver {
         }
         return;
       }
-      case 'collect':
-        mark(effect.lease.task, `${effect.role}.collect`);
-        void this.#options.collect(effect).then((collected) => {
-          mark(effect.lease.task, `${effect.role}.collected`);
-          this.#soon(collected);
-        });
-        return;
       case 'recall':
         this.#recall(effect);
         return;

@@ -3,7 +3,7 @@ import type { EnvelopeChecks } from '../../hub/core/checks.ts';
 import type { FounderConfig } from '../../hub/core/config.ts';
 import { FounderCore } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
-import type { FounderEffect, FounderInput, Operation } from '../../hub/core/types.ts';
+import type { FounderEffect, FounderInput, HeldEffect, Operation } from '../../hub/core/types.ts';
 import { canonicalJson } from '../../ledger/canonical-json.ts';
 import type { Entry, KnownEntry } from '../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../ledger/events.ts';
@@ -21,7 +21,6 @@ import type { FounderMessage } from '../../protocol/session.ts';
 import { recalledFrom } from '../ledger/archived.ts';
 import type { Machine } from './machine.ts';
 
-type Outward = Exclude<FounderEffect, { type: 'append' }>;
 type Collect = Extract<FounderEffect, { type: 'collect' }>;
 
 /** What the founder's driver needs of the world. */
@@ -33,7 +32,7 @@ export interface FounderWorld {
   /** Whether the member can give what its result names, now. */
   fetch(effect: Collect): 'ok' | 'gone' | 'bad' | 'disk';
   answered(request: number, result: unknown, error: ErrorObject | null): void;
-  released(effect: Outward): void;
+  released(effect: HeldEffect): void;
   /** Takes each entry once it is on the disk for good, in order. */
   synced?(entry: Entry): void;
   /** What its core decided in a step, and whose input that was. */
@@ -66,7 +65,7 @@ export class FounderHost {
   fromSnapshots = false;
   restarts = 0;
   secrets = new Map<string, string>();
-  #gate = new EffectGate<Outward>(-1);
+  #gate = new EffectGate<HeldEffect>(-1);
   #syncing = 0;
   /** Whether some inputs wait for the next one, to be one step with it. */
   protected readonly merges: boolean = true;
@@ -177,14 +176,15 @@ export class FounderHost {
 
   #stepAll(inputs: readonly FounderInput[]): void {
     if (this.core === null) return;
-    const outward: Outward[] = [];
+    const outward: HeldEffect[] = [];
     const events: LogEvent[] = [];
     const { core } = this;
     for (const effect of core.stepAll(inputs, this.machine.clock())) {
       if (effect.type === 'append') {
         this.append(effect);
         events.push(...effect.made.map(({ entry }) => entry as KnownEntry));
-      } else outward.push(effect);
+      } else if (effect.type === 'collect') this.#collect(effect);
+      else outward.push(effect);
     }
     this.#planTick();
     this.world.stepped?.(core, events, peerOf(inputs.at(-1)!));
@@ -224,7 +224,7 @@ export class FounderHost {
     for (const effect of this.#gate.release()) this.#perform(effect);
   }
 
-  #perform(effect: Outward): void {
+  #perform(effect: HeldEffect): void {
     this.world.released(effect);
     switch (effect.type) {
       case 'send':
@@ -239,9 +239,6 @@ export class FounderHost {
         this.world.close(effect.peer, effect.session);
         break;
       }
-      case 'collect':
-        this.#collect(effect);
-        break;
       case 'recall':
         this.#recall(effect);
         break;

@@ -1,7 +1,7 @@
 import { defaultConfig } from '../../hub/core/config.ts';
 import { FounderCore, founderAdmitted } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
-import type { FounderEffect, FounderInput } from '../../hub/core/types.ts';
+import type { FounderEffect, FounderInput, HeldEffect } from '../../hub/core/types.ts';
 import type { Entry, KnownEntry } from '../../ledger/entry.ts';
 import type { LogEvent } from '../../ledger/events.ts';
 import { defaultBounds } from '../../ledger/state/reducer.ts';
@@ -44,7 +44,6 @@ export interface ScaleReport {
   steps: Record<string, { count: number; meanUs: number }>;
 }
 
-type Outward = Exclude<FounderEffect, { type: 'append' }>;
 type Collect = Extract<FounderEffect, { type: 'collect' }>;
 
 interface Node {
@@ -87,7 +86,7 @@ export class Scale {
   readonly #signed = new Map<string, string[]>();
   readonly #log = new LogChecker(this.#honest);
   readonly #steps: StepChecker;
-  readonly #gate = new EffectGate<Outward>(-1);
+  readonly #gate = new EffectGate<HeldEffect>(-1);
   readonly #core: FounderCore;
   readonly #spent = new Map<string, { count: number; ms: number }>();
   /** Decided and not synced yet. */
@@ -193,11 +192,12 @@ export class Scale {
     spent.count += 1;
     spent.ms += ms;
     this.#spent.set(kind, spent);
-    const outward: Outward[] = [];
+    const outward: HeldEffect[] = [];
     const events: LogEvent[] = [];
     for (const effect of effects) {
       if (effect.type !== 'append') {
-        outward.push(effect);
+        if (effect.type === 'collect') this.#collect(effect);
+        else outward.push(effect);
         continue;
       }
       for (const { entry, line } of effect.made) {
@@ -245,8 +245,7 @@ export class Scale {
         const node = this.#nodes.get(effect.peer)!;
         const { session, message } = effect;
         this.#schedule.after(latencyMs, () => this.#tell(node, { type: 'received', session, message }));
-      } else if (effect.type === 'collect') this.#collect(effect);
-      else if (effect.type === 'answer' && effect.error !== null) throw new Error(effect.error.message);
+      } else if (effect.type === 'answer' && effect.error !== null) throw new Error(effect.error.message);
     }
   }
 

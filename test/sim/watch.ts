@@ -1,4 +1,4 @@
-import type { FounderEffect } from '../../hub/core/types.ts';
+import type { HeldEffect } from '../../hub/core/types.ts';
 import { canonicalJson } from '../../ledger/canonical-json.ts';
 import { initialState, replay, saveState } from '../../ledger/state/state.ts';
 import { type Assignment, leaseKey } from '../../protocol/session.ts';
@@ -7,7 +7,7 @@ import { Violation } from './violation.ts';
 import type { World } from './world.ts';
 
 /** Promise 1: what leaves the founder rests on entries that are durable. */
-export function checkReleased(world: World, effect: Exclude<FounderEffect, { type: 'append' }>): void {
+export function checkReleased(world: World, effect: HeldEffect): void {
   if (effect.after >= world.founder.durable)
     throw new Violation('1 durable first', `a ${effect.type} left before entry ${effect.after} was durable`);
   if (effect.type !== 'send' || effect.message.type !== 'assign') return;

@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto';
 import type { ReceiptFacts } from '../../../hub/core/checks.ts';
 import { FounderCore, type FounderOptions, founderAdmitted } from '../../../hub/core/founder.ts';
 import { EffectGate } from '../../../hub/core/gate.ts';
-import type { FounderEffect, FounderInput, Operation, Submission } from '../../../hub/core/types.ts';
+import type {
+  FounderEffect,
+  FounderInput,
+  HeldEffect,
+  Operation,
+  Submission,
+} from '../../../hub/core/types.ts';
 import type { Why } from '../../../hub/core/why.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../../ledger/events.ts';
@@ -75,6 +81,7 @@ export interface TestMember {
   effects: MemberEffect[];
 }
 
+type Collect = Extract<FounderEffect, { type: 'collect' }>;
 type Recall = Extract<FounderEffect, { type: 'recall' }>;
 
 export class Fleet {
@@ -82,7 +89,7 @@ export class Fleet {
   readonly members = new Map<string, TestMember>();
   readonly log: FounderEffect[] = [];
   core: FounderCore;
-  gate = new EffectGate<Exclude<FounderEffect, { type: 'append' }>>(-1);
+  gate = new EffectGate<HeldEffect>(-1);
   now = 1_000;
   wall = 1_700_000_000_000;
   /** Entries up to here are durable; null: each at once. */
@@ -247,10 +254,12 @@ export class Fleet {
   }
 
   founder(...inputs: FounderInput[]): void {
-    const outward: Exclude<FounderEffect, { type: 'append' }>[] = [];
+    const outward: HeldEffect[] = [];
+    const collects: Collect[] = [];
     for (const effect of this.core.stepAll(inputs, this.clock())) {
       this.log.push(effect);
-      if (effect.type !== 'append') outward.push(effect);
+      if (effect.type === 'collect') collects.push(effect);
+      else if (effect.type !== 'append') outward.push(effect);
       else {
         for (const { line } of effect.made) {
           const entry = JSON.parse(line) as Entry;
@@ -262,6 +271,10 @@ export class Fleet {
     }
     this.gate.hold(outward);
     this.flush();
+    for (const effect of collects) {
+      if (this.holdCollects !== null) this.holdCollects.push(effect);
+      else this.collected(effect);
+    }
   }
 
   /** Makes durable what may be, and lets effects go. */
@@ -270,7 +283,7 @@ export class Fleet {
     for (const effect of this.gate.release()) this.#perform(effect);
   }
 
-  #perform(effect: Exclude<FounderEffect, { type: 'append' }>): void {
+  #perform(effect: HeldEffect): void {
     switch (effect.type) {
       case 'answer':
         this.#answers.set(effect.request, effect);
@@ -285,10 +298,6 @@ export class Fleet {
         });
         break;
       }
-      case 'collect':
-        if (this.holdCollects !== null) this.holdCollects.push(effect);
-        else this.collected(effect);
-        break;
       case 'close': {
         const member = this.members.get(effect.peer);
         if (member === undefined || member.session !== effect.session) break;
