@@ -34,10 +34,14 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [
       patch(
         'hub/core/context.ts',
-        '({ ...effect, after })',
-        "({ ...effect, after: effect.type === 'answer' ? -1 : after })",
+        'effect.after = after',
+        "effect.after = effect.type === 'answer' ? -1 : after",
       ),
     ],
+  },
+  {
+    name: 'the start of an attempt is logged after its end',
+    patches: [patch('hub/core/lifecycle.ts', '  ctx.starts.before(ctx, lease);\n', '')],
   },
   {
     name: 'a task that a machine lost is not queued again',
