@@ -1,5 +1,4 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { TileStore } from './tile-store.ts';
 import { TILE_BYTES, type Tile, type TileId, tilePath } from './tiles.ts';
@@ -13,6 +12,7 @@ const LOST = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'EIO']);
  */
 export class FileTileStore implements TileStore {
   readonly #folder: string;
+  #written: Promise<unknown> = Promise.resolve();
 
   /** The folder is made (0700) when the first tile is. */
   constructor(folder: string) {
@@ -28,36 +28,34 @@ export class FileTileStore implements TileStore {
     }
   }
 
-  /**
-   * On this thread, and not synced: few bytes go into the kernel's memory, which takes less than the ways to another thread and back;
-   * a founder fills some hundred tiles a second.
-   */
-  async write(tile: Tile): Promise<void> {
+  /** One after the other, never on the event loop: while the disk syncs a log, a file that is made may wait for it. */
+  write(tile: Tile): Promise<void> {
+    const written = this.#written.then(() => this.#put(tile));
+    this.#written = written.catch(() => {});
+    return written;
+  }
+
+  async #put(tile: Tile): Promise<void> {
     const part = join(this.#folder, 'part');
     const path = join(this.#folder, tilePath(tile));
     try {
-      try {
-        putFile(part, path, tile.bytes);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      await putFile(part, path, tile.bytes).catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
         // The first one of its folder.
-        mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-        putFile(part, path, tile.bytes);
-      }
+        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+        await putFile(part, path, tile.bytes);
+      });
     } catch (error) {
-      try {
-        rmSync(part, { force: true });
-      } catch {
-        // Why it was not written is what counts.
-      }
+      // Why it was not written is what counts.
+      await rm(part, { force: true }).catch(() => {});
       throw error;
     }
   }
 }
 
-function putFile(part: string, path: string, bytes: Uint8Array): void {
-  writeFileSync(part, bytes, { mode: 0o600 });
-  renameSync(part, path);
+async function putFile(part: string, path: string, bytes: Uint8Array): Promise<void> {
+  await writeFile(part, bytes, { mode: 0o600 });
+  await rename(part, path);
 }
 
 async function readTile(file: FileHandle): Promise<Buffer | null> {
