@@ -10,7 +10,7 @@
  *
  * `BENCH_RECOVER_RUNS` says how often; no figure that is told comes of fewer than 50. `BENCH_RECOVER` names some of them, by comma.
  */
-import { childless, Fleet, freePort, gone, runs } from '../../test/net/fleet.ts';
+import { Fleet, freePort, gone, runs } from '../../test/net/fleet.ts';
 import { isRoot } from '../../test/net/mesh.ts';
 import { Desk, halted } from './desk.ts';
 import { type Benchmark, type Figure, median } from './figures.ts';
@@ -124,7 +124,6 @@ async function pause(fleet: Fleet, run: number): Promise<number> {
   for (const task of tasks) await fleet.client.post(`/v1/tasks/${task}/stop`);
   for (const task of tasks) await fleet.ended(task);
   await fleet.client.post('/v1/mesh/resume');
-  for (const name of NAMES) await childless(fleet.daemon(name).pid);
   return took;
 }
 

@@ -161,7 +161,11 @@ export class FounderHost {
   step(input: FounderInput): void {
     if (this.core === null) return;
     // As a driver does with what comes in one turn of its event loop.
-    if ((input.type === 'collected' || input.type === 'received') && this.merges && this.machine.random.chance(0.3)) {
+    if (
+      (input.type === 'collected' || input.type === 'received') &&
+      this.merges &&
+      this.machine.random.chance(0.3)
+    ) {
       this.#together.push(input);
       if (this.#together.length === 1) this.machine.after(1, () => this.takeWaiting());
       return;
