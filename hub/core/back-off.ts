@@ -1,6 +1,6 @@
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
-import { restAfterFaults, restBaseMs, restJitter, restMaxMs } from './config.ts';
+import { restAfterFaults, restBaseMs, restJitter, restMaxMs, restMs } from './config.ts';
 import type { FounderContext } from './context.ts';
 import { draw } from './lifecycle.ts';
 import type { LiveMember } from './live-member.ts';
@@ -68,10 +68,28 @@ export const restOf = (faults: number): number => Math.min(restMaxMs, restBaseMs
 /** An attempt came to its end there. */
 export function countSuccess(ctx: FounderContext, peer: string): void {
   const live = ctx.live.get(peer);
-  if (live === undefined || live.backOff === null) return;
+  if (live === undefined) return;
+  live.ownerStops = 0;
+  if (live.backOff === null) return;
   live.backOff = null;
   ctx.fleet += 1;
 }
+
+/**
+ * Its owner, or who shut it down, stopped something there. That costs a task nothing; so that it cannot be repeated without end,
+ * the machine rests after it: for a moment after the first few in a row, then twice as long each time.
+ */
+export function countStop(ctx: FounderContext, live: LiveMember): void {
+  if (live.restsUntil === null) live.ownerStops += 1;
+  const until = ctx.now + stopRestOf(live.ownerStops);
+  live.restsUntil = Math.max(live.restsUntil ?? 0, until);
+  ctx.alarms.add(live.restsUntil);
+  ctx.fleet += 1;
+}
+
+/** Ms after so many stops in a row by persons. */
+export const stopRestOf = (stops: number): number =>
+  stops < restAfterFaults ? restMs : restOf(stops - restAfterFaults + 1);
 
 /** Its rest is over: it is given a probe. Called by the tick. */
 export function endRest(ctx: FounderContext, live: LiveMember): void {

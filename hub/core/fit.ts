@@ -1,6 +1,8 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { MachineNeeds, Schedule } from '../../protocol/schedule.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
+import { stopRestOf } from './back-off.ts';
+import { restAfterFaults } from './config.ts';
 import { freeSlots, type LiveMember } from './live-member.ts';
 import type { Need } from './queue.ts';
 import { lacking, requirementsOf } from './requirements.ts';
@@ -23,7 +25,7 @@ export function unavailable(member: MemberRecord, live: LiveMember | undefined):
     return 'runs an older release, which does not keep the policy of its invite';
   if (live.doubtful) return 'has missed a heartbeat';
   if (live.capacity.ownerPaused) return live.capacity.bar ?? 'is paused by its owner';
-  if (live.restsUntil !== null) return 'was stopped by its owner a moment ago';
+  if (live.restsUntil !== null) return stopWords(live.ownerStops);
   const { backOff } = live;
   if (backOff !== null && backOff.until !== null) return restWords(backOff.faults, backOff.untilTime);
   if (live.capacity.sandbox === null) return 'has no working sandbox';
@@ -35,6 +37,11 @@ const clock = (time: number): string => `${new Date(time).toISOString().slice(11
 
 const drainWords = ({ evictAt }: MemberRecord): string =>
   evictAt === undefined ? 'is draining' : `is draining; what runs there may until ${clock(evictAt)}`;
+
+const stopWords = (stops: number): string =>
+  stops < restAfterFaults
+    ? 'was stopped by its owner a moment ago'
+    : `was stopped by its owner ${stops} times in a row, and rests for ${stopRestOf(stops) / 1000} s`;
 
 const restWords = (faults: number, until: number): string =>
   `failed ${faults} attempts in a row by its own fault, and is given nothing until ${clock(until)}; then one, as a probe`;

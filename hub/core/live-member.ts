@@ -35,6 +35,8 @@ export class LiveMember {
   rival: Rival | null = null;
   /** The other machine that was last refused for having this one's identity. */
   clash: { where: string; at: number } | null = null;
+  /** Times that its owner stopped what it did since an attempt last came to its end there; what stops in one moment counts once. */
+  ownerStops = 0;
   readonly #watch: MemberWatch;
   #session: number | null = null;
   #features: readonly string[] = [];

@@ -10,6 +10,8 @@ export class Reverifications {
   stale = true;
   /** What the pool had told when all were busy. */
   seen = -1;
+  /** Those whose last leases persons ended, by the number of the last: none of it begins before `until` (monotonic). */
+  readonly waits = new Map<string, { last: number; until: number }>();
   /** None begins before (monotonic). */
   notBefore = 0;
 

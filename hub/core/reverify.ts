@@ -5,7 +5,7 @@ import { newNonce } from '../../protocol/ids.ts';
 import { leaseKey } from '../../protocol/session.ts';
 import { secretMissing } from './agree.ts';
 import { assignmentOf } from './assign.ts';
-import { countSuccess } from './back-off.ts';
+import { countSuccess, stopRestOf } from './back-off.ts';
 import { boundsOf, ringHasRoom } from './capacity.ts';
 import { hiddenChange } from './check-result.ts';
 import type { CheckedResult, FounderContext, LiveLease } from './context.ts';
@@ -67,6 +67,7 @@ function lookUp(ctx: FounderContext): void {
     const of = isDue(ctx, task);
     if (of !== null) again.due.set(id, of);
   }
+  for (const id of again.waits.keys()) if (!again.due.has(id) && !again.open.has(id)) again.waits.delete(id);
 }
 
 /** Whose word in quarantine this result rests on, where verifying it again can help; null: it need not be, or cannot. */
@@ -120,7 +121,7 @@ function begin(ctx: FounderContext, task: TaskRecord, of: string): boolean {
     );
     return true;
   }
-  if (secretMissing(ctx, task) !== null) return false;
+  if (waits(ctx, task, tried) || secretMissing(ctx, task) !== null) return false;
   const there = verifierParties(ctx, task).flatMap((member) => {
     const live = ctx.live.get(member.peer);
     return live === undefined || member.peer === of || unavailable(member, live) !== null ? [] : [live];
@@ -139,6 +140,21 @@ function begin(ctx: FounderContext, task: TaskRecord, of: string): boolean {
   if (live === undefined) return false;
   lease(ctx, task, live, of);
   return true;
+}
+
+/** What persons stop again and again waits longer each time, whichever machines they are at. */
+function waits({ again, alarms, now }: FounderContext, { id }: TaskRecord, tried: AttemptRecord[]): boolean {
+  const last = tried.at(-1);
+  const byPerson = (one: AttemptRecord): boolean => one.end?.kind === 'ended' && one.end.fault === 'person';
+  if (last === undefined || !byPerson(last)) return false;
+  let known = again.waits.get(id);
+  if (known?.last !== last.number) {
+    const stops = tried.length - 1 - tried.findLastIndex((one) => !byPerson(one));
+    known = { last: last.number, until: now + stopRestOf(stops) };
+    again.waits.set(id, known);
+    alarms.add(known.until);
+  }
+  return now < known.until;
 }
 
 function lease(ctx: FounderContext, task: TaskRecord, live: LiveMember, of: string): void {

@@ -7,8 +7,8 @@ import {
   SESSION_VERSION,
 } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
-import { endRest } from './back-off.ts';
-import { attemptSlackMs, restMs, stoppingMax } from './config.ts';
+import { countStop, endRest } from './back-off.ts';
+import { attemptSlackMs, stoppingMax } from './config.ts';
 import type { FounderContext, LiveLease } from './context.ts';
 import { challenge, clockOf, isElsewhere, refuseRival } from './identity.ts';
 import { tellLenders } from './lenders.ts';
@@ -270,20 +270,13 @@ function onStopped(ctx: FounderContext, live: LiveMember, message: Stopped): voi
   const key = leaseKey(message);
   live.stopping.delete(key);
   noteGone(ctx, live.peer, key);
-  if (message.why === 'owner' || message.why === 'shutdown') rest(ctx, live);
+  if (message.why === 'owner' || message.why === 'shutdown') countStop(ctx, live);
   const lease = live.leases.has(key) ? ctx.leases.get(key) : undefined;
   if (lease === undefined) return;
   // A pause that this founder did not ask for is the member's own doing.
   const why = message.why === 'paused' && !ctx.state.mesh.paused ? 'refused' : message.why;
   const ending = STOPPED[why];
   endLease(ctx, lease, { ...ending, detail: message.detail ?? ending.detail, cancel: null });
-}
-
-/** Owners' stops cost a task nothing; so that they cannot be repeated without end, the machine rests after one. */
-export function rest(ctx: FounderContext, live: LiveMember): void {
-  live.restsUntil = ctx.now + restMs;
-  ctx.alarms.add(live.restsUntil);
-  ctx.fleet += 1;
 }
 
 /** Before the first step after a sleep: what a sleeping founder could not hear is no silence. */

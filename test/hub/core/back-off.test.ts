@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { restOf } from '../../../hub/core/back-off.ts';
+import { restOf, stopRestOf } from '../../../hub/core/back-off.ts';
 import { restAfterFaults, restJitter, restMaxMs } from '../../../hub/core/config.ts';
 import type { NodeObject } from '../../../node/api/objects.ts';
 import type { Assignment } from '../../../protocol/session.ts';
@@ -127,6 +127,41 @@ test('what is lost in one moment is one fault; an owner, a pause and a drain are
     assert.is(ada.running.size, 2, 'two attempts were lost with it, once');
   }
   assert.is(nodeOf(fleet, ada).work, 'takes tasks');
+});
+
+test('owners’ stops in a row make a machine rest longer each time, and what it does in between ends that', () => {
+  const fleet = new Fleet();
+  const ada = fleet.join('ada');
+  const id = fleet.submit({ checks: [] });
+  /** How long nothing is given to it after its owner stopped it, ms. */
+  const stop = (): number => {
+    const held = fleet.running(ada);
+    fleet.member(ada, { type: 'owner', act: 'pause' });
+    fleet.gone(ada, held);
+    fleet.member(ada, { type: 'owner', act: 'resume' });
+    const from = fleet.now;
+    while (ada.running.size === 0 && fleet.now < from + 10 * 60_000) fleet.advance(250);
+    return fleet.now - from;
+  };
+  for (let stops = 1; stops <= 12; stops += 1) {
+    const rested = stop();
+    assert.ok(rested >= stopRestOf(stops), `${stops}: ${rested}`);
+    assert.ok(rested <= stopRestOf(stops) + 1_000, `${stops}: ${rested}`);
+  }
+  assert.is(stopRestOf(12), restMaxMs);
+  fleet.member(ada, { type: 'owner', act: 'pause' });
+  fleet.gone(ada, fleet.running(ada));
+  fleet.member(ada, { type: 'owner', act: 'resume' });
+  fleet.advance(2_000);
+  assert.match(
+    nodeOf(fleet, ada).work ?? '',
+    /^was stopped by its owner 13 times in a row, and rests for 120 s$/,
+  );
+  fleet.advance(restMaxMs);
+  fleet.finish(ada, fleet.running(ada));
+  assert.is(fleet.task(id).state, 'delivered');
+  fleet.submit({ checks: [] });
+  assert.ok(stop() <= 2_000);
 });
 
 test('seeds: nothing is given to a machine that rests, one at a time to one that is probed, and every task ends', () => {

@@ -341,6 +341,43 @@ test('one that cannot say is not asked in the place of another who is busy, and 
   agreesWithItsLog(fleet);
 });
 
+for (const works of [false, true]) {
+  const whose = works ? 'that does other work meanwhile' : 'that does nothing else';
+  test(`a member ${whose} and stops each with its owner’s word adds ever fewer entries to the log`, () => {
+    const { fleet, founder, others } = mesh(['ada', 'bob', 'eve']);
+    const [ada, bob, eve] = others as [TestMember, TestMember, TestMember];
+    const id = verifiedBy(fleet, bob, ada);
+    caught(fleet, ada);
+    fleet.disconnect(founder);
+    fleet.advance(4_000);
+    const asked = new Map<string, number>();
+    for (let second = 0; second < 1_200; second += 1) {
+      if (works && eve.running.size === 0) fleet.submit({ checks: [], on: 'eve' });
+      for (const one of [...eve.running.values()]) if (one.role === 'execute') fleet.finish(eve, one);
+      const held = [...eve.running.values()];
+      if (held.length > 0) fleet.member(eve, { type: 'owner', act: 'pause' });
+      for (const one of held) {
+        asked.set(one.task, (asked.get(one.task) ?? 0) + 1);
+        fleet.gone(eve, one);
+      }
+      if (held.length > 0) fleet.member(eve, { type: 'owner', act: 'resume' });
+      fleet.advance(1_000, 1_000);
+    }
+    assert.ok((asked.get(id) ?? 0) >= 5, 'it is tried again');
+    for (const [task, times] of asked) assert.ok(times <= 20, `${task}: ${times} times in 20 minutes`);
+    // It is no fault: when she lets it, it is done.
+    for (let round = 0; verifying(fleet, id).length === 0; round += 1) {
+      assert.ok(round < 200);
+      fleet.advance(1_000, 1_000);
+    }
+    const [{ member, assignment }] = verifying(fleet, id) as [{ member: TestMember; assignment: Assignment }];
+    assert.is(member, eve);
+    fleet.finish(member, assignment);
+    assert.is(shown(fleet, id).reverified?.outcome, 'confirmed');
+    agreesWithItsLog(fleet);
+  });
+}
+
 test('a task that leaves the state meanwhile keeps no lease, and the log tells what came of it', () => {
   const { fleet, others } = mesh(['ada', 'bob'], 4);
   const [ada, bob] = others as [TestMember, TestMember];
