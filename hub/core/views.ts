@@ -39,17 +39,13 @@ export const nodeObjects = (ctx: FounderContext): NodeObject[] =>
 
 /** `size` and `root` are of the newest durable checkpoint; root is empty until there was one. */
 export function meshObject(ctx: FounderContext): MeshObject {
-  const { mesh, members, tasks } = ctx.state;
+  const { mesh, members } = ctx.state;
   const active = activeOf(members);
   const online = active.filter((member) => (ctx.live.get(member.peer)?.session ?? null) !== null);
   let total = 0;
   for (const member of online) total += ctx.live.get(member.peer)?.capacity?.slots ?? 0;
   let running = 0;
   for (const lease of ctx.leases.values()) if (lease.role === 'execute') running += 1;
-  let executed = 0;
-  for (const { role } of ctx.leases.values()) if (role === 'verify') executed += 1;
-  const queued = ctx.queue.size + ctx.asking.size + ctx.held.size;
-  const awaiting = ctx.unverified.size + ctx.parked.size + executed;
   return {
     ...meshFacts(ctx.mesh, ctx.state),
     epoch: ctx.epoch,
@@ -57,10 +53,7 @@ export function meshObject(ctx: FounderContext): MeshObject {
     root: ctx.durable?.root ?? '',
     nodes: { online: online.length, total: active.length },
     slots: { used: ctx.leases.size, total },
-    queue: {
-      queued,
-      running: Math.max(running, tasks.open.size - queued - awaiting),
-    },
+    queue: { queued: ctx.queue.size + ctx.asking.size + ctx.held.size, running },
     warnings: [],
   };
 }

@@ -25,7 +25,9 @@ export interface MeshObject {
   paused: boolean;
   draining: boolean;
   nodes: { online: number; total: number };
+  /** `used`: of any work, verifications of what was delivered too. */
   slots: { used: number; total: number };
+  /** Of open tasks: those that no machine was given yet, and those that one executes now. What is executed is in neither. */
   queue: { queued: number; running: number };
   warnings: string[];
 }

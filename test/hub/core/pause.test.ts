@@ -63,6 +63,7 @@ test('what comes in while the mesh is paused is kept, and goes out when it is re
     fleet.ask({ op: 'mesh.pause' });
     fleet.collected(fleet.holdCollects[0]!);
     assert.is(fleet.task(id).state, 'executed', 'not delivered');
+    assert.equal(status(fleet).queue, { queued: 0, running: 0 }, 'no machine does anything');
     if (restarts) fleet.restart();
     fleet.advance(60_000);
     assert.is(fleet.task(id).state, 'executed');

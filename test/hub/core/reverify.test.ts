@@ -132,6 +132,23 @@ test('what a machine in quarantine alone verified is verified again by another, 
   agreesWithItsLog(fleet);
 });
 
+test('status counts what runs, and no verification of what was delivered among it', () => {
+  const { fleet, others } = mesh(['ada', 'bob', 'eve']);
+  const [ada, bob] = others as [TestMember, TestMember];
+  for (const _ of [1, 2]) verifiedBy(fleet, bob, ada);
+  caught(fleet, ada);
+  assert.is(verifying(fleet).length, againMax);
+  const figures = () => {
+    const { queue, slots } = fleet.ask<StatusObject>({ op: 'status' });
+    return { ...queue, used: slots.used };
+  };
+  assert.equal(figures(), { queued: 0, running: 0, used: againMax });
+  fleet.submit({ on: 'bob' });
+  assert.equal(figures(), { queued: 0, running: 1, used: againMax + 1 });
+  fleet.finish(bob, fleet.running(bob));
+  assert.equal(figures(), { queued: 0, running: 0, used: againMax + 1 }, 'its result is verified, too');
+});
+
 test('a contradiction is told to people, takes the confidence, and puts into quarantine who made it; that goes on from there', () => {
   const { fleet, founder, others } = mesh(['ada', 'bob']);
   const [ada, bob] = others as [TestMember, TestMember];
