@@ -1,4 +1,4 @@
-import type { MemberRecord } from '../../ledger/state/members.ts';
+import { activeMembers, type MemberRecord, nameOf } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { type AttemptResult, REPLICAS_FEATURE } from '../../protocol/session.ts';
 import { artifactsDigest } from '../../protocol/task.ts';
@@ -10,7 +10,6 @@ import { lacksForGood } from './for-good.ts';
 import { dropLease, endLease, settle } from './lifecycle.ts';
 import type { LiveMember } from './live-member.ts';
 import { needOf } from './queue.ts';
-import { activeMembers } from './why.ts';
 
 /** Machines that may come to something else before it is said that they do not agree. */
 const othersMax = 1;
@@ -103,11 +102,11 @@ export function replicaSays(ctx: FounderContext, lease: LiveLease, word: Word): 
 export function disagreement(ctx: FounderContext, task: TaskRecord): string | null {
   const { replicas = [], schedule, verification, accepted } = task;
   if (schedule?.replicas === undefined || verification?.passed !== false) return null;
-  const nameOf = (peer: string): string => ctx.state.members.byPeer.get(peer)?.name ?? peer;
+  const { members } = ctx.state;
   const others = [...replicas.filter(({ agrees }) => !agrees), verification];
-  const said = others.map(({ member, detail }) => `${nameOf(member)}: ${detail ?? 'no detail'}`);
+  const said = others.map(({ member, detail }) => `${nameOf(members, member)}: ${detail ?? 'no detail'}`);
   const agreed = 1 + replicas.filter(({ agrees }) => agrees).length;
-  return `the machines that ran it do not agree: ${agreed} of the ${schedule.replicas} that are to make the same as ${nameOf(accepted!.member)} did; ${said.join('; ')}`;
+  return `the machines that ran it do not agree: ${agreed} of the ${schedule.replicas} that are to make the same as ${nameOf(members, accepted!.member)} did; ${said.join('; ')}`;
 }
 
 /** How far the machines of a task that waits for more have agreed; null: nobody asked for replicas. */
@@ -123,9 +122,9 @@ export function agreementWords({ replicas = [], schedule }: TaskRecord): string 
 export function tooFew(ctx: FounderContext, task: TaskRecord): string | null {
   const { replicas } = task.schedule ?? {};
   if (replicas === undefined) return null;
-  const workers = activeMembers(ctx).filter(({ roles }) => roles.includes('worker'));
+  const workers = activeMembers(ctx.state.members).filter(({ roles }) => roles.includes('worker'));
   const able = workers.filter((member) => lacksForGood(ctx, task, member) === null);
-  const owners = new Set(activeMembers(ctx).map(({ owner }) => owner)).size;
+  const owners = new Set(activeMembers(ctx.state.members).map(({ owner }) => owner)).size;
   // Whoever executes it has none of its owner's machines beside it, where there are others.
   const best = able.map((executor) => {
     const beside = able.filter(({ owner }) => owners < 2 || owner !== executor.owner);

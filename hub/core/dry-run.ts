@@ -1,4 +1,5 @@
 import type { Actor } from '../../ledger/events.ts';
+import { activeMembers } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { newTask } from '../../ledger/state/tasks.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -8,7 +9,8 @@ import { tooFew } from './agree.ts';
 import type { FounderContext } from './context.ts';
 import { lacksForGood } from './for-good.ts';
 import { requireAdmissible } from './submission.ts';
-import { activeMembers, type Why, why, whyNew } from './why.ts';
+import { why, whyNew } from './why.ts';
+import type { Why } from './why-answer.ts';
 
 type Asked = { spec: TaskSpec; schedule?: Schedule | undefined };
 
@@ -76,7 +78,7 @@ const unsent = (ctx: FounderContext, by: Actor, { spec, schedule }: Asked): Task
 function unmet(ctx: FounderContext, by: Actor, asked: Asked): string | null {
   const few = tooFew(ctx, unsent(ctx, by, asked));
   if (few !== null) return few;
-  const workers = activeMembers(ctx).filter(({ roles }) => roles.includes('worker'));
+  const workers = activeMembers(ctx.state.members).filter(({ roles }) => roles.includes('worker'));
   const lacks: string[] = [];
   for (const member of workers) {
     const lack = lacksForGood(ctx, unsent(ctx, by, asked), member);

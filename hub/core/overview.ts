@@ -1,5 +1,5 @@
 import type { Actor } from '../../ledger/events.ts';
-import type { MemberRecord } from '../../ledger/state/members.ts';
+import { activeMembers, type MemberRecord } from '../../ledger/state/members.ts';
 import { isHalted } from '../../ledger/state/mesh.ts';
 import { openQuestion } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
@@ -12,7 +12,9 @@ import { replicaLines, replicaRisks } from './replicas.ts';
 import { isDue } from './reverify.ts';
 import { mayRead } from './rights.ts';
 import { nodeObject } from './views.ts';
-import { activeMembers, doingOf, type Wait, waitOf } from './why.ts';
+import type { Wait } from './why-answer.ts';
+import { doingOf } from './why-given.ts';
+import { waitOf } from './why-queued.ts';
 
 /** Shown of each kind, at most: a status is for eyes. */
 export const machinesShownMax = 64;
@@ -29,7 +31,7 @@ const clockBackMs = 60_000;
 
 /** What a person at the founder wants to see besides the figures of the mesh; tasks only as far as the asker may read them. */
 export function overviewOf(ctx: FounderContext, by: Actor): Overview {
-  const active = activeMembers(ctx);
+  const active = activeMembers(ctx.state.members);
   const plugins = ctx.plugins.overview(ctx);
   const told = needs(ctx, active, by);
   return {

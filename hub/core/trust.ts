@@ -1,5 +1,5 @@
 import type { Actor } from '../../ledger/events.ts';
-import { type MemberRecord, resolveMember } from '../../ledger/state/members.ts';
+import { activeMembers, type MemberRecord, resolveMember } from '../../ledger/state/members.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { isTrusted, lotOf, trustedAfter, trustRecord } from '../../ledger/state/trust.ts';
 import type { NodeObject, TrustObject } from '../../node/api/objects.ts';
@@ -140,7 +140,7 @@ export function setSampling(ctx: FounderContext, by: Actor, on: boolean): TrustO
 /** What the log says of the trust in each member. */
 export function showTrust(ctx: FounderContext): TrustObject {
   const trust = ctx.state.trust;
-  const active = [...ctx.state.members.byPeer.values()].filter(({ standing }) => standing === 'active');
+  const active = activeMembers(ctx.state.members);
   return {
     sampling: trust.sampling,
     trustedAfter,

@@ -1,6 +1,6 @@
-import type { MemberRecord } from '../../ledger/state/members.ts';
+import { activeMembers, type MemberRecord } from '../../ledger/state/members.ts';
 import type { MeshObject, NodeObject, NodeState } from '../../node/api/objects.ts';
-import { activeOf, memberFacts, meshFacts, shownMembers } from '../../node/views/mesh.ts';
+import { memberFacts, meshFacts, shownMembers } from '../../node/views/mesh.ts';
 import type { FounderContext } from './context.ts';
 import { labelsOf, quarantineWords, unavailable } from './fit.ts';
 import { lagOf } from './replicas.ts';
@@ -40,7 +40,7 @@ export const nodeObjects = (ctx: FounderContext): NodeObject[] =>
 /** `size` and `root` are of the newest durable checkpoint; root is empty until there was one. */
 export function meshObject(ctx: FounderContext): MeshObject {
   const { mesh, members } = ctx.state;
-  const active = activeOf(members);
+  const active = activeMembers(members);
   const online = active.filter((member) => (ctx.live.get(member.peer)?.session ?? null) !== null);
   let total = 0;
   for (const member of online) total += ctx.live.get(member.peer)?.capacity?.slots ?? 0;

@@ -143,6 +143,13 @@ export function resolveMember(members: Members, nameOrPeer: string): MemberRecor
   return member?.standing === 'active' ? member : null;
 }
 
+/** Those that belong to the mesh now, in the order in which they came. */
+export const activeMembers = ({ byPeer }: Members): MemberRecord[] =>
+  [...byPeer.values()].filter(({ standing }) => standing === 'active');
+
+/** As it is called in the mesh; of one that the mesh does not know its id. */
+export const nameOf = ({ byPeer }: Members, peer: string): string => byPeer.get(peer)?.name ?? peer;
+
 /** What is known of a machine however it comes and goes. */
 const keptOf = (before: MemberRecord | undefined): Pick<MemberRecord, 'quarantined'> =>
   before?.quarantined === undefined ? {} : { quarantined: before.quarantined };

@@ -1,7 +1,7 @@
-import type { MemberRecord } from '../../ledger/state/members.ts';
+import { activeMembers, type MemberRecord } from '../../ledger/state/members.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { AsOf, LoggedMesh, LoggedNode } from '../api/objects.ts';
-import { activeOf, memberFacts, meshFacts } from './mesh.ts';
+import { memberFacts, meshFacts } from './mesh.ts';
 
 /** The mesh as a log alone tells of it: who is online, and what is used now, only the founder knows. */
 export function loggedMesh(mesh: string, state: MeshState, asOf: AsOf): LoggedMesh {
@@ -12,7 +12,7 @@ export function loggedMesh(mesh: string, state: MeshState, asOf: AsOf): LoggedMe
     epoch: state.mesh.epoch,
     size: asOf.size,
     root: asOf.root,
-    nodes: { online: null, total: activeOf(state.members).length },
+    nodes: { online: null, total: activeMembers(state.members).length },
     slots: { used: null, total: null },
     queue: {
       queued: states.filter((one) => one === 'queued').length,

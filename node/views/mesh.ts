@@ -33,9 +33,6 @@ export const memberFacts = ({
   code: null,
 });
 
-export const activeOf = ({ byPeer }: Members): MemberRecord[] =>
-  [...byPeer.values()].filter(({ standing }) => standing === 'active');
-
 /** Members, and those revoked; who left or was refused is in the log only. */
 export const shownMembers = ({ byPeer }: Members): MemberRecord[] =>
   [...byPeer.values()].filter(({ standing }) => standing === 'active' || standing === 'revoked');

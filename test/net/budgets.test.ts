@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../hub/core/why.ts';
+import type { Why } from '../../hub/core/why-answer.ts';
 import type { BudgetObject, StatusObject } from '../../node/api/objects.ts';
 import type { Step } from '../model-server/script.ts';
 import { ScriptedOllama } from '../model-server/scripted-ollama.ts';

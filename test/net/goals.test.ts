@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../hub/core/why.ts';
+import type { Why } from '../../hub/core/why-answer.ts';
 import type { NodeObject, StatusObject, TaskDetail } from '../../node/api/objects.ts';
 import type { ScriptedBody, Step } from '../model-server/script.ts';
 import { ScriptedOllama } from '../model-server/scripted-ollama.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Operation } from '../../hub/core/types.ts';
-import type { Why } from '../../hub/core/why.ts';
+import type { Why } from '../../hub/core/why-answer.ts';
 import type { Entry } from '../../ledger/entry.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Page, TaskObject } from '../../node/api/objects.ts';

@@ -9,7 +9,7 @@ import type {
   Operation,
   Submission,
 } from '../../../hub/core/types.ts';
-import type { Why } from '../../../hub/core/why.ts';
+import type { Why } from '../../../hub/core/why-answer.ts';
 import type { Entry } from '../../../ledger/entry.ts';
 import type { Actor, LogEvent } from '../../../ledger/events.ts';
 import { defaultBounds, type StateBounds } from '../../../ledger/state/reducer.ts';

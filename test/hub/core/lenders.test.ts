@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../../hub/core/why.ts';
+import type { Why } from '../../../hub/core/why-answer.ts';
 import { type Capacity, founderMessage, lendersBytesMax, lendersMax } from '../../../protocol/session.ts';
 import type { TaskSpecInput } from '../../../protocol/task.ts';
 import { CAPACITY, Fleet, HELLO, type TestMember } from './fleet.ts';

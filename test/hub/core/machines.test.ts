@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../../hub/core/why.ts';
+import type { Why } from '../../../hub/core/why-answer.ts';
 import type { Actor } from '../../../ledger/events.ts';
 import { replay } from '../../../ledger/state/state.ts';
 import { CAPACITY, Fleet, HELLO, hex, peerOf } from './fleet.ts';

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseHub } from '../../../hub/cli/command.ts';
 import { meets } from '../../../hub/core/requirements.ts';
-import type { Why } from '../../../hub/core/why.ts';
+import type { Why } from '../../../hub/core/why-answer.ts';
 import { type TaskSpecInput, taskSpec } from '../../../protocol/task.ts';
 import { CAPACITY, Fleet, HELLO, type TestMember } from './fleet.ts';
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Wait } from '../../../hub/core/why.ts';
+import type { Wait } from '../../../hub/core/why-answer.ts';
 import { CAPACITY, Fleet } from './fleet.ts';
 
 /** `task why`: each thing a task can wait for has its reason, its line for each member, and what would change it. */
