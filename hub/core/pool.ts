@@ -1,50 +1,17 @@
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import type { FounderContext } from './context.ts';
-import { labelsOf, mismatch, unavailable } from './fit.ts';
-import { Heap } from './heap.ts';
+import { mismatch, score, unavailable } from './fit.ts';
+import { Holders } from './holders.ts';
 import { freeSlots, type LiveMember, type MemberWatch } from './live-member.ts';
 import { declinedByOwner } from './owner-terms.ts';
 import { defaultNamesSenders } from './policy-default.ts';
+import { anywhere, Profile, profileKey, type Standing } from './profile.ts';
 import type { Bucket, BucketWatch, Need } from './queue.ts';
 
-/** Which of a profile's members goes first: the less loaded, then the one that waited longest. */
-interface Mark {
-  load: number;
-  since: number;
-}
-const lighter = (one: Mark, other: Mark): boolean =>
-  one.load === other.load ? one.since < other.since : one.load < other.load;
-
-/** Members between which no task that waits can tell, but for their load. */
-export interface Profile {
-  key: string;
-  /** Any of them. */
-  sample: string;
-  members: Set<string>;
-  /** Those with a free slot. */
-  free: number;
-  /** The same in their order; what a member is no more is skipped. */
-  order: Heap<Standing, Mark>;
-  /** Buckets whose tasks its members can execute. */
-  buckets: Set<Bucket>;
-}
-
-/** A member's place in its profile as it was last looked at; an older one counts no more. */
-interface Standing {
-  peer: string;
-  profile: Profile;
-  mark: Mark;
-  free: boolean;
-}
-
-/** Members looked at in one profile before it is passed over: those that a single task may not be given to come first there at worst. */
-const TRIES_MAX = 64;
 /** Profiles compared for one task: the best of so many is near enough to the best. */
 const PROFILES_MAX = 64;
 /** Members looked at again with each tick, whatever was told of them. */
 const LOOKED_AGAIN = 16;
-
-const NONE: readonly string[] = [];
 
 /**
  * Members that can be given something now, by what they are like, and which queued tasks they fit; so that a decision looks
@@ -61,9 +28,8 @@ export class Pool implements MemberWatch, BucketWatch {
   readonly #fitting = new Map<Bucket, Set<Profile>>();
   /** Buckets pinned to one member, by its name or id as it was asked for. */
   readonly #pinned = new Map<string, Set<Bucket>>();
-  /** Members with a free slot that hold a repository. */
-  readonly #holders = new Map<string, Set<string>>();
-  readonly #holding = new Map<string, readonly string[]>();
+  /** Of members with a free slot. */
+  readonly #holders = new Holders();
   /** Members with a free slot, in no order. */
   readonly free: string[] = [];
   /** Where each of them stands in it. */
@@ -166,8 +132,8 @@ export class Pool implements MemberWatch, BucketWatch {
   }
 
   /** Members with a free slot that hold the repository. */
-  *holding(repository: string): Generator<string> {
-    yield* this.#holders.get(repository) ?? [];
+  holding(repository: string): Iterable<string> {
+    return this.#holders.of(repository);
   }
 
   /** Whether the member's profile fits the bucket. */
@@ -189,32 +155,10 @@ export class Pool implements MemberWatch, BucketWatch {
         if (prefer(profile.sample) !== preferred) continue;
         if (looked >= PROFILES_MAX) return;
         looked += 1;
-        const peer = this.#first(profile, will);
+        const peer = profile.first(will);
         if (peer !== null) yield { peer, preferred };
       }
     }
-  }
-
-  #first(profile: Profile, will: (peer: string) => boolean): string | null {
-    const passed: { key: Mark; item: Standing }[] = [];
-    let found: string | null = null;
-    for (let tries = 0; tries < TRIES_MAX; ) {
-      const top = profile.order.peek();
-      if (top === undefined) break;
-      const { item } = top;
-      if (this.#standing.get(item.peer) !== item) {
-        profile.order.pop();
-        continue;
-      }
-      if (will(item.peer)) {
-        found = item.peer;
-        break;
-      }
-      tries += 1;
-      passed.push(profile.order.pop()!);
-    }
-    for (const { key, item } of passed) profile.order.push(key, item);
-    return found;
   }
 
   #lookAgain(ctx: FounderContext): void {
@@ -236,19 +180,12 @@ export class Pool implements MemberWatch, BucketWatch {
     const standing = this.#standing.get(peer);
     if (standing !== undefined && standing.profile.key !== key) this.#leave(peer, standing);
     if (key === null) {
-      this.#hold(peer, NONE);
+      this.#holders.set(peer);
       return;
     }
     let profile = this.#profiles.get(key);
     if (profile === undefined) {
-      profile = {
-        key,
-        sample: peer,
-        members: new Set(),
-        free: 0,
-        order: new Heap(lighter),
-        buckets: new Set(),
-      };
+      profile = new Profile(key, peer, this.#standing);
       this.#profiles.set(key, profile);
       this.#tellApart(ctx);
       profile.members.add(peer);
@@ -277,8 +214,8 @@ export class Pool implements MemberWatch, BucketWatch {
   #stand(ctx: FounderContext, peer: string, live: LiveMember, profile: Profile): void {
     const before = this.#standing.get(peer);
     const free = freeSlots(live) > 0;
-    const mark = { load: loadOf(ctx, live), since: live.assignedAt };
-    this.#hold(peer, free ? live.repositories : NONE);
+    const mark = { load: score(live, null, ctx.state.mesh.founder), since: live.assignedAt };
+    this.#holders.set(peer, free ? live.repositories : undefined);
     const same = before?.free === free && before.mark.load === mark.load && before.mark.since === mark.since;
     if (same && before.profile === profile) return;
     const standing = { peer, profile, mark, free };
@@ -286,10 +223,7 @@ export class Pool implements MemberWatch, BucketWatch {
     this.#list(peer, free);
     if (before?.free === true && before.profile === profile) profile.free -= 1;
     if (free) {
-      profile.free += 1;
-      profile.order.push(mark, standing);
-      // Some that count no more are popped on the way; where they are many, the rest is sorted anew.
-      if (profile.order.size > 2 * profile.free + 64) this.#sort(profile);
+      profile.enter(standing);
       this.news += 1;
     }
     for (const bucket of profile.buckets) {
@@ -312,14 +246,6 @@ export class Pool implements MemberWatch, BucketWatch {
     if (last === peer) return;
     this.free[at!] = last;
     this.#listed.set(last, at!);
-  }
-
-  #sort(profile: Profile): void {
-    profile.order = new Heap(lighter);
-    for (const peer of profile.members) {
-      const standing = this.#standing.get(peer);
-      if (standing?.free === true) profile.order.push(standing.mark, standing);
-    }
   }
 
   #leave(peer: string, { profile, free }: Standing): void {
@@ -356,21 +282,6 @@ export class Pool implements MemberWatch, BucketWatch {
     else open?.delete(profile);
   }
 
-  #hold(peer: string, repositories: readonly string[]): void {
-    const before = this.#holding.get(peer) ?? NONE;
-    if (before === repositories) return;
-    for (const repository of before) {
-      const holders = this.#holders.get(repository);
-      holders?.delete(peer);
-      if (holders?.size === 0) this.#holders.delete(repository);
-    }
-    for (const repository of repositories) {
-      this.#holders.set(repository, (this.#holders.get(repository) ?? new Set()).add(peer));
-    }
-    if (repositories.length === 0) this.#holding.delete(peer);
-    else this.#holding.set(peer, repositories);
-  }
-
   /** Where no owner asks who sent a task, or how long it may take, tasks that differ in this alone stand in one line. */
   #tellApart(ctx: FounderContext): void {
     let [bySender, byLength] = [defaultNamesSenders(ctx), false];
@@ -383,18 +294,6 @@ export class Pool implements MemberWatch, BucketWatch {
   }
 }
 
-/** What of a need is told by a profile; free disk is not. */
-function anywhere(need: Need): Need {
-  const { diskBytes: _, ...machine } = need.machine;
-  return { ...need, on: null, unfit: [], machine };
-}
-
-/** Smaller is better. The founder's machine has a mesh to run besides, and where another is as good, that one is taken. */
-function loadOf(ctx: FounderContext, live: LiveMember): number {
-  const slots = live.capacity?.slots ?? 1;
-  return (slots - freeSlots(live) + 1) / slots + (live.peer === ctx.state.mesh.founder ? 0.375 : 0);
-}
-
 /** Why a member can never execute what is asked as it is now, and as its owner has it; null: it can. */
 export const unfit = (
   ctx: FounderContext,
@@ -404,16 +303,3 @@ export const unfit = (
 ): string | null =>
   mismatch(need, member, live, ctx.labelsGiven(member.peer), ctx.lentTo(member.peer)) ??
   declinedByOwner(ctx, need, live);
-
-/**
- * Everything of a member that a task can ask for. What changes all the time (free disk) is asked of the member itself when it is
- * its turn.
- */
-function profileKey(ctx: FounderContext, member: MemberRecord, live: LiveMember): string {
-  const { capacity, features, aheadMs } = live;
-  const { diskFreeBytes: _, slots: __, labels: ___, bar: ____, policy: _____, lends, ...rest } = capacity!;
-  const labels = Object.entries(labelsOf(member, live, ctx.labelsGiven(member.peer))).sort();
-  // Whoever lends models is lent others' only.
-  const lender = lends === undefined ? null : member.peer;
-  return JSON.stringify([rest, features, labels, lender, rest.worksUntil === undefined ? null : aheadMs]);
-}
