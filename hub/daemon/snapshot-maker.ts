@@ -3,6 +3,7 @@ import { constants, setPriority } from 'node:os';
 import type { Compressed } from '../../ledger/compress.ts';
 import type { EventBody } from '../../ledger/events.ts';
 import type { SnapshotAnswer, SnapshotOrder } from '../../ledger/snapshot-process.ts';
+import { ownEnvironment } from '../../node/own-environment.ts';
 import { ownModule, ownProgram } from '../../node/own-program.ts';
 import { type ErrorObject, SuperfleetError } from '../../protocol/errors.ts';
 
@@ -36,6 +37,7 @@ export function makeSnapshotInProcess(
     const child = spawn(command, args, {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...descriptors],
       windowsHide: true,
+      env: ownEnvironment(),
     });
     let body: EventBody<'log.snapshot'> | null = null;
     let failure: SuperfleetError | null = null;

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asSuperfleetError } from '../../protocol/errors.ts';
 import { compiledFolder } from '../cli/compile-cache.js';
 import { printable } from '../git/fault.ts';
+import { ownEnvironment } from '../own-environment.ts';
 import { ownModule, ownProgram } from '../own-program.ts';
 import { lives, markOf, type ProcessMark } from '../process-mark.ts';
 import { findProgram } from '../sandbox/host.ts';
@@ -209,8 +210,7 @@ function started(program: URL): { child: ChildProcess; diesWithNode: boolean } {
   const child = spawn(argv[0]!, argv.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...descriptors],
     windowsHide: true,
-    // What somebody loads into the node, to measure it, is not for what it starts.
-    env: { ...process.env, NODE_OPTIONS: undefined, ...compiled() },
+    env: { ...ownEnvironment(), ...compiled() },
   });
   return { child, diesWithNode: setpriv !== null };
 }

@@ -122,10 +122,17 @@ test('it compresses what lies before the second newest snapshot, and tells why w
 onLinux(name('one that dies is an error, and leaves nothing; it gives way to others'), async () => {
   const order = await ordered('dies');
   const reached = obstacle(order.snapshots);
+  process.env.SF_TEST_CANARY = 'canary-of-the-founder';
   const making = makeSnapshotInProcess(order, new AbortController().signal).catch((error) => error);
+  delete process.env.SF_TEST_CANARY;
   const holding = await reached();
   const [pid] = childrenOf(process.pid) as [number];
   assert.is(getPriority(pid), constants.priority.PRIORITY_BELOW_NORMAL);
+  assert.not.match(
+    readFileSync(`/proc/${pid}/environ`, 'utf8'),
+    'canary',
+    'nothing of the founder’s environment',
+  );
   // As a terminal or a supervisor sends it to the founder's whole group: the founder decides.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
   assert.is(alive(pid), true);
