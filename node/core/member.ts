@@ -1,7 +1,6 @@
 import { evictMs, heartbeatIdleMs, heartbeatMs, leaseMs } from '../../protocol/limits.ts';
 import {
   type Assignment,
-  type Capacity,
   CONTINUES_FEATURE,
   type FounderMessage,
   GOALS_FEATURE,
@@ -14,9 +13,9 @@ import {
   REQUIREMENTS_FEATURE,
   SESSION_VERSION,
 } from '../../protocol/session.ts';
-import { declined, longestMs } from '../../protocol/terms.ts';
-import { Attempts, leaseOf, POLICY_DETAIL, type StoppedWhy } from './attempts.ts';
-import { checkpointSize } from './checkpoint.ts';
+import { Attempts, leaseOf } from './attempts.ts';
+import { SeenCheckpoint } from './checkpoint.ts';
+import { Offer } from './offer.ts';
 import { Outbox } from './outbox.ts';
 import type { Clock, HeldAttempt, MemberEffect, MemberInput, MemberRestored } from './types.ts';
 
@@ -43,24 +42,16 @@ export class MemberCore {
   readonly #mesh: string;
   readonly #out = new Outbox();
   readonly #attempts: Attempts;
-  #capacity: Capacity;
-  #ownerPaused: boolean;
-  /** Why the owner's policy lets nothing run now; null: it does. */
-  #bar: string | null;
+  readonly #offer: Offer;
   readonly #evictMs: number;
   /** Since when what runs is suspended (monotonic ms); null: nothing is. */
   #suspendedAt: number | null = null;
-  #meshPaused = false;
-  #shutdown = false;
-  #checkpoint: string | null;
-  /** The newest that was given out to be kept. */
-  #kept: string | null;
+  readonly #checkpoint: SeenCheckpoint;
   #rosterVersion: number;
   #name: string | null;
   /** The mesh's epoch as far as this member was shown; it never falls. */
   #epoch: number;
   readonly #instance: Instance | null;
-  readonly #weigh: NonNullable<MemberRestored['weigh']>;
   /** The offer has changed since the hello, and no welcome has come yet. */
   #untold = false;
   /** Monotonic ms of the founder's last word; leases run from it. */
@@ -73,17 +64,13 @@ export class MemberCore {
 
   constructor(restored: MemberRestored, clock: Clock) {
     this.#mesh = restored.mesh;
-    this.#ownerPaused = restored.ownerPaused;
-    this.#bar = restored.bar ?? null;
+    this.#offer = new Offer(restored);
     this.#evictMs = restored.evictMs ?? evictMs;
-    this.#capacity = restored.capacity;
-    this.#checkpoint = restored.checkpoint;
-    this.#kept = restored.checkpoint;
+    this.#checkpoint = new SeenCheckpoint(restored, this.#out);
     this.#rosterVersion = restored.rosterVersion;
     this.#name = restored.name ?? null;
     this.#epoch = restored.epoch ?? 1;
     this.#instance = restored.instance ?? null;
-    this.#weigh = restored.weigh ?? larger;
     this.#heardAt = clock.now;
     this.#attempts = new Attempts(restored.ready, this.#out);
   }
@@ -99,12 +86,12 @@ export class MemberCore {
   }
 
   get ownerPaused(): boolean {
-    return this.#ownerPaused;
+    return this.#offer.ownerPaused;
   }
 
   /** The newest checkpoint seen, as text. */
   get checkpoint(): string | null {
-    return this.#checkpoint;
+    return this.#checkpoint.newest;
   }
 
   /** Whether the founder has answered on the session that is open now. */
@@ -148,7 +135,7 @@ export class MemberCore {
       case 'gone':
         break;
       case 'capacity':
-        this.#capacity = input.capacity;
+        this.#offer.capacity = input.capacity;
         this.#tellCapacity();
         break;
       case 'owner':
@@ -164,7 +151,7 @@ export class MemberCore {
         this.#onEpoch(input.epoch);
         break;
       case 'holds':
-        this.#weighed(input.checkpoint);
+        this.#checkpoint.weighed(input.checkpoint);
         break;
       case 'tick':
         this.#onTick(clock);
@@ -188,11 +175,11 @@ export class MemberCore {
       version: SESSION_VERSION,
       features: [...FEATURES],
       mesh: this.#mesh,
-      capacity: this.#offer(),
+      capacity: this.#offer.told,
       // Those that ended without the founder's knowledge too: it hears why after its welcome.
       held: this.#attempts.leases('running', 'stopping', 'ended'),
       ready: this.#attempts.leases('ready'),
-      checkpoint: this.#checkpoint,
+      checkpoint: this.#checkpoint.newest,
       rosterVersion: this.#rosterVersion,
       time: clock.time,
       ...(this.#name === null ? {} : { name: this.#name }),
@@ -228,7 +215,7 @@ export class MemberCore {
         this.#onWelcome(message, clock);
         break;
       case 'beat':
-        this.#keepCheckpoint(message.checkpoint);
+        this.#checkpoint.shown(message.checkpoint);
         break;
       case 'assign':
         this.#onAssign(message.assignment, clock);
@@ -288,7 +275,7 @@ export class MemberCore {
     this.#leaseMs = welcome.leaseMs;
     this.#setMeshPaused(welcome.paused);
     this.#beatDue = clock.now;
-    this.#keepCheckpoint(welcome.checkpoint);
+    this.#checkpoint.shown(welcome.checkpoint);
     if (this.#untold) this.#tellCapacity();
     this.#attempts.welcomed(welcome.resume);
     this.#heartbeat(clock);
@@ -297,8 +284,8 @@ export class MemberCore {
   }
 
   #setMeshPaused(paused: boolean): void {
-    if (this.#meshPaused === paused) return;
-    this.#meshPaused = paused;
+    if (this.#offer.meshPaused === paused) return;
+    this.#offer.meshPaused = paused;
     this.#out.push({ type: 'meshPaused', paused });
   }
 
@@ -310,28 +297,10 @@ export class MemberCore {
     this.#out.push({ type: 'refused', code, message });
   }
 
-  #keepCheckpoint(checkpoint: string | null): void {
-    if (checkpoint === null || checkpoint === this.#kept) return;
-    if (checkpoint !== this.#checkpoint && !this.#weighed(checkpoint)) return;
-    this.#kept = checkpoint;
-    this.#out.push({ type: 'keepCheckpoint', checkpoint });
-  }
-
-  /** True: it is the newest seen from here on. */
-  #weighed(checkpoint: string): boolean {
-    if (checkpoint === this.#checkpoint) return false;
-    const weighed = this.#weigh(this.#checkpoint, checkpoint);
-    if (weighed === 'conflict') {
-      this.#out.push({ type: 'conflict', checkpoints: [this.#checkpoint!, checkpoint] });
-    }
-    if (weighed === 'keep') this.#checkpoint = checkpoint;
-    return weighed === 'keep';
-  }
-
   // ── attempts ──────────────────────────────────────────────────────────────────────────────────────────────
   #onAssign(assignment: Assignment, clock: Clock): void {
     if (this.#attempts.knows(assignment)) return;
-    const refusal = this.#refusal() ?? this.#declines(assignment, clock);
+    const refusal = this.#offer.refusal(assignment, this.busy, clock);
     if (refusal !== null) {
       const { correlation } = assignment;
       this.#out.tell({ type: 'stopped', ...leaseOf(assignment), correlation, ...refusal });
@@ -342,39 +311,10 @@ export class MemberCore {
     this.#beatDue = Math.min(this.#beatDue, clock.now + this.#heartbeatMs);
   }
 
-  /** Why nothing more may be started here; null: it may. */
-  #refusal(): { why: StoppedWhy; detail: string } | null {
-    if (this.#shutdown) return { why: 'shutdown', detail: 'this machine is being stopped' };
-    if (this.#ownerPaused) return { why: 'owner', detail: 'the owner has paused this machine' };
-    if (this.#bar !== null) return { why: 'owner', detail: POLICY_DETAIL };
-    if (this.#meshPaused) return { why: 'paused', detail: 'the mesh is paused' };
-    if (this.#capacity.sandbox === null)
-      return { why: 'refused', detail: 'there is no working sandbox here' };
-    if (this.busy >= this.#capacity.slots) return { why: 'refused', detail: 'no slot is free' };
-    return null;
-  }
-
-  /** What its owner does not accept, whatever the founder knows of that. */
-  #declines(
-    { spec, role, sender, verify }: Assignment,
-    clock: Clock,
-  ): { why: StoppedWhy; detail: string } | null {
-    const { accepts, worksUntil } = this.#capacity;
-    const words = declined(accepts, { kind: spec.kind, sender: sender ?? null });
-    if (words !== null) return { why: 'refused', detail: `this machine ${words}` };
-    const runs = role === 'execute' || verify?.replica !== undefined;
-    if (worksUntil === undefined || !runs || clock.time >= worksUntil) return null;
-    if (clock.time + longestMs(spec) <= worksUntil) return null;
-    return {
-      why: 'owner',
-      detail: 'its time-outs reach past the hours in which its owner lets this machine work',
-    };
-  }
-
   // ── owner, time ───────────────────────────────────────────────────────────────────────────────────────────
   #onOwner(act: 'pause' | 'resume' | 'shutdown'): void {
-    if (act === 'shutdown') this.#shutdown = true;
-    else this.#ownerPaused = act === 'pause';
+    if (act === 'shutdown') this.#offer.shutdown = true;
+    else this.#offer.ownerPaused = act === 'pause';
     // The stop comes first and rests on nothing; the founder hears of it if it can be told (promise 15).
     if (act !== 'resume') this.#attempts.stopAll(act === 'pause' ? 'owner' : 'shutdown');
     // The sandbox is the machine's, and may be used on by what comes after this: by the founder that it becomes.
@@ -384,7 +324,7 @@ export class MemberCore {
 
   /** As the owner's own pause what happens here comes first and rests on nothing. */
   #onPolicy(bar: string | null, brief: boolean, now: number): void {
-    this.#bar = bar;
+    this.#offer.bar = bar;
     if (bar === null) this.#goOn();
     else if (brief && this.#evictMs > 0) {
       if (this.#attempts.suspendAll() && this.#suspendedAt === null) {
@@ -440,15 +380,6 @@ export class MemberCore {
   // ── telling ───────────────────────────────────────────────────────────────────────────────────────────────
   #tellCapacity(): void {
     this.#untold = !this.#out.welcomed;
-    this.#out.tell({ type: 'capacity', capacity: this.#offer() });
-  }
-
-  #offer(): Capacity {
-    const stopped = this.#ownerPaused || this.#shutdown;
-    const bar = stopped || this.#bar === null ? {} : { bar: this.#bar };
-    return { ...this.#capacity, ownerPaused: stopped || this.#bar !== null, ...bar };
+    this.#out.tell({ type: 'capacity', capacity: this.#offer.told });
   }
 }
-
-const larger = (held: string | null, shown: string): 'keep' | 'pass' =>
-  checkpointSize(shown) > checkpointSize(held) ? 'keep' : 'pass';

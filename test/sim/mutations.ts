@@ -162,7 +162,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the owner’s pause is forgotten when a member starts',
     patches: [
-      patch('node/core/member.ts', 'this.#ownerPaused = restored.ownerPaused;', 'this.#ownerPaused = false;'),
+      patch('node/core/offer.ts', 'this.ownerPaused = restored.ownerPaused;', 'this.ownerPaused = false;'),
     ],
   },
   {
