@@ -199,14 +199,17 @@ export class DiskBlobStore implements BlobStore {
     requireBlobId(blob);
     // Asked for at once: what is put after this call stays.
     const small = this.#small?.delete(blob) ?? this.#opening?.then((opened) => opened.delete(blob));
-    const file = this.#turns.inTurn(blob, async () => {
+    await Promise.all([small, this.#removeFile(blob)]);
+  }
+
+  #removeFile(blob: string): Promise<void> {
+    return this.#turns.inTurn(blob, async () => {
       const bytes = this.#heldBytes(blob);
       if (bytes === null) return;
       await rm(this.#file(blob), { force: true });
       await this.#manifests.delete(blob);
       this.#quota.release(chargeOf(bytes));
     });
-    await Promise.all([small, file]);
   }
 
   async list(): Promise<string[]> {
@@ -275,6 +278,7 @@ export class DiskBlobStore implements BlobStore {
       folder: join(this.#folder, SMALL),
       quota: this.#quota,
       otherwise: (bytes) => this.#putFile(bytes),
+      remove: (blob) => this.#removeFile(blob),
       ...(this.#openSmall === undefined ? {} : { open: this.#openSmall }),
     }).then(
       (small) => {

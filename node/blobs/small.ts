@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { ResultBlob } from '../../protocol/session.ts';
+import { OwnTurns } from '../turns.ts';
 import { blobFault } from './faults.ts';
 import { chargeOf, type Quota } from './quota.ts';
 import {
@@ -20,6 +21,8 @@ export interface SmallBlobsOptions {
   quota: Quota;
   /** Puts what the database cannot take any more. */
   otherwise(bytes: Uint8Array): Promise<ResultBlob>;
+  /** Takes away again what was put so. */
+  remove(blob: string): Promise<void>;
   /** @default openSmallDatabase */
   open?: (folder: string) => Promise<SmallDatabase>;
 }
@@ -34,6 +37,8 @@ interface Put {
 interface Delete {
   type: 'del';
   blob: string;
+  /** A put of this blob that was asked for before is not done yet: where it becomes a file, that goes. */
+  after: boolean;
   resolve(): void;
   reject(error: unknown): void;
 }
@@ -53,6 +58,8 @@ export class SmallBlobs {
   /** Null: it was whole. */
   readonly repair: SmallRepair | null;
   #queue: Change[] = [];
+  /** What is in the write that is under way. */
+  #changes: readonly Change[] = [];
   #writing: Promise<void> | null = null;
   #held: Held;
   /** What a write failed with: from then on it is only read, until it is opened again. */
@@ -76,10 +83,11 @@ export class SmallBlobs {
     folder,
     quota,
     otherwise,
+    remove,
     open = openSmallDatabase,
   }: SmallBlobsOptions): Promise<SmallBlobs> {
     const { db, held, repair } = await openOrRepair(folder, open);
-    return new SmallBlobs({ folder, quota, otherwise }, db, held, repair);
+    return new SmallBlobs({ folder, quota, otherwise, remove }, db, held, repair);
   }
 
   /** Its bytes as the disk gives them, not checked; null: it is not here. `SF_NOT_PROVED` where they cannot be read. */
@@ -126,7 +134,9 @@ export class SmallBlobs {
   delete(blob: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#requireOpen();
-      this.#change({ type: 'del', blob, resolve, reject });
+      const isPut = (change: Change): boolean => change.type === 'put' && change.blob === blob;
+      const after = this.#queue.some(isPut) || this.#changes.some(isPut);
+      this.#change({ type: 'del', blob, after, resolve, reject });
     });
   }
 
@@ -152,6 +162,7 @@ export class SmallBlobs {
     while (this.#queue.length > 0) {
       const changes = this.#queue.length <= changesMax ? this.#queue : this.#queue.slice(0, changesMax);
       this.#queue = changes === this.#queue ? [] : this.#queue.slice(changesMax);
+      this.#changes = changes;
       try {
         // A log with a record that was cut short must not be written on: what follows could not be read again.
         if (this.#fault !== null) throw this.#fault;
@@ -159,19 +170,33 @@ export class SmallBlobs {
       } catch (error) {
         this.#fault ??= error;
         if (levelCode(error) === 'LEVEL_CORRUPTION') await this.#mark();
-        for (const change of changes) {
-          if (change.type === 'del') {
-            if (await this.has(change.blob).catch(() => true)) change.reject(error);
-            else change.resolve();
-          } else {
-            this.#quota.release(chargeOf(change.bytes.length));
-            change.resolve(this.#parts.otherwise(change.bytes));
-          }
-        }
+        await this.#asFiles(changes, error);
       }
+      this.#changes = [];
     }
     // In the same step as the look at the queue: what is put from now on begins anew.
     this.#writing = null;
+  }
+
+  /** What the database cannot take any more is done to files; of one blob in the order in which it was asked for. */
+  async #asFiles(changes: readonly Change[], error: unknown): Promise<void> {
+    const turns = new OwnTurns();
+    const done = changes.map((change) => {
+      const { blob } = change;
+      if (change.type === 'put') {
+        this.#quota.release(chargeOf(change.bytes.length));
+        const put = turns.inTurn(blob, () => this.#parts.otherwise(change.bytes));
+        change.resolve(put);
+        return put;
+      }
+      const deleted = turns.inTurn(blob, async () => {
+        if (change.after) await this.#parts.remove(blob);
+        if (await this.has(blob).catch(() => true)) throw error;
+      });
+      deleted.then(change.resolve, change.reject);
+      return deleted;
+    });
+    await Promise.allSettled(done);
   }
 
   async #write(changes: readonly Change[]): Promise<void> {

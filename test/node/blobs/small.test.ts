@@ -137,6 +137,48 @@ test('where the database cannot be written, blobs are files from then on, and it
     });
   }));
 
+test('after a write failed, what is put and deleted at one time is there or not by what was asked for last', () =>
+  inFolder(async (folder) => {
+    const seen = watched();
+    const [gone, kept, again, late] = many(4) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    await withStore(
+      folder,
+      async (store) => {
+        await store.put(content(1000, 99));
+        const gate = Promise.withResolvers<void>();
+        gate.promise.catch(() => {});
+        seen.gate = () => gate.promise;
+        const under = [store.put(late)];
+        await new Promise(setImmediate);
+        const asked = [
+          ...under,
+          // One of the write that fails, the others of the batch after it.
+          store.delete(idOf(late)),
+          store.put(gone),
+          store.delete(idOf(gone)),
+          store.delete(idOf(kept)),
+          store.put(kept),
+          store.put(again),
+          store.delete(idOf(again)),
+          store.put(again),
+        ];
+        gate.reject(new Error('the disk failed'));
+        await Promise.all(asked);
+        const held = async (): Promise<boolean[]> =>
+          Promise.all([gone, kept, again, late].map((bytes) => store.has(idOf(bytes))));
+        assert.equal(await held(), [false, true, true, false]);
+        assert.is(store.usedBytes, 3 * 4096);
+        // And while a file is still being written.
+        await Promise.all([store.put(gone), store.delete(idOf(gone)), store.delete(idOf(kept))]);
+        assert.equal(await held(), [false, false, true, false]);
+        assert.is(store.usedBytes, 2 * 4096);
+      },
+      seen.options,
+    );
+    assert.equal(readdirSync(join(folder, 'blobs')), [idOf(again)]);
+    assert.equal(readdirSync(join(folder, 'incoming')), []);
+  }));
+
 test('what it counts is the same after a restart, through puts, puts again and deletions in one write', () =>
   inFolder(async (folder) => {
     let used = 0;
