@@ -194,6 +194,9 @@ function inflictMore(
       });
       later(500, 30_000, () => member.offer(null));
       break;
+    case 'turns':
+      member.forger = true;
+      break;
     case 'lie':
       lie(world, member);
       break;

@@ -64,7 +64,7 @@ export class MemberHost {
   readonly world: MemberWorld;
   readonly capacity: Capacity;
   /** Signs what is false. */
-  readonly forger: boolean;
+  forger: boolean;
   /** Lives and dies with the founder's process, and reaches it without a network. */
   readonly inProcess: boolean;
   readonly disk = {

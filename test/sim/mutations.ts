@@ -311,6 +311,20 @@ export const MUTATIONS: readonly Mutation[] = [
       ),
     ],
   },
+  {
+    name: 'what is verified again in vain is never done with',
+    patches: [patch('hub/core/lifecycle.ts', '  ctx.again.ended(task);\n', '')],
+  },
+  {
+    name: 'a result is verified again by whoever is there',
+    patches: [
+      patch(
+        'hub/core/reverify.ts',
+        'verifierParties(ctx, task).flatMap',
+        '[...ctx.state.members.byPeer.values()].flatMap',
+      ),
+    ],
+  },
 ];
 
 /** The text with the patch applied. Throws where what it replaces is not found exactly once. */

@@ -84,6 +84,7 @@ export function scenarioFor(seed: number, { keep, tasks }: RunOptions = {}): Sce
     new Random(`${seed}/order`),
     new Random(`${seed}/owners`),
     new Random(`${seed}/epochs`),
+    new Random(`${seed}/turns`),
   );
   if (keep !== undefined) scenario.faults = scenario.faults.filter((_fault, at) => keep.includes(at));
   if (tasks !== undefined) scenario.tasks = scenario.tasks.slice(0, tasks);
@@ -185,6 +186,7 @@ function unrestOf(world: World): string | null {
       return `task ${id} is ${task.state} (promise 16): ${JSON.stringify(whyOf(world, id))}`;
     }
   }
+  if (core.verifyingAgain.length > 0) return `verified again: ${core.verifyingAgain.join()}`;
   for (const member of world.members.values()) {
     const active = core.state.members.byPeer.get(member.peer)?.standing === 'active';
     if (!member.machine.alive || !active) continue;
@@ -208,7 +210,7 @@ function mayWait(world: World, task: TaskRecord, asked: readonly string[] = []):
     // A machine that only ever fails rests between its attempts: the task ends, but not while anybody watches.
     const fit = workers.filter(
       (member) =>
-        world.plans.get(member.peer)?.forger !== true &&
+        world.members.get(member.peer)?.forger !== true &&
         (task.spec.on === null || task.spec.on === member.name) &&
         (task.spec.kind === 'command' || (world.plans.get(member.peer)?.models ?? []).length > 0) &&
         (task.spec.labels.gpu === undefined || labelsOf(member.peer).gpu === task.spec.labels.gpu),

@@ -44,6 +44,8 @@ const MORE_FAULTS = [
 const OWNER_FAULTS = ['ownerComes'] as const;
 /** The same of these, in meshes that have changed hands: the founder of before is taken for the one that leads. */
 const EPOCH_FAULTS = ['oldFounder'] as const;
+/** The same of these: a machine whose word counted signs what is false from then on. */
+const TURNS = ['turns'] as const;
 /** Of these, the ones that may end in a start of the founder. */
 const RESTARTS: ReadonlySet<string> = new Set<FaultKind>([
   'founderCrash',
@@ -55,7 +57,8 @@ export type FaultKind =
   | (typeof FAULTS)[number]
   | (typeof MORE_FAULTS)[number]
   | (typeof OWNER_FAULTS)[number]
-  | (typeof EPOCH_FAULTS)[number];
+  | (typeof EPOCH_FAULTS)[number]
+  | (typeof TURNS)[number];
 
 export interface MemberPlan {
   name: string;
@@ -99,6 +102,7 @@ export function scenarioOf(
   order: Random,
   owners: Random,
   epochs: Random,
+  turns: Random,
 ): Scenario {
   const faultsEnd = random.between(20_000, 90_000);
   const kinds = FAULTS.filter(() => random.chance(random.pick([0.2, 0.6])));
@@ -115,6 +119,8 @@ export function scenarioOf(
   const epoch = epochs.pick([1, 1, 2]);
   for (let left = epoch === 1 ? 0 : epochs.int(0, 4); left > 0; left -= 1)
     faults.push({ at: epochs.between(500, faultsEnd), kind: epochs.pick(EPOCH_FAULTS) });
+  for (let left = turns.chance(0.4) ? turns.int(1, 2) : 0; left > 0; left -= 1)
+    faults.push({ at: turns.between(faultsEnd / 3, faultsEnd), kind: turns.pick(TURNS) });
   const orderly = order.chance(0.5);
   // A founder that starts anew takes the age of tasks from wall clocks, which decide nothing else (promise 11).
   const timed = !faults.some(({ kind }) => RESTARTS.has(kind));
