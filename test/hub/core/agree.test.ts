@@ -1,37 +1,24 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DryRun } from '../../../hub/core/dry-run.ts';
-import { defaultBounds } from '../../../ledger/state/reducer.ts';
-import { initialState, replay, saveState } from '../../../ledger/state/state.ts';
 import { trustRecord } from '../../../ledger/state/trust.ts';
 import type { TaskDetail } from '../../../node/api/objects.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { type Assignment, leaseKey, type MemberHello } from '../../../protocol/session.ts';
 import { artifactsDigest, taskSpec } from '../../../protocol/task.ts';
-import { LogChecker } from '../../sim/invariants.ts';
 import { Random } from '../../sim/random.ts';
-import { standInDigest } from '../../sim/signer.ts';
-import { CAPACITY, Fleet, HELLO, hex, peerOf, resultOf, type TestMember } from './fleet.ts';
+import { CAPACITY, type Fleet, HELLO, hex, peerOf, resultOf, type TestMember } from './fleet.ts';
+import { NotingFleet } from './noting-fleet.ts';
 
 const OTHER = { outcome: 'failed', reason: 'check', fault: 'task', detail: 'another tree' } as const;
-/** Every statement that was signed, and the lease it was signed for. */
-const signed = new Map<string, string>();
-
 /** A mesh of trusted machines: the founder's and others, by owner. */
-function mesh(owners: Record<string, string>) {
-  const fleet = new Fleet({}, defaultBounds, ['operator', 'worker']);
+function mesh(owners: Record<string, string>): NotingFleet {
+  const fleet = new NotingFleet();
   fleet.join('founder', { peer: peerOf('founder') });
   for (const [name, owner] of Object.entries(owners)) {
     fleet.join(name, { owner });
     fleet.ask({ op: 'member.trust', member: name, vouched: true });
   }
-  const finish = fleet.finish.bind(fleet);
-  fleet.finish = (member, assignment, ...rest) => {
-    const result = finish(member, assignment, ...rest);
-    if (result.envelope !== null)
-      signed.set(standInDigest(result.envelope), `${leaseKey(assignment)} by ${member.peer}`);
-    return result;
-  };
   return fleet;
 }
 
@@ -50,13 +37,6 @@ const next = (fleet: Fleet, task: string, same = true): TestMember => {
   return member;
 };
 const shown = (fleet: Fleet, task: string): TaskDetail => fleet.ask({ op: 'task.get', task });
-
-function agreesWithItsLog(fleet: Fleet): void {
-  const again = replay(structuredClone(fleet.entries), initialState());
-  assert.is(JSON.stringify(saveState(again)), JSON.stringify(saveState(fleet.core.state)));
-  const checker = new LogChecker(signed);
-  for (const entry of fleet.entries) checker.take(structuredClone(entry));
-}
 
 test('as many machines as were asked for run the command themselves; what all of them make is verified, without a check too', () => {
   for (const repository of [undefined, null]) {
@@ -83,7 +63,7 @@ test('as many machines as were asked for run the command themselves; what all of
     const { state, verified, confidence, verifier, replicas } = shown(fleet, id);
     assert.equal([state, verified, confidence, verifier?.id], ['delivered', true, 0.9, third.member.peer]);
     assert.equal([replicas?.wanted, replicas?.agreed], [3, 3]);
-    agreesWithItsLog(fleet);
+    fleet.agreesWithItsLog();
   }
 });
 
@@ -110,7 +90,7 @@ test('where one makes something else one more is asked; where two do it fails, n
       assert.is(fleet.core.state.members.byPeer.get(peer)?.quarantined, undefined);
       if (peer !== peerOf('founder')) assert.is(trustRecord(fleet.core.state.trust, peer).invalid, 0);
     }
-    agreesWithItsLog(fleet);
+    fleet.agreesWithItsLog();
   }
 });
 
@@ -128,13 +108,13 @@ test('a replica that ends without a word says nothing: another is asked; and non
   delete plain.verify.replica;
   lazy.member.running.delete(leaseKey(lazy.assignment));
   const result = resultOf(lazy.member.peer, plain);
-  signed.set(standInDigest(result.envelope!), `${leaseKey(plain)} by ${lazy.member.peer}`);
+  fleet.noteSigned(lazy.member, plain, result.envelope!);
   fleet.member(lazy.member, { type: 'finished', result });
   fleet.advance(20_000);
   assert.is(fleet.task(id).state, 'executed');
   assert.not.ok(next(fleet, id) === executor);
   assert.is(shown(fleet, id).verified, true);
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('none is of the executor’s owner where there are several; those of owners who have not spoken come first', () => {
@@ -258,7 +238,7 @@ test('where one of its secrets is gone no machine runs the command without it: i
   assert.equal(at(fleet, id).assignment.secrets, { TOKEN: 'y' });
   next(fleet, id);
   assert.is(shown(fleet, id).verified, true);
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('whatever machines say and however the founder fares, it ends verified by so many, or failed (seeds)', () => {
@@ -295,7 +275,7 @@ test('whatever machines say and however the founder fares, it ends verified by s
     } else if (converged !== null) assert.is(converged.state, 'failed', `seed ${seed}`);
     const end = converged?.state ?? 'waits';
     ends.set(end, (ends.get(end) ?? 0) + 1);
-    agreesWithItsLog(fleet);
+    fleet.agreesWithItsLog();
   }
   assert.ok((ends.get('delivered') ?? 0) > 10 && (ends.get('failed') ?? 0) > 2, JSON.stringify([...ends]));
 });

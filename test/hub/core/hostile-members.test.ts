@@ -3,73 +3,12 @@ import * as assert from 'uvu/assert';
 import { signedChecks } from '../../../hub/core/checks.ts';
 import { restJitter, restMaxMs } from '../../../hub/core/config.ts';
 import { memberName } from '../../../protocol/ids.ts';
-import { buildReceipt } from '../../../protocol/receipt.ts';
-import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
-import { encodeSigned, signStatement } from '../../../protocol/statement.ts';
+import type { AttemptResult } from '../../../protocol/session.ts';
 import { taskSpec } from '../../../protocol/task.ts';
-import { buildVerification } from '../../../protocol/verification.ts';
-import { keyOf } from '../../protocol/samples.ts';
-import { CAPACITY, Fleet, hex, MESH, peerOf, resultOf } from './fleet.ts';
+import { CAPACITY, Fleet, hex, peerOf, resultOf } from './fleet.ts';
+import { keys, signedReceipt, signedVerification } from './true-signatures.ts';
 
 /** What a member that lies, stalls or takes a false name can and cannot do to a mesh. */
-const keys = { ada: keyOf('ada'), bob: keyOf('bob') };
-
-function receiptOf(assignment: Assignment, result: AttemptResult, checksChanged: string[]): AttemptResult {
-  const { task, attempt, epoch, nonce, spec } = assignment;
-  const { labels: _, on: __, retries: ___, requireVerified: ____, ...asked } = spec;
-  const statement = buildReceipt({
-    mesh: MESH,
-    task,
-    attempt,
-    epoch,
-    nonce,
-    executor: keys.ada.peer,
-    spec: asked,
-    sandbox: 'bubblewrap',
-    limits: { memory: 'watched', processes: 'nproc', disk: 'watched' },
-    startedAt: 1,
-    finishedAt: 2,
-    outcome: 'succeeded',
-    reason: null,
-    exitCode: 0,
-    work: null,
-    checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
-    checksChanged,
-    commit: result.commit,
-    bundle: result.bundle && { bytes: result.bundle.bytes, sha256: result.bundle.sha256 },
-    log: result.log && { bytes: result.log.bytes, sha256: result.log.sha256 },
-    artifacts: [],
-  });
-  return { ...result, envelope: encodeSigned(signStatement(statement, keys.ada)) };
-}
-
-function verificationOf(
-  assignment: Assignment,
-  result: AttemptResult,
-  checksChanged: string[],
-): AttemptResult {
-  const { task, attempt: verifierAttempt, epoch, nonce, spec } = assignment;
-  const { attempt, receipt, commit } = assignment.verify!;
-  const statement = buildVerification({
-    mesh: MESH,
-    task,
-    attempt,
-    receipt,
-    commit,
-    verifier: keys.bob.peer,
-    verifierAttempt,
-    epoch,
-    nonce,
-    passed: true,
-    detail: null,
-    checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
-    checksChanged,
-    startedAt: 3,
-    finishedAt: 4,
-  });
-  return { ...result, envelope: encodeSigned(signStatement(statement, keys.bob)) };
-}
-
 const artifact = (path: string, bytes: number) => ({ path, blob: hex(path), bytes, sha256: hex(path) });
 
 /** One task with a repository through both machines; each says which check files the result changes. */
@@ -86,10 +25,11 @@ function verifiedBy(said: string[], seen: string[]) {
   ada.running.clear();
   fleet.member(ada, {
     type: 'finished',
-    result: receiptOf(assignment, resultOf(ada.peer, assignment), said),
+    result: signedReceipt(assignment, resultOf(ada.peer, assignment), { checksChanged: said }),
   });
   const verify = fleet.running(bob, 'verify');
-  fleet.member(bob, { type: 'finished', result: verificationOf(verify, resultOf(bob.peer, verify), seen) });
+  const checked = signedVerification(verify, resultOf(bob.peer, verify), { checksChanged: seen });
+  fleet.member(bob, { type: 'finished', result: checked });
   return fleet.task(id);
 }
 

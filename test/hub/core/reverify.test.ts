@@ -2,32 +2,20 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { againFaultsMax, againMax } from '../../../hub/core/reverify.ts';
 import { defaultBounds } from '../../../ledger/state/reducer.ts';
-import { initialState, replay, saveState } from '../../../ledger/state/state.ts';
 import type { StatusObject, TaskDetail } from '../../../node/api/objects.ts';
 import { type Assignment, leaseKey } from '../../../protocol/session.ts';
-import { LogChecker } from '../../sim/invariants.ts';
 import { Random } from '../../sim/random.ts';
-import { standInDigest } from '../../sim/signer.ts';
-import { CAPACITY, Fleet, peerOf, type TestMember } from './fleet.ts';
+import { CAPACITY, type Fleet, peerOf, type TestMember } from './fleet.ts';
+import { NotingFleet } from './noting-fleet.ts';
 
 const RED = { outcome: 'failed', reason: 'check', fault: 'task' } as const;
 const LACKS = { outcome: 'failed', reason: 'environment', fault: 'machine', envelope: null } as const;
 
-/** Every statement that was signed, and the lease it was signed for. */
-const signed = new Map<string, string>();
-
 /** A mesh of the founder's machine and trusted others. */
 function mesh(names: readonly string[], endedTasks = defaultBounds.endedTasks) {
-  const fleet = new Fleet({}, { endedTasks }, ['operator', 'worker']);
+  const fleet = new NotingFleet(endedTasks);
   const founder = fleet.join('founder', { peer: peerOf('founder') });
   const others = names.map((name) => fleet.join(name));
-  const finish = fleet.finish.bind(fleet);
-  fleet.finish = (member, assignment, ...rest) => {
-    const result = finish(member, assignment, ...rest);
-    if (result.envelope !== null)
-      signed.set(standInDigest(result.envelope), `${leaseKey(assignment)} by ${member.peer}`);
-    return result;
-  };
   for (const member of names) fleet.ask({ op: 'member.trust', member, vouched: true });
   return { fleet, founder, others };
 }
@@ -80,14 +68,6 @@ const needs = (fleet: Fleet): string[] =>
 const count = (fleet: Fleet, type: string): number =>
   fleet.entries.filter((entry) => entry.type === type).length;
 
-/** What the log gives is what the core has, and nothing in it breaks a promise that the simulator watches over. */
-function agreesWithItsLog(fleet: Fleet, endedTasks = defaultBounds.endedTasks): void {
-  const replayed = replay(structuredClone(fleet.entries), initialState({ endedTasks }));
-  assert.is(JSON.stringify(saveState(replayed)), JSON.stringify(saveState(fleet.core.state)));
-  const checker = new LogChecker(signed);
-  for (const entry of fleet.entries) checker.take(structuredClone(entry));
-}
-
 test('what a machine in quarantine alone verified is verified again by another, few at one time, and stays as it ended', () => {
   const { fleet, others } = mesh(['ada', 'bob', 'eve']);
   const [ada, bob, eve] = others as [TestMember, TestMember, TestMember];
@@ -129,7 +109,7 @@ test('what a machine in quarantine alone verified is verified again by another, 
   for (const id of ids) assert.ok(seen.has(id), id);
   assert.not.ok(seen.has(other));
   assert.is(count(fleet, 'reverification.assigned'), count(fleet, 'task.reverified'));
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('status counts what runs, and no verification of what was delivered among it', () => {
@@ -179,7 +159,7 @@ test('a contradiction is told to people, takes the confidence, and puts into qua
   // Whoever runs it again has looked at it.
   fleet.ask({ op: 'task.rerun', task: hers });
   assert.not.ok(needs(fleet).includes(told));
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('what a machine in quarantine made and nobody verified is verified, and stays a proposal (promise 19)', () => {
@@ -246,7 +226,7 @@ test('nobody is asked while the mesh is paused, and none takes a place that some
   // The kill switch stops it as it stops everything.
   fleet.ask({ op: 'mesh.pause' });
   assert.equal([fleet.core.sizes().leases, fleet.core.verifyingAgain], [0, []]);
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('a founder that starts anew goes on with it: its lease is the log’s', () => {
@@ -283,7 +263,7 @@ test('a founder that starts anew goes on with it: its lease is the log’s', () 
   fleet.connect(ada);
   for (const assignment of [...ada.running.values()]) fleet.gone(ada, assignment);
   assert.is(again(fleet, more).member.name, 'ada');
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('where nobody can say, it says so and why, and is not tried for ever', () => {
@@ -311,7 +291,7 @@ test('where nobody can say, it says so and why, and is not tried for ever', () =
     doubt ?? '',
     /^only ada verified it.*; it could not be verified again: 3 attempts at it could not say/,
   );
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 test('one that cannot say is not asked in the place of another who is busy, and rests as after any fault', () => {
@@ -355,7 +335,7 @@ test('one that cannot say is not asked in the place of another who is busy, and 
   assert.is(later.member, founder);
   fleet.finish(founder, later.assignment);
   assert.is(shown(fleet, id).reverified?.outcome, 'confirmed');
-  agreesWithItsLog(fleet);
+  fleet.agreesWithItsLog();
 });
 
 for (const works of [false, true]) {
@@ -391,7 +371,7 @@ for (const works of [false, true]) {
     assert.is(member, eve);
     fleet.finish(member, assignment);
     assert.is(shown(fleet, id).reverified?.outcome, 'confirmed');
-    agreesWithItsLog(fleet);
+    fleet.agreesWithItsLog();
   });
 }
 
@@ -413,7 +393,7 @@ test('a task that leaves the state meanwhile keeps no lease, and the log tells w
   fleet.finish(asked.member, asked.assignment);
   assert.equal([fleet.core.verifyingAgain, fleet.core.sizes().leases], [[], 0]);
   assert.is(shown(fleet, id).reverified?.outcome, 'confirmed', 'as it is read from the log');
-  agreesWithItsLog(fleet, 4);
+  fleet.agreesWithItsLog();
 });
 
 test('whatever happens between, it ends; and what the log says is what the core has (seeds)', () => {
@@ -457,7 +437,7 @@ test('whatever happens between, it ends; and what the log says is what the core 
     }
     assert.equal(fleet.core.verifyingAgain, [], `seed ${seed}`);
     for (const id of ids) assert.is(shown(fleet, id).state, 'delivered', `seed ${seed}`);
-    agreesWithItsLog(fleet, 24);
+    fleet.agreesWithItsLog();
   }
 });
 

@@ -1,76 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { signedChecks } from '../../../hub/core/checks.ts';
-import { buildReceipt, type Receipt } from '../../../protocol/receipt.ts';
-import type { Assignment, AttemptResult } from '../../../protocol/session.ts';
-import { encodeSigned, signStatement } from '../../../protocol/statement.ts';
+import type { Receipt } from '../../../protocol/receipt.ts';
 import { CONFIDENCE } from '../../../protocol/task.ts';
-import { buildVerification } from '../../../protocol/verification.ts';
-import { keyOf } from '../../protocol/samples.ts';
-import { Fleet, MESH, resultOf } from './fleet.ts';
+import { Fleet, resultOf } from './fleet.ts';
+import { keys, signedReceipt, signedVerification } from './true-signatures.ts';
 
 /** The same core with the signatures of the product. */
-const keys = { ada: keyOf('ada'), bob: keyOf('bob') };
-
-function signedReceipt(
-  assignment: Assignment,
-  result: AttemptResult,
-  change: Partial<Receipt> = {},
-): AttemptResult {
-  const { task, attempt, epoch, nonce, spec } = assignment;
-  const { labels, on, retries, requireVerified, ...runSpec } = spec;
-  void [labels, on, retries, requireVerified];
-  const { bundle, log } = result;
-  const facts: Receipt = {
-    mesh: MESH,
-    task,
-    attempt,
-    epoch,
-    nonce,
-    executor: keys.ada.peer,
-    spec: runSpec,
-    sandbox: 'bubblewrap',
-    limits: { memory: 'watched', processes: 'nproc', disk: 'watched' },
-    startedAt: 1,
-    finishedAt: 2,
-    outcome: 'succeeded',
-    reason: null,
-    exitCode: 0,
-    work: null,
-    checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
-    checksChanged: [],
-    commit: result.commit,
-    bundle: bundle && { bytes: bundle.bytes, sha256: bundle.sha256 },
-    log: log && { bytes: log.bytes, sha256: log.sha256 },
-    artifacts: [],
-    ...change,
-  };
-  return { ...result, envelope: encodeSigned(signStatement(buildReceipt(facts), keys.ada)) };
-}
-
-function signedVerification(assignment: Assignment, result: AttemptResult): AttemptResult {
-  const { task, attempt: verifierAttempt, epoch, nonce, spec } = assignment;
-  const { attempt, receipt, commit } = assignment.verify!;
-  const facts = {
-    mesh: MESH,
-    task,
-    attempt,
-    receipt,
-    commit,
-    verifier: keys.bob.peer,
-    verifierAttempt,
-    epoch,
-    nonce,
-    passed: true,
-    detail: null,
-    checks: spec.checks.map((line) => ({ line, exitCode: 0 })),
-    checksChanged: [],
-    startedAt: 3,
-    finishedAt: 4,
-  };
-  return { ...result, envelope: encodeSigned(signStatement(buildVerification(facts), keys.bob)) };
-}
-
 function fleetOfTwo(onlyAda = false) {
   const fleet = new Fleet({ checks: signedChecks });
   const ada = fleet.join('ada', { peer: keys.ada.peer });

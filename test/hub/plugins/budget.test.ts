@@ -223,7 +223,7 @@ test('what a member says of its need holds nothing by itself: the limit must be 
 
 test('a limit of a member holds for it alone, one of a model for goals that name it', () => {
   const fleet = fleetOf();
-  const _ada = thinker(fleet, 'ada');
+  thinker(fleet, 'ada');
   set(fleet, { scope: 'member', name: 'ada', tokens: 0 });
   set(fleet, { scope: 'model', name: 'qwen', tokens: 0 });
   const id = goal(fleet);

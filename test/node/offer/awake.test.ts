@@ -1,10 +1,9 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttemptRunner } from '../../../node/attempt/types.ts';
 import { KeptAwake, toldOf } from '../../../node/offer/awake.ts';
+import { end, type Lines, lacksBus, linesOf, standInBus } from './stand-in-bus.ts';
 
 test('a machine is at work while any attempt runs that is not suspended', async () => {
   const said: [boolean, boolean][] = [];
@@ -74,55 +73,17 @@ print('ready', flush=True)
 loop.run()
 `;
 
-const lacks = (): string | null => {
-  for (const [what, command, args] of [
-    ['dbus-daemon', 'dbus-daemon', ['--version']],
-    ['systemd-inhibit', 'systemd-inhibit', ['--version']],
-    ['python3-dbus', '/usr/bin/python3', ['-c', 'import dbus, gi']],
-  ] as const) {
-    try {
-      execFileSync(command, args, { stdio: 'ignore' });
-    } catch {
-      return what;
-    }
-  }
-  return null;
-};
-
-type Lines = AsyncIterator<string>;
-const linesOf = (child: ChildProcess): Lines =>
-  createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-
 /** A bus of its own with a logind on it; what that says, line by line. */
 async function withLogind(
   started: ChildProcess[],
   ...refuses: string[]
 ): Promise<{ env: NodeJS.ProcessEnv; said: Lines }> {
-  const daemon = spawn('dbus-daemon', ['--session', '--nofork', '--print-address=1'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  started.push(daemon);
-  const address = String((await linesOf(daemon).next()).value);
-  const logind = spawn('/usr/bin/python3', ['-c', STAND_IN, address, ...refuses], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  started.push(logind);
-  const said = linesOf(logind);
-  assert.is((await said.next()).value, 'ready');
+  const { address, said } = await standInBus(started, STAND_IN, ...refuses);
   return { env: { DBUS_SYSTEM_BUS_ADDRESS: address }, said };
 }
 
-async function end(started: ChildProcess[]): Promise<void> {
-  for (const child of started.reverse()) {
-    if (child.exitCode !== null || child.signalCode !== null) continue;
-    const gone = once(child, 'close');
-    child.kill('SIGTERM');
-    await gone;
-  }
-}
-
 test('the lock is held while it works, goes at once when that is suspended, and with the process, however it ends', async () => {
-  const lack = lacks();
+  const lack = lacksBus('systemd-inhibit');
   if (lack !== null) {
     console.log(`skipped: there is no ${lack}`);
     return;
@@ -179,7 +140,7 @@ test('the lock is held while it works, goes at once when that is suspended, and 
 });
 
 test('where logind refuses, or is not there, the reason is said and nothing is held', async () => {
-  const lack = lacks();
+  const lack = lacksBus('systemd-inhibit');
   if (lack !== null) {
     console.log(`skipped: there is no ${lack}`);
     return;

@@ -1,9 +1,8 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import type { ChildProcess } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { LogindSignal, sessionSaid, sessionsListed } from '../../../node/offer/logind.ts';
+import { end, lacksBus, standInBus } from './stand-in-bus.ts';
 
 test('sessions are read as busctl prints them', () => {
   const text =
@@ -70,23 +69,8 @@ print('ready', flush=True)
 loop.run()
 `;
 
-const lacks = (): string | null => {
-  for (const [what, command, args] of [
-    ['dbus-daemon', 'dbus-daemon', ['--version']],
-    ['busctl', 'busctl', ['--version']],
-    ['python3-dbus', '/usr/bin/python3', ['-c', 'import dbus, gi']],
-  ] as const) {
-    try {
-      execFileSync(command, args, { stdio: 'ignore' });
-    } catch {
-      return what;
-    }
-  }
-  return null;
-};
-
 test('a desktop that calls itself idle, and not any more, is heard over a real bus', async () => {
-  const lack = lacks();
+  const lack = lacksBus('busctl');
   if (lack !== null) {
     console.log(`skipped: there is no ${lack}`);
     return;
@@ -94,20 +78,9 @@ test('a desktop that calls itself idle, and not any more, is heard over a real b
   const started: ChildProcess[] = [];
   const signals: LogindSignal[] = [];
   try {
-    const daemon = spawn('dbus-daemon', ['--session', '--nofork', '--print-address=1'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    started.push(daemon);
-    const lines = createInterface({ input: daemon.stdout })[Symbol.asyncIterator]();
-    const address = String((await lines.next()).value);
-    const logind = spawn('/usr/bin/python3', ['-c', STAND_IN, address], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    started.push(logind);
-    const said = createInterface({ input: logind.stdout })[Symbol.asyncIterator]();
-    assert.is((await said.next()).value, 'ready');
+    const { address, child, said } = await standInBus(started, STAND_IN);
     const tell = async (word: string): Promise<void> => {
-      logind.stdin.write(`${word}\n`);
+      child.stdin.write(`${word}\n`);
       assert.is((await said.next()).value, 'done');
     };
     const signal = new LogindSignal([`--address=${address}`]);
@@ -126,11 +99,7 @@ test('a desktop that calls itself idle, and not any more, is heard over a real b
     assert.is(signal.look(performance.now() + 60_000), null, 'what was said long ago counts no more');
   } finally {
     for (const signal of signals) signal.close();
-    for (const child of started.reverse()) {
-      const gone = once(child, 'close');
-      child.kill('SIGTERM');
-      await gone;
-    }
+    await end(started);
   }
 });
 
