@@ -120,9 +120,15 @@ async function lookAround(
   try {
     for (const { peer, addresses } of membership.replicaPlaces) neighbours.tell(peer, addresses);
     neighbours.tell(membership.founder, membership.addresses);
-    onNote(`looking for the other members, ${LOOK_MS / 1000} s …`);
-    const heard = await askAll(host, neighbours, membership.genesis.mesh);
-    const longer = judge(heard, copy, membership.founder, membership.genesisLine, force);
+    onNote(
+      host.announcer === null
+        ? 'asking the other members …'
+        : `looking for the other members, ${LOOK_MS / 1000} s …`,
+    );
+    const weigh = (heard: readonly Heard[]): Heard[] =>
+      judge(heard, copy, membership.founder, membership.genesisLine, force);
+    const heard = await askAll(host, neighbours, membership.genesis.mesh, weigh);
+    const longer = weigh(heard);
     for (const { peer, tip } of longer) {
       if (copy.size >= sizeOf(copy.leadership, tip)) continue;
       const size = copy.size;
@@ -136,8 +142,13 @@ async function lookAround(
   }
 }
 
-/** Each member that can be reached, once. */
-async function askAll(host: Host, neighbours: Neighbours, mesh: string): Promise<Heard[]> {
+/** Each member that can be reached, once. What `weigh` throws of an answer ends it at once: nobody else's would change it. */
+async function askAll(
+  host: Host,
+  neighbours: Neighbours,
+  mesh: string,
+  weigh: (heard: readonly Heard[]) => void,
+): Promise<Heard[]> {
   const heard: Heard[] = [];
   const asked = new Map<string, Promise<void>>();
   const ask = async (peer: string): Promise<void> => {
@@ -145,7 +156,10 @@ async function askAll(host: Host, neighbours: Neighbours, mesh: string): Promise
     const connection = await host.dial(peer, neighbours.addresses(peer), signal);
     heard.push({ peer, tip: await askTip(connection, mesh, signal) });
   };
-  for (const until = performance.now() + LOOK_MS; performance.now() < until; ) {
+  // Where nothing is announced, nobody is heard of who is not known.
+  const lookMs = host.announcer === null ? 0 : LOOK_MS;
+  const until = performance.now() + lookMs;
+  do {
     for (const peer of neighbours.peers()) {
       if (peer !== host.peer && !asked.has(peer))
         asked.set(
@@ -153,8 +167,9 @@ async function askAll(host: Host, neighbours: Neighbours, mesh: string): Promise
           ask(peer).catch(() => {}),
         );
     }
-    await delay(LOOK_AGAIN_MS);
-  }
+    await delay(Math.min(LOOK_AGAIN_MS, lookMs));
+    weigh(heard);
+  } while (performance.now() < until);
   await Promise.all(asked.values());
   return heard;
 }

@@ -355,7 +355,7 @@ export class MemberCore {
     if (this.#out.session === null) return;
     if (now - Math.max(this.#heardAt, this.#openedAt) >= this.#silentMax) {
       // Half-open: the founder has not answered for so long that a new dial is better.
-      this.#out.push({ type: 'close', session: this.#out.session });
+      this.#out.push({ type: 'close', session: this.#out.session, silent: true });
       this.#endSession();
       return;
     }

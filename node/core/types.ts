@@ -100,8 +100,11 @@ export type MemberEffect =
   | { type: 'meshPolicy'; policy: string | null }
   /** All members that lend models now, as the founder says. */
   | { type: 'lenders'; lenders: Lender[] }
-  /** Close this session (it was answered by a newer one, or by goodbye). */
-  | { type: 'close'; session: number }
+  /**
+   * Close this session (it was answered by a newer one, or by goodbye). `silent`: the founder was not heard for so long that
+   * its connection is to go with it.
+   */
+  | { type: 'close'; session: number; silent?: true }
   /** The founder refused this member for good: say so and stop trying (revoked, other major version). */
   | { type: 'refused'; code: string; message: string };
 

@@ -20,6 +20,8 @@ export interface FounderLinkOptions extends Pick<LinkOptions, 'addresses' | 'bar
   logger: Logger;
   /** Where a person said that the founder is; null: nobody did. */
   named: string | null;
+  /** A session was opened, and the founder welcomed this machine. @default nobody asks */
+  onOnline?(): void;
 }
 
 /** The link to the founder as a member's process lives with it: what of its states ends the process, and what is only said. */
@@ -112,6 +114,7 @@ export class FounderLink {
     const { host, logger, membership } = this.#options;
     this.#everOnline = true;
     logger.info('the founder answers');
+    this.#options.onOnline?.();
     const address = host.reachedAt(membership.founder);
     if (address === null || this.#leaving) return;
     membership.reachedAt(address).catch((cause: unknown) => {

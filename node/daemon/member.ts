@@ -220,7 +220,9 @@ export class MemberDriver {
         );
         return;
       case 'close':
-        if (this.#session?.id === effect.session) this.#session.close('SF_CONFLICT', 'this session is over');
+        if (this.#session?.id !== effect.session) return;
+        if (effect.silent === true) this.#session.close('SF_TIMEOUT', 'nothing was heard for too long');
+        else this.#session.close('SF_CONFLICT', 'this session is over');
         return;
       case 'refused':
         this.#options.refused(effect.code, effect.message);

@@ -71,6 +71,7 @@ export async function runMember(
     named: options.founder,
     barred: () => kept?.frozen.error ?? null,
     attach: (session) => service.driver.attach(session),
+    onOnline: () => kept?.replica?.founderAnswers(),
   });
   const service = await MemberService.start({
     machine,

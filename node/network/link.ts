@@ -110,7 +110,9 @@ export function startLink(options: LinkOptions): Link {
       open = session;
       if (stopping.signal.aborted) session.close('SF_UNREACHABLE', 'this member is stopping');
       const end = await session.closed;
-      if (end.by === 'network') connection.abort(new Error(end.message));
+      // The next dial must not find what is half dead: not the network's, and not what fell silent.
+      if (end.by === 'network' || (end.by === 'us' && end.code === 'SF_TIMEOUT'))
+        connection.abort(new Error(end.message));
       return { end, welcomed };
     } catch (thrown) {
       return { end: asSuperfleetError(thrown), welcomed };

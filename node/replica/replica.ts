@@ -88,6 +88,10 @@ export class Replica implements CopyHolder {
   #sourceSize = 0;
   #following: Promise<void> = Promise.resolve();
   #wake: () => void = () => {};
+  /** Ends the following of another replica; nothing while the founder is followed or nobody is. */
+  #leaveForFounder: () => void = () => {};
+  /** The founder answers since it was tried last. */
+  #founderAgain = false;
 
   private constructor(options: ReplicaOptions, copy: LogCopy | null, replayed: Replayed) {
     this.#options = options;
@@ -182,6 +186,14 @@ export class Replica implements CopyHolder {
     return copy;
   }
 
+  /** The founder answers this machine: unless it is followed already it is now, without a wait. */
+  founderAnswers(): void {
+    if (this.#source === this.#options.founder().peer) return;
+    this.#founderAgain = true;
+    this.#leaveForFounder();
+    this.#wake();
+  }
+
   /** Follows nobody any more and closes the copy. */
   async stop(): Promise<void> {
     this.#ending.abort(new SuperfleetError('SF_UNREACHABLE', 'this machine is stopping'));
@@ -250,6 +262,7 @@ export class Replica implements CopyHolder {
     let wait = RETRY_MS.first;
     while (!signal.aborted) {
       let came = false;
+      this.#founderAgain = false;
       for (const { peer, addresses } of this.#sources()) {
         const before = this.#copy?.size ?? 0;
         await this.#followOne(peer, addresses);
@@ -258,11 +271,12 @@ export class Replica implements CopyHolder {
           came = true;
           break;
         }
+        if (this.#founderAgain) break;
         // A disk that refused once is never asked again: only a restart sees whether it is sound.
         if (this.#copy?.failure != null) return;
       }
-      wait = came ? RETRY_MS.first : Math.min(RETRY_MS.max, wait * 2);
-      await this.#pause(wait * (0.5 + this.#timers.random()));
+      wait = came || this.#founderAgain ? RETRY_MS.first : Math.min(RETRY_MS.max, wait * 2);
+      if (!this.#founderAgain) await this.#pause(wait * (0.5 + this.#timers.random()));
     }
   }
 
@@ -285,15 +299,19 @@ export class Replica implements CopyHolder {
     const look = (): (() => void) =>
       this.#timers.after(FOUNDER_AGAIN_MS, () => {
         cancel = look();
-        void this.#lookForFounder(peer, leaving);
+        void this.#lookForFounder(peer, leaving.signal);
       });
     let cancel = look();
+    const isFounder = (): boolean => peer === this.#options.founder().peer;
+    this.#leaveForFounder = () => {
+      if (!isFounder()) leaving.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is back'));
+    };
     let offered: number | null = null;
     const follow = (connection: Connection): Promise<never> =>
       followLog(connection, {
         mesh,
         holder: this,
-        signatures: peer === this.#options.founder().peer ? 'last' : 'all',
+        signatures: isFounder() ? 'last' : 'all',
         signal,
         addresses: () => host.addresses(),
         onTip: async (tip) => {
@@ -302,6 +320,7 @@ export class Replica implements CopyHolder {
           offered = this.#catchUp?.worthTaking(peer, tip, this.#copy) ?? null;
           if (offered !== null) throw new SuperfleetError('SF_BEHIND', 'a snapshot is fetched first');
           this.#source = peer;
+          if (isFounder()) this.#founderAgain = false;
           onEvent?.({ peer, error: null });
         },
         ...(this.#options.cosign === undefined ? {} : { cosign: this.#options.cosign }),
@@ -323,17 +342,18 @@ export class Replica implements CopyHolder {
       if (!this.#ending.signal.aborted) onEvent?.({ peer, error: asSuperfleetError(thrown) });
     } finally {
       cancel();
+      this.#leaveForFounder = () => {};
       this.#source = null;
     }
   }
 
   /** Leaves another replica once the founder answers. */
-  async #lookForFounder(following: string, leaving: AbortController): Promise<void> {
+  async #lookForFounder(following: string, signal: AbortSignal): Promise<void> {
     const [first] = this.#sources();
     if (first === undefined || following === this.#options.founder().peer) return;
     try {
-      await this.#options.host.dial(first.peer, first.addresses, leaving.signal);
-      leaving.abort(new SuperfleetError('SF_UNREACHABLE', 'the founder is back'));
+      await this.#options.host.dial(first.peer, first.addresses, signal);
+      if (!signal.aborted) this.founderAnswers();
     } catch {
       // It is looked for again.
     }

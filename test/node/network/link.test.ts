@@ -4,7 +4,8 @@ import { acceptSessions, type FounderSessions } from '../../../node/network/foun
 import type { Host } from '../../../node/network/host.ts';
 import { type Link, type LinkState, startLink } from '../../../node/network/link.ts';
 import type { Registry } from '../../../node/network/registry.ts';
-import type { FounderMessage } from '../../../protocol/session.ts';
+import type { Session } from '../../../node/network/session.ts';
+import type { FounderMessage, MemberMessage } from '../../../protocol/session.ts';
 import { connect, hello, MESH, type Net, Signal, welcome, withNet } from './hosts.ts';
 
 const serve = (registry: Registry, greeting: FounderMessage = welcome): Promise<FounderSessions> =>
@@ -23,6 +24,7 @@ function linked(
   member: Host,
   founder: string,
   addresses: () => string[],
+  attached: (session: Session<MemberMessage>) => void = () => {},
 ): { link: Link; states: Signal<LinkState> } {
   const states = new Signal<LinkState>();
   const link = startLink({
@@ -31,6 +33,7 @@ function linked(
     addresses,
     attach: (session) => {
       session.send(hello());
+      attached(session);
       return { onMessage: () => {}, onClosed: () => {} };
     },
     onState: (state) => states.put(state),
@@ -81,6 +84,31 @@ test(
     assert.ok(waiting.retryMs <= 40);
     addresses = founder.host.addresses();
     link.retryNow();
+    await until(states, 'online');
+  }),
+);
+
+test(
+  'a session that fell silent goes with its connection, and the founder is dialled again without a longer wait',
+  withNet(async (net) => {
+    const founder = await net.founding();
+    await serve(founder.registry);
+    const member = await net.member();
+    const opened = new Signal<Session<MemberMessage>>();
+    const { states } = linked(
+      net,
+      member,
+      founder.host.peer,
+      () => founder.host.addresses(),
+      (session) => opened.put(session),
+    );
+    await until(states, 'online');
+    const [connection] = member.libp2p.getConnections();
+    (await opened.next()).close('SF_TIMEOUT', 'nothing was heard for too long');
+    const waiting = await until(states, 'waiting');
+    assert.is(waiting.code, 'SF_TIMEOUT');
+    assert.ok(waiting.retryMs <= 8, `${waiting.retryMs} ms: as after any loss`);
+    assert.is.not(connection?.status, 'open');
     await until(states, 'online');
   }),
 );

@@ -263,4 +263,51 @@ test(
   }),
 );
 
+test(
+  'a replica that hears that the founder answers follows it at once: whether it follows another one or waits for its next try',
+  withNet(async (net) => {
+    const { host, registry } = await net.founding();
+    const log = await newLog(new MemoryStorage());
+    await append(log, 0, 100);
+    const { held } = await serve(net, registry, log, log.meshId);
+    const near = await net.member();
+    const one = await replica(net, near, log.meshId, {
+      founder: () => ({ peer: host.peer, addresses: host.addresses() }),
+    });
+    one.start();
+    await untilHeld(held, near.peer, log.size);
+    await serve(net, net.registry(near).registry, () => one.copy, log.meshId);
+    // Nothing is done because its time has come.
+    const timers = { now: () => 0, after: () => () => {}, random: () => 0 };
+    for (const [who, replicas] of [
+      ['follows another one', [near.peer]],
+      ['waits', []],
+    ] as const) {
+      const far = await net.member();
+      const neighbours = new Neighbours(far, () => true);
+      let addresses: string[] = [];
+      const heard = new Signal<string>();
+      const two = await replica(net, far, log.meshId, {
+        neighbours,
+        founder: () => ({ peer: host.peer, addresses }),
+        replicas: () => replicas,
+        onEvent: ({ peer, error }) => heard.put(error === null ? peer : error.code),
+        timers,
+      });
+      if (replicas.length > 0) neighbours.tell(near.peer, near.addresses());
+      two.start();
+      assert.is(await heard.next(), 'SF_UNREACHABLE', 'no address of the founder is known');
+      for (const peer of replicas) assert.is(await heard.next(), peer, who);
+      addresses = host.addresses();
+      two.founderAnswers();
+      for (const _ of replicas) assert.is(await heard.next(), 'SF_UNREACHABLE', 'the other one is left');
+      assert.is(await heard.next(), host.peer, who);
+      await untilHeld(held, far.peer, log.size);
+      await two.stop();
+    }
+    await one.stop();
+    await log.close();
+  }),
+);
+
 test.run();
