@@ -17,6 +17,6 @@ export async function showMutations(mutations: readonly Mutation[], seedsMax: nu
   return wrong.length === 0;
 }
 
-/** What is planted is found, and nothing else. */
+/** What is planted is found, and nothing else; words that do not run are no bug. */
 const isWrong = ({ mutation, caught }: Outcome): boolean =>
-  (mutation.patches.length === 0) !== (caught === null);
+  (mutation.patches.length === 0) !== (caught === null) || caught?.checker === 'core (ReferenceError)';

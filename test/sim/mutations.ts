@@ -221,7 +221,7 @@ export const MUTATIONS: readonly Mutation[] = [
       patch(
         'hub/core/lifecycle.ts',
         "ctx.send(lease.member, { type: 'cancel', ...lease.lease,",
-        "if (ending.cancel !== 'cancelled') ctx.send(lease.member, { type: 'cancel', ...lease.lease,",
+        "if (why !== 'cancelled') ctx.send(lease.member, { type: 'cancel', ...lease.lease,",
       ),
     ],
   },
