@@ -272,6 +272,57 @@ for (const { name, make } of backends) {
     },
   );
 
+  on(
+    'while it cannot be written the log is read ever less often, and once it can be all of it is indexed',
+    async (db) => {
+      const storage = new MemoryStorage();
+      const log = await newLog(storage);
+      let reads = 0;
+      const watched: IndexedLog = {
+        meshId: log.meshId,
+        get size() {
+          return log.size;
+        },
+        checkpointAt: (size) => log.checkpointAt(size),
+        batches: (from) => {
+          reads += 1;
+          return log.batches(from);
+        },
+      };
+      const full = new Error('no space is left');
+      let room = true;
+      const store = await IndexStore.open(
+        { ...bound(db), batch: (changes) => (room ? db.batch(changes) : Promise.reject(full)) },
+        watched,
+      );
+      room = false;
+      const failures: unknown[] = [];
+      keepIndexed(log, store, (error) => failures.push(error));
+      const expected: number[] = [];
+      const grow = async (entries: number): Promise<void> => {
+        for (let n = 1; n < entries; n += 1) {
+          const { first } = log.append([started(n % 50)], TIME, 1);
+          if (n % 50 === 7) expected.push(first);
+        }
+        await log.append([started(0)], TIME, 1).durable;
+      };
+      await grow(4_096);
+      while (failures.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      const tried = reads;
+      for (let n = 0; n < 200; n += 1) await grow(1);
+      assert.equal([reads - tried, failures], [0, [full]]);
+      await grow(4_096);
+      while (failures.length === 1) await new Promise((resolve) => setImmediate(resolve));
+      await grow(5_000);
+      assert.is(failures.length, 2, 'twice as many are waited for');
+      room = true;
+      await grow(4_096);
+      while (store.built < 4 * 4_096) await new Promise((resolve) => setImmediate(resolve));
+      assert.is(failures.length, 2);
+      assert.equal(await store.history(taskId(7)), expected);
+    },
+  );
+
   on('what becomes durable while the log is read follows it, and is not read again', async (db) => {
     const { log, expected } = await filled();
     let reads = 0;
