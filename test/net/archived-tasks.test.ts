@@ -1,14 +1,15 @@
 // limit: 120 s
 import { execFileSync } from 'node:child_process';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
 import type { Page, TaskDetail, TaskObject } from '../../node/api/objects.ts';
+import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';
 import { greeter, type Outcome } from './mesh.ts';
 
-const env = { NODE_OPTIONS: `--import=${resolve(import.meta.dirname, 'small-state.ts')}` };
+const env = withConstants({ endedTasksMax: 2 });
 const hubArgs = ['--port', String(await freePort())];
 const fleet = await Fleet.start({
   hub: { slots: 1 },

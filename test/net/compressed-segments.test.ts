@@ -8,9 +8,10 @@ import { segmentName } from '../../ledger/storage.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { verifyLog } from '../../ledger/verify.ts';
 import type { TaskDetail } from '../../node/api/objects.ts';
+import { withConstants } from './constants.ts';
 import { descendants, Fleet, freePort } from './fleet.ts';
 
-const env = { NODE_OPTIONS: `--import=${resolve(import.meta.dirname, 'small-segments.ts')}` };
+const env = withConstants({ snapshotEntries: 10, segmentBytes: 6 * 1024 });
 const hubArgs = ['--port', String(await freePort())];
 const VERIFIER = resolve(import.meta.dirname, '../verifier/verify-log.pl');
 

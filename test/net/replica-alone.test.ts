@@ -1,5 +1,5 @@
 // limit: 120 s
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Entry } from '../../ledger/entry.ts';
@@ -13,13 +13,14 @@ import type {
   TaskDetail,
   TaskObject,
 } from '../../node/api/objects.ts';
+import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';
 import { greeter, type Outcome } from './mesh.ts';
 
 type Marked<T> = T & { asOf: AsOf };
 
 // The state keeps two tasks that have ended: older ones come from the log.
-const env = { NODE_OPTIONS: `--import=${resolve(import.meta.dirname, 'small-state.ts')}` };
+const env = withConstants({ endedTasksMax: 2 });
 const ARGS = ['--port', String(await freePort())];
 const fleet = await Fleet.start({ hub: { slots: 1 }, hubArgs: ARGS, hubEnv: env });
 test.after(() => fleet.close());

@@ -1,15 +1,16 @@
 // limit: 150 s
 import { readdirSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { snapshotSize } from '../../ledger/snapshot-store.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import { verifyLog } from '../../ledger/verify.ts';
 import type { MeshObject, OwnNodeObject, StatusObject } from '../../node/api/objects.ts';
+import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';
 
-const env = { NODE_OPTIONS: `--import=${resolve(import.meta.dirname, 'slow-backfill.ts')}` };
+const env = withConstants({ snapshotEntries: 10, backfillBytesPerSecond: 2048, logPieceBytes: 1024 });
 const ARGS = ['--port', String(await freePort())];
 const fleet = await Fleet.start({ hub: { slots: 1 }, hubArgs: ARGS, hubEnv: env });
 test.after(() => fleet.close());

@@ -1,6 +1,6 @@
 // limit: 180 s
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Log } from '../../ledger/log.ts';
@@ -10,9 +10,10 @@ import { MemorySnapshotStore, snapshotSize } from '../../ledger/snapshot-store.t
 import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
 import { FileStorage } from '../../ledger/storage-file.ts';
 import type { TaskDetail } from '../../node/api/objects.ts';
+import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';
 
-const env = { NODE_OPTIONS: `--import=${resolve(import.meta.dirname, 'small-snapshots.ts')}` };
+const env = withConstants({ snapshotEntries: 10 });
 const hubArgs = ['--port', String(await freePort())];
 const KILLS = 6;
 
