@@ -1,10 +1,11 @@
 import type { z } from 'zod';
 import {
-  checksOf,
-  type Definition,
-  lengthsOf,
-  predicateOf,
-  type Schema,
+  type Field,
+  type Maker,
+  madeOf,
+  type Option,
+  type Range,
+  type Text,
   UnknownSchema,
 } from './schema-parts.ts';
 
@@ -17,58 +18,17 @@ export type Fits = (value: unknown) => boolean;
  * be made. Only for values that `JSON.parse` made.
  */
 export function fitsOf(schema: z.ZodType): Fits | null {
-  try {
-    return compile(schema as unknown as Schema);
-  } catch (error) {
-    if (error instanceof UnknownSchema) return null;
-    throw error;
-  }
-}
-
-function compile(schema: Schema): Fits {
-  const def = schema._zod.def as unknown as Definition;
-  switch (def.type) {
-    case 'object':
-      return objectFits(def);
-    case 'string':
-      return stringFits(schema, def);
-    case 'number':
-      return numberFits(def);
-    case 'boolean':
-      return (value) => typeof value === 'boolean';
-    case 'literal':
-      return oneOf(def.values!);
-    case 'enum':
-      return oneOf(Object.values(def.entries!));
-    case 'nullable':
-      return nullableFits(compile(def.innerType!));
-    case 'default':
-    case 'prefault':
-      // A value that stands there is what the schema within makes of it.
-      return compile(def.innerType!);
-    case 'array':
-      return arrayFits(def);
-    case 'record':
-      return recordFits(schema, def);
-    case 'union':
-      return unionFits(def);
-    default:
-      throw new UnknownSchema(def.type);
-  }
+  return madeOf(schema, maker);
 }
 
 /**
  * Written out as a function of its own, so that every field has its own place in the code. Nothing but the keys of our schemas goes
  * into the text.
  */
-function objectFits(def: Definition): Fits {
-  if (def.checks?.length) throw new UnknownSchema('an object with checks');
-  const shape = Object.entries(def.shape!);
-  const optional = shape.map(([, schema]) => schema._zod.def.type === 'optional');
-  const fits = shape.map(([, schema], at) =>
-    compile(optional[at] ? (schema._zod.def as unknown as Definition).innerType! : schema),
-  );
-  const names = shape.map(([key]) => key);
+function objectFits(fields: readonly Field<Fits>[]): Fits {
+  const names = fields.map(({ key }) => key);
+  const optional = fields.map((field) => field.optional);
+  const fits = fields.map(({ made }) => made);
   const steps = names.map((key, at) => {
     const read = `const v${at} = value[${JSON.stringify(key)}];`;
     const step = `if (!f${at}(v${at})) return false;`;
@@ -113,22 +73,16 @@ function oneOf(values: readonly unknown[]): Fits {
  * Options that are told apart by one key, each by the literal that it has there; or plain values of any kind. Of other objects
  * an earlier one might take a value, and give it back without what it does not know.
  */
-function unionFits(def: Definition & { discriminator?: string }): Fits {
-  const { discriminator: key } = def;
-  const options = def.options!;
+function unionFits(options: readonly Option<Fits>[], key: string | undefined): Fits {
   if (key === undefined) {
-    if (options.some((option) => !PLAIN.has(option._zod.def.type)))
-      throw new UnknownSchema('a union of objects');
-    const fits = options.map(compile);
-    return (value) => fits.some((option) => option(value));
+    if (options.some(({ type }) => !PLAIN.has(type))) throw new UnknownSchema('a union of objects');
+    return (value) => options.some(({ made }) => made(value));
   }
   const byValue = new Map<unknown, Fits>();
-  for (const option of options) {
-    const { shape } = option._zod.def as unknown as Definition;
-    const literal = shape?.[key]?._zod.def as unknown as Definition | undefined;
-    if (literal?.type !== 'literal') throw new UnknownSchema('a union told apart by something else');
-    const fits = compile(option);
-    for (const value of literal.values!) byValue.set(value, fits);
+  for (const { made, literals } of options) {
+    const values = literals(key);
+    if (values === null) throw new UnknownSchema('a union told apart by something else');
+    for (const value of values) byValue.set(value, made);
   }
   return (value) => {
     if (typeof value !== 'object' || value === null) return false;
@@ -138,10 +92,7 @@ function unionFits(def: Definition & { discriminator?: string }): Fits {
 
 const PLAIN: ReadonlySet<string> = new Set(['string', 'number', 'boolean', 'literal', 'enum']);
 
-function arrayFits(def: Definition): Fits {
-  const { minimum, maximum, others } = lengthsOf(def.checks);
-  if (others.length > 0) throw new UnknownSchema('an array with other checks');
-  const fits = compile(def.element!);
+function arrayFits(fits: Fits, { minimum, maximum }: { minimum: number; maximum: number }): Fits {
   return (value) => {
     if (!Array.isArray(value) || value.length < minimum || value.length > maximum) return false;
     for (let at = 0; at < value.length; at += 1) if (!fits(value[at])) return false;
@@ -149,10 +100,7 @@ function arrayFits(def: Definition): Fits {
   };
 }
 
-function recordFits(schema: Schema, def: Definition): Fits {
-  const whole = predicateOf(schema, checksOf(def));
-  const key = compile(def.keyType!);
-  const fits = compile(def.valueType!);
+function recordFits(key: Fits, fits: Fits, whole: Fits | null): Fits {
   return (value) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
     for (const [name, each] of Object.entries(value)) {
@@ -162,16 +110,7 @@ function recordFits(schema: Schema, def: Definition): Fits {
   };
 }
 
-function numberFits(def: Definition): Fits {
-  let whole = false;
-  let least = Number.NEGATIVE_INFINITY;
-  let most = Number.POSITIVE_INFINITY;
-  for (const { check, format, value, inclusive } of checksOf(def)) {
-    if (check === 'greater_than' && inclusive) least = Math.max(least, value!);
-    else if (check === 'less_than' && inclusive) most = Math.min(most, value!);
-    else if (check === 'number_format' && format === 'safeint') whole = true;
-    else throw new UnknownSchema(check);
-  }
+function numberFits({ least, most, whole }: Range): Fits {
   return (value) =>
     typeof value === 'number' &&
     value >= least &&
@@ -179,12 +118,22 @@ function numberFits(def: Definition): Fits {
     (whole ? Number.isSafeInteger(value) : Number.isFinite(value));
 }
 
-function stringFits(schema: Schema, def: Definition): Fits {
-  const { minimum, maximum, others } = lengthsOf(checksOf(def));
-  const fits = predicateOf<string>(schema, others);
+function stringFits({ minimum, maximum, fits }: Text): Fits {
   return (value) =>
     typeof value === 'string' &&
     value.length >= minimum &&
     value.length <= maximum &&
     (fits === null || fits(value));
 }
+
+const maker: Maker<Fits> = {
+  object: objectFits,
+  string: stringFits,
+  number: numberFits,
+  boolean: () => (value) => typeof value === 'boolean',
+  oneOf,
+  nullable: nullableFits,
+  array: arrayFits,
+  record: recordFits,
+  union: unionFits,
+};

@@ -1,13 +1,11 @@
 import type { z } from 'zod';
 import {
-  checksOf,
-  type Definition,
-  lengthsOf,
-  predicateOf,
+  type Field,
+  type Maker,
+  madeOf,
+  type Range,
   type Run,
-  runOf,
-  type Schema,
-  UnknownSchema,
+  type Text,
 } from '../../protocol/schema-parts.ts';
 
 /**
@@ -43,12 +41,7 @@ const EXACT_DIGITS = 15;
 
 /** The reader of a schema; null where the schema has a part that it cannot read. */
 export function readerOf(schema: z.ZodType): Reader | null {
-  try {
-    return compile(schema as unknown as Schema);
-  } catch (error) {
-    if (error instanceof UnknownSchema) return null;
-    throw error;
-  }
+  return madeOf(schema, maker);
 }
 
 /** True, and the cursor behind them, where these bytes come next. */
@@ -73,66 +66,30 @@ export function readCount(cursor: Cursor): number {
   return value;
 }
 
-function compile(schema: Schema): Reader {
-  const def = schema._zod.def as unknown as Definition;
-  const inner = (): Reader => compile(def.innerType!);
-  switch (def.type) {
-    case 'object':
-      return objectReader(def);
-    case 'string':
-      return stringReader(schema, def);
-    case 'number':
-      return numberReader(def);
-    case 'boolean':
-      return constantReader([true, false]);
-    case 'literal':
-      return constantReader(def.values!);
-    case 'enum':
-      return constantReader(Object.values(def.entries!));
-    case 'nullable':
-      return nullableReader(inner());
-    case 'default':
-    case 'prefault':
-      // A value that stands there is what the schema within makes of it.
-      return inner();
-    case 'array':
-      return arrayReader(def);
-    case 'record':
-      return recordReader(schema, def);
-    case 'union':
-      return unionReader(def.options!.map(compile));
-    default:
-      throw new UnknownSchema(def.type);
-  }
-}
-
 /**
  * Written out as a function of its own, so that every field has its own place in the code and all objects of a schema one
  * shape: four times as fast as a loop over fields. Nothing but the keys of our schemas goes into the text.
  */
-function objectReader(def: Definition): Reader {
-  if (def.checks?.length) throw new UnknownSchema('an object with checks');
+function objectReader(fields: readonly Field<Reader>[]): Reader {
   const names: Uint8Array[] = [];
   const reads: Reader[] = [];
   const steps: string[] = [];
   const literal: string[] = [];
-  const shape = Object.entries(def.shape!);
-  const optional = shape.map(([, schema]) => schema._zod.def.type === 'optional');
-  const fixed = !optional.includes(true);
+  const fixed = fields.every(({ optional }) => !optional);
   // Where the first key may be missing, any of them may be the one that comes behind the brace.
-  const loose = optional[0] === true;
+  const loose = fields[0]?.optional === true;
   const first: Uint8Array[] = [];
-  for (const [at, [key, schema]] of shape.entries()) {
+  for (const [at, { key, optional, made }] of fields.entries()) {
     const named = JSON.stringify(key);
     names.push(Buffer.from(`${at === 0 && !loose ? '{' : ','}${named}:`));
     first.push(Buffer.from(`{${named}:`));
-    reads.push(compile(optional[at] ? (schema._zod.def as unknown as Definition).innerType! : schema));
+    reads.push(made);
     const value = `const v${at} = reads[${at}](cursor); if (v${at} === NOT_READ) return NOT_READ;`;
     const store = fixed ? '' : `found[${named}] = v${at};`;
     const name = loose ? `begun ? names[${at}] : first[${at}]` : `names[${at}]`;
     const noted = loose ? 'begun = true;' : '';
     steps.push(
-      optional[at]
+      optional
         ? `at = cursor.at; if (skip(cursor, ${name})) { ${noted} ${value} ${store} } else cursor.at = at;`
         : `if (!skip(cursor, ${name})) return NOT_READ; ${noted} ${value} ${store}`,
     );
@@ -186,10 +143,7 @@ function unionReader(options: readonly Reader[]): Reader {
   };
 }
 
-function arrayReader(def: Definition): Reader {
-  const { minimum, maximum, others } = lengthsOf(def.checks);
-  if (others.length > 0) throw new UnknownSchema('an array with other checks');
-  const read = compile(def.element!);
+function arrayReader(read: Reader, { minimum, maximum }: { minimum: number; maximum: number }): Reader {
   return (cursor) => {
     const { bytes } = cursor;
     if (bytes[cursor.at] !== 0x5b) return NOT_READ;
@@ -212,10 +166,11 @@ function arrayReader(def: Definition): Reader {
 }
 
 /** Keys that an object keeps in another order than they came in, or not as its own, are left to others. */
-function recordReader(schema: Schema, def: Definition): Reader {
-  const fits = predicateOf(schema, checksOf(def));
-  const readKey = compile(def.keyType!);
-  const readValue = compile(def.valueType!);
+function recordReader(
+  readKey: Reader,
+  readValue: Reader,
+  fits: ((found: unknown) => boolean) | null,
+): Reader {
   return (cursor) => {
     const { bytes } = cursor;
     if (bytes[cursor.at] !== 0x7b) return NOT_READ;
@@ -242,16 +197,7 @@ function recordReader(schema: Schema, def: Definition): Reader {
   };
 }
 
-function numberReader(def: Definition): Reader {
-  const checks = checksOf(def);
-  const whole = checks.some(({ check, format }) => check === 'number_format' && format === 'safeint');
-  let least = Number.NEGATIVE_INFINITY;
-  let most = Number.POSITIVE_INFINITY;
-  for (const { check, format, value, inclusive } of checks) {
-    if (check === 'greater_than' && inclusive) least = Math.max(least, value!);
-    else if (check === 'less_than' && inclusive) most = Math.min(most, value!);
-    else if (check !== 'number_format' || format !== 'safeint') throw new UnknownSchema(check);
-  }
+function numberReader({ least, most, whole }: Range): Reader {
   return (cursor) => {
     const { bytes } = cursor;
     const begin = cursor.at;
@@ -271,12 +217,8 @@ function numberReader(def: Definition): Reader {
   };
 }
 
-function stringReader(schema: Schema, def: Definition): Reader {
-  const { minimum, maximum, others } = lengthsOf(checksOf(def));
-  const [only, ...more] = others;
-  const run = only?.pattern !== undefined && more.length === 0 ? runOf(only.pattern) : null;
+function stringReader({ minimum, maximum, run, fits }: Text): Reader {
   if (run !== null) return runReader(run, minimum, maximum);
-  const fits = predicateOf(schema, others);
   return (cursor) => {
     const { bytes } = cursor;
     if (bytes[cursor.at] !== QUOTE) return NOT_READ;
@@ -348,3 +290,15 @@ function runReader({ prefix, member, lengths }: Run, minimum: number, maximum: n
     return textOf(bytes, begin, end);
   };
 }
+
+const maker: Maker<Reader> = {
+  object: objectReader,
+  string: stringReader,
+  number: numberReader,
+  boolean: () => constantReader([true, false]),
+  oneOf: constantReader,
+  nullable: nullableReader,
+  array: arrayReader,
+  record: recordReader,
+  union: (options) => unionReader(options.map(({ made }) => made)),
+};

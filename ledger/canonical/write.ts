@@ -1,13 +1,5 @@
 import type { z } from 'zod';
-import {
-  checksOf,
-  type Definition,
-  lengthsOf,
-  predicateOf,
-  runOf,
-  type Schema,
-  UnknownSchema,
-} from '../../protocol/schema-parts.ts';
+import { type Field, type Maker, madeOf, type Range, type Text } from '../../protocol/schema-parts.ts';
 
 /**
  * Writers of canonical JSON, made from zod schemas: one pass over a value checks it and gives its text, which is what
@@ -34,86 +26,45 @@ const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
 /** The writer of a schema; null where the schema has a part that it cannot write. */
 export function writerOf(schema: z.ZodType): Write | null {
-  try {
-    const { write, scalar } = compile(schema as unknown as Schema);
-    if (!scalar) return write;
-    return (value, written) => {
-      written.value = value;
-      return write(value, written);
-    };
-  } catch (error) {
-    if (error instanceof UnknownSchema) return null;
-    throw error;
-  }
-}
-
-function compile(schema: Schema): Writer {
-  const def = schema._zod.def as unknown as Definition;
-  const inner = (): Writer => compile(def.innerType!);
-  switch (def.type) {
-    case 'object':
-      return objectWriter(def);
-    case 'string':
-      return { write: stringWriter(schema, def), scalar: true };
-    case 'number':
-      return { write: numberWriter(def), scalar: true };
-    case 'boolean':
-      return { write: (value) => (typeof value === 'boolean' ? String(value) : null), scalar: true };
-    case 'literal':
-      return { write: constantWriter(def.values!), scalar: true };
-    case 'enum':
-      return { write: constantWriter(Object.values(def.entries!)), scalar: true };
-    case 'nullable':
-      return nullableWriter(inner());
-    case 'default':
-    case 'prefault':
-      // A value that stands there is what the schema within makes of it.
-      return inner();
-    case 'array':
-      return arrayWriter(def);
-    case 'record':
-      return recordWriter(schema, def);
-    case 'union':
-      return unionWriter(def.options!.map(compile));
-    default:
-      throw new UnknownSchema(def.type);
-  }
+  const writer = madeOf(schema, maker);
+  if (writer === null) return null;
+  const { write, scalar } = writer;
+  if (!scalar) return write;
+  return (value, written) => {
+    written.value = value;
+    return write(value, written);
+  };
 }
 
 /**
  * Written out as a function of its own, as the reader of an object is: every field has its own place in the code, and all
  * objects of a schema have one shape. Nothing but the keys of our schemas goes into the text.
  */
-function objectWriter(def: Definition): Writer {
-  if (def.checks?.length) throw new UnknownSchema('an object with checks');
-  const shape = Object.entries(def.shape!);
-  const optional = shape.map(([, schema]) => schema._zod.def.type === 'optional');
-  const fixed = !optional.includes(true);
+function objectWriter(fields: readonly Field<Writer>[]): Writer {
+  const fixed = fields.every(({ optional }) => !optional);
   // Where the first key may be missing, any of them may be the one that comes behind the brace.
-  const loose = optional[0] === true;
-  const writers = shape.map(([, schema], at) =>
-    compile(optional[at] ? (schema._zod.def as unknown as Definition).innerType! : schema),
-  );
-  const steps = shape.map(([key], at) => {
+  const loose = fields[0]?.optional === true;
+  const writers = fields.map(({ made }) => made);
+  const steps = fields.map(({ key, optional, made }, at) => {
     const named = JSON.stringify(key);
     const begins = loose
       ? `(text === '' ? '{' : ',') + ${JSON.stringify(`${named}:`)}`
       : JSON.stringify(`${at === 0 ? '{' : ','}${named}:`);
-    const copied = writers[at]!.scalar ? `v${at}` : 'written.value';
+    const copied = made.scalar ? `v${at}` : 'written.value';
     const step = `
       const t${at} = w${at}(v${at}, written);
       if (t${at} === null) return null;
       ${fixed ? `const c${at} = ${copied}` : `found[${named}] = ${copied}; keys += 1`};
       text += ${begins} + t${at};`;
-    return `const v${at} = value[${named}];\n${optional[at] ? `if (v${at} !== undefined) { ${step} }` : step}`;
+    return `const v${at} = value[${named}];\n${optional ? `if (v${at} !== undefined) { ${step} }` : step}`;
   });
-  const literal = shape.map(([key], at) => `${JSON.stringify(key)}: c${at}`);
+  const literal = fields.map(({ key }, at) => `${JSON.stringify(key)}: c${at}`);
   const body = `
     ${writers.map((_, at) => `const w${at} = writers[${at}].write;`).join('\n')}
     return (value, written) => {
       if (!isPlainObject(value)) return null;
       let text = '';
-      ${fixed ? `const keys = ${shape.length};` : 'const found = {}; let keys = 0;'}
+      ${fixed ? `const keys = ${fields.length};` : 'const found = {}; let keys = 0;'}
       ${steps.join('\n')}
       if (keysOf(value) !== keys) return null;
       written.value = ${fixed ? `{ ${literal.join(', ')} }` : 'found'};
@@ -166,10 +117,10 @@ function unionWriter(options: readonly Writer[]): Writer {
   };
 }
 
-function arrayWriter(def: Definition): Writer {
-  const { minimum, maximum, others } = lengthsOf(def.checks);
-  if (others.length > 0) throw new UnknownSchema('an array with other checks');
-  const { write, scalar } = compile(def.element!);
+function arrayWriter(
+  { write, scalar }: Writer,
+  { minimum, maximum }: { minimum: number; maximum: number },
+): Writer {
   return {
     write: (value, written) => {
       if (!Array.isArray(value) || value.length < minimum || value.length > maximum) return null;
@@ -190,10 +141,11 @@ function arrayWriter(def: Definition): Writer {
 }
 
 /** Keys that an object keeps in another order than they came in, or not as its own, are left to others. */
-function recordWriter(schema: Schema, def: Definition): Writer {
-  const fits = predicateOf(schema, checksOf(def));
-  const key = compile(def.keyType!).write;
-  const { write, scalar } = compile(def.valueType!);
+function recordWriter(
+  { write: key }: Writer,
+  { write, scalar }: Writer,
+  fits: ((copy: unknown) => boolean) | null,
+): Writer {
   return {
     write: (value, written) => {
       if (!isPlainObject(value)) return null;
@@ -214,16 +166,7 @@ function recordWriter(schema: Schema, def: Definition): Writer {
   };
 }
 
-function numberWriter(def: Definition): Write {
-  let whole = false;
-  let least = Number.NEGATIVE_INFINITY;
-  let most = Number.POSITIVE_INFINITY;
-  for (const { check, format, value, inclusive } of checksOf(def)) {
-    if (check === 'greater_than' && inclusive) least = Math.max(least, value!);
-    else if (check === 'less_than' && inclusive) most = Math.min(most, value!);
-    else if (check === 'number_format' && format === 'safeint') whole = true;
-    else throw new UnknownSchema(check);
-  }
+function numberWriter({ least, most, whole }: Range): Write {
   return (value) => {
     if (typeof value !== 'number' || !(value >= least && value <= most) || Object.is(value, -0)) return null;
     // The log holds no integer that another reader would round.
@@ -232,15 +175,26 @@ function numberWriter(def: Definition): Write {
   };
 }
 
-function stringWriter(schema: Schema, def: Definition): Write {
-  const { minimum, maximum, others } = lengthsOf(checksOf(def));
-  const [only, ...more] = others;
+function stringWriter({ minimum, maximum, run, fits: checks }: Text): Write {
   // Such a pattern takes none but plain characters.
-  const isRun = only?.pattern !== undefined && more.length === 0 && runOf(only.pattern) !== null;
-  const plain = isRun ? only!.pattern! : PLAIN;
-  const fits = isRun ? null : predicateOf<string>(schema, others);
+  const plain = run?.pattern ?? PLAIN;
+  const fits = run === null ? checks : null;
   return (value) => {
     if (typeof value !== 'string' || value.length < minimum || value.length > maximum) return null;
     return plain.test(value) && (fits === null || fits(value)) ? `"${value}"` : null;
   };
 }
+
+const scalarOf = (write: Write): Writer => ({ write, scalar: true });
+
+const maker: Maker<Writer> = {
+  object: objectWriter,
+  string: (text) => scalarOf(stringWriter(text)),
+  number: (range) => scalarOf(numberWriter(range)),
+  boolean: () => scalarOf((value) => (typeof value === 'boolean' ? String(value) : null)),
+  oneOf: (values) => scalarOf(constantWriter(values)),
+  nullable: nullableWriter,
+  array: arrayWriter,
+  record: recordWriter,
+  union: (options) => unionWriter(options.map(({ made }) => made)),
+};
