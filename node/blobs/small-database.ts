@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, statfsSync, statSync } from 'node:fs';
 import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
@@ -39,6 +39,10 @@ export const COUNTER = 'held';
 export const MARK = '.damaged';
 /** Of memory, twice at most; what is not yet in a table is read again at the next start. */
 const writeBufferSize = 8 * 1024 * 1024;
+/** Of tables that a repair writes anew at most, where few are damaged. */
+const repairedTablesBytes = 16 * 1024 * 1024;
+/** For its manifest, its words and new files of a page or two. */
+const slackBytes = 64 * 1024;
 const OPTIONS = { valueEncoding: 'view', compression: false, writeBufferSize } as const;
 
 /** Opens or makes the database; repairs one that is damaged, and puts one aside that cannot be. `SF_LOCKED` where it is open elsewhere. */
@@ -59,6 +63,7 @@ export async function openOrRepair(
   await writeFile(mark, '').catch((error: unknown) => {
     throw diskFault(error);
   });
+  requireRoom(folder);
   await ClassicLevel.repair(folder).catch(() => {});
   let aside = false;
   const db = await open(folder).catch(async (error: unknown) => {
@@ -71,11 +76,43 @@ export async function openOrRepair(
   });
   const before = aside ? null : await counted(db);
   const held = await recount(db);
-  await db.batch([{ type: 'put', key: COUNTER, value: encode(held) }], { sync: true });
+  await db
+    .batch([{ type: 'put', key: COUNTER, value: encode(held) }], { sync: true })
+    .catch(async (error) => {
+      await db.close();
+      throw openFailure(error, folder);
+    });
   await rm(mark, { force: true });
   const lost = before === null ? null : Math.max(0, before.blobs - held.blobs);
   return { db, held, repair: { kept: held.blobs, lost } };
 }
+
+/** A repair without room would put aside what it cannot write anew. */
+function requireRoom(folder: string): void {
+  const { logs, tables } = sizesOf(folder);
+  const needed = logs + Math.min(tables, repairedTablesBytes) + slackBytes;
+  const { bavail, bsize } = statfsSync(join(folder, '..'));
+  if (bavail * bsize < needed) throw diskFull(needed, `${bavail * bsize} bytes`);
+}
+
+/** Bytes of what LevelDB has not yet sorted, and of what it has. It writes the former anew whenever it opens. */
+function sizesOf(folder: string): { logs: number; tables: number } {
+  const sizes = { logs: 0, tables: 0 };
+  if (!existsSync(folder)) return sizes;
+  for (const name of readdirSync(folder)) {
+    const of = name.endsWith('.log') ? 'logs' : name.endsWith('.ldb') ? 'tables' : null;
+    if (of !== null) sizes[of] += statSync(join(folder, name)).size;
+  }
+  return sizes;
+}
+
+const diskFull = (needed: number, got: string | null, cause?: unknown): SuperfleetError =>
+  new SuperfleetError('SF_DISK_FULL', 'the disk is full', {
+    expected: `room to open the store of blobs, about ${needed} bytes`,
+    got,
+    hint: 'free some space on the disk that holds the data folder, then start again; nothing was lost',
+    cause,
+  });
 
 /** A new database is made where there is none, its name synced. */
 export async function openSmallDatabase(folder: string): Promise<ClassicLevel<string, Uint8Array>> {
@@ -149,11 +186,7 @@ function openFailure(error: unknown, folder: string): SuperfleetError {
     });
   }
   if (/No space left|quota exceeded/i.test(causeOf(error))) {
-    return new SuperfleetError('SF_DISK_FULL', 'the disk is full', {
-      expected: 'room to open the store of blobs',
-      hint: 'free some space on the disk that holds the data folder; nothing was lost',
-      cause: error,
-    });
+    return diskFull(sizesOf(folder).logs + slackBytes, null, error);
   }
   return new SuperfleetError('SF_FOLDER', `the small blobs in ${folder} cannot be opened`, {
     expected: 'a LevelDB of this user',

@@ -7,6 +7,7 @@ import {
   openSync,
   readSync,
   renameSync,
+  statfsSync,
   statSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -156,7 +157,7 @@ export async function inBackground(session: Session, args: readonly string[]): P
     }
     const code = await ended;
     terminal.signal.throwIfAborted();
-    throw lastError(path, from) ?? endedWithout(code, path);
+    throw lastError(path, from) ?? fullDisk(path) ?? endedWithout(code, path);
   } finally {
     starting?.end();
     voice.clear();
@@ -191,8 +192,10 @@ function openLog(path: string): number {
       0o600,
     );
   } catch (cause) {
-    throw new SuperfleetError('SF_FOLDER', `the log ${path} cannot be written`, {
+    const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
+    throw new SuperfleetError(full ? 'SF_DISK_FULL' : 'SF_FOLDER', `the log ${path} cannot be written`, {
       got: String(cause),
+      hint: full ? 'free some space, then start again' : 'see to its owner and its permissions',
       cause,
     });
   }
@@ -238,6 +241,17 @@ function lastError(path: string, from: number): SuperfleetError | null {
     closeSync(file);
   }
   return null;
+}
+
+/** It could not even write what it ended with. Null: there is room. */
+function fullDisk(path: string): SuperfleetError | null {
+  const { bavail } = statfsSync(dirname(path));
+  if (bavail > 0) return null;
+  return new SuperfleetError('SF_DISK_FULL', 'the process ended before it was ready, and the disk is full', {
+    expected: `room on the disk of ${path}`,
+    got: 'none',
+    hint: 'free some space, then start again',
+  });
 }
 
 const endedWithout = (code: number | null, path: string): SuperfleetError =>

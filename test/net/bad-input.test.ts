@@ -258,11 +258,13 @@ if (!isRoot) {
       // No member has a free slot, so tasks only fill the log.
       await other.json(['node', 'drain', 'hub']);
       const acknowledged: string[] = [];
-      writeFileSync(join(folder, 'ballast'), Buffer.alloc(0));
-      execFileSync('sh', [
-        '-c',
-        `head -c 100000000 /dev/zero > '${join(folder, 'ballast')}' 2>/dev/null || true`,
-      ]);
+      const fill = (): void => {
+        execFileSync('sh', [
+          '-c',
+          `head -c 100000000 /dev/zero >> '${join(folder, 'ballast')}' 2>/dev/null || true`,
+        ]);
+      };
+      fill();
       let refused: Outcome | null = null;
       for (let n = 0; n < 40 && refused === null; n++) {
         const done = await other.hub(['task', 'run', '--no-repo', '--json', '--', 'true', 'x'.repeat(4000)]);
@@ -274,6 +276,11 @@ if (!isRoot) {
       if (!founder.exited) await new Promise((resolve) => founder.child.once('exit', resolve));
       assert.is(founder.child.exitCode, 6, founder.log);
       assert.match(founder.log, /SF_DISK_FULL/);
+      // One in the background cannot even write that.
+      fill();
+      const detached = await other.hub(['start', '--detach', '--json']);
+      if (detached.code === 0) await other.hub(['stop']);
+      assert.match(refusal(detached, 6, 'SF_DISK_FULL').hint ?? '', /^free some space/);
       writeFileSync(join(folder, 'ballast'), '');
       await other.startFounder();
       const { items } = await other.client.get<{ items: { id: string }[] }>('/v1/tasks');

@@ -297,4 +297,59 @@ if (!canMount) console.log('skipped: a file system of 2 MiB needs user namespace
   },
 );
 
+(canMount ? disk : disk.skip)(
+  'on a full disk it is not opened, says how much room it needs, and has all once there is that; nothing is repaired before',
+  () => {
+    const here = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
+    const { status, stdout, stderr } = onSmallDisk(`
+    import { closeSync, openSync, readdirSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+    const { DiskBlobStore } = await import(${here('../../../node/blobs/disk.ts')});
+    const { content } = await import(${here('./suite.ts')});
+    const opened = () => DiskBlobStore.open('/mnt/store').then(
+      async (store) => {
+        const { usedBytes, repair } = store;
+        const held = (await store.list()).length;
+        await store.close();
+        return { held, usedBytes, repair };
+      },
+      ({ code, expected, hint }) => ({ code, expected, hint }),
+    );
+    const store = await DiskBlobStore.open('/mnt/store');
+    for (let n = 0; n < 100; n += 1) await store.put(content(2000, n));
+    await store.close();
+    const ballast = openSync('/mnt/ballast', 'w');
+    try {
+      for (;;) writeSync(ballast, Buffer.alloc(4096));
+    } catch {}
+    closeSync(ballast);
+    const full = await opened();
+    // A page, for the mark of what is to be repaired.
+    truncateSync('/mnt/ballast', 1024 * 1024);
+    writeFileSync('/mnt/store/small.damaged', '');
+    const again = openSync('/mnt/ballast', 'a');
+    try {
+      for (;;) writeSync(again, Buffer.alloc(4096));
+    } catch {}
+    closeSync(again);
+    const damaged = await opened();
+    const lost = readdirSync('/mnt/store/small').filter((name) => name === 'lost');
+    truncateSync('/mnt/ballast', 0);
+    console.log(JSON.stringify({ full, damaged, lost, repaired: await opened(), whole: await opened() }));
+  `);
+    assert.is(status, 0, stderr);
+    const { full, damaged, lost, ...later } = JSON.parse(stdout);
+    for (const said of [full, damaged]) {
+      assert.is(said.code, 'SF_DISK_FULL', stdout);
+      assert.match(said.expected, /^room to open the store of blobs, about [1-9]\d{5} bytes$/);
+      assert.match(said.hint, /^free some space/);
+    }
+    assert.equal(lost, []);
+    const all = { held: 100, usedBytes: 100 * 4096 };
+    assert.equal(later, {
+      repaired: { ...all, repair: { kept: 100, lost: 0 } },
+      whole: { ...all, repair: null },
+    });
+  },
+);
+
 disk.run();
