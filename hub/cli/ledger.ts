@@ -3,9 +3,8 @@ import type { MeshObject } from '../../node/api/objects.ts';
 import { entryText } from '../../node/cli/render.ts';
 import { type Session, show } from '../../node/cli/session.ts';
 import { EXIT, SuperfleetError } from '../../protocol/errors.ts';
-import type { LedgerProgress, LedgerReport } from '../api/port.ts';
 import type { HubCommand } from './command.ts';
-import type { OpenStoppedLog } from './options.ts';
+import type { LedgerAccess, LedgerStep, OpenStoppedLog } from './options.ts';
 
 export type LedgerCommand = Extract<
   HubCommand,
@@ -15,16 +14,6 @@ export type LedgerCommand = Extract<
 /** Entries that `ledger tail` shows where no index is named. */
 const tailEntries = 20;
 
-type Step = { progress?: LedgerProgress; report?: LedgerReport };
-
-/** A log as the commands read it: over the founder's socket, or from the files where no founder runs. */
-export interface LedgerAccess {
-  verify(signal: AbortSignal): AsyncIterable<Step>;
-  size(): Promise<number>;
-  entries(from: number, follow: boolean, signal: AbortSignal): AsyncIterable<Entry>;
-  export(signal: AbortSignal): AsyncIterable<Uint8Array>;
-}
-
 export async function runLedger(command: LedgerCommand, session: Session): Promise<number> {
   const { signal } = session.terminal;
   switch (command.verb) {
@@ -32,7 +21,7 @@ export async function runLedger(command: LedgerCommand, session: Session): Promi
       return check(session, 'checking the log', async () => (await accessOf(session)).verify(signal));
     case 'ledger scrub':
       return check(session, 'reading the log anew', async () =>
-        session.client().lines<Step>('POST', '/v1/ledger/scrub', signal),
+        session.client().lines<LedgerStep>('POST', '/v1/ledger/scrub', signal),
       );
     case 'ledger tail':
       return tail(command, session, await accessOf(session, command.follow));
@@ -60,7 +49,7 @@ async function accessOf(session: Session, follow = false): Promise<LedgerAccess>
     return stopped;
   }
   return {
-    verify: (signal) => client.lines<Step>('POST', '/v1/ledger/verify', signal),
+    verify: (signal) => client.lines<LedgerStep>('POST', '/v1/ledger/verify', signal),
     size: async () => (await client.get<MeshObject>('/v1/status')).size,
     entries: (from, followed, signal) =>
       client.lines<Entry>('GET', `/v1/ledger/entries?from=${from}&follow=${followed ? 1 : 0}`, signal),
@@ -72,7 +61,7 @@ async function accessOf(session: Session, follow = false): Promise<LedgerAccess>
 async function check(
   session: Session,
   what: string,
-  begin: () => Promise<AsyncIterable<Step>>,
+  begin: () => Promise<AsyncIterable<LedgerStep>>,
 ): Promise<number> {
   const meter = session.voice.meter(what);
   try {

@@ -1,7 +1,8 @@
+import type { Entry } from '../../ledger/entry.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
 import type { ProcessOptions, Running } from '../../node/cli/options.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
-import type { LedgerAccess } from './ledger.ts';
+import type { LedgerProgress, LedgerReport } from '../api/port.ts';
 
 export interface InitOptions {
   /** The data folder, absolute; made if absent, `SF_EXISTS` where it holds a mesh already. */
@@ -110,6 +111,17 @@ export interface RepairedObject {
 }
 /** Null: there was nothing to repair. */
 export type RepairLedger = (options: RepairLedgerOptions) => Promise<RepairedObject | null>;
+
+/** A line of a check of the log: how far it is, or what came of it. */
+export type LedgerStep = { progress?: LedgerProgress; report?: LedgerReport };
+
+/** A log as the commands read it: over the founder's socket, or from the files where no founder runs. */
+export interface LedgerAccess {
+  verify(signal: AbortSignal): AsyncIterable<LedgerStep>;
+  size(): Promise<number>;
+  entries(from: number, follow: boolean, signal: AbortSignal): AsyncIterable<Entry>;
+  export(signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
 
 /** The log of a folder in which no founder runs; null where there is none. */
 export type OpenStoppedLog = (dir: string) => Promise<LedgerAccess | null>;

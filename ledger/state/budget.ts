@@ -10,7 +10,7 @@ import {
 } from '../../protocol/usage.ts';
 import type { KnownEntry } from '../entry.ts';
 import type { BudgetScope, EventBody } from '../events.ts';
-import type { PluginReducer } from './plugin-reducers.ts';
+import type { PluginReducer } from './plugin-reducer.ts';
 import { loadPairs, savePairs } from './reducer.ts';
 
 const DAY_MS = 86_400_000;

@@ -4,7 +4,7 @@ import type { FailureReason, TaskSpec } from '../../protocol/task.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { KnownEntry } from '../entry.ts';
 import type { Actor } from '../events.ts';
-import type { PluginReducer } from './plugin-reducers.ts';
+import type { PluginReducer } from './plugin-reducer.ts';
 import { loadPairs, savePairs } from './reducer.ts';
 
 /** Records in all, of about 2 KB of JSON: loaded with the state in some ten milliseconds. */

@@ -1,6 +1,6 @@
 import { goalCharactersMax } from '../../protocol/limits.ts';
 import type { CodeSpecInput } from '../../protocol/task.ts';
-import { type Axis, matrixAxis } from './matrix.ts';
+import { type Axis, matrixAxis } from './matrix-grammar.ts';
 import type { Grammar } from './parse.ts';
 import { agreeOptions, type ScheduleWishes, scheduleOf, scheduleOptions } from './schedule-grammar.ts';
 import { usageError } from './usage-errors.ts';

@@ -21,7 +21,8 @@ export async function runTaskCommand(command: TaskCommand, session: Session): Pr
   switch (command.verb) {
     case 'task run':
     case 'task code':
-      return sendTask(command, session, client);
+      if (command.matrix.length === 0) return sendTask(command, session, client);
+      return (await import('./task-batch.ts')).sendMatrix(command, session, client);
     case 'task submit':
       return (await import('./task-batch.ts')).submitFile(command, session, client);
     case 'task rerun': {

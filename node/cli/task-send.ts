@@ -15,10 +15,8 @@ import { askedOf, specOf } from './task-spec.ts';
 import { lastLines } from './waiting.ts';
 import { waitFor } from './watch.ts';
 
-/** Sends what is typed, or with `--dry-run` only asks what would come of it. Answers the exit code. */
+/** Sends the one task that is typed, or with `--dry-run` only asks what would come of it. Answers the exit code. */
 export async function sendTask(command: SendCommand, session: Session, client: Client): Promise<number> {
-  if (command.matrix.length > 0)
-    return (await import('./task-batch.ts')).sendMatrix(command, session, client);
   const spec = specOf(command);
   const asked = askedOf(command);
   const { quotedCommandNote } = await import('./submission-notes.ts');
