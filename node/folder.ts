@@ -1,7 +1,7 @@
-import { lchown, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
+import { lchown, lstat, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../protocol/errors.ts';
-import { fileFailure, syncFolder, writeFileAtomic } from './atomic-file.ts';
+import { fileFailure, readTextOrNull, syncFolder, writeFileAtomic } from './atomic-file.ts';
 import { takeLock } from './lock.ts';
 import { settleLog } from './log-switch.ts';
 
@@ -170,13 +170,8 @@ export async function handOverFolder(root: string, owner: { uid: number; gid: nu
 
 /** Format number of a folder; null where there is no format file. Throws `SF_FORMAT` where the file is no such. */
 export async function readFormat(paths: FolderPaths): Promise<number | null> {
-  let text: string;
-  try {
-    text = await readFile(paths.format, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
+  const text = await readTextOrNull(paths.format);
+  if (text === null) return null;
   const match = FORMAT_LINE.exec(text);
   if (match !== null) return Number(match[1]);
   throw new SuperfleetError('SF_FORMAT', `${paths.format} is not of the form`, {

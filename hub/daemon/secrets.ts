@@ -1,7 +1,7 @@
-import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { writeFileAtomic } from '../../node/atomic-file.ts';
+import { readTextOrNull, writeFileAtomic } from '../../node/atomic-file.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { secretName } from '../../protocol/ids.ts';
 import { secretBytesMax } from '../../protocol/limits.ts';
@@ -36,10 +36,7 @@ export class SecretStore {
   static async open(path: string): Promise<SecretStore> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await chmod(dirname(path), 0o700);
-    const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT') return null;
-      throw cause;
-    });
+    const text = await readTextOrNull(path);
     if (text === null) return new SecretStore(path, new Map());
     try {
       return new SecretStore(path, new Map(Object.entries(file.parse(JSON.parse(text)).secrets)));

@@ -3,6 +3,7 @@ import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { type AttemptResult, attemptResult, type Lease, leaseKey } from '../../protocol/session.ts';
+import { syncFolder } from '../atomic-file.ts';
 import { removeTree } from '../git/remove-tree.ts';
 import { findProgram } from '../sandbox/host.ts';
 
@@ -125,13 +126,4 @@ function parsedJson(text: string): unknown {
 
 async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null)) !== null;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }

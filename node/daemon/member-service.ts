@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseDuration } from '../../protocol/duration.ts';
 import type { BlobId } from '../../protocol/ids.ts';
 import { type Capacity, CLOUD_BRAIN, type Lender, type Place } from '../../protocol/session.ts';
 import type { NodeObject, NodeState, PolicyObject } from '../api/objects.ts';
-import { writeFileAtomic } from '../atomic-file.ts';
+import { readTextOrNull, writeFileAtomic } from '../atomic-file.ts';
 import type { LocalAttemptRunner } from '../attempt/run.ts';
 import { CloudBrain } from '../brain/cloud.ts';
 import { MemberCore } from '../core/member.ts';
@@ -185,7 +184,7 @@ export class MemberService {
         ownerPaused: pause.paused,
         bar: machine.report.works ? policy.verdict.told : null,
         evictMs: parseDuration(machine.config.evictAfter),
-        checkpoint: await readOrNull(machine.folder.paths.checkpoint),
+        checkpoint: await readTextOrNull(machine.folder.paths.checkpoint),
         rosterVersion: options.rosterVersion,
         epoch: options.epoch ?? 1,
         name: me.name,
@@ -454,13 +453,4 @@ async function offerOf(
     worksUntil: policy.worksUntil,
     lends: (names) => models.lends(names),
   };
-}
-
-async function readOrNull(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw cause;
-  }
 }

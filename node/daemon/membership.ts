@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { type Certificate, openCertificateOf } from '../../protocol/certificate.ts';
 import { type Envelope, encodeEnvelope, parseEnvelope } from '../../protocol/dsse.ts';
@@ -11,7 +11,7 @@ import { entryLineBytesMax } from '../../protocol/limits.ts';
 import { policyText } from '../../protocol/policy-schema.ts';
 import { newerRoster, openRosterOf, type Roster, rosterMember } from '../../protocol/roster.ts';
 import type { Place } from '../../protocol/session.ts';
-import { writeFileAtomic } from '../atomic-file.ts';
+import { readTextOrNull, writeFileAtomic } from '../atomic-file.ts';
 import { type FolderPaths, folderPaths } from '../folder.ts';
 import type { Access } from '../network/registry.ts';
 
@@ -116,7 +116,7 @@ export class Membership implements Access {
 
   /** The membership of this folder; null where it never joined. */
   static async load(peer: string, files: SmallFiles): Promise<Membership | null> {
-    const text = await readOrNull(files.membership);
+    const text = await readTextOrNull(files.membership);
     if (text === null) return null;
     const parsed = file.safeParse(jsonOf(text));
     if (!parsed.success) {
@@ -129,7 +129,7 @@ export class Membership implements Access {
     const { genesis, handovers, certificate, addresses, policy, replicas } = parsed.data;
     const envelope = parseEnvelope(certificate);
     const admission = { genesis, handovers, certificate: envelope, addresses, policy, replicas };
-    const rosterText = await readOrNull(files.roster);
+    const rosterText = await readTextOrNull(files.roster);
     return new Membership(
       admission,
       peer,
@@ -291,14 +291,5 @@ function soundRoster(text: string, leadership: Leadership): Roster | null {
     return openRosterOf(leadership, text);
   } catch {
     return null;
-  }
-}
-
-async function readOrNull(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw cause;
   }
 }

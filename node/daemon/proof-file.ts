@@ -1,10 +1,10 @@
-import { readFile, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Equivocation } from '../../ledger/witness.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { meshId } from '../../protocol/ids.ts';
-import { writeFileAtomic } from '../atomic-file.ts';
+import { readTextOrNull, writeFileAtomic } from '../atomic-file.ts';
 
 const note = z.string().max(4096);
 const file = z.strictObject({
@@ -27,10 +27,7 @@ export async function keepProof(root: string, { mesh, checkpoints }: Equivocatio
 /** The proof that is kept; null where the log is not frozen. `SF_FOLDER` where the file is something else. */
 export async function keptProof(root: string): Promise<Equivocation | null> {
   const path = proofFile(root);
-  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return null;
-    throw cause;
-  });
+  const text = await readTextOrNull(path);
   if (text === null) return null;
   try {
     const { mesh, checkpoints } = file.parse(JSON.parse(text));
