@@ -10,6 +10,9 @@ export interface Figure {
 
 export type Benchmark = (say: (line: string) => void) => Promise<Figure[]>;
 
+/** A picture of what a benchmark measured, as SVG. */
+export type Plot = (figures: readonly Figure[]) => string;
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

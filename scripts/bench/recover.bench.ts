@@ -13,7 +13,8 @@
 import { Fleet, freePort, gone, runs } from '../../test/net/fleet.ts';
 import { isRoot } from '../../test/net/mesh.ts';
 import { Desk, halted } from './desk.ts';
-import { type Benchmark, type Figure, median } from './figures.ts';
+import { type Benchmark, type Figure, median, type Plot } from './figures.ts';
+import { rangePlot } from './plot.ts';
 
 const RUNS = Number(process.env.BENCH_RECOVER_RUNS ?? 50);
 const ATTEMPTS = 36;
@@ -65,6 +66,16 @@ export const benchmark: Benchmark = async (say) => {
     }
   }
 };
+
+export const plot: Plot = (figures) =>
+  rangePlot(
+    `From the median to the longest of ${RUNS}`,
+    { label: 'ms', ticks: [1, 10, 100, 1_000, 10_000] },
+    figures.flatMap(({ figure, ours: from }) => {
+      const to = figures.find((other) => other.figure === figure.replace(/p50$/, 'p99'))?.ours;
+      return figure.endsWith('.p50') && to !== undefined ? [{ name: figure.slice(0, -4), from, to }] : [];
+    }),
+  );
 
 function figuresOf(name: string, took: number[]): Figure[] {
   took.sort((a, b) => a - b);

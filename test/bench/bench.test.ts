@@ -1,7 +1,7 @@
 // limit: 150 s
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../net/mesh.ts';
@@ -50,6 +50,28 @@ test('replay reads the whole log it wrote, and leaves no folder behind', async (
   );
   assert.match(stderr, /3000 entries in \d+ batches/);
   assert.equal(logFolders(), before);
+});
+
+test('plan draws what it measured where it is asked to', async () => {
+  const plots = mkdtempSync(join(tmpdir(), 'superfleet-plots-'));
+  try {
+    const small = {
+      BENCH_PLAN_SMALL: '1',
+      BENCH_PLAN_RUNS: '1',
+      BENCH_PLAN_DECISIONS: '50',
+      BENCH_PLOTS: plots,
+    };
+    const { code, stdout, stderr } = await bench(['plan', '--json', '--plot'], small);
+    assert.is(code, 0, stderr);
+    const figures = JSON.parse(stdout) as { figure: string }[];
+    assert.equal(
+      figures.map(({ figure }) => figure),
+      ['plan.mean@10x10', 'plan.mean@100x10', 'plan.mean@10x20', 'plan.mean'],
+    );
+    assert.is(readFileSync(join(plots, 'plan.svg'), 'utf8').match(/<circle/g)?.length, 4);
+  } finally {
+    rmSync(plots, { recursive: true });
+  }
 });
 
 test('turn carries a conversation to its end', async () => {
