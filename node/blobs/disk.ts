@@ -13,7 +13,7 @@ import { FolderSync, StoreFile, syncFolder } from './files.ts';
 import { Manifests } from './manifests.ts';
 import { chargeOf, Quota, Reservation } from './quota.ts';
 import { SmallBlobs } from './small.ts';
-import type { SmallDatabase, SmallRepair } from './small-database.ts';
+import { CLOSED, type SmallDatabase, type SmallRepair } from './small-database.ts';
 import { Transfers } from './transfers.ts';
 import type { BlobReceiver, BlobStore } from './types.ts';
 
@@ -81,7 +81,7 @@ export class DiskBlobStore implements BlobStore {
     // A process that died between rename and sync left names that are visible but not yet durable.
     await syncFolder(folder);
     await syncFolder(join(folder, 'blobs'));
-    if (existsSync(join(folder, SMALL))) await store.#openedSmall();
+    if ([SMALL, SMALL + CLOSED].some((name) => existsSync(join(folder, name)))) await store.#openedSmall();
     return store;
   }
 

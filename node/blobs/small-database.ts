@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, statfsSync, statSync } from 'node:fs';
-import { readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
+import { z } from 'zod';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { blobId } from '../../protocol/ids.ts';
 import { diskFault, syncFolder } from './files.ts';
@@ -37,6 +38,8 @@ export interface OpenedDatabase {
 export const COUNTER = 'held';
 /** Beside the database: it is to be repaired when it is next opened. */
 export const MARK = '.damaged';
+/** Beside the database: what it held when it was closed in order. Away while it is open. */
+export const CLOSED = '.closed';
 /** Of memory, twice at most; what is not yet in a table is read again at the next start. */
 const writeBufferSize = 8 * 1024 * 1024;
 /** Of tables that a repair writes anew at most, where few are damaged. */
@@ -57,9 +60,10 @@ export async function openOrRepair(
       return null;
     });
     const held = db === null ? null : await counted(db);
-    if (db !== null && held !== null) return { db, held, repair: null };
+    if (db !== null && held !== null) return { db, held, repair: await lostSince(folder, held) };
     await db?.close();
   }
+  await rm(folder + CLOSED, { force: true });
   await writeFile(mark, '').catch((error: unknown) => {
     throw diskFault(error);
   });
@@ -85,6 +89,38 @@ export async function openOrRepair(
   await rm(mark, { force: true });
   const lost = before === null ? null : Math.max(0, before.blobs - held.blobs);
   return { db, held, repair: { kept: held.blobs, lost } };
+}
+
+/**
+ * Notes what a database holds that was closed just now. LevelDB takes a log whose end is missing for one that was not written
+ * further, its counter with it; only from outside can be seen that something is gone.
+ */
+export async function noteClosed(folder: string, held: Held): Promise<void> {
+  // Where there is no room for it, nothing is known at the next start.
+  await writeFile(folder + CLOSED, JSON.stringify(held)).catch(() => {});
+}
+
+const closedHeld = z.object({ blobs: z.number(), bytes: z.number() });
+
+/** What is gone since it was closed; null: nothing, or it was not closed in order. */
+async function lostSince(folder: string, held: Held): Promise<SmallRepair | null> {
+  const text = await readFile(folder + CLOSED, 'utf8').catch(() => null);
+  if (text === null) return null;
+  await rm(folder + CLOSED, { force: true });
+  // One that came back after a crash would tell of losses that there were not.
+  await syncFolder(join(folder, '..'));
+  const closed = closedHeld.safeParse(jsonOf(text)).data;
+  if (closed === undefined || (closed.blobs === held.blobs && closed.bytes === held.bytes)) return null;
+  const lost = closed.blobs - held.blobs;
+  return { kept: held.blobs, lost: lost > 0 ? lost : null };
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /** A repair without room would put aside what it cannot write anew. */

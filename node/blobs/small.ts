@@ -10,6 +10,7 @@ import {
   type Held,
   levelCode,
   MARK,
+  noteClosed,
   openOrRepair,
   openSmallDatabase,
   type SmallDatabase,
@@ -145,6 +146,7 @@ export class SmallBlobs {
     this.#closed = true;
     await this.#writing;
     await this.#db.close();
+    if (this.#fault === null) await noteClosed(this.#parts.folder, this.#held);
   }
 
   #requireOpen(): void {

@@ -103,6 +103,7 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
   });
   requireTemporaryFolder();
   const folder = await openFolder(dir, { create });
+  let opening: Promise<DiskBlobStore> | null = null;
   try {
     const file = new ConfigFile(folder.paths.config, await readConfig(folder.paths.config));
     const { config } = file;
@@ -115,12 +116,13 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     const most = memory === null ? {} : { memoryBytesMax: memory.bytes };
     const sandboxOptions = { readOnly, cpuWeight, cgroups: bound.cgroups, ...most };
     const sandbox = createSandbox(sandboxOptions);
-    const [report, blobs] = await Promise.all([probe(sandbox), DiskBlobStore.open(folder.paths.blobs)]);
+    opening = DiskBlobStore.open(folder.paths.blobs);
+    const [report, blobs] = await Promise.all([probe(sandbox), opening]);
     const logger = openLogger(options.logLevel ?? config.logLevel, options.logFormat, options.aroundLog);
     if (blobs.repair !== null)
       logger.warn(
         blobs.repair,
-        'the database of small blobs was damaged: what is lost of it is not found from now on',
+        'the database of small blobs was damaged, or lost what it was told last: what is lost of it is not found from now on',
       );
     for (const lack of report.lacks) logger.warn({ remedy: lack.remedy }, `no tasks run here: ${lack.what}`);
     const machine: Machine = {
@@ -145,6 +147,10 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     };
     return machine;
   } catch (error) {
+    await opening?.then(
+      (blobs) => blobs.close(),
+      () => {},
+    );
     await folder.release();
     throw error;
   }

@@ -85,6 +85,13 @@ export class KeptAwake {
       },
     );
     this.#holder = holder;
+    // It has no streams then, whatever its type says, and its error comes alone.
+    if ((holder.stdout as Readable | undefined) === undefined) {
+      holder.once('error', (error) => {
+        if (this.#holder === holder) this.#lost(error.message);
+      });
+      return;
+    }
     let said = '';
     holder.stderr.on('data', (bytes: Buffer) => {
       said = (said + bytes.toString('latin1')).slice(0, WORDS_MAX);
@@ -128,7 +135,7 @@ export class KeptAwake {
     this.#holder = null;
     this.#held = false;
     // Its child ends at the end of its input, and it with that; before it has one it is ended itself.
-    holder.stdin.end();
+    (holder.stdin as Writable | undefined)?.end();
     holder.kill('SIGTERM');
     this.#settle();
   }

@@ -3,7 +3,17 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -376,6 +386,8 @@ test('a database with any of its files cut off or gone opens, gives nothing that
         sound = await readable(store, blobs);
         if (/CURRENT|manifest/.test(what)) assert.equal([sound, store.repair?.kept], [300, 300], what);
         else assert.ok(sound >= 50 && sound < 300, `${what}: ${sound}`);
+        // LevelDB takes it for the end of what was ever written.
+        if (what === 'the log cut off') assert.equal(store.repair, { kept: sound, lost: 300 - sound });
         await Promise.all(many(10, 50, 9000).map((bytes) => store.put(bytes)));
       });
       await withStore(folder, async (store) => {
@@ -384,6 +396,29 @@ test('a database with any of its files cut off or gone opens, gives nothing that
         assert.not.ok(existsSync(join(folder, 'small.damaged')), what);
       });
     }
+  }));
+
+test('what was killed tells of no loss at its next start, and one whose database is gone does', () =>
+  inFolder(async (folder) => {
+    const small = (name: string): string => join(folder, `small${name}`);
+    await withStore(folder, async (store) => {
+      await Promise.all(many(20).map((bytes) => store.put(bytes)));
+    });
+    assert.ok(existsSync(small('.closed')));
+    await withStore(folder, async (store) => {
+      assert.is(store.repair, null);
+      assert.is(existsSync(small('.closed')), false, 'what it holds from now on is more or less');
+      await store.put(content(99));
+      // As a kill leaves it: what was noted before says nothing any more.
+      cpSync(small(''), join(folder, 'killed', 'small'), { recursive: true });
+    });
+    for (const part of ['blobs', 'manifests', 'incoming']) mkdirSync(join(folder, 'killed', part));
+    await withStore(join(folder, 'killed'), async (store) => {
+      assert.equal([store.repair, (await store.list()).length], [null, 21]);
+    });
+    rmSync(small(''), { recursive: true });
+    await withStore(folder, async (store) => assert.equal(store.repair, { kept: 0, lost: 21 }));
+    await withStore(folder, async (store) => assert.is(store.repair, null));
   }));
 
 test('a copy for a backup, taken while thousands of blobs are put, holds all that were acknowledged before', () =>

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttemptRunner } from '../../../node/attempt/types.ts';
@@ -167,6 +167,29 @@ test('where logind refuses, or is not there, the reason is said and nothing is h
     for (const awake of awakes) await awake.close();
     await end(started);
   }
+});
+
+test('where no descriptor is left it says so, holds nothing, and tries again later', () => {
+  const module = JSON.stringify(new URL('../../../node/offer/awake.ts', import.meta.url).href);
+  const program = `
+    import { closeSync, openSync } from 'node:fs';
+    const { KeptAwake } = await import(${module});
+    const awake = new KeptAwake();
+    const open = [];
+    try {
+      for (;;) open.push(openSync('/dev/null', 'r'));
+    } catch {}
+    awake.work(true);
+    await awake.settled();
+    for (const one of open) closeSync(one);
+    console.log(awake.says);
+    awake.work(false, true);
+    await awake.close();
+  `;
+  const words = 'ulimit -n 100 && exec "$@"';
+  const argv = ['-c', words, 'sh', process.execPath, '--input-type=module', '-e', program];
+  const said = execFileSync('sh', argv, { encoding: 'utf8' });
+  assert.match(said, /^cannot be kept awake: .*EMFILE/);
 });
 
 test('a runner that is told of still lets go of what it keeps', async () => {
