@@ -1,12 +1,13 @@
 import { readStart, readStop, type StartWishes, startOptions, stopOption } from '../../node/cli/command.ts';
-import { addCompletionGrammar, type CompletionCommand } from '../../node/cli/completion-grammar.ts';
-import { addDoctorGrammar, type DoctorCommand } from '../../node/cli/doctor-grammar.ts';
+import type { CommonCommand } from '../../node/cli/common.ts';
+import { addCompletionGrammar } from '../../node/cli/completion-grammar.ts';
+import { addDoctorGrammar } from '../../node/cli/doctor-grammar.ts';
 import { type Closing, exitCodesText } from '../../node/cli/help.ts';
-import { addMemoryGrammar, type MemoryCommand } from '../../node/cli/memory-grammar.ts';
+import { addMemoryGrammar } from '../../node/cli/memory-grammar.ts';
 import { Grammar, type Parsed } from '../../node/cli/parse.ts';
-import { addProofGrammar, type ProofCommand } from '../../node/cli/proof-grammar.ts';
+import { addProofGrammar } from '../../node/cli/proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from '../../node/cli/service-grammar.ts';
-import { addTaskGrammar, type TaskCommand } from '../../node/cli/task-grammar.ts';
+import { addTaskGrammar } from '../../node/cli/task-grammar.ts';
 import { usageError } from '../../node/cli/usage-errors.ts';
 import * as v from '../../node/cli/values.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
@@ -28,7 +29,6 @@ export type HubCommand =
       recoveryKey: string | null;
     }
   | ({ verb: 'start'; acceptLoss: { recoveryKeyFile: string } | null } & StartWishes)
-  | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status'; watch: boolean }
   | {
       verb: 'invite';
@@ -44,8 +44,6 @@ export type HubCommand =
   | SuperviseCommand
   | { verb: 'durability'; replicas: number | null }
   | SuccessionCommand
-  | { verb: 'node list' }
-  | { verb: 'node describe'; node: string }
   | { verb: 'node approve'; code: string; name: string | null; owner: string | null; roles: string[] | null }
   | { verb: 'node reject'; code: string }
   | { verb: 'node drain'; node: string; deadlineMs: number | null }
@@ -63,11 +61,7 @@ export type HubCommand =
   | TrustCommand
   | RecoveryCommand
   | ServiceCommand
-  | DoctorCommand
-  | CompletionCommand
-  | MemoryCommand
-  | ProofCommand
-  | TaskCommand;
+  | CommonCommand;
 
 const CLOSING: Closing = {
   sections: [

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
 import type { DurabilityObject, InviteObject, NodeObject, Page } from '../../node/api/objects.ts';
+import { runCommon } from '../../node/cli/common.ts';
 import { COMPLETE } from '../../node/cli/completion-grammar.ts';
 import { helpColumns } from '../../node/cli/help.ts';
 import { runMain } from '../../node/cli/main.ts';
-import { cell, meshText, nodesText, nodeText } from '../../node/cli/render.ts';
+import { cell, meshText, nodeText } from '../../node/cli/render.ts';
 import { logFormatOf, type Session, sessionOf, show } from '../../node/cli/session.ts';
 import type { Terminal } from '../../node/cli/terminal.ts';
 import { programVersion } from '../../node/cli/version.ts';
@@ -57,19 +58,10 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
         () => doorkeeper?.open(),
       );
     }
-    case 'doctor':
-      return (await import('../../node/cli/doctor.ts')).runDoctor(command, session);
     case 'demo': {
       const { runDemo, stopDemo } = await import('./demo.ts');
       return command.stop ? stopDemo(session) : runDemo(session);
     }
-    case 'completion': {
-      const { completionScript } = await import('../../node/cli/completion-script.ts');
-      session.voice.out(completionScript('mesh-hub', command.shell));
-      return EXIT.ok;
-    }
-    case 'stop':
-      return (await import('../../node/cli/lifecycle.ts')).stopProcess(session, command.timeoutMs);
     case 'status':
       return (await import('./cockpit.ts')).status(session, command.watch);
     case 'pause':
@@ -93,14 +85,6 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     }
     case 'invite':
       return invite(command, session);
-    case 'node list':
-      show(session, await session.client().get<Page<NodeObject>>('/v1/nodes'), ({ items }, paint) =>
-        nodesText(items, paint),
-      );
-      return EXIT.ok;
-    case 'node describe':
-      show(session, await session.client().get<NodeObject>(`/v1/nodes/${command.node}`), nodeText);
-      return EXIT.ok;
     case 'node approve': {
       const body = wished({ name: command.name, owner: command.owner, roles: command.roles });
       show(
@@ -157,19 +141,9 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
     case 'ledger import':
     case 'ledger repair':
       return (await import('./recovery.ts')).runRecovery(command, session);
-    case 'ledger prove':
-      return (await import('../../node/cli/proof.ts')).prove(command, session);
-    case 'proof verify':
-      return (await import('../../node/cli/proof.ts')).verifyProof(command, session);
     case 'handover':
     case 'promote':
       return (await import('./succession.ts')).runSuccession(command, session);
-    case 'memory list':
-    case 'memory show':
-    case 'memory search':
-    case 'memory note':
-    case 'memory forget':
-      return (await import('../../node/cli/memory-commands.ts')).runMemory(command, session);
     case 'secret set':
       return (await import('./secret.ts')).setSecret(command.name, session);
     case 'secret list':
@@ -190,7 +164,7 @@ async function runHub(command: HubCommand, session: Session, args: readonly stri
       return runService(command, session, [secretsFolder(session.dir)]);
     }
     default:
-      return (await import('../../node/cli/task-commands.ts')).runTaskCommand(command, session);
+      return runCommon('mesh-hub', command, session);
   }
 }
 

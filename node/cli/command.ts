@@ -1,14 +1,15 @@
 import { cpuWeightMax } from '../../protocol/limits.ts';
 import type { EndpointWish } from '../api/objects.ts';
-import { addCompletionGrammar, type CompletionCommand } from './completion-grammar.ts';
-import { addDoctorGrammar, type DoctorCommand } from './doctor-grammar.ts';
+import type { CommonCommand } from './common.ts';
+import { addCompletionGrammar } from './completion-grammar.ts';
+import { addDoctorGrammar } from './doctor-grammar.ts';
 import { type Closing, exitCodesText } from './help.ts';
-import { addMemoryGrammar, type MemoryCommand } from './memory-grammar.ts';
+import { addMemoryGrammar } from './memory-grammar.ts';
 import { Grammar, type Parsed } from './parse.ts';
 import { addPolicyGrammar, type PolicyCommand } from './policy-grammar.ts';
-import { addProofGrammar, type ProofCommand } from './proof-grammar.ts';
+import { addProofGrammar } from './proof-grammar.ts';
 import { addServiceGrammar, type ServiceCommand } from './service-grammar.ts';
-import { addTaskGrammar, type TaskCommand } from './task-grammar.ts';
+import { addTaskGrammar } from './task-grammar.ts';
 import { usageError } from './usage-errors.ts';
 import * as v from './values.ts';
 
@@ -53,11 +54,8 @@ export type NodeCommand =
       cpuWeight: number | null;
       memoryShare: string | null;
     } & StartWishes)
-  | { verb: 'stop'; timeoutMs: number }
   | { verb: 'status' }
   | { verb: 'mesh' }
-  | { verb: 'node list' }
-  | { verb: 'node describe'; node: string }
   | { verb: 'leave' }
   | { verb: 'pause'; ms: number | null }
   | { verb: 'resume' }
@@ -67,12 +65,8 @@ export type NodeCommand =
   | { verb: 'models remove'; url: string }
   | { verb: 'endpoint'; wish: EndpointWish | null }
   | PolicyCommand
-  | DoctorCommand
   | ServiceCommand
-  | CompletionCommand
-  | MemoryCommand
-  | ProofCommand
-  | TaskCommand;
+  | CommonCommand;
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 const FORMATS = ['text', 'json'] as const;

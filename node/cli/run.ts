@@ -1,13 +1,14 @@
 import { EXIT } from '../../protocol/errors.ts';
 import { escapeText } from '../../protocol/escape.ts';
 import { actMs } from '../api/client.ts';
-import type { LoggedMesh, MeshObject, NodeObject, Page, PendingLine } from '../api/objects.ts';
+import type { LoggedMesh, MeshObject, NodeObject, PendingLine } from '../api/objects.ts';
 import { type NodeCommand, nodeGrammar, parseNode } from './command.ts';
+import { runCommon } from './common.ts';
 import { COMPLETE } from './completion-grammar.ts';
 import { helpColumns } from './help.ts';
 import { runMain } from './main.ts';
 import type { Enrol, FounderProgram, JoinMesh, StartNode, StartNodeOptions } from './options.ts';
-import { meshText, nodesText, nodeText } from './render.ts';
+import { meshText, nodeText } from './render.ts';
 import { logFormatOf, type Session, sessionOf, show } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { programVersion } from './version.ts';
@@ -85,26 +86,11 @@ async function runNode(
       const { startNode } = (await import('../daemon/start.ts')) as { startNode: StartNode };
       return inForeground(session, () => startNode(startOptionsOf(command, session), founder));
     }
-    case 'completion': {
-      const { completionScript } = await import('./completion-script.ts');
-      session.voice.out(completionScript('mesh-node', command.shell));
-      return EXIT.ok;
-    }
-    case 'stop':
-      return (await import('./lifecycle.ts')).stopProcess(session, command.timeoutMs);
     case 'status':
       show(session, await session.client().get<NodeObject>('/v1/node'), nodeText);
       return EXIT.ok;
     case 'mesh':
       show(session, await session.client().get<MeshObject | LoggedMesh>('/v1/status'), meshText);
-      return EXIT.ok;
-    case 'node list':
-      show(session, await session.client().get<Page<NodeObject>>('/v1/nodes'), ({ items }, paint) =>
-        nodesText(items, paint),
-      );
-      return EXIT.ok;
-    case 'node describe':
-      show(session, await session.client().get<NodeObject>(`/v1/nodes/${command.node}`), nodeText);
       return EXIT.ok;
     case 'pause': {
       const body = { ms: command.ms };
@@ -116,16 +102,6 @@ async function runNode(
       return EXIT.ok;
     case 'leave':
       return leave(session);
-    case 'memory list':
-    case 'memory show':
-    case 'memory search':
-    case 'memory note':
-    case 'memory forget':
-      return (await import('./memory-commands.ts')).runMemory(command, session);
-    case 'ledger prove':
-      return (await import('./proof.ts')).prove(command, session);
-    case 'proof verify':
-      return (await import('./proof.ts')).verifyProof(command, session);
     case 'models all':
     case 'models list':
     case 'models add':
@@ -137,14 +113,12 @@ async function runNode(
       return (await import('./policy.ts')).runPolicy(command, session);
     case 'endpoint':
       return (await import('./endpoint.ts')).runEndpoint(command.wish, session);
-    case 'doctor':
-      return (await import('./doctor.ts')).runDoctor(command, session);
     case 'service install':
     case 'service uninstall':
     case 'service status':
       return (await import('./service.ts')).runService(command, session, founder?.beside(session.dir) ?? []);
     default:
-      return (await import('./task-commands.ts')).runTaskCommand(command, session);
+      return runCommon('mesh-node', command, session);
   }
 }
 
