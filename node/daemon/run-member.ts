@@ -93,6 +93,7 @@ export async function runMember(
       const version = await membership.takeRoster(
         await collectBytes(blobs.read(blob), rosterBytesMax, tooLarge),
       );
+      kept?.rosterTaken();
       await blobs.delete(blob);
       return version;
     },

@@ -71,6 +71,8 @@ export interface KeptLog {
   heardOf(handovers: readonly string[], addresses: readonly string[]): void;
   /** Where replicas listen, as the founder says. */
   replicasAt(places: readonly Place[]): void;
+  /** The members are others now: who was told of as a replica before the roster named it is known from here on. */
+  rosterTaken(): void;
 }
 
 /**
@@ -80,7 +82,10 @@ export interface KeptLog {
 export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
   const { host, registry, membership, paths, logger, lifetime, isReplica, nextKey } = options;
   const neighbours = new Neighbours(host, (peer) => membership.isMember(peer));
-  for (const { peer, addresses } of membership.replicaPlaces) neighbours.tell(peer, addresses);
+  const knowReplicas = (): void => {
+    for (const { peer, addresses } of membership.replicaPlaces) neighbours.tell(peer, addresses);
+  };
+  knowReplicas();
   lifetime.onStop(() => neighbours.close());
   const { mesh } = membership.genesis;
   const frozen = await Frozen.load({
@@ -228,13 +233,14 @@ export async function keepLog(options: KeepLogOptions): Promise<KeptLog> {
       taking(lines, { addresses: (peer) => [...plain(addresses), ...neighbours.addresses(peer)] });
     },
     replicasAt: (places) => {
-      for (const { peer, addresses } of places) neighbours.tell(peer, plain(addresses));
       membership
         .keepReplicas(places.map(({ peer, addresses }) => ({ peer, addresses: plain(addresses) })))
         .catch((cause: unknown) =>
           logger.warn({ cause: String(cause) }, 'where replicas are could not be kept'),
         );
+      knowReplicas();
     },
+    rosterTaken: knowReplicas,
   };
 }
 

@@ -42,6 +42,8 @@ interface How {
   text: string;
   persona: Persona;
   told: Told | null;
+  /** As of the loop. @default a timer */
+  wait?(ms: number): Promise<unknown>;
 }
 
 /** What the owner gives models besides. */
@@ -67,6 +69,7 @@ export class GoalPursuit implements Pursuit {
   readonly #meter: Meter;
   /** Whom to ask when a cloud has vanished; null: no cloud may be asked. */
   readonly #again: (() => Promise<Candidate[]>) | null;
+  readonly #wait: ((ms: number) => Promise<unknown>) | null;
   readonly #spent: Spent = {
     turns: 0,
     calls: 0,
@@ -90,7 +93,7 @@ export class GoalPursuit implements Pursuit {
   constructor(
     goal: Goal,
     candidates: readonly Candidate[],
-    { text: instructions, persona, told, answerTokens }: Profile & How,
+    { text: instructions, persona, told, answerTokens, wait }: Profile & How,
     speeds: Pick<Speeds, 'note'>,
     fetch: Fetcher | string,
     owner: OwnersServers,
@@ -99,6 +102,7 @@ export class GoalPursuit implements Pursuit {
     this.#goal = goal;
     this.#owner = owner;
     this.#again = again;
+    this.#wait = wait ?? null;
     this.#persona = persona;
     this.#told = told;
     this.#candidates = candidates;
@@ -221,6 +225,7 @@ export class GoalPursuit implements Pursuit {
             if (line !== null) await context.log.say(line);
           },
           ...(this.#again === null ? {} : { again: this.#again }),
+          ...(this.#wait === null ? {} : { wait: this.#wait }),
           note: (line) => context.log.say(line),
           answered: ({ brain, model }, usage) => {
             this.#asked = { brain: brain.name, model };

@@ -39,6 +39,8 @@ export interface WorkerOptions {
   prompts: Pick<Prompts, 'instructions'>;
   /** Hosts that the owner allows; asked for with each goal. @default none */
   hosts?(): readonly AllowedHost[];
+  /** As of the loop: before a request is made again. @default a timer */
+  wait?(ms: number): Promise<unknown>;
 }
 
 /** Pursues goals with the models that this machine may ask. */
@@ -67,7 +69,8 @@ export class ConvergenceWorker implements GoalWorker {
     const fetch = await pagesFor(goal, this.#options.hosts?.() ?? []);
     const { runtime, speeds } = this.#options;
     const owner = { servers: this.#options.mcp?.() ?? [], runtime };
-    const how = { text, persona, told, ...profile };
+    const { wait } = this.#options;
+    const how = { text, persona, told, ...profile, ...(wait === undefined ? {} : { wait }) };
     // Where a cloud vanishes, local models may have come back meanwhile.
     const again = async (): Promise<Candidate[]> => {
       const local = await this.#candidates(goal, agent, false, signal);

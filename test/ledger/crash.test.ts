@@ -1,10 +1,11 @@
 // limit: 150 s
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { build, stop } from 'esbuild';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Log } from '../../ledger/log.ts';
@@ -21,14 +22,9 @@ const KILLS_PER_LOG = 5;
 const ACKS_MAX = 4;
 /** The rest of the moment of a kill: a few writes and syncs long. */
 const DELAY_MS_MAX = 6;
-const beside = (name: string): string => new URL(name, import.meta.url).pathname;
-/** Most of a writer's time is its start: fewer modules, and room for what they make without a collection. */
-const WRITER = [
-  '--min-semi-space-size=16',
-  '--import',
-  beside('./few-modules.ts'),
-  beside('./crash-writer.ts'),
-];
+/** What CommonJS modules among the bundled ones call. */
+const REQUIRE =
+  "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);";
 
 interface Acknowledged {
   size: number;
@@ -38,11 +34,26 @@ type Writer = ChildProcessByStdio<Writable, Readable, null>;
 
 const counts = { kills: 0, acknowledged: 0, entries: 0, cuts: 0, inMaking: 0, inOpening: 0 };
 
-/** A process that has loaded everything and waits to be told where to write. */
-function writer(cache: string): Writer {
-  return spawn(process.execPath, WRITER, {
+/** Most of a writer's time is its start: it is one file. */
+async function bundleWriter(home: string): Promise<void> {
+  await build({
+    entryPoints: [new URL('./crash-writer.ts', import.meta.url).pathname],
+    outfile: join(home, 'writer.js'),
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    banner: { js: REQUIRE },
+    logLevel: 'warning',
+  });
+  await stop();
+  await writeFile(join(home, 'package.json'), '{"type":"module"}');
+}
+
+/** A process that has loaded everything and waits to be told where to write; with room for what it makes without a collection. */
+function writer(home: string): Writer {
+  return spawn(process.execPath, ['--min-semi-space-size=16', join(home, 'writer.js')], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, NODE_COMPILE_CACHE: cache },
+    env: { ...process.env, NODE_COMPILE_CACHE: join(home, 'cache') },
   });
 }
 
@@ -94,7 +105,7 @@ async function assertHolds(log: Log, acknowledged: readonly Acknowledged[], what
  */
 async function lives(home: string, seed: number, kills: number): Promise<void> {
   const random = new Random(seed);
-  let next = writer(join(home, 'cache'));
+  let next = writer(home);
   for (let made = 0; made * KILLS_PER_LOG < kills; made += 1) {
     const folder = join(home, `log-${seed}-${made}`);
     const storage = new FileStorage(folder);
@@ -102,7 +113,7 @@ async function lives(home: string, seed: number, kills: number): Promise<void> {
     for (let run = 0; run < Math.min(KILLS_PER_LOG, kills - made * KILLS_PER_LOG); run += 1) {
       const what = `log ${seed}-${made}, life ${run}`;
       const child = next;
-      next = writer(join(home, 'cache'));
+      next = writer(home);
       acknowledged.push(
         ...(await life(child, folder, random.int(0, ACKS_MAX), random.between(0, DELAY_MS_MAX))),
       );
@@ -130,6 +141,7 @@ async function lives(home: string, seed: number, kills: number): Promise<void> {
 test(`a process killed at any moment, ${KILLS} times, loses nothing it acknowledged, and leaves an exact prefix (promises 1 and 2)`, async () => {
   const home = await mkdtemp(join(tmpdir(), 'superfleet-crash-'));
   try {
+    await bundleWriter(home);
     await lives(home, 1, KILLS);
     console.log(
       Object.entries(counts)

@@ -25,6 +25,16 @@ interface Desk {
   asks(name: string): Promise<{ daemon: Daemon; code: string }>;
 }
 
+/** One mesh, whose founder is started anew at each desk; machines have names of their own. */
+const mesh = new Fleet();
+test.before(async () => {
+  const words = ['init', '--name', 'hub', '--recovery-key', join(mesh.home, 'recovery.key')];
+  const init = await mesh.hub(words);
+  assert.is(init.code, 0, init.stderr);
+  mesh.configure('hub', {});
+});
+test.after(() => mesh.close());
+
 /** A founder in the foreground of a terminal; `line` makes the command line that starts it. */
 async function atTheDesk(
   options: {
@@ -36,23 +46,14 @@ async function atTheDesk(
   },
   body: (desk: Desk) => Promise<void>,
 ): Promise<void> {
-  const fleet = new Fleet();
   const { columns = 80, env = {}, flags = [], tail = '', ready = /listening on ([\d.:\s]+)/ } = options;
   let screen: Screen | null = null;
+  const asking: Daemon[] = [];
   try {
-    const init = await fleet.hub([
-      'init',
-      '--name',
-      'hub',
-      '--recovery-key',
-      join(fleet.home, 'recovery.key'),
-    ]);
-    assert.is(init.code, 0, init.stderr);
-    fleet.configure('hub', {});
     screen = await Screen.open({
       ...TERMINAL,
       columns,
-      env: { MESH_HOME: fleet.dir('hub'), ...looked, ...env },
+      env: { MESH_HOME: mesh.dir('hub'), ...looked, ...env },
     });
     await screen.sees(/^\$$/m);
     await screen.line(`${HUB} start --port 0 ${flags.join(' ')} ${tail}`);
@@ -60,15 +61,15 @@ async function atTheDesk(
     const port = /127\.0\.0\.1(?::|\/tcp\/)(\d+)/.exec(text.replace(/\n/g, ''))?.[1];
     const asks = async (name: string) => {
       const args = ['--port', '0', '--founder', `/ip4/127.0.0.1/tcp/${port}`];
-      fleet.configure(name, {});
-      const daemon = fleet.applicant(name, { args, env: looked });
+      mesh.configure(name, {});
+      const daemon = mesh.applicant(name, { args, env: looked });
+      asking.push(daemon);
       return { daemon, code: (await daemon.event('pending')).code as string };
     };
-    await body({ fleet, screen, asks });
+    await body({ fleet: mesh, screen, asks });
   } finally {
-    await fleet.hub(['stop']).catch(() => {});
+    await Promise.all([mesh.hub(['stop']).catch(() => {}), ...asking.map((each) => each.end('SIGTERM'))]);
     await screen?.close();
-    await fleet.close();
   }
 }
 
@@ -159,7 +160,7 @@ if (!has('tmux')) {
 
   test('Ctrl-C at the question stops in order, and the same command goes on', () =>
     atTheDesk({}, async ({ screen, asks }) => {
-      const { daemon, code } = await asks('one');
+      const { daemon, code } = await asks('four');
       await screen.sees(new RegExp(`code ${code} \\[y/N\\]$`, 'm'));
       await screen.press('y', 'C-c');
       await screen.sees(/SIGINT: stopping[\s\S]*^\$$/m);
@@ -173,44 +174,44 @@ if (!has('tmux')) {
       await daemon.end('SIGKILL');
     }));
 
-  for (const [what, columns, env] of [
-    ['40 columns', 40, {}],
-    ['40 columns and NO_COLOR', 40, { NO_COLOR: '1' }],
-    ['a terminal that knows no controls', 60, { TERM: 'dumb' }],
+  for (const [what, columns, env, room, place] of [
+    ['40 columns', 40, {}, 'living-room', 'attic'],
+    ['40 columns and NO_COLOR', 40, { NO_COLOR: '1' }, 'dining-room', 'porch'],
+    ['a terminal that knows no controls', 60, { TERM: 'dumb' }, 'family-room', 'cabin'],
   ] as const) {
     test(`the question reads well with ${what}`, () =>
       atTheDesk({ columns, env }, async ({ screen, asks }) => {
-        const one = await asks('living-room');
-        const asked = new RegExp(`living-room wants to join,\\s+code\\s+${one.code} \\[y/N\\]$`);
+        const one = await asks(room);
+        const asked = new RegExp(`${room} wants to join,\\s+code\\s+${one.code} \\[y/N\\]$`);
         await screen.sees(asked);
         await screen.press('x');
-        const two = await asks('attic');
+        const two = await asks(place);
         await two.daemon.end('SIGKILL');
         const text = await screen.sees(
-          /attic waits no longer: it gave up,\s+or\s+its connection\s+broke[\s\S]*x$/,
+          new RegExp(`${place} waits no longer: it gave up,\\s+or\\s+its connection\\s+broke[\\s\\S]*x$`),
         );
-        assert.match(text, new RegExp(`living-room wants to join,\\s+code\\s+${one.code} \\[y/N\\] x$`));
+        assert.match(text, new RegExp(`${room} wants to join,\\s+code\\s+${one.code} \\[y/N\\] x$`));
         if (env !== undefined && 'TERM' in env) assert.not.match(await screen.text(true), /\x1b/);
-        else assert.is(text.match(/living-room wants/g)?.length, 1, text);
+        else assert.is(text.match(new RegExp(`${room} wants`, 'g'))?.length, 1, text);
         if ('NO_COLOR' in env) assert.not.match(await screen.text(true), /\x1b/);
         await screen.press('BSpace', 'y', 'Enter');
         await one.daemon.event('ready');
-        await screen.sees(/living-room is in/);
+        await screen.sees(new RegExp(`${room} is in`));
       }));
   }
 
   test('with --json on a terminal nothing is asked, and the log says who waits', () =>
     atTheDesk({ flags: ['--json'], ready: /"event":"ready"[\s\S]*\}/ }, async ({ screen, asks }) => {
-      const { code } = await asks('one');
-      const text = await screen.sees(/one wants to join:\s+compare\s+the\s+codes/);
+      const { code } = await asks('five');
+      const text = await screen.sees(/five wants to join:\s+compare\s+the\s+codes/);
       assert.match(text.replace(/\n/g, ''), new RegExp(`node approve ${code}`));
       assert.not.match(text, /\[y\/N\]/);
     }));
 
   test('started in the background of a shell nothing is asked: it would be stopped for reading the keyboard', () =>
     atTheDesk({ tail: '&' }, async ({ fleet, screen, asks }) => {
-      const { daemon, code } = await asks('one');
-      const text = await screen.sees(/one wants to join: compare the codes/);
+      const { daemon, code } = await asks('six');
+      const text = await screen.sees(/six wants to join: compare the codes/);
       assert.not.match(text, /\[y\/N\]/);
       await screen.line('echo still here');
       await screen.sees(/^still here$/m);

@@ -170,10 +170,12 @@ export class Fleet extends Mesh {
 
   /** Asks until the answer is yes: for what no entry tells of. */
   async untilAsked(ask: () => Promise<boolean>, what: string): Promise<void> {
-    const deadline = performance.now() + PATIENCE_MS;
+    const began = performance.now();
     while (!(await ask())) {
-      if (performance.now() > deadline) throw new Error(`expected: ${what}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      const ms = performance.now() - began;
+      if (ms > PATIENCE_MS) throw new Error(`expected: ${what}`);
+      // What takes its time is asked for less often: each question is work for those who are waited for.
+      await new Promise((resolve) => setTimeout(resolve, ms < 1_000 ? 20 : 75));
     }
   }
 
@@ -246,7 +248,8 @@ export async function runs(mark: string, count = 1): Promise<number[]> {
     const found = processes((text) => text.startsWith('sh -c ') && text.includes(mark));
     if (found.length >= count) return found.map(({ pid }) => pid);
     if (performance.now() > deadline) throw new Error(`${found.length} of ${count} run: ${mark}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    // A look at all processes is work, beside what it waits for.
+    await new Promise((resolve) => setTimeout(resolve, 25));
   }
 }
 
@@ -285,7 +288,7 @@ export async function gone(text: string, patienceMs = 10_000): Promise<number> {
       const pids = left.map(({ pid }) => pid).join(' ');
       throw new Error(`${text}: still there after ${patienceMs} ms: processes ${pids}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
@@ -386,7 +389,7 @@ export async function childless(pid: number, patienceMs = 10_000): Promise<numbe
     if (left.length === 0) return ms;
     if (ms > patienceMs)
       throw new Error(`process ${pid} still has ${left.length} below it after ${patienceMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 

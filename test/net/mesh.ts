@@ -242,17 +242,9 @@ export class Mesh {
   }
 
   /** Joins by this token; resolves when the member is ready. */
-  joinWith(name: string, token: string): Promise<Daemon> {
-    return this.#start(name, [
-      this.#bin('mesh-node'),
-      'join',
-      token,
-      '--name',
-      name,
-      '--json',
-      '--port',
-      '0',
-    ]);
+  joinWith(name: string, token: string, port = 0): Promise<Daemon> {
+    const words = ['join', token, '--name', name, '--json', '--port', String(port)];
+    return this.#start(name, [this.#bin('mesh-node'), ...words]);
   }
 
   /** `mesh-node join WORDS…` in the foreground; the caller waits for what it expects of it. */

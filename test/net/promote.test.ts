@@ -29,11 +29,7 @@ const start = (name: 'r1' | 'r2'): Promise<Daemon> =>
   fleet.startMember(name, ['--port', String(PORTS[name])]).then((daemon) => (replicas[name] = daemon));
 const joins = async (name: 'r1' | 'r2'): Promise<void> => {
   fleet.configure(name, { slots: 0, port: PORTS[name] });
-  const joined = await fleet.joinWith(name, token);
-  // `joinWith` takes any port: from here on it listens where its config says.
-  await joined.end('SIGTERM');
-  fleet.configure(name, { port: PORTS[name] });
-  await start(name);
+  replicas[name] = await fleet.joinWith(name, token, PORTS[name]);
 };
 await Promise.all([joins('r1'), joins('r2')]);
 

@@ -30,9 +30,18 @@ export class Workbench {
     this.member = member;
   }
 
-  static async open(brains: () => Promise<readonly Brain[]>): Promise<Workbench> {
+  /** `wait`: as of the worker. */
+  static async open(
+    brains: () => Promise<readonly Brain[]>,
+    wait?: (ms: number) => Promise<unknown>,
+  ): Promise<Workbench> {
     const world = await World.make();
-    const worker = new ConvergenceWorker({ brains, speeds: new Speeds(), prompts: new Prompts(null) });
+    const worker = new ConvergenceWorker({
+      brains,
+      speeds: new Speeds(),
+      prompts: new Prompts(null),
+      ...(wait === undefined ? {} : { wait }),
+    });
     const folder = join(world.folder, 'member');
     return new Workbench(world, await Member.open(folder, world.founder, 'spare-1', executorKey, worker));
   }

@@ -17,7 +17,12 @@ const it = canRun === null ? test : test.skip;
 const { script } = scriptFor(hopeless);
 const server = await new ScriptedOllama(['scripted-coder:7b'], script).listen();
 const { url } = server;
-const workbench = await Workbench.open(async () => [new OllamaBrain({ url })]);
+// A server that failed is asked again as ever, but at once: how long is waited is for loop.test.ts to say.
+const waits: number[] = [];
+const workbench = await Workbench.open(
+  async () => [new OllamaBrain({ url })],
+  async (ms) => waits.push(ms),
+);
 test.after(() => workbench.close());
 
 for (const one of hopeless) {
@@ -55,6 +60,10 @@ it('the server is gone: environment, which costs the task nothing', async () => 
   const { result } = await workbench.run({ ...hopeless[0]!, name: 'server-gone' });
   assert.equal([result.outcome, result.reason, result.fault], ['failed', 'environment', 'machine']);
   assert.match(result.detail!, /no model on spare-1 can work on this: .*cannot be reached/);
+});
+
+it('servers that may recover were asked again, after waits', () => {
+  assert.ok(waits.length >= 10 && waits.every((ms) => ms >= 500), waits.join());
 });
 
 it('of all of them only the reports are left in the folder of attempts', async () => {
