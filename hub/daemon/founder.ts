@@ -163,9 +163,11 @@ export class FounderDriver {
 
   /** Goes on where `hold` stopped. */
   release(): void {
-    const held = this.#held ?? [];
+    this.#stepSoon();
+    // It stays held meanwhile: what these bring about at once comes after all of them.
+    for (let input = this.#held?.shift(); input !== undefined; input = this.#held?.shift())
+      this.#take([input]);
     this.#held = null;
-    for (const input of held) this.step(input);
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
@@ -201,6 +203,11 @@ export class FounderDriver {
       this.#held.push(...inputs.filter(({ type }) => type !== 'tick'));
       return;
     }
+    this.#take(inputs);
+  }
+
+  #take(inputs: readonly FounderInput[]): void {
+    if (this.#stopped) return;
     try {
       const effects = this.#options.core.stepAll(inputs, systemClock());
       const held: HeldEffect[] = [];

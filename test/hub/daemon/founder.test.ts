@@ -40,6 +40,7 @@ async function driverOf(
   decide: (input: FounderInput) => FounderEffect[],
   roster: FounderDriverOptions['roster'] = () => new Promise(() => {}),
   steps: (inputs: readonly FounderInput[]) => void = () => {},
+  collect: FounderDriverOptions['collect'] = () => new Promise(() => {}),
 ) {
   const log = await newLog(new MemoryStorage());
   const failures: SuperfleetError[] = [];
@@ -53,7 +54,7 @@ async function driverOf(
       },
     },
     log,
-    collect: () => new Promise(() => {}),
+    collect,
     recall: async () => ({ tasks: [] }),
     roster,
     drop: () => {},
@@ -133,6 +134,46 @@ test('what an effect brings about comes after what was decided before it', async
   ada.full = true;
   driver.request({ op: 'status' }, LOCAL).catch(() => {});
   assert.equal(bob.sent, ['first', 'second']);
+  await stop();
+});
+
+test('what was held is taken up in its order, before what came after it and what it brings about', async () => {
+  const seen: string[] = [];
+  const lease = { task: 'aaaaaaaaaaaa', attempt: 1, epoch: 1 };
+  const collected = Promise.withResolvers<void>();
+  const { driver, attach, stop } = await driverOf(
+    (input) => {
+      seen.push(input.type === 'request' ? input.operation.op : input.type);
+      if (input.type !== 'request') return [];
+      if (input.operation.op === 'mesh.pause') return [named(1, 'ada', 'never')];
+      if (input.operation.op !== 'node.list') return [];
+      return [
+        { type: 'collect', peer: 'bob', session: 2, lease, role: 'execute', blobs: [], envelope: null },
+      ];
+    },
+    undefined,
+    undefined,
+    async ({ peer }) => {
+      await collected.promise;
+      return { type: 'collected', peer, lease, envelopeBlob: null, failure: null };
+    },
+  );
+  attach(1, 'ada').full = true;
+  const ask = (op: 'node.list' | 'mesh.pause' | 'mesh.resume'): void =>
+    void driver.request({ op }, LOCAL).catch(() => {});
+  ask('node.list');
+  driver.hold();
+  seen.length = 0;
+  ask('mesh.pause');
+  ask('mesh.resume');
+  // It comes last, in the turn in which all goes on.
+  collected.resolve();
+  for (let n = 0; n < 8; n += 1) await null;
+  assert.equal(seen, []);
+  driver.release();
+  assert.equal(seen, ['mesh.pause', 'mesh.resume', 'collected', 'disconnected']);
+  ask('mesh.resume');
+  assert.is(seen.at(-1), 'mesh.resume');
   await stop();
 });
 
