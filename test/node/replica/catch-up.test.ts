@@ -11,9 +11,7 @@ import { verifyLog } from '../../../ledger/verify.ts';
 import { FrameChannel } from '../../../node/network/channel.ts';
 import type { Host } from '../../../node/network/host.ts';
 import { Neighbours } from '../../../node/network/neighbours.ts';
-import type { Registry } from '../../../node/network/registry.ts';
 import { Replica, type ReplicaOptions } from '../../../node/replica/replica.ts';
-import { type Follower, LogSource } from '../../../node/replica/source.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 import {
   LOG_PROTOCOL,
@@ -24,20 +22,8 @@ import {
 } from '../../../protocol/log-sync.ts';
 import { newLog } from '../../ledger/kit.ts';
 import { afterCrash, type MemoryCopy, memoryCopy } from '../../ledger/memory-beginning.ts';
-import { type Net, Signal, withNet } from '../network/hosts.ts';
-
-const TIME = 1_700_000_000_000;
-const event = (n: number) => ({
-  type: 'secret.set' as const,
-  body: { name: `NAME_${n}`, by: { kind: 'local' as const, user: 'u'.repeat(60), claimed: true as const } },
-});
-
-async function append(log: Log, from: number, many: number): Promise<void> {
-  for (let n = from; n < from + many; n += 25) {
-    const events = Array.from({ length: Math.min(25, from + many - n) }, (_, at) => event(n + at));
-    await log.append(events, TIME, 1).durable;
-  }
-}
+import { Signal, withNet } from '../network/hosts.ts';
+import { append, serve, TIME, untilHeld } from './served.ts';
 
 interface Made {
   log: Log;
@@ -61,34 +47,6 @@ async function made(entries = 1_000): Promise<Made> {
 
 const name = async ({ log, body }: Made): Promise<void> => {
   await log.append([{ type: 'log.snapshot', body }], TIME, 1).durable;
-};
-
-async function serve(
-  net: Net,
-  registry: Registry,
-  mesh: string,
-  log: () => Log | LogCopy | null,
-  snapshots?: MemorySnapshotStore,
-) {
-  const held = new Signal<Follower[]>();
-  const source = await LogSource.serve({
-    registry,
-    mesh,
-    log,
-    seen: () => ({ checkpoint: null, handovers: [] }),
-    mayFollow: () => true,
-    onFollowers: (followers) => held.put(followers),
-    ...(snapshots && { snapshots }),
-  });
-  net.onStop(async () => source.stop());
-  return { source, held };
-}
-
-const untilHeld = async (held: Signal<Follower[]>, peer: string, size: number): Promise<Follower> => {
-  for (;;) {
-    const found = (await held.next()).find((follower) => follower.peer === peer && follower.size >= size);
-    if (found !== undefined) return found;
-  }
 };
 
 /** A replica over this copy, and what it says. */
@@ -128,7 +86,7 @@ test(
     const { log, snapshots, size } = source;
     await name(source);
     await append(log, 1_000, 100);
-    const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
+    const { held } = await serve(net, registry, log.meshId, () => log, { snapshots });
     const member = await net.member();
     const copy = memoryCopy();
     const whole: number[] = [];
@@ -168,7 +126,7 @@ test(
       (value as { bytes: Buffer }).bytes,
     );
     await old.close();
-    const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
+    const { held } = await serve(net, registry, log.meshId, () => log, { snapshots });
     const member = await net.member();
     const near = await replica(member, host, log.meshId, copy, { aheadEntries: 1_000 });
     assert.is(near.replica.copy!.first, 0);
@@ -192,7 +150,7 @@ test(
     const source = await made(4_000);
     const { log, snapshots, size } = source;
     await name(source);
-    const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
+    const { held } = await serve(net, registry, log.meshId, () => log, { snapshots });
     const member = await net.member();
     const stopped = Promise.withResolvers<void>();
     const released = Promise.withResolvers<void>();
@@ -235,7 +193,7 @@ test(
   withNet(async (net) => {
     const { host, registry } = await net.founding();
     const { log, snapshots, size } = await made();
-    const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
+    const { held } = await serve(net, registry, log.meshId, () => log, { snapshots });
     const member = await net.member();
     const { replica: one, froms } = await replica(member, host, log.meshId, memoryCopy(), {
       backfillBytesPerSecond: 10_000_000,
@@ -274,7 +232,7 @@ test(
     const { log, snapshots, size } = source;
     await name(source);
     snapshots.files.set(size, forgedFile(snapshots.files.get(size)!));
-    const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
+    const { held } = await serve(net, registry, log.meshId, () => log, { snapshots });
     const member = await net.member();
     const copy = memoryCopy();
     const slow = await replica(member, host, log.meshId, copy, { backfillBytesPerSecond: 1 });
@@ -385,7 +343,7 @@ test(
     await append(otherLog, 5_000, 300);
     await append(otherLog, 6_000, 50);
     let following: Log = log;
-    await serve(net, registry, log.meshId, () => following, snapshots);
+    await serve(net, registry, log.meshId, () => following, { snapshots });
     const member = await net.member();
     const copy = memoryCopy();
     const conflicts = new Signal<[string, string]>();
@@ -419,7 +377,7 @@ test(
     const source = await made(4_000);
     const { log, snapshots, size } = source;
     await name(source);
-    const { held } = await serve(net, registry, log.meshId, () => log, snapshots);
+    const { held } = await serve(net, registry, log.meshId, () => log, { snapshots });
     const near = await net.member();
     const { replica: one, froms } = await replica(near, host, log.meshId, memoryCopy(), {
       backfillBytesPerSecond: 1,

@@ -20,7 +20,6 @@ import type { Host } from '../../../node/network/host.ts';
 import { Neighbours } from '../../../node/network/neighbours.ts';
 import { type CopyHolder, followLog } from '../../../node/replica/follow.ts';
 import { Frozen } from '../../../node/replica/frozen.ts';
-import { type Follower, LogSource } from '../../../node/replica/source.ts';
 import { issueCertificate } from '../../../protocol/certificate.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 import { newSigningKey, type SigningKey, signingKeyFromSeed } from '../../../protocol/keys.ts';
@@ -37,23 +36,14 @@ import {
 } from '../../../protocol/log-sync.ts';
 import { KEY, long, newLog, OTHER_KEY, started } from '../../ledger/kit.ts';
 import { connect, type Net, Signal, withNet } from '../network/hosts.ts';
+import { serve, TIME } from './served.ts';
 
-const TIME = 1_700_000_000_000;
 const NOTHING = { size: 0, root: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' };
 
 /** A founder that serves this log to anyone, and a member that speaks the protocol by hand. */
 async function serving(net: Net, log: Log) {
   const { host, registry, errors } = await net.founding();
-  const held = new Signal<Follower[]>();
-  const source = await LogSource.serve({
-    registry,
-    mesh: log.meshId,
-    log: () => log,
-    seen: () => ({ checkpoint: null, handovers: [] }),
-    mayFollow: () => true,
-    onFollowers: (followers) => held.put(followers),
-  });
-  net.onStop(async () => source.stop());
+  const { source, held } = await serve(net, registry, log.meshId, () => log);
   net.onStop(() => log.close());
   return { host, source, held, errors };
 }

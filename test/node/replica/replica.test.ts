@@ -1,58 +1,17 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Log } from '../../../ledger/log.ts';
-import type { LogCopy } from '../../../ledger/log-copy.ts';
 import { MemoryStorage } from '../../../ledger/storage-memory.ts';
 import { verifyLog } from '../../../ledger/verify.ts';
 import { FrameChannel } from '../../../node/network/channel.ts';
 import type { Host } from '../../../node/network/host.ts';
 import { Neighbours } from '../../../node/network/neighbours.ts';
-import type { Registry } from '../../../node/network/registry.ts';
 import { askTip, type CopyHolder, followLog } from '../../../node/replica/follow.ts';
 import { Replica } from '../../../node/replica/replica.ts';
-import { type Follower, LogSource } from '../../../node/replica/source.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 import { LOG_PROTOCOL, logCreditBytes, logDataHead, logWords } from '../../../protocol/log-sync.ts';
 import { newLog } from '../../ledger/kit.ts';
 import { connect, type Net, Signal, withNet } from '../network/hosts.ts';
-
-const TIME = 1_700_000_000_000;
-const event = (n: number) => ({
-  type: 'secret.set' as const,
-  body: { name: `NAME_${n}`, by: { kind: 'local' as const, user: 'u'.repeat(60), claimed: true as const } },
-});
-
-async function append(log: Log, from: number, many: number): Promise<void> {
-  for (let n = from; n < from + many; n += 25) {
-    const events = Array.from({ length: Math.min(25, from + many - n) }, (_, at) => event(n + at));
-    await log.append(events, TIME, 1).durable;
-  }
-}
-
-/** Serves a log from a host; what its followers hold comes out of `held`. */
-async function serve(
-  net: Net,
-  registry: Registry,
-  log: Log | (() => LogCopy | null),
-  mesh: string,
-  mayFollow: (peer: string) => boolean = () => true,
-): Promise<{ source: LogSource; held: Signal<Follower[]> }> {
-  const held = new Signal<Follower[]>();
-  const source = await LogSource.serve({
-    registry,
-    mesh,
-    log: typeof log === 'function' ? log : () => log,
-    seen: () => ({ checkpoint: null, handovers: [] }),
-    mayFollow,
-    onFollowers: (followers) => held.put(followers),
-  });
-  net.onStop(async () => source.stop());
-  return { source, held };
-}
-
-const untilHeld = async (held: Signal<Follower[]>, peer: string, size: number): Promise<void> => {
-  while (!(await held.next()).some((follower) => follower.peer === peer && follower.size >= size));
-};
+import { append, serve, untilHeld } from './served.ts';
 
 function replica(
   net: Net,
@@ -78,7 +37,7 @@ test(
     const { host, registry } = await net.founding();
     const log = await newLog(new MemoryStorage(), { segmentBytes: 40_000 });
     await append(log, 0, 3_000);
-    const { held } = await serve(net, registry, log, log.meshId);
+    const { held } = await serve(net, registry, log.meshId, () => log);
     const member = await net.member();
     const storage = new MemoryStorage();
     const founder = () => ({ peer: host.peer, addresses: host.addresses() });
@@ -119,7 +78,7 @@ test(
     await append(log, 0, 75_000);
     const bytes = await log.export()[Symbol.asyncIterator]().next();
     assert.ok(bytes.value !== undefined);
-    const { held } = await serve(net, registry, log, log.meshId);
+    const { held } = await serve(net, registry, log.meshId, () => log);
     const slow = await net.member();
     const fast = await net.member();
     const begun = Promise.withResolvers<Buffer>();
@@ -208,7 +167,7 @@ test(
     const { host, registry } = await net.founding();
     const log = await newLog(new MemoryStorage());
     await append(log, 0, 10);
-    await serve(net, registry, log, log.meshId, () => false);
+    await serve(net, registry, log.meshId, () => log, { mayFollow: () => false });
     const member = await net.member();
     const connection = await connect(member, host);
     const signal = AbortSignal.timeout(10_000);
@@ -234,7 +193,7 @@ test(
     const { host, registry } = await net.founding();
     const log = await newLog(new MemoryStorage());
     await append(log, 0, 400);
-    const { held } = await serve(net, registry, log, log.meshId);
+    const { held } = await serve(net, registry, log.meshId, () => log);
     const near = await net.member();
     const one = await replica(net, near, log.meshId, {
       founder: () => ({ peer: host.peer, addresses: host.addresses() }),
@@ -242,7 +201,7 @@ test(
     one.start();
     await untilHeld(held, near.peer, log.size);
     const { registry: nearRegistry } = net.registry(near);
-    const served = await serve(net, nearRegistry, () => one.copy, log.meshId);
+    const served = await serve(net, nearRegistry, log.meshId, () => one.copy);
     const far = await net.member();
     const neighbours = new Neighbours(far, () => true);
     neighbours.tell(near.peer, near.addresses());
@@ -269,14 +228,14 @@ test(
     const { host, registry } = await net.founding();
     const log = await newLog(new MemoryStorage());
     await append(log, 0, 100);
-    const { held } = await serve(net, registry, log, log.meshId);
+    const { held } = await serve(net, registry, log.meshId, () => log);
     const near = await net.member();
     const one = await replica(net, near, log.meshId, {
       founder: () => ({ peer: host.peer, addresses: host.addresses() }),
     });
     one.start();
     await untilHeld(held, near.peer, log.size);
-    await serve(net, net.registry(near).registry, () => one.copy, log.meshId);
+    await serve(net, net.registry(near).registry, log.meshId, () => one.copy);
     // Nothing is done because its time has come.
     const timers = { now: () => 0, after: () => () => {}, random: () => 0 };
     for (const [who, replicas] of [
