@@ -1,43 +1,26 @@
 // limit: 150 s
 /** Budgets across real processes: a day that is used up, raised, and counted over the founder's death. The model is a scripted server. */
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Why } from '../../hub/core/why-answer.ts';
 import type { BudgetObject, StatusObject } from '../../node/api/objects.ts';
 import type { Step } from '../model-server/script.ts';
-import { ScriptedOllama } from '../model-server/scripted-ollama.ts';
 import { ScriptedOpenAI } from '../model-server/scripted-openai.ts';
-import { Fleet, freePort } from './fleet.ts';
-import { greeter } from './mesh.ts';
+import { call, goalFleet, MODEL, mend } from './goal-fleet.ts';
 
-const MODEL = 'scripted-coder:7b';
 const counts: Step = { do: 'end', counts: { promptTokens: 3_000, generatedTokens: 1_000 } };
-const call = (name: string, args: Record<string, unknown>): Step[] => [
-  { do: 'call', name, arguments: args },
-  counts,
-];
+const counted = (step: Step): Step[] => [step, counts];
 const ANSWERS = [
-  call('list', { path: '.' }),
-  call('read', { path: 'greet.sh' }),
-  call('edit', { path: 'greet.sh', old: 'Helo', new: 'Hello' }),
-  call('finish', { summary: 'The greeting is spelled right.' }),
+  counted(call('list', { path: '.' })),
+  counted(call('read', { path: 'greet.sh' })),
+  counted(mend),
+  counted(call('finish', { summary: 'The greeting is spelled right.' })),
 ];
 
+const { fleet, hubArgs, server, repository, close } = await goalFleet();
 /** Each goal takes four answers of 4,000 tokens. */
-const server = await new ScriptedOllama([MODEL]).listen();
 server.script = ({ messages }) => ANSWERS[messages.filter(({ role }) => role === 'assistant').length]!;
-const ARGS = ['--port', String(await freePort())];
-const fleet = await Fleet.start({
-  hubArgs: ARGS,
-  hub: { slots: 0 },
-  members: { thinker: { slots: 1 }, checker: { slots: 1 } },
-});
-const repository = await greeter(join(fleet.home, 'project'));
-test.after(async () => {
-  await fleet.close();
-  await server.close();
-});
+test.after(close);
 
 async function send(): Promise<string> {
   const args = ['task', 'code', 'greet.sh is to say Hello', '--check', 'sh test.sh', '--model', MODEL];
@@ -82,7 +65,7 @@ test('a day is used up, its goals wait and say why, the founder dies and has los
   assert.is(refused.code, 2, 'it is of the founder’s machine');
 
   await fleet.hubDaemon!.end('SIGKILL');
-  await fleet.up(ARGS);
+  await fleet.up(hubArgs);
   assert.equal((await shown()).today.spent, today.spent);
   assert.is((await fleet.json<Why>(['task', 'why', second])).wait !== 'turn', true);
   assert.is(server.asked.length, asked, 'no model was asked meanwhile');
@@ -111,7 +94,7 @@ test('with the plugin off the mesh works, nothing is counted, and the command sa
   assert.is((await fleet.hub(['budget', 'set', 'day', '--tokens', '0'])).code, 0);
   await fleet.hubDaemon!.end('SIGTERM');
   fleet.configure('hub', { plugins: { budget: false } });
-  await fleet.up(ARGS);
+  await fleet.up(hubArgs);
   const shut = await fleet.hub(['budget', 'show']);
   assert.is(shut.code, 2, shut.stderr);
   assert.match(shut.stderr, /the plugin budget is switched off here/);
@@ -124,7 +107,7 @@ test('with the plugin off the mesh works, nothing is counted, and the command sa
 test('a machine without a model pursues a goal with its owner’s cloud, once a price and money are set, and not before', async () => {
   await fleet.hubDaemon!.end('SIGTERM');
   fleet.configure('hub', { plugins: {} });
-  await fleet.up(ARGS);
+  await fleet.up(hubArgs);
   assert.is((await fleet.hub(['budget', 'set', 'day', '--tokens', 'none'])).code, 0);
   const provider = await new ScriptedOpenAI(['big-1']).listen();
   try {

@@ -6,42 +6,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Why } from '../../hub/core/why-answer.ts';
 import type { NodeObject, StatusObject, TaskDetail } from '../../node/api/objects.ts';
-import type { ScriptedBody, Step } from '../model-server/script.ts';
-import { ScriptedOllama } from '../model-server/scripted-ollama.ts';
-import { Fleet, freePort } from './fleet.ts';
-import { greeter } from './mesh.ts';
+import { answers, call, goalFleet, MODEL, mend } from './goal-fleet.ts';
 
-/** Named in every goal: another test may have a server on a port where one is looked for. */
-const MODEL = 'scripted-coder:7b';
-const call = (name: string, args: Record<string, unknown>): Step => ({ do: 'call', name, arguments: args });
-const mend = call('edit', { path: 'greet.sh', old: 'Helo', new: 'Hello' });
 const finish = call('finish', { summary: 'The greeting is spelled right.' });
 
-const server = await new ScriptedOllama([MODEL]).listen();
-const ARGS = ['--port', String(await freePort())];
-const fleet = await Fleet.start({
-  hubArgs: ARGS,
-  hub: { slots: 0 },
-  members: { thinker: { slots: 1 }, checker: { slots: 1 } },
-});
-const repository = await greeter(join(fleet.home, 'project'));
-test.after(async () => {
-  await fleet.close();
-  await server.close();
-});
-
-/** The model answers so, one after the other, for each conversation anew. */
-function answers(steps: Step[][]): ScriptedBody[] {
-  const asked: ScriptedBody[] = [];
-  server.script = (body) => {
-    asked.push(body);
-    return steps[Math.min(asked.length, steps.length) - 1]!;
-  };
-  return asked;
-}
+const { fleet, hubArgs, server, repository, close } = await goalFleet();
+test.after(close);
 
 test('a goal waits for a machine with a model, converges there, is verified elsewhere, and comes back as a branch', async () => {
-  const asked = answers([[call('read', { path: 'greet.sh' })], [mend], [finish]]);
+  const asked = answers(server, [[call('read', { path: 'greet.sh' })], [mend], [finish]]);
   const { token } = await fleet.client.post<{ token: string }>('/v1/invites', {
     roles: ['worker', 'submitter'],
     policy: 'always',
@@ -102,7 +75,7 @@ test('the owner who pauses the machine has the memory of its model back', async 
 });
 
 test('one that is not reached fails with its reason, and one of another model waits and says why', async () => {
-  answers([[finish]]);
+  answers(server, [[finish]]);
   const red = await fleet.hub(
     [
       'task',
@@ -131,7 +104,7 @@ test('one that is not reached fails with its reason, and one of another model wa
 });
 
 test('a model that asks is answered from the machine that sent the goal, by nobody else, and goes on with the answer', async () => {
-  const asked = answers([
+  const asked = answers(server, [
     [call('signal', { signal: 'clarification_needed', text: 'Which spelling: Hello or Hallo?' })],
     [mend],
     [finish],
@@ -150,7 +123,7 @@ test('a model that asks is answered from the machine that sent the goal, by nobo
   assert.is((await fleet.node('checker', ['task', 'answer', id, 'Hallo'])).code, 4);
   assert.is((await fleet.node('laptop', ['task', 'answer', id, ' '])).code, 2);
   await fleet.hubDaemon!.end('SIGKILL');
-  await fleet.up(ARGS);
+  await fleet.up(hubArgs);
   await fleet.untilAsked(async () => {
     const { nodes } = await fleet.client.get<StatusObject>('/v1/status');
     return nodes.online === nodes.total;
@@ -169,7 +142,7 @@ test('a model that asks is answered from the machine that sent the goal, by nobo
 });
 
 test('what a model leaves half done is continued from where it was sent, on one base: one commit, verified, with both parts', async () => {
-  const asked = answers([
+  const asked = answers(server, [
     [call('write', { path: 'part.txt', content: 'half\n' })],
     [call('signal', { signal: 'partial_completion', text: 'The spelling is left.' })],
     [mend],
@@ -184,7 +157,7 @@ test('what a model leaves half done is continued from where it was sent, on one 
   assert.match((await fleet.node('laptop', ['task', 'diff', id])).stderr, goesOn);
   assert.match((await fleet.node('laptop', ['task', 'describe', id])).stdout, /^partial +[0-9a-f]{12}; /m);
   await fleet.hubDaemon!.end('SIGKILL');
-  await fleet.up(ARGS);
+  await fleet.up(hubArgs);
   await fleet.untilAsked(async () => {
     const { nodes } = await fleet.client.get<StatusObject>('/v1/status');
     return nodes.online === nodes.total;
