@@ -15,6 +15,8 @@ import { type Lan, lan } from '../net/hosts.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const PAGE = join(ROOT, 'docs/stories.md');
+/** As other tests, the machines run what is published where it was built; else the sources. */
+const { SUPERFLEET_BUILD: BUILD = '' } = process.env;
 /** Nothing a person waits for here takes longer. */
 const PATIENCE_MS = 60_000;
 
@@ -58,6 +60,7 @@ export class Story {
   readonly #parts: Part[] = [];
   /** Real text → what stands for it in the transcript. */
   readonly #scrubs: [string, string][] = [
+    ...(BUILD === '' ? [] : [[join(ROOT, '.built', BUILD), '/opt/superfleet'] satisfies [string, string]]),
     [ROOT, '/opt/superfleet'],
     // A kernel's own suffix says nothing here.
     [release(), release().split('-')[0]!],
@@ -291,6 +294,7 @@ export class Machine {
         HOME: this.home,
         // One for all, so that only the first machine compiles.
         XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'),
+        SUPERFLEET_BUILD: BUILD,
         MESH_HOME: join(this.home, 'mesh'),
         LANG: 'C.UTF-8',
         GIT_CONFIG_NOSYSTEM: '1',
