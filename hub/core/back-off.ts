@@ -70,6 +70,10 @@ export function countSuccess(ctx: FounderContext, peer: string): void {
   const live = ctx.live.get(peer);
   if (live === undefined) return;
   live.ownerStops = 0;
+  if (live.restsUntil !== null && live.restsUntil > ctx.now + restMs) {
+    live.restsUntil = ctx.now + restMs;
+    ctx.alarms.add(live.restsUntil);
+  }
   if (live.backOff === null) return;
   live.backOff = null;
   ctx.fleet += 1;

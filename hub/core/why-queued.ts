@@ -3,6 +3,7 @@ import { isHalted } from '../../ledger/state/mesh.ts';
 import { openQuestion, type TaskRecord } from '../../ledger/state/task-record.ts';
 import { tooFew } from './agree.ts';
 import { boundNow, boundsOf, growsAt, raiseCommand, ringHasRoom } from './capacity.ts';
+import { restAfterFaults } from './config.ts';
 import type { FounderContext } from './context.ts';
 import { ignoresPolicy, unavailable } from './fit.ts';
 import { heldBy } from './holds.ts';
@@ -57,7 +58,9 @@ export function remedyFor(ctx: FounderContext, member: MemberRecord): string | n
     return `start it: on ${name}, mesh-node start --detach`;
   }
   if (ignoresPolicy(member, live)) return `install this release on ${name}`;
-  if (live.doubtful || live.restsUntil !== null) return null;
+  if (live.doubtful) return null;
+  if (live.restsUntil !== null)
+    return live.ownerStops < restAfterFaults ? null : `mesh-hub node eligible ${name}`;
   if (live.capacity.ownerPaused) return `its owner gives it back: on ${name}, mesh-node resume`;
   if (live.backOff !== null && live.backOff.until !== null) return `mesh-hub node eligible ${name}`;
   if (live.capacity.sandbox === null) return `on ${name}, mesh-node doctor says what its sandbox lacks`;
