@@ -17,6 +17,14 @@ const ROOT = resolve(import.meta.dirname, '../..');
 const PAGE = join(ROOT, 'docs/stories.md');
 /** As other tests, the machines run what is published where it was built; else the sources. */
 const { SUPERFLEET_BUILD: BUILD = '' } = process.env;
+/** A build names itself by what its launcher runs; the page is of a clone. */
+const AS_IN_A_CLONE = ['mesh-node', 'mesh-hub'].map((bin): [string, string] => [
+  [
+    join(ROOT, 'node_modules/node/bin/node'),
+    join(ROOT, '.built', BUILD, `hub/${bin === 'mesh-hub' ? 'cli' : bin}.js`),
+  ].join(' '),
+  `/opt/superfleet/scripts/${bin}`,
+]);
 /** Nothing a person waits for here takes longer. */
 const PATIENCE_MS = 60_000;
 
@@ -60,7 +68,7 @@ export class Story {
   readonly #parts: Part[] = [];
   /** Real text → what stands for it in the transcript. */
   readonly #scrubs: [string, string][] = [
-    ...(BUILD === '' ? [] : [[join(ROOT, '.built', BUILD), '/opt/superfleet'] satisfies [string, string]]),
+    ...AS_IN_A_CLONE,
     [ROOT, '/opt/superfleet'],
     // A kernel's own suffix says nothing here.
     [release(), release().split('-')[0]!],
