@@ -7,6 +7,7 @@ import type { MeshObject, NodeObject, Page, TaskDetail, TaskObject } from '../..
 import { socketPath } from '../../../node/api/socket.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { requestBytesMax } from '../../../protocol/limits.ts';
+import { refused } from '../../refused.ts';
 import { peerOf } from '../core/fleet.ts';
 import { TestHub } from './hub.ts';
 
@@ -47,16 +48,6 @@ const json = (value: unknown): { headers: Record<string, string>; body: string }
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify(value),
 });
-
-async function refused(promise: Promise<unknown>): Promise<SuperfleetError> {
-  try {
-    await promise;
-  } catch (thrown) {
-    assert.instance(thrown, SuperfleetError, String(thrown));
-    return thrown as SuperfleetError;
-  }
-  throw new Error('expected a refusal');
-}
 
 async function withHub(
   body: (hub: TestHub) => Promise<void>,

@@ -22,19 +22,10 @@ import { JOIN_PROTOCOL, joinAnswerSchema } from '../../../protocol/join.ts';
 import { newSigningKey, publicKeyToBase64 } from '../../../protocol/keys.ts';
 import { signRoster } from '../../../protocol/roster.ts';
 import { commitNonce } from '../../../protocol/short-code.ts';
+import { refused } from '../../refused.ts';
 import { connect, type Net, Signal, withNet } from './hosts.ts';
 
 const never = new AbortController().signal;
-
-async function codeOf(work: Promise<unknown>): Promise<SuperfleetError> {
-  try {
-    await work;
-  } catch (thrown) {
-    assert.instance(thrown, SuperfleetError, String(thrown));
-    return thrown as SuperfleetError;
-  }
-  throw new Error('expected a rejection');
-}
 
 /** A founder with a log key, one invite, and everything a join needs. */
 async function founding(
@@ -142,8 +133,8 @@ test(
     await joinByInvite(await net.host(), founder.invite, { name: 'two', owner: null }, never);
     const joiner = await net.host();
     const join = (invite: Invite) => joinByInvite(joiner, invite, { name: 'three', owner: null }, never);
-    assert.is((await codeOf(join(founder.invite))).code, 'SF_INVITE');
-    const other = await codeOf(join({ ...founder.invite, mesh: 'f'.repeat(64) }));
+    assert.is((await refused(join(founder.invite))).code, 'SF_INVITE');
+    const other = await refused(join({ ...founder.invite, mesh: 'f'.repeat(64) }));
     assert.is(other.code, 'SF_INVITE');
     assert.match(other.message, /another mesh/);
   }),
@@ -162,7 +153,7 @@ test(
       ...founder.invite,
       addresses: impostor.addresses().map((a) => a.replace(/\/p2p\/.*/, '')),
     };
-    const error = await codeOf(joinByInvite(await net.host(), invite, { name: 'two', owner: null }, never));
+    const error = await refused(joinByInvite(await net.host(), invite, { name: 'two', owner: null }, never));
     assert.is(error.code, 'SF_UNREACHABLE');
     assert.match(error.message, /another identity/);
     assert.equal(asked, []);
@@ -195,7 +186,7 @@ test(
     assert.is(await founder.gone.next(), 'approved');
     assert.equal(founder.server.pending(), []);
     assert.is(
-      (await codeOf(founder.server.approve(code, async (who) => founder.admit(who)))).code,
+      (await refused(founder.server.approve(code, async (who) => founder.admit(who)))).code,
       'SF_NOT_FOUND',
     );
   }),
@@ -209,17 +200,17 @@ test(
     const ask = (host: Awaited<ReturnType<Net['host']>>, signal = never) =>
       joinByApproval(host, founder.found, { name: 'two', owner: null }, (code) => seen.put(code), signal);
 
-    const rejected = codeOf(ask(await net.host()));
+    const rejected = refused(ask(await net.host()));
     founder.server.reject(await seen.next());
     assert.is((await rejected).code, 'SF_REJECTED');
     assert.is(await founder.gone.next(), 'rejected');
 
-    assert.is((await codeOf(ask(await net.host()))).code, 'SF_EXPIRED');
+    assert.is((await refused(ask(await net.host()))).code, 'SF_EXPIRED');
     assert.is(await founder.gone.next(), 'expired');
     await seen.next();
 
     const leaving = new AbortController();
-    const left = codeOf(ask(await net.host(), leaving.signal));
+    const left = refused(ask(await net.host(), leaving.signal));
     await seen.next();
     leaving.abort(new SuperfleetError('SF_INTERRUPTED', 'enough'));
     assert.is((await left).code, 'SF_INTERRUPTED');
@@ -244,7 +235,7 @@ test(
     const taken = founder.server.approve(code, async () => {
       throw new SuperfleetError('SF_EXISTS', 'the name is taken');
     });
-    assert.is((await codeOf(taken)).code, 'SF_EXISTS');
+    assert.is((await refused(taken)).code, 'SF_EXISTS');
     await founder.server.approve(code, async (who) => founder.admit({ ...who, name: 'b' }));
     assert.is((await joining).facts.name, 'b');
   }),
@@ -264,10 +255,10 @@ test(
         (c) => seen.put(c),
         stop.signal,
       );
-    const waiting = [codeOf(ask()), codeOf(ask())];
+    const waiting = [refused(ask()), refused(ask())];
     await seen.next();
     await seen.next();
-    const error = await codeOf(ask());
+    const error = await refused(ask());
     assert.is(error.code, 'SF_FULL');
     assert.is(founder.server.pending().length, 2);
     const joined = await joinByInvite(await net.host(), founder.invite, { name: 'two', owner: null }, never);
@@ -316,7 +307,7 @@ test(
     const seen = new Signal<string>();
     const ask = () =>
       joinByApproval(joiner, founder.found, { name: 'x', owner: null }, (code) => seen.put(code), never);
-    const first = codeOf(ask());
+    const first = refused(ask());
     await seen.next();
     const second = ask();
     const code = await seen.next();
@@ -360,7 +351,7 @@ test(
     await connect(silent, founder.host);
     const silentFor = closed(silent);
     const seen = new Signal<string>();
-    const asked = codeOf(
+    const asked = refused(
       joinByApproval(patient, founder.found, { name: 'x', owner: null }, (code) => seen.put(code), never),
     );
     await seen.next();
@@ -376,7 +367,7 @@ test(
     const founder = await founding(net);
     const joiner = await net.host();
     net.revoked.add(joiner.peer);
-    const error = await codeOf(joinByInvite(joiner, founder.invite, { name: 'x', owner: null }, never));
+    const error = await refused(joinByInvite(joiner, founder.invite, { name: 'x', owner: null }, never));
     assert.is(error.code, 'SF_REVOKED');
   }),
 );

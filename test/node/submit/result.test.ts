@@ -8,19 +8,10 @@ import { Arrival } from '../../../node/submit/arrival.ts';
 import { placeArtifacts } from '../../../node/submit/artifacts.ts';
 import { patchOf, placeBranch } from '../../../node/submit/place.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
+import { refused } from '../../refused.ts';
 import { clientOf, givenOf, type Made, Sandbox } from './repositories.ts';
 
 const TASK = 'abcdefghijkl';
-
-async function refused(promise: Promise<unknown>): Promise<SuperfleetError> {
-  try {
-    await promise;
-  } catch (thrown) {
-    assert.instance(thrown, SuperfleetError, String(thrown));
-    return thrown as SuperfleetError;
-  }
-  throw new Error('expected a refusal');
-}
 
 const work = (box: Sandbox, ...made: Made[]) => ({
   client: clientOf(...made.map(({ path }) => path)),

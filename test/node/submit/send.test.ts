@@ -14,19 +14,9 @@ import {
   recentCommits,
   sendBase,
 } from '../../../node/submit/send.ts';
-import { SuperfleetError } from '../../../protocol/errors.ts';
 import { TestHub } from '../../hub/api/hub.ts';
+import { refused } from '../../refused.ts';
 import { Sandbox } from './repositories.ts';
-
-async function refused(promise: Promise<unknown>): Promise<SuperfleetError> {
-  try {
-    await promise;
-  } catch (thrown) {
-    assert.instance(thrown, SuperfleetError, String(thrown));
-    return thrown as SuperfleetError;
-  }
-  throw new Error('expected a refusal');
-}
 
 async function written(made: MadeBundle, path: string): Promise<void> {
   await pipeline(bundleBytes(made), createWriteStream(path));

@@ -13,7 +13,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openRepository } from '../../../node/submit/repository.ts';
 import { makeSnapshot, snapshotOf } from '../../../node/submit/snapshot.ts';
-import type { SuperfleetError } from '../../../protocol/errors.ts';
+import { refused } from '../../refused.ts';
 import { Sandbox } from './repositories.ts';
 
 /** Every byte under a folder, the repository's own among them. */
@@ -57,13 +57,6 @@ async function snap(box: Sandbox, folder = 'r', env: Record<string, string | und
     nested: made.nested,
     of: await snapshotOf(made.repository, made.commit),
   };
-}
-
-async function refused(promise: Promise<unknown>): Promise<SuperfleetError> {
-  return promise.then(
-    () => assert.unreachable('expected a refusal'),
-    (thrown) => thrown,
-  );
 }
 
 test('--include-dirty: edits, staged and untracked files, deletions, renames, mode bits and links; ignored files stay', async () => {
