@@ -2,7 +2,7 @@
  * What a decision costs: `plan.mean`, µs at 100,000 queued tasks and 10,000 members, and `plan.mean@TASKSxMEMBERS` for the smaller
  * ones. A decision is what the founder's dispatch does from the word that a slot is free to the task and the member that it
  * chose: the indexes brought up to date, the first task in order of priority and shares, the best member for it. The log entry
- * that follows is not in it. Tasks ask for 32 different things and come from 50 submitters at three priorities; members differ
+ * that follows is not in it. Tasks ask for 32 different things and come from 50 submitters at two priorities; members differ
  * in labels and tools (64 kinds), have four slots each and hold a few repositories; all slots are taken but the one that was
  * just freed.
  */

@@ -1,8 +1,8 @@
 // limit: 150 s
 // timed: leases of 3 s are held over tasks of 7
-import { existsSync, readdirSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { fakeTime, faketime } from './faketime.ts';
 import { Fleet } from './fleet.ts';
 
 /** Machines whose wall clock is two hours off, by libfaketime; monotonic clocks are the system's. */
@@ -13,18 +13,6 @@ const NAMES = {
   founder:
     'a clock two hours off on the founder: all the same, and its invites are good for as long as they say',
 };
-
-const library = readdirSync('/usr/lib', { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map(({ name }) => `/usr/lib/${name}/faketime/libfaketimeMT.so.1`)
-  .find((path) => existsSync(path));
-
-const off = (hours: string): NodeJS.ProcessEnv => ({
-  LD_PRELOAD: library,
-  FAKETIME: `${hours}h`,
-  FAKETIME_DISABLE_SHM: '1',
-  FAKETIME_DONT_FAKE_MONOTONIC: '1',
-});
 
 const clocks = async (fleet: Fleet): Promise<string[]> =>
   (await fleet.client.get<{ warnings: string[] }>('/v1/status')).warnings.filter((text) =>
@@ -39,12 +27,17 @@ async function joins(fleet: Fleet, name: string, env: NodeJS.ProcessEnv, token: 
   fleet.members.set(name, member);
 }
 
-if (library === undefined) {
+if (faketime === undefined) {
   console.log('skipped: clocks.test.ts needs libfaketime (apt install libfaketime)');
   for (const name of Object.values(NAMES)) test.skip(name);
 } else {
+  const time = await fakeTime();
+  const off = (hours: string): NodeJS.ProcessEnv => ({ ...time.env, FAKETIME: `${hours}h` });
   const fleet = await Fleet.start({ hub: { slots: 0, lease: '3s', heartbeat: '1s', grace: '1s' } });
-  test.after(() => fleet.close());
+  test.after(async () => {
+    await fleet.close();
+    await time.close();
+  });
 
   test(NAMES.ahead, async () => {
     // By that member's clock it expired two hours ago less five minutes; by the founder's it is good.
