@@ -5,9 +5,15 @@ import type { FolderPaths } from '../../node/folder.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { makeSnapshotInProcess } from './snapshot-maker.ts';
 
-/** A snapshot is made when the log has grown by this since the newest: what a start replays is no more than that. */
+/** A snapshot is made when the log has grown by this since the newest: what a start replays is about that. */
 const snapshotEntries = 25_000;
 const snapshotBytes = 64 * 1024 * 1024;
+/**
+ * After one none is made for so many times as long as it took, so that a log which grows by that every few seconds does not cost a
+ * processor for its snapshots alone; but for one that has grown by so many times as much, which a start is not to replay.
+ */
+const restTimes = 10;
+const mostTimes = 20;
 /** An orderly stop makes one where this spares the next start something and can be done within `stopMs`. */
 const stopEntries = { min: 1_000, max: 20_000 };
 const stopMs = 1_000;
@@ -22,6 +28,8 @@ export interface SnapshotsOptions {
   compress: boolean;
   /** How much the log grows between two of them. @default `snapshotEntries`, `snapshotBytes` */
   every?: { entries: number; bytes: number };
+  /** How many times as long as the last one took none is made. @default `restTimes` */
+  rest?: number;
 }
 
 /**
@@ -36,6 +44,9 @@ export class Snapshots {
   /** Since the newest snapshot, or the last that was tried. */
   #since: { entries: number; bytes: number };
   #making: Promise<void> | null = null;
+  /** None begins before (monotonic), unless the log has grown by `mostTimes` as much as it may. */
+  #restUntil = 0;
+  #resting: NodeJS.Timeout | null = null;
   #ended = false;
 
   constructor(options: SnapshotsOptions) {
@@ -51,6 +62,7 @@ export class Snapshots {
   async stop(): Promise<void> {
     this.#ended = true;
     this.#unsubscribe();
+    if (this.#resting !== null) clearTimeout(this.#resting);
     const { entries } = this.#since;
     const cheap = entries >= stopEntries.min && entries <= stopEntries.max;
     if (this.#options.log.failure === null && cheap) this.#begin(false);
@@ -68,11 +80,22 @@ export class Snapshots {
 
   #makeWhereDue(): void {
     const { entries, bytes } = this.#since;
-    if (entries >= this.#every.entries || bytes >= this.#every.bytes) this.#begin();
+    const grown = Math.max(entries / this.#every.entries, bytes / this.#every.bytes);
+    if (grown < 1 || this.#making !== null) return;
+    const restMs = this.#restUntil - performance.now();
+    if (restMs <= 0 || grown >= mostTimes) this.#begin();
+    else
+      this.#resting ??= setTimeout(() => {
+        this.#resting = null;
+        this.#makeWhereDue();
+      }, Math.ceil(restMs)).unref();
   }
 
   #begin(compress = this.#options.compress): void {
+    const began = performance.now();
     this.#making ??= this.#makeOne(compress).finally(() => {
+      const ended = performance.now();
+      this.#restUntil = ended + (this.#options.rest ?? restTimes) * (ended - began);
       this.#making = null;
       // What was appended meanwhile may be enough for the next.
       if (!this.#ended) this.#makeWhereDue();

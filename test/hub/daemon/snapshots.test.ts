@@ -22,7 +22,7 @@ interface Box {
   made: EventBody<'log.snapshot'>[];
   /** Resolves when a snapshot was made or a warning said. */
   heard(): Promise<void>;
-  begin(every?: { entries: number; bytes: number }): Snapshots;
+  begin(every?: { entries: number; bytes: number }, rest?: number): Snapshots;
   append(count: number): Promise<void>;
 }
 
@@ -38,7 +38,7 @@ async function withLog(use: (box: Box) => Promise<void>): Promise<void> {
     if (said.at(-1)!.level === 40) wake();
   };
   const logger = pino({ level: 'debug' }, { write });
-  const begin: Box['begin'] = (every) =>
+  const begin: Box['begin'] = (every, rest = 0) =>
     new Snapshots({
       log,
       paths,
@@ -49,6 +49,7 @@ async function withLog(use: (box: Box) => Promise<void>): Promise<void> {
         wake();
       },
       ...(every && { every }),
+      rest,
     });
   const append = async (count: number): Promise<void> => {
     for (let n = 0; n < count; n += 100) {
@@ -70,6 +71,45 @@ async function withLog(use: (box: Box) => Promise<void>): Promise<void> {
 
 const files = async (folder: string): Promise<string[]> =>
   (await readdir(join(folder, 'snapshots')).catch(() => [])).sort();
+
+test('after one there is a rest, which a log that grows much faster ends', () =>
+  withLog(async ({ log, made, heard, begin, append }) => {
+    const snapshots = begin({ entries: 10, bytes: 1e9 }, 1e9);
+    const first = heard();
+    await append(9);
+    await first;
+    assert.equal(
+      made.map(({ size }) => size),
+      [10],
+    );
+    const second = heard();
+    await append(199);
+    assert.is(made.length, 1, 'it rests');
+    await append(1);
+    await second;
+    assert.equal(
+      made.map(({ size }) => size),
+      [10, 210],
+    );
+    await snapshots.stop();
+    assert.is(log.failure, null);
+  }));
+
+test('what was due during the rest is made at its end, though nothing is appended any more', () =>
+  withLog(async ({ made, heard, begin, append }) => {
+    const snapshots = begin({ entries: 10, bytes: 1e9 }, 1);
+    const first = heard();
+    await append(9);
+    await first;
+    const second = heard();
+    await append(10);
+    await second;
+    assert.equal(
+      made.map(({ size }) => size),
+      [10, 20],
+    );
+    await snapshots.stop();
+  }));
 
 test('one is made when the log has grown by so many entries, and the next when it has grown as much again', () =>
   withLog(async ({ log, folder, made, heard, begin, append }) => {
