@@ -1,5 +1,5 @@
-import type { Entry } from '../../ledger/entry.ts';
-import type { Actor } from '../../ledger/events.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
 import type { InviteObject, NodeObject, TaskDetail } from '../../node/api/objects.ts';
 import type { BlobStore } from '../../node/blobs/types.ts';
 import type { Role } from '../../protocol/ids.ts';

@@ -1,4 +1,4 @@
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
 import { entryText } from '../../node/cli/render.ts';
 import { type Session, show } from '../../node/cli/session.ts';

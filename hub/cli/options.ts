@@ -1,4 +1,4 @@
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
 import type { ProcessOptions, Running } from '../../node/cli/options.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';

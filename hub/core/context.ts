@@ -1,6 +1,6 @@
-import type { KnownEntry } from '../../ledger/entry.ts';
-import type { LogEvent } from '../../ledger/events.ts';
-import { type MadeEntry, makeEntry, type WrittenEvent } from '../../ledger/line.ts';
+import type { KnownEntry } from '../../ledger/lines/entry.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
+import { type MadeEntry, makeEntry, type WrittenEvent } from '../../ledger/lines/line.ts';
 import type { MemberRecord } from '../../ledger/state/members.ts';
 import { applyEntry, type MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
@@ -16,24 +16,24 @@ import type {
 } from '../../protocol/session.ts';
 import type { FailureReason } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
-import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './checks.ts';
 import { appendBytesMax, appendEventsMax, type FounderConfig } from './config.ts';
-import { Deadlines } from './deadlines.ts';
 import { Alarms } from './due.ts';
-import { Holds } from './holds.ts';
-import { Lenders } from './lenders.ts';
-import { LiveMember } from './live-member.ts';
-import type { Stopping } from './pause.ts';
+import { Repeats } from './intake/repeats.ts';
+import { Room } from './intake/room.ts';
+import { Lenders } from './members/lenders.ts';
+import { LiveMember } from './members/live-member.ts';
+import type { Stopping } from './members/pause.ts';
+import { Pool } from './placement/pool.ts';
+import { type SpreadPlace, Spreads } from './placement/spread.ts';
 import type { CorePlugin } from './plugin.ts';
 import { Plugins } from './plugins.ts';
-import { Pool } from './pool.ts';
-import { type Bucket, RunQueue } from './queue.ts';
-import { Repeats } from './repeats.ts';
-import { RetryBudget } from './retry-budget.ts';
-import { Reverifications } from './reverify-set.ts';
-import { Room } from './room.ts';
-import { type SpreadPlace, Spreads } from './spread.ts';
-import { Starts } from './starts.ts';
+import { Deadlines } from './queue/deadlines.ts';
+import { Holds } from './queue/holds.ts';
+import { type Bucket, RunQueue } from './queue/queue.ts';
+import { RetryBudget } from './queue/retry-budget.ts';
+import type { EnvelopeChecks, ReceiptFacts, VerificationFacts } from './results/checks.ts';
+import { Starts } from './results/starts.ts';
+import { Reverifications } from './trust/reverify-set.ts';
 import type { FounderEffect } from './types.ts';
 
 /** Replicas that members are told of, and addresses of each. */

@@ -1,6 +1,6 @@
 import { alarmGridMs, lendersSoonMs, safetyTickMs } from './config.ts';
 import type { FounderContext } from './context.ts';
-import { Heap } from './heap.ts';
+import { Heap } from './queue/heap.ts';
 
 /**
  * Times at which something is due, before the next safety tick would notice it. Kept on a grid, so that thousands of them

@@ -1,4 +1,4 @@
-import type { EventBody } from '../../ledger/events.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
 import {
   confidenceOf,
   findAttempt,
@@ -9,15 +9,15 @@ import {
 import { leaseKey, type ResultBlob } from '../../protocol/session.ts';
 import type { FailureReason, Fault } from '../../protocol/task.ts';
 import type { Usage } from '../../protocol/usage.ts';
-import { disagreement, mustVerify } from './agree.ts';
-import { countEnd } from './back-off.ts';
 import { otherMemberWaitMs, retryBaseMs, retryMaxMs, sameMemberBaseMs, sameMemberMaxMs } from './config.ts';
 import type { FounderContext, GivenUp, LiveLease } from './context.ts';
-import { submitterOf } from './fair-share.ts';
-import { flakyWords, leftUndecided } from './flaky.ts';
-import { isFrozen } from './freeze.ts';
-import { comesAfterOpen } from './holds.ts';
-import { spreadOf } from './spread.ts';
+import { countEnd } from './members/back-off.ts';
+import { spreadOf } from './placement/spread.ts';
+import { submitterOf } from './queue/fair-share.ts';
+import { isFrozen } from './queue/freeze.ts';
+import { comesAfterOpen } from './queue/holds.ts';
+import { flakyWords, leftUndecided } from './results/flaky.ts';
+import { disagreement, mustVerify } from './trust/agree.ts';
 
 type Converged = EventBody<'task.converged'>;
 

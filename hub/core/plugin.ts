@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Actor, EventType, LogEvent } from '../../ledger/events.ts';
+import type { Actor, EventType, LogEvent } from '../../ledger/lines/events.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { AttemptRecord, TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { type Actor, EVENT_BODIES, type LogEvent } from '../../ledger/events.ts';
+import { type Actor, EVENT_BODIES, type LogEvent } from '../../ledger/lines/events.ts';
 import { findAttempt, type TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Overview } from '../../node/api/objects.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';

@@ -1,4 +1,4 @@
-import type { Actor } from '../../ledger/events.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
 import type { Members } from '../../ledger/state/members.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Role } from '../../protocol/ids.ts';

@@ -1,6 +1,6 @@
-import type { Selected, Selection } from '../../ledger/archive.ts';
-import type { Actor, EventBody } from '../../ledger/events.ts';
-import type { MadeEntry } from '../../ledger/line.ts';
+import type { Actor, EventBody } from '../../ledger/lines/events.ts';
+import type { MadeEntry } from '../../ledger/lines/line.ts';
+import type { Selected, Selection } from '../../ledger/log/archive.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import type { Role } from '../../protocol/ids.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
@@ -15,7 +15,7 @@ import type {
   ResultBlob,
 } from '../../protocol/session.ts';
 import type { Artifact, RepositoryBundle, TaskSpec, TaskState } from '../../protocol/task.ts';
-import type { BatchItem } from './batch.ts';
+import type { BatchItem } from './intake/batch.ts';
 
 /** A task as it is sent. */
 export interface Submission {

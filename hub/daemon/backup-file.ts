@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { extract, type Header } from 'tar-stream';
 import { z } from 'zod';
-import { type VerifyReport, verifyExport } from '../../ledger/verify.ts';
+import { type VerifyReport, verifyExport } from '../../ledger/log/verify.ts';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { count, meshId, sha256Hex } from '../../protocol/ids.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import type { EventBody } from '../../ledger/events.ts';
-import { Log } from '../../ledger/log.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
+import { Log } from '../../ledger/log/log.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 import { newNonce, ROLES } from '../../protocol/ids.ts';
 import { publicKeyToBase64, type SigningKey } from '../../protocol/keys.ts';
 

@@ -1,8 +1,8 @@
-import type { TaskArchive } from '../../ledger/archive.ts';
-import type { Checkpoint } from '../../ledger/checkpoint.ts';
-import type { Entry } from '../../ledger/entry.ts';
-import type { Actor } from '../../ledger/events.ts';
-import type { DurableBatch, Log } from '../../ledger/log.ts';
+import type { Checkpoint } from '../../ledger/lines/checkpoint.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
+import type { TaskArchive } from '../../ledger/log/archive.ts';
+import type { DurableBatch, Log } from '../../ledger/log/log.ts';
 import { systemClock } from '../../node/daemon/clock.ts';
 import type { Session, SessionHandlers } from '../../node/network/session.ts';
 import { mark } from '../../node/timing.ts';

@@ -3,7 +3,7 @@ import type { DiskBlobStore } from '../../node/blobs/disk.ts';
 import { environmentName } from '../../node/environment/digest.ts';
 import type { Environments } from '../../node/environment/environments.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';
-import type { EnvironmentLease } from '../core/blob-access.ts';
+import type { EnvironmentLease } from '../core/results/blob-access.ts';
 
 /** An archive that nobody may fetch any more stays so long for the next task. */
 const KEPT_MS = 10 * 60_000;

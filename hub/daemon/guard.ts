@@ -1,8 +1,13 @@
 import type { Logger } from 'pino';
-import { fenced } from '../../ledger/handover.ts';
-import type { Log } from '../../ledger/log.ts';
+import { fenced } from '../../ledger/log/handover.ts';
+import type { Log } from '../../ledger/log/log.ts';
+import {
+  type Equivocation,
+  equivocationError,
+  type Testimony,
+  testimonyOf,
+} from '../../ledger/proofs/witness.ts';
 import { applyEntry, knownEntry, type MeshState } from '../../ledger/state/state.ts';
-import { type Equivocation, equivocationError, type Testimony, testimonyOf } from '../../ledger/witness.ts';
 import type { Marked } from '../../node/daemon/instance-mark.ts';
 import type { Host } from '../../node/network/host.ts';
 import type { Session, SessionEnd, SessionHandlers } from '../../node/network/session.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Log } from '../../ledger/log.ts';
+import type { Log } from '../../ledger/log/log.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { Host } from '../../node/network/host.ts';
 import { askTip } from '../../node/replica/follow.ts';

@@ -1,6 +1,6 @@
 import type { Hono } from 'hono';
-import type { TaskArchive } from '../../ledger/archive.ts';
-import type { Log } from '../../ledger/log.ts';
+import type { TaskArchive } from '../../ledger/log/archive.ts';
+import type { Log } from '../../ledger/log/log.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import { createBaseApp } from '../../node/api/app.ts';
 import type { ApiEnv } from '../../node/api/http.ts';

@@ -1,12 +1,12 @@
 import type { Logger } from 'pino';
-import type { Log } from '../../ledger/log.ts';
+import type { Log } from '../../ledger/log/log.ts';
 import {
   type Equivocation,
   equivocationError,
   provesEquivocation,
   type Testimony,
   testimonyOf,
-} from '../../ledger/witness.ts';
+} from '../../ledger/proofs/witness.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { keepProofOrSay } from './sure-log.ts';

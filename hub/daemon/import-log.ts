@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { rename, rmdir } from 'node:fs/promises';
-import { LogCopy } from '../../ledger/log-copy.ts';
-import type { CopySource } from '../../ledger/log-source.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { diskFailure } from '../../ledger/writer.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
+import type { CopySource } from '../../ledger/log/log-source.ts';
+import { diskFailure } from '../../ledger/log/writer.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { syncFolder } from '../../node/atomic-file.ts';
 import { readConfig, writeConfig } from '../../node/config.ts';
 import { type FolderPaths, folderPaths } from '../../node/folder.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { Log } from '../../ledger/log.ts';
+import type { Log } from '../../ledger/log/log.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { BlobStore } from '../../node/blobs/types.ts';
 import { fetchBlobs } from '../../node/network/blob-client.ts';

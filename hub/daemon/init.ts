@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { chown, open, rm } from 'node:fs/promises';
-import { scanLog } from '../../ledger/scan.ts';
+import { scanLog } from '../../ledger/log/scan.ts';
 import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import type { MeshObject } from '../../node/api/objects.ts';
 import { readConfig } from '../../node/config.ts';
 import { readOrMakeKey } from '../../node/daemon/identity.ts';

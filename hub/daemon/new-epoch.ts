@@ -1,7 +1,7 @@
-import { handoverBatch } from '../../ledger/handover.ts';
-import { Log } from '../../ledger/log.ts';
-import { LogCopy } from '../../ledger/log-copy.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { handoverBatch } from '../../ledger/log/handover.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import type { Machine } from '../../node/daemon/machine.ts';
 import { setProofAside } from '../../node/daemon/proof-file.ts';
 import { becomeFounder, nextLogKey } from '../../node/daemon/succession.ts';

@@ -1,8 +1,8 @@
 import { existsSync, lstatSync, type Stats, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CopySource, exportSource, storageSource } from '../../ledger/log-source.ts';
-import { HeldStorage } from '../../ledger/storage-held.ts';
+import { type CopySource, exportSource, storageSource } from '../../ledger/log/log-source.ts';
+import { HeldStorage } from '../../ledger/storage/storage-held.ts';
 import { type Folder, handOverFolder, openFolder } from '../../node/folder.ts';
 import { dropPrivileges, resolveAccount } from '../../node/privileges.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import type { TaskArchive } from '../../ledger/archive.ts';
-import type { Entry } from '../../ledger/entry.ts';
-import type { Actor } from '../../ledger/events.ts';
-import type { IndexStore } from '../../ledger/index-store.ts';
-import type { Log } from '../../ledger/log.ts';
-import type { LogProofs } from '../../ledger/proofs.ts';
+import type { IndexStore } from '../../ledger/index/index-store.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
+import type { TaskArchive } from '../../ledger/log/archive.ts';
+import type { Log } from '../../ledger/log/log.ts';
+import type { LogProofs } from '../../ledger/proofs/proofs.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { hasArchived } from '../../ledger/state/task-set.ts';
@@ -31,7 +31,7 @@ import type {
   LedgerReport,
   Right,
 } from '../api/port.ts';
-import { ownsResult } from '../core/blob-access.ts';
+import { ownsResult } from '../core/results/blob-access.ts';
 import { allowed, needRight } from '../core/rights.ts';
 import type { Operation } from '../core/types.ts';
 import type { FounderDriver } from './founder.ts';

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileBeginning } from '../../ledger/beginning-file.ts';
-import { handoverBatch } from '../../ledger/handover.ts';
-import { LogCopy } from '../../ledger/log-copy.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { signedBy } from '../../ledger/witness.ts';
+import { fileBeginning } from '../../ledger/log/beginning-file.ts';
+import { handoverBatch } from '../../ledger/log/handover.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
+import { signedBy } from '../../ledger/proofs/witness.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { markFolder } from '../../node/daemon/instance-mark.ts';
 import { type Machine, openMachine } from '../../node/daemon/machine.ts';
 import { Membership, smallFiles } from '../../node/daemon/membership.ts';

@@ -1,9 +1,14 @@
-import type { Entry } from '../../ledger/entry.ts';
-import type { IndexStore } from '../../ledger/index-store.ts';
-import type { Log } from '../../ledger/log.ts';
-import { CONSISTENCY_FORMAT, encodePath, encodeProofFile, PROOF_FORMAT } from '../../ledger/proof-file.ts';
-import type { LogProofs } from '../../ledger/proofs.ts';
-import { RECEIPT_ENTRIES } from '../../ledger/verify-proof.ts';
+import type { IndexStore } from '../../ledger/index/index-store.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
+import type { Log } from '../../ledger/log/log.ts';
+import {
+  CONSISTENCY_FORMAT,
+  encodePath,
+  encodeProofFile,
+  PROOF_FORMAT,
+} from '../../ledger/proofs/proof-file.ts';
+import type { LogProofs } from '../../ledger/proofs/proofs.ts';
+import { RECEIPT_ENTRIES } from '../../ledger/proofs/verify-proof.ts';
 import { parseReceiptFile, type ReceiptFile } from '../../protocol/bundle.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { Leadership } from '../../protocol/handover.ts';

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises';
-import { type CopySource, storageSource } from '../../ledger/log-source.ts';
-import { type RepairReport, repairFrom } from '../../ledger/repair.ts';
-import { readSound } from '../../ledger/sound.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { diskFailure } from '../../ledger/writer.ts';
+import { type CopySource, storageSource } from '../../ledger/log/log-source.ts';
+import { type RepairReport, repairFrom } from '../../ledger/log/repair.ts';
+import { readSound } from '../../ledger/log/sound.ts';
+import { diskFailure } from '../../ledger/log/writer.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { readConfig } from '../../node/config.ts';
 import { libp2pKey, readKey } from '../../node/daemon/identity.ts';
 import type { FolderPaths } from '../../node/folder.ts';

@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises';
-import type { EventBody } from '../../ledger/events.ts';
-import { LogProofs } from '../../ledger/proofs.ts';
-import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
-import { FileTileStore } from '../../ledger/tile-store-file.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
+import { LogProofs } from '../../ledger/proofs/proofs.ts';
+import { FileTileStore } from '../../ledger/proofs/tile-store-file.ts';
+import { FileSnapshotStore } from '../../ledger/snapshots/snapshot-store-file.ts';
 import { MemoryBlobStore } from '../../node/blobs/memory.ts';
 import type { Running } from '../../node/cli/options.ts';
 import { systemClock } from '../../node/daemon/clock.ts';

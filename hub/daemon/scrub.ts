@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { LogDamagedError } from '../../ledger/damage.ts';
-import type { Log } from '../../ledger/log.ts';
-import { scrubLog } from '../../ledger/scrub.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
+import { LogDamagedError } from '../../ledger/log/damage.ts';
+import type { Log } from '../../ledger/log/log.ts';
+import { scrubLog } from '../../ledger/log/scrub.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 import { writeFileAtomic } from '../../node/atomic-file.ts';
 import type { LedgerProgress, LedgerReport } from '../api/port.ts';
 

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
-import type { Compressed } from '../../ledger/compress.ts';
-import type { EventBody } from '../../ledger/events.ts';
-import type { SnapshotAnswer, SnapshotOrder } from '../../ledger/snapshot-process.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
+import type { Compressed } from '../../ledger/log/compress.ts';
+import type { SnapshotAnswer, SnapshotOrder } from '../../ledger/snapshots/snapshot-process.ts';
 import { ownEnvironment } from '../../node/own-environment.ts';
 import { ownModule, ownProgram } from '../../node/own-program.ts';
 import { type ErrorObject, SuperfleetError } from '../../protocol/errors.ts';
 
-const PROGRAM = ownModule('ledger/snapshot-process');
+const PROGRAM = ownModule('ledger/snapshots/snapshot-process');
 /** Last words of a process that died, for its error. */
 const wordsMax = 2_000;
 

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import type { EventBody } from '../../ledger/events.ts';
-import type { CommittedBatch, Log } from '../../ledger/log.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
+import type { CommittedBatch, Log } from '../../ledger/log/log.ts';
 import type { FolderPaths } from '../../node/folder.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { makeSnapshotInProcess } from './snapshot-maker.ts';

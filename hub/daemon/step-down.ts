@@ -1,6 +1,6 @@
-import { Log } from '../../ledger/log.ts';
+import { Log } from '../../ledger/log/log.ts';
 import { applyEntry, initialState, knownEntry } from '../../ledger/state/state.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { readKey } from '../../node/daemon/identity.ts';
 import type { Machine } from '../../node/daemon/machine.ts';
 import { type Admission, Membership, smallFiles } from '../../node/daemon/membership.ts';

@@ -1,8 +1,8 @@
-import { openBase } from '../../ledger/beginning.ts';
-import { fileBeginning } from '../../ledger/beginning-file.ts';
-import { Log } from '../../ledger/log.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import { openBase } from '../../ledger/log/beginning.ts';
+import { fileBeginning } from '../../ledger/log/beginning-file.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { folderPaths } from '../../node/folder.ts';
 import type { OpenStoppedLog } from '../cli/options.ts';
 

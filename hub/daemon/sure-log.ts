@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import type { Log } from '../../ledger/log.ts';
-import { type Equivocation, equivocationError } from '../../ledger/witness.ts';
+import type { Log } from '../../ledger/log/log.ts';
+import { type Equivocation, equivocationError } from '../../ledger/proofs/witness.ts';
 import { readKey } from '../../node/daemon/identity.ts';
 import { InstanceMark, type Standing } from '../../node/daemon/instance-mark.ts';
 import type { Lifetime } from '../../node/daemon/process.ts';

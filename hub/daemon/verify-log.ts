@@ -1,6 +1,6 @@
-import type { DurableLog } from '../../ledger/durable-log.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 import type { LedgerProgress, LedgerReport } from '../api/port.ts';
 
 /** Recomputes every hash and signature of the log from its files, whatever this process believes of them. */

@@ -1,4 +1,4 @@
-import type { DurableBatch, Log } from '../../ledger/log.ts';
+import type { DurableBatch, Log } from '../../ledger/log/log.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 
 /** Followers of tasks at one time. */

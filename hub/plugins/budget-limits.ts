@@ -1,4 +1,4 @@
-import type { BudgetScope } from '../../ledger/events.ts';
+import type { BudgetScope } from '../../ledger/lines/events.ts';
 import {
   amountOf,
   type BudgetState,

@@ -1,4 +1,4 @@
-import type { BudgetScope } from '../../ledger/events.ts';
+import type { BudgetScope } from '../../ledger/lines/events.ts';
 import { type BudgetState, dayBegin, dayOf, type Spent, spentAt } from '../../ledger/state/budget.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { BudgetObject, BudgetSum } from '../../node/api/objects.ts';

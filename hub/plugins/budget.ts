@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { z } from 'zod';
-import type { EventBody } from '../../ledger/events.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
 import {
   amountOf,
   type BudgetState,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { LogEvent } from '../../ledger/events.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
 import {
   classKey,
   classOf,

@@ -1,4 +1,4 @@
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 
 /** Blobs that an entry names and that the mesh keeps on the founder's disk: bundles, receipts, logs, artifacts. */
 export function blobsOf(entry: KnownEntry): string[] {

@@ -8,8 +8,8 @@ import {
   type Price,
   type UsageRow,
 } from '../../protocol/usage.ts';
-import type { KnownEntry } from '../entry.ts';
-import type { BudgetScope, EventBody } from '../events.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { BudgetScope, EventBody } from '../lines/events.ts';
 import type { PluginReducer } from './plugin-reducer.ts';
 import { loadPairs, savePairs } from './reducer.ts';
 

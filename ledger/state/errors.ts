@@ -1,5 +1,5 @@
 import { SuperfleetError } from '../../protocol/errors.ts';
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 
 /** An entry that no founder may have written after those before it: the log is damaged or the program is wrong. */
 export class StateError extends SuperfleetError {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FailureReason, Fault, TaskSpec } from '../../protocol/task.ts';
-import type { KnownEntry } from '../entry.ts';
-import type { EventBody } from '../events.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { EventBody } from '../lines/events.ts';
 import type { PluginReducer, Replayed } from './plugin-reducer.ts';
 import { loadPairs, savePairs } from './reducer.ts';
 import { findAttempt, type TaskRecord } from './task-record.ts';

@@ -1,5 +1,5 @@
-import type { KnownEntry } from '../entry.ts';
-import type { EventBody } from '../events.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { EventBody } from '../lines/events.ts';
 import { loadPairs, type Reducer, savePairs } from './reducer.ts';
 
 /** A live invite. One whose uses are spent is gone from the state; an expired one goes when the next is made. */

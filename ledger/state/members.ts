@@ -1,5 +1,5 @@
 import type { Role } from '../../protocol/ids.ts';
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 import { StateError } from './errors.ts';
 import { loadPairs, type Reducer, savePairs } from './reducer.ts';
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type Lesson, rememberedTextCharactersMax } from '../../protocol/memory.ts';
 import type { FailureReason, TaskSpec } from '../../protocol/task.ts';
-import { canonicalJson } from '../canonical-json.ts';
-import type { KnownEntry } from '../entry.ts';
-import type { Actor } from '../events.ts';
+import { canonicalJson } from '../lines/canonical-json.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { Actor } from '../lines/events.ts';
 import type { PluginReducer } from './plugin-reducer.ts';
 import { loadPairs, savePairs } from './reducer.ts';
 

@@ -1,5 +1,5 @@
-import type { KnownEntry } from '../entry.ts';
-import type { EventBody } from '../events.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { EventBody } from '../lines/events.ts';
 import type { Reducer } from './reducer.ts';
 
 /** What the mesh is, who writes its log, and whether the operator has paused it. */

@@ -1,5 +1,5 @@
-import type { KnownEntry } from '../entry.ts';
-import type { EventType } from '../events.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { EventType } from '../lines/events.ts';
 import type { Members } from './members.ts';
 import type { Reducer } from './reducer.ts';
 import type { Tasks } from './task-set.ts';

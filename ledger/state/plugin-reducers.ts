@@ -1,4 +1,4 @@
-import type { EventType } from '../events.ts';
+import type { EventType } from '../lines/events.ts';
 import { budgetReducer } from './budget.ts';
 import { failuresReducer } from './failures.ts';
 import { memoryReducer } from './memory.ts';

@@ -1,5 +1,5 @@
 import { endedTasksMax } from '../../protocol/limits.ts';
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 
 /** How much a state keeps. Part of its meaning: one log gives one state only under the same bounds. */
 export interface StateBounds {

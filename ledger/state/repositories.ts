@@ -1,5 +1,5 @@
 import type { RepositoryBundle } from '../../protocol/task.ts';
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 import { StateError } from './errors.ts';
 import { loadPairs, type Reducer, savePairs } from './reducer.ts';
 

@@ -1,4 +1,4 @@
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 import type { Reducer } from './reducer.ts';
 
 /** Names of secrets; a value is never in the log. */

@@ -1,7 +1,7 @@
 import { SuperfleetError } from '../../protocol/errors.ts';
-import type { Entry, KnownEntry } from '../entry.ts';
-import { EVENT_BODIES, isEventType } from '../events.ts';
-import { upgraded } from '../upgrade.ts';
+import type { Entry, KnownEntry } from '../lines/entry.ts';
+import { EVENT_BODIES, isEventType } from '../lines/events.ts';
+import { upgraded } from '../lines/upgrade.ts';
 import { StateError } from './errors.ts';
 import { type Invites, invitesReducer } from './invites.ts';
 import { type Members, membersReducer } from './members.ts';

@@ -7,7 +7,7 @@ import {
   type TaskSpec,
   type TaskState,
 } from '../../protocol/task.ts';
-import type { Actor, EventBody } from '../events.ts';
+import type { Actor, EventBody } from '../lines/events.ts';
 
 /** Attempts remembered of one task; older closed ones are in the log only. Pauses can make any number. */
 export const attemptsKeptMax = 64;

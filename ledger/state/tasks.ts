@@ -1,7 +1,7 @@
 import { questionsMax, replicasMax } from '../../protocol/limits.ts';
 import { CONFIDENCE, TERMINAL_STATES } from '../../protocol/task.ts';
-import type { KnownEntry } from '../entry.ts';
-import type { EventBody } from '../events.ts';
+import type { KnownEntry } from '../lines/entry.ts';
+import type { EventBody } from '../lines/events.ts';
 import { IllegalTransition } from './errors.ts';
 import type { Reducer } from './reducer.ts';
 import {

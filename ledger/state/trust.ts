@@ -1,4 +1,4 @@
-import type { KnownEntry } from '../entry.ts';
+import type { KnownEntry } from '../lines/entry.ts';
 import { loadPairs, type Reducer, savePairs } from './reducer.ts';
 
 /** So many valid results in a row make a member a trusted one. */

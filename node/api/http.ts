@@ -1,7 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { z } from 'zod';
-import type { Actor } from '../../ledger/events.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { asSuperfleetError, ERROR_CODES, SuperfleetError } from '../../protocol/errors.ts';
 import { requestBytesMax } from '../../protocol/limits.ts';

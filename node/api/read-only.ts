@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import type { TaskArchive } from '../../ledger/archive.ts';
+import type { TaskArchive } from '../../ledger/log/archive.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import { hasArchived } from '../../ledger/state/task-set.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';

@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
-import { parseCheckpoint } from '../../ledger/checkpoint.ts';
-import { keptCheckpoint, proofFileBytesMax } from '../../ledger/proof-file.ts';
-import type { ProofVerdict } from '../../ledger/proof-verdict.ts';
-import { verifyProofFile } from '../../ledger/verify-proof.ts';
+import { parseCheckpoint } from '../../ledger/lines/checkpoint.ts';
+import { keptCheckpoint, proofFileBytesMax } from '../../ledger/proofs/proof-file.ts';
+import type { ProofVerdict } from '../../ledger/proofs/proof-verdict.ts';
+import { verifyProofFile } from '../../ledger/proofs/verify-proof.ts';
 import { EXIT } from '../../protocol/errors.ts';
 import { readBounded } from './bounded-file.ts';
 import { writeOutput } from './output.ts';

@@ -1,4 +1,4 @@
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import { escapeLine } from '../../protocol/escape.ts';
 import type { TaskSpec } from '../../protocol/task.ts';
 import type {

@@ -1,4 +1,4 @@
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import { EXIT } from '../../protocol/errors.ts';
 import type { Page, TaskDetail, TaskObject } from '../api/objects.ts';
 import { logs } from './logs.ts';

@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { Equivocation } from '../../ledger/witness.ts';
+import type { Equivocation } from '../../ledger/proofs/witness.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { meshId } from '../../protocol/ids.ts';
 import { readTextOrNull, writeFileAtomic } from '../atomic-file.ts';

@@ -1,4 +1,4 @@
-import { weighCheckpoint } from '../../ledger/witness.ts';
+import { weighCheckpoint } from '../../ledger/proofs/witness.ts';
 import { collectBytes } from '../../protocol/bytes.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import { rosterBytesMax } from '../../protocol/roster.ts';

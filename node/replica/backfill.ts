@@ -1,7 +1,7 @@
 import type { Connection } from '@libp2p/interface';
-import type { Beginning } from '../../ledger/beginning.ts';
-import type { Checkpoint } from '../../ledger/checkpoint.ts';
-import { LogCopy } from '../../ledger/log-copy.ts';
+import type { Checkpoint } from '../../ledger/lines/checkpoint.ts';
+import type { Beginning } from '../../ledger/log/beginning.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 import type { Timers } from '../timers.ts';

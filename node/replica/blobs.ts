@@ -1,4 +1,4 @@
-import type { DurableLog } from '../../ledger/durable-log.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
 import { blobsOf } from '../../ledger/state/blobs.ts';
 import { knownEntry } from '../../ledger/state/state.ts';
 import { asSuperfleetError } from '../../protocol/errors.ts';

@@ -1,9 +1,9 @@
 import type { Connection } from '@libp2p/interface';
-import { type Beginning, gatherBeginning, joinBeginning } from '../../ledger/beginning.ts';
-import { type Checkpoint, parseCheckpoint } from '../../ledger/checkpoint.ts';
-import { LogCopy } from '../../ledger/log-copy.ts';
-import type { Base } from '../../ledger/snapshot.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
+import { type Checkpoint, parseCheckpoint } from '../../ledger/lines/checkpoint.ts';
+import { type Beginning, gatherBeginning, joinBeginning } from '../../ledger/log/beginning.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
+import type { Base } from '../../ledger/snapshots/snapshot.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 import { Backfill, type BackfillOptions } from './backfill.ts';

@@ -1,6 +1,6 @@
 import { peerIdFromString } from '@libp2p/peer-id';
-import { LogCopy } from '../../ledger/log-copy.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { privateAddresses } from '../network/announcer.ts';
 import type { Host } from '../network/host.ts';

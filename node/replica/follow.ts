@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Connection } from '@libp2p/interface';
-import type { Checkpoint } from '../../ledger/checkpoint.ts';
-import type { LogCopy } from '../../ledger/log-copy.ts';
+import type { Checkpoint } from '../../ledger/lines/checkpoint.ts';
+import type { LogCopy } from '../../ledger/log/log-copy.ts';
 import { isErrorCode, SuperfleetError } from '../../protocol/errors.ts';
 import {
   LOG_PROTOCOL,

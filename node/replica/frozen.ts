@@ -1,6 +1,6 @@
 import type { Connection } from '@libp2p/interface';
 import type { Logger } from 'pino';
-import { type Equivocation, equivocationError, provesEquivocation } from '../../ledger/witness.ts';
+import { type Equivocation, equivocationError, provesEquivocation } from '../../ledger/proofs/witness.ts';
 import { asSuperfleetError, type SuperfleetError } from '../../protocol/errors.ts';
 import type { Membership } from '../daemon/membership.ts';
 import { keepProof, keptProof, proofFile, setProofAside } from '../daemon/proof-file.ts';

@@ -1,6 +1,6 @@
-import { snapshotBytesMax } from '../../ledger/beginning.ts';
-import type { DurableLog } from '../../ledger/durable-log.ts';
-import type { SnapshotStore } from '../../ledger/snapshot-store.ts';
+import { snapshotBytesMax } from '../../ledger/log/beginning.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
+import type { SnapshotStore } from '../../ledger/snapshots/snapshot-store.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { logDataBytesMax, logPieceBytes } from '../../protocol/log-sync.ts';
 import type { FrameChannel } from '../network/channel.ts';

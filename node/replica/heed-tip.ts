@@ -1,4 +1,4 @@
-import type { Checkpoint } from '../../ledger/checkpoint.ts';
+import type { Checkpoint } from '../../ledger/lines/checkpoint.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 
 export interface TipHearer {

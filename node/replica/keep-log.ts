@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { fileBeginning } from '../../ledger/beginning-file.ts';
-import { cosign } from '../../ledger/cosignature.ts';
-import type { LogCopy } from '../../ledger/log-copy.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { cosign } from '../../ledger/lines/cosignature.ts';
+import { fileBeginning } from '../../ledger/log/beginning-file.ts';
+import type { LogCopy } from '../../ledger/log/log-copy.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import type { SuperfleetError } from '../../protocol/errors.ts';
 import { publicKeyToBase64, type SigningKey } from '../../protocol/keys.ts';
 import type { Place } from '../../protocol/session.ts';

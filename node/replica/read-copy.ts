@@ -1,10 +1,10 @@
 import type { Logger } from 'pino';
-import { TaskArchive } from '../../ledger/archive.ts';
-import { parseCheckpoint } from '../../ledger/checkpoint.ts';
-import type { DurableLog } from '../../ledger/durable-log.ts';
-import { openIndexDatabase } from '../../ledger/index-database.ts';
-import { IndexStore } from '../../ledger/index-store.ts';
-import { keepIndexed } from '../../ledger/keep-indexed.ts';
+import { openIndexDatabase } from '../../ledger/index/index-database.ts';
+import { IndexStore } from '../../ledger/index/index-store.ts';
+import { keepIndexed } from '../../ledger/index/keep-indexed.ts';
+import { parseCheckpoint } from '../../ledger/lines/checkpoint.ts';
+import { TaskArchive } from '../../ledger/log/archive.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { CopyObject } from '../api/objects.ts';
 import type { ReadOnlyPort } from '../api/read-only.ts';

@@ -1,5 +1,5 @@
-import type { CommittedBatch, DurableLog } from '../../ledger/durable-log.ts';
-import type { RawBatches } from '../../ledger/reader.ts';
+import type { CommittedBatch, DurableLog } from '../../ledger/log/durable-log.ts';
+import type { RawBatches } from '../../ledger/log/reader.ts';
 
 /** Bytes of the newest batches that are kept for those who follow closely. */
 const keptBytesMax = 4 * 1024 * 1024;

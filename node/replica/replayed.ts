@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { DurableLog } from '../../ledger/durable-log.ts';
-import type { Entry } from '../../ledger/entry.ts';
-import type { EventBody } from '../../ledger/events.ts';
-import type { Base } from '../../ledger/snapshot.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
+import type { Base } from '../../ledger/snapshots/snapshot.ts';
 import { applyEntry, initialState, type MeshState, parsedEntry } from '../../ledger/state/state.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 

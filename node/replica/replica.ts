@@ -1,10 +1,10 @@
 import type { Connection } from '@libp2p/interface';
-import { type Beginning, gatherBeginning, openBase } from '../../ledger/beginning.ts';
-import type { DurableLog } from '../../ledger/durable-log.ts';
-import type { Entry } from '../../ledger/entry.ts';
-import { LogCopy } from '../../ledger/log-copy.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
+import { type Beginning, gatherBeginning, openBase } from '../../ledger/log/beginning.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
+import { LogCopy } from '../../ledger/log/log-copy.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 import { asSuperfleetError, SuperfleetError } from '../../protocol/errors.ts';
 import type { LogTip } from '../../protocol/log-sync.ts';
 import type { Host } from '../network/host.ts';

@@ -1,9 +1,9 @@
-import { checkpointBytesMax, parseCheckpoint, parseNote } from '../../ledger/checkpoint.ts';
-import { verifyCosignature } from '../../ledger/cosignature.ts';
-import { LogDamagedError } from '../../ledger/damage.ts';
-import type { DurableLog } from '../../ledger/durable-log.ts';
-import type { RawBatches } from '../../ledger/reader.ts';
-import type { SnapshotStore } from '../../ledger/snapshot-store.ts';
+import { checkpointBytesMax, parseCheckpoint, parseNote } from '../../ledger/lines/checkpoint.ts';
+import { verifyCosignature } from '../../ledger/lines/cosignature.ts';
+import { LogDamagedError } from '../../ledger/log/damage.ts';
+import type { DurableLog } from '../../ledger/log/durable-log.ts';
+import type { RawBatches } from '../../ledger/log/reader.ts';
+import type { SnapshotStore } from '../../ledger/snapshots/snapshot-store.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { publicKeyFromPeerId, publicKeyToBase64 } from '../../protocol/keys.ts';
 import {

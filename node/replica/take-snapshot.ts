@@ -1,8 +1,8 @@
 import type { Connection } from '@libp2p/interface';
-import { checkedSnapshot, snapshotBytesMax } from '../../ledger/beginning.ts';
-import { type Base, SnapshotFault } from '../../ledger/snapshot.ts';
-import type { IncomingSnapshot, ReceivingStore } from '../../ledger/snapshot-store.ts';
-import { diskFailure } from '../../ledger/writer.ts';
+import { checkedSnapshot, snapshotBytesMax } from '../../ledger/log/beginning.ts';
+import { diskFailure } from '../../ledger/log/writer.ts';
+import { type Base, SnapshotFault } from '../../ledger/snapshots/snapshot.ts';
+import type { IncomingSnapshot, ReceivingStore } from '../../ledger/snapshots/snapshot-store.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import { fetchSnapshot } from './follow.ts';
 

@@ -1,5 +1,5 @@
-import type { Selection } from '../../ledger/archive.ts';
-import type { Actor } from '../../ledger/events.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
+import type { Selection } from '../../ledger/log/archive.ts';
 import type { MeshState } from '../../ledger/state/state.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';

@@ -8,10 +8,10 @@
  */
 import { defaultConfig } from '../../hub/core/config.ts';
 import { FounderContext } from '../../hub/core/context.ts';
-import { decide } from '../../hub/core/dispatch.ts';
 import { founderAdmitted } from '../../hub/core/founder.ts';
-import type { KnownEntry } from '../../ledger/entry.ts';
-import type { LogEvent } from '../../ledger/events.ts';
+import { decide } from '../../hub/core/placement/dispatch.ts';
+import type { KnownEntry } from '../../ledger/lines/entry.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
 import { applyEntry, initialState } from '../../ledger/state/state.ts';
 import { addTask } from '../../ledger/state/task-set.ts';
 import { newTask } from '../../ledger/state/tasks.ts';

@@ -8,12 +8,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeCheckpoint } from '../../ledger/checkpoint.ts';
-import { Frontier, leafHash } from '../../ledger/merkle.ts';
-import type { TreeHead } from '../../ledger/merkle-proof.ts';
-import { FileTileStore } from '../../ledger/tile-store-file.ts';
-import { TileTree } from '../../ledger/tile-tree.ts';
-import type { Tile, TileId } from '../../ledger/tiles.ts';
+import { makeCheckpoint } from '../../ledger/lines/checkpoint.ts';
+import { Frontier, leafHash } from '../../ledger/proofs/merkle.ts';
+import type { TreeHead } from '../../ledger/proofs/merkle-proof.ts';
+import { FileTileStore } from '../../ledger/proofs/tile-store-file.ts';
+import { TileTree } from '../../ledger/proofs/tile-tree.ts';
+import type { Tile, TileId } from '../../ledger/proofs/tiles.ts';
 import { signingKeyFromSeed } from '../../protocol/keys.ts';
 import { type Benchmark, type Figure, median } from './figures.ts';
 

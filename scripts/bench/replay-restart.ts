@@ -3,10 +3,10 @@
  * loaded, and what is newer is recovered and reduced. The time is from then on: Node and the modules are loaded before.
  * Prints one line of JSON.
  */
-import { Log } from '../../ledger/log.ts';
-import { restart } from '../../ledger/restart.ts';
-import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { restart } from '../../ledger/log/restart.ts';
+import { FileSnapshotStore } from '../../ledger/snapshots/snapshot-store-file.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 
 const [folder, snapshots] = process.argv.slice(2);
 const storage = new FileStorage(folder!);

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeSnapshotInProcess } from '../../hub/daemon/snapshot-maker.ts';
-import { Log } from '../../ledger/log.ts';
-import { restart } from '../../ledger/restart.ts';
-import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { restart } from '../../ledger/log/restart.ts';
+import { FileSnapshotStore } from '../../ledger/snapshots/snapshot-store-file.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import type { LongLog } from './long-log.ts';
 
 /** A folder of snapshots whose newest has about so many entries of the log after it. */

@@ -5,10 +5,10 @@
  */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Log } from '../../ledger/log.ts';
-import { restart } from '../../ledger/restart.ts';
-import { FileSnapshotStore } from '../../ledger/snapshot-store-file.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { restart } from '../../ledger/log/restart.ts';
+import { FileSnapshotStore } from '../../ledger/snapshots/snapshot-store-file.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 
 const [folder, snapshots = join(tmpdir(), 'superfleet-bench-no-snapshots')] = process.argv.slice(2);
 const storage = new FileStorage(folder!);

@@ -4,8 +4,8 @@
  * each piece verified and synced.
  */
 import { generateKeyPair } from '@libp2p/crypto/keys';
-import { Log } from '../../ledger/log.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { createHost } from '../../node/network/host.ts';
 import { Neighbours } from '../../node/network/neighbours.ts';
 import { Registry } from '../../node/network/registry.ts';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { LogEvent } from '../../ledger/events.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
 import { peerIdFromPublicKey } from '../../protocol/keys.ts';
 import { type CommandSpec, commandSpec } from '../../protocol/task.ts';
 

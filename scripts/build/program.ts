@@ -18,7 +18,7 @@ const ROOT = resolve(import.meta.dirname, '../..');
 const PROGRAMS = [
   'hub/cli.js',
   'hub/mesh-node.js',
-  'ledger/snapshot-process.ts',
+  'ledger/snapshots/snapshot-process.ts',
   'node/workers/attempt-process.ts',
 ];
 /** What the program reads by `ownFile`. */

@@ -1,5 +1,5 @@
 import type { Recalled, Wanted } from '../../hub/core/types.ts';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import { initialState, type MeshState, replay } from '../../ledger/state/state.ts';
 
 /** The state that keeps every task. */

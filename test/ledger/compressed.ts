@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { Log } from '../../ledger/log.ts';
-import { storageSource } from '../../ledger/log-source.ts';
-import { scrubLog } from '../../ledger/scrub.ts';
-import { readSound } from '../../ledger/sound.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { storageSource } from '../../ledger/log/log-source.ts';
+import { scrubLog } from '../../ledger/log/scrub.ts';
+import { readSound } from '../../ledger/log/sound.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
 
 const digestOf = async (pieces: AsyncIterable<Uint8Array>): Promise<string> => {
   const digest = createHash('sha256');

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Log } from '../../ledger/log.ts';
-import { segmentName } from '../../ledger/storage.ts';
-import { CRASH_KINDS, MemoryStorage } from '../../ledger/storage-memory.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { segmentName } from '../../ledger/storage/storage.ts';
+import { CRASH_KINDS, MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { Random } from '../sim/random.ts';
 import { GENESIS, KEY, long, started } from './kit.ts';
 import { Outside } from './outside.ts';

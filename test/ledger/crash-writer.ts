@@ -6,8 +6,8 @@
 import { writeSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { createInterface } from 'node:readline';
-import { Log } from '../../ledger/log.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { KEY, long, newLog, started } from './kit.ts';
 
 const limits = { segmentBytes: 64 * 1024 };

@@ -1,10 +1,10 @@
 // limit: 60 s
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Log } from '../../ledger/log.ts';
-import type { LogStorage } from '../../ledger/storage.ts';
-import { segmentName } from '../../ledger/storage.ts';
-import { CRASH_KINDS, diskError, MemoryStorage } from '../../ledger/storage-memory.ts';
+import { Log } from '../../ledger/log/log.ts';
+import type { LogStorage } from '../../ledger/storage/storage.ts';
+import { segmentName } from '../../ledger/storage/storage.ts';
+import { CRASH_KINDS, diskError, MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { Random } from '../sim/random.ts';
 import { BACKENDS, GENESIS, KEY, long, started } from './kit.ts';
 import { Outside } from './outside.ts';

@@ -1,8 +1,8 @@
-import { makeCheckpoint } from '../../ledger/checkpoint.ts';
-import { formatCheckpoint } from '../../ledger/line.ts';
-import { Log } from '../../ledger/log.ts';
-import { Frontier, leafHash } from '../../ledger/merkle.ts';
-import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import { makeCheckpoint } from '../../ledger/lines/checkpoint.ts';
+import { formatCheckpoint } from '../../ledger/lines/line.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { Frontier, leafHash } from '../../ledger/proofs/merkle.ts';
+import { MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { signingKeyFromSeed } from '../../protocol/keys.ts';
 import { FOUNDER, image, long, newLog, started } from './kit.ts';
 

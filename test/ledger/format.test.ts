@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Log } from '../../ledger/log.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { fixtureSegments } from './fixture.ts';
 
 const FOLDER = join(import.meta.dirname, '../fixtures/log-1');

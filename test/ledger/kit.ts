@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { EventBody, LogEvent } from '../../ledger/events.ts';
-import { Log, type LogLimits } from '../../ledger/log.ts';
-import type { CompressingStorage, LogStorage } from '../../ledger/storage.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import type { EventBody, LogEvent } from '../../ledger/lines/events.ts';
+import { Log, type LogLimits } from '../../ledger/log/log.ts';
+import type { CompressingStorage, LogStorage } from '../../ledger/storage/storage.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
+import { MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { publicKeyToBase64, type SigningKey, signingKeyFromSeed } from '../../protocol/keys.ts';
 
 /** A fixed key, so that a test's log is the same bytes every time. */

@@ -1,6 +1,6 @@
-import type { Beginning } from '../../ledger/beginning.ts';
-import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
-import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import type { Beginning } from '../../ledger/log/beginning.ts';
+import { MemorySnapshotStore } from '../../ledger/snapshots/snapshot-store.ts';
+import { MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 
 /** What changes something on the disk, in the order in which it was done. */
 export type Step = 'move' | 'keep' | 'remove';

@@ -1,9 +1,9 @@
 // limit: 60 s
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Log } from '../../ledger/log.ts';
-import { CRASH_KINDS, diskError, MemoryStorage } from '../../ledger/storage-memory.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import { CRASH_KINDS, diskError, MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { Random } from '../sim/random.ts';
 import { GENESIS, KEY, long, started } from './kit.ts';
 import { Outside } from './outside.ts';

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
-import type { LogEvent } from '../../ledger/events.ts';
-import type { Appended, Log } from '../../ledger/log.ts';
-import { Frontier, leafHash } from '../../ledger/merkle.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
+import type { Appended, Log } from '../../ledger/log/log.ts';
+import { Frontier, leafHash } from '../../ledger/proofs/merkle.ts';
 
 /**
  * What somebody outside the log handed to it and was told by it, over all its lives: the record that every log that is

@@ -8,10 +8,10 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Log } from '../../ledger/log.ts';
-import { Frontier, leafHash } from '../../ledger/merkle.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import { Frontier, leafHash } from '../../ledger/proofs/merkle.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { Random } from '../sim/random.ts';
 import { KEY } from './kit.ts';
 

@@ -1,8 +1,13 @@
-import { Log } from '../../ledger/log.ts';
-import { CONSISTENCY_FORMAT, encodePath, encodeProofFile, PROOF_FORMAT } from '../../ledger/proof-file.ts';
-import { LogProofs } from '../../ledger/proofs.ts';
-import { MemoryStorage } from '../../ledger/storage-memory.ts';
-import { MemoryTileStore } from '../../ledger/tile-store.ts';
+import { Log } from '../../ledger/log/log.ts';
+import {
+  CONSISTENCY_FORMAT,
+  encodePath,
+  encodeProofFile,
+  PROOF_FORMAT,
+} from '../../ledger/proofs/proof-file.ts';
+import { LogProofs } from '../../ledger/proofs/proofs.ts';
+import { MemoryTileStore } from '../../ledger/proofs/tile-store.ts';
+import { MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import type { ReceiptFile } from '../../protocol/bundle.ts';
 import { statementDigest } from '../../protocol/statement.ts';
 import { buildVerification } from '../../protocol/verification.ts';

@@ -1,11 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Log } from '../../ledger/log.ts';
-import { restart } from '../../ledger/restart.ts';
-import { stateDigests } from '../../ledger/snapshot.ts';
-import { makeSnapshot } from '../../ledger/snapshot-make.ts';
-import { MemorySnapshotStore } from '../../ledger/snapshot-store.ts';
-import { CRASH_KINDS, MemoryStorage } from '../../ledger/storage-memory.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { restart } from '../../ledger/log/restart.ts';
+import { stateDigests } from '../../ledger/snapshots/snapshot.ts';
+import { makeSnapshot } from '../../ledger/snapshots/snapshot-make.ts';
+import { MemorySnapshotStore } from '../../ledger/snapshots/snapshot-store.ts';
+import { CRASH_KINDS, MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { Random } from '../sim/random.ts';
 import { GENESIS, KEY } from './kit.ts';
 import { Outside } from './outside.ts';

@@ -1,8 +1,8 @@
-import type { LogEvent } from '../../ledger/events.ts';
-import { Log } from '../../ledger/log.ts';
-import { makeSnapshot } from '../../ledger/snapshot-make.ts';
-import { MemorySnapshotStore, snapshotName } from '../../ledger/snapshot-store.ts';
-import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { makeSnapshot } from '../../ledger/snapshots/snapshot-make.ts';
+import { MemorySnapshotStore, snapshotName } from '../../ledger/snapshots/snapshot-store.ts';
+import { MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 import { signingKeyFromSeed } from '../../protocol/keys.ts';
 import { FOUNDER, image, newLog } from './kit.ts';
 

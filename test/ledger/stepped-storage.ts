@@ -1,5 +1,5 @@
-import type { CompressingStorage, SegmentFile, SegmentForm } from '../../ledger/storage.ts';
-import { MemoryStorage } from '../../ledger/storage-memory.ts';
+import type { CompressingStorage, SegmentFile, SegmentForm } from '../../ledger/storage/storage.ts';
+import { MemoryStorage } from '../../ledger/storage/storage-memory.ts';
 
 /** Calls that change something on the disk. */
 export type Call =

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { Page, TaskDetail, TaskObject } from '../../node/api/objects.ts';
 import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';

@@ -2,7 +2,7 @@
 /** Budgets across real processes: a day that is used up, raised, and counted over the founder's death. The model is a scripted server. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../hub/core/why-answer.ts';
+import type { Why } from '../../hub/core/answers/why-answer.ts';
 import type { BudgetObject, StatusObject } from '../../node/api/objects.ts';
 import type { Step } from '../model-server/script.ts';
 import { ScriptedOpenAI } from '../model-server/scripted-openai.ts';

@@ -3,7 +3,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import { LOOKED } from '../../node/cli/lifecycle.ts';
 import { has, Screen, SH } from '../terminal.ts';
 import { Fleet } from './fleet.ts';

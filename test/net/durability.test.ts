@@ -3,8 +3,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import type { LoggedMesh, NodeObject, Page, StatusObject, TaskObject } from '../../node/api/objects.ts';
 import { Fleet, freePort } from './fleet.ts';
 

@@ -3,7 +3,7 @@ import { watch } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { TaskDetail } from '../../node/api/objects.ts';
 import type { ConfigInput } from '../../node/config.ts';
 import { cgroupName, sweepCgroups } from '../../node/sandbox/limits/cgroup.ts';

@@ -4,10 +4,10 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { EventBody } from '../../ledger/events.ts';
-import { Log } from '../../ledger/log.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
-import { verifyLog } from '../../ledger/verify.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { verifyLog } from '../../ledger/log/verify.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { Mesh, type Outcome, ok } from './mesh.ts';
 
 /** A folder of a stopped founder, copied: the same founder elsewhere, or by `fork` a mesh of its own. */

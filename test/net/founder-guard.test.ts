@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { LoggedMesh, MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { Fleet, freePort } from './fleet.ts';
 import { Daemon, ok } from './mesh.ts';

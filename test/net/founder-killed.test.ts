@@ -1,7 +1,7 @@
 // limit: 120 s
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { Page, TaskObject } from '../../node/api/objects.ts';
 import { Fleet, freePort, runs, wake } from './fleet.ts';
 

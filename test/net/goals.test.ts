@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../hub/core/why-answer.ts';
+import type { Why } from '../../hub/core/answers/why-answer.ts';
 import type { NodeObject, StatusObject, TaskDetail } from '../../node/api/objects.ts';
 import { answers, call, goalFleet, MODEL, mend } from './goal-fleet.ts';
 

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import { Client } from '../../node/api/client.ts';
 import type { MeshObject, NodeObject, Page } from '../../node/api/objects.ts';
 import { Fleet, freePort, wake } from './fleet.ts';

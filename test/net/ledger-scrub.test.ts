@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { scrubDue, scrubEveryMs } from '../../hub/daemon/scrub.ts';
-import type { LogEvent } from '../../ledger/events.ts';
-import { Log } from '../../ledger/log.ts';
-import { FileStorage } from '../../ledger/storage-file.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
+import { Log } from '../../ledger/log/log.ts';
+import { FileStorage } from '../../ledger/storage/storage-file.ts';
 import { readKey } from '../../node/daemon/identity.ts';
 import { Mesh, type Outcome } from './mesh.ts';
 

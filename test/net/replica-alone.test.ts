@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type {
   AsOf,
   LoggedMesh,

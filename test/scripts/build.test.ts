@@ -28,7 +28,7 @@ test('what is built holds every program that is started and every file that is r
       .matchAll(/\bown(File|Module)\('([^']+)'\)/g)
       .map(([, kind, path]) => (kind === 'Module' ? `${path}.js` : path!)),
   ]);
-  assert.ok(named.includes('ledger/snapshot-process.js'), 'they are found in the sources');
+  assert.ok(named.includes('ledger/snapshots/snapshot-process.js'), 'they are found in the sources');
   for (const path of named) assert.ok(existsSync(join(built, path)), `${path} is in what is built`);
   for (const bin of ['hub/cli.js', 'hub/mesh-node.js']) {
     const done = spawnSync(process.execPath, [join(built, bin), '--version'], { encoding: 'utf8' });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ReceiptFacts } from '../../hub/core/checks.ts';
+import type { ReceiptFacts } from '../../hub/core/results/checks.ts';
 import type { Assignment, AttemptResult } from '../../protocol/session.ts';
 import { Random } from './random.ts';
 import { standInReceipt, standInVerification } from './signer.ts';

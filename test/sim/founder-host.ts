@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import type { EnvelopeChecks } from '../../hub/core/checks.ts';
 import type { FounderConfig } from '../../hub/core/config.ts';
 import { FounderCore } from '../../hub/core/founder.ts';
 import { EffectGate } from '../../hub/core/gate.ts';
+import type { EnvelopeChecks } from '../../hub/core/results/checks.ts';
 import type { FounderEffect, FounderInput, HeldEffect, Operation } from '../../hub/core/types.ts';
-import { canonicalJson } from '../../ledger/canonical-json.ts';
-import type { Entry, KnownEntry } from '../../ledger/entry.ts';
-import type { Actor, LogEvent } from '../../ledger/events.ts';
+import { canonicalJson } from '../../ledger/lines/canonical-json.ts';
+import type { Entry, KnownEntry } from '../../ledger/lines/entry.ts';
+import type { Actor, LogEvent } from '../../ledger/lines/events.ts';
 import { defaultBounds, type StateBounds } from '../../ledger/state/reducer.ts';
 import {
   initialState,

@@ -1,5 +1,5 @@
-import type { Entry, KnownEntry } from '../../ledger/entry.ts';
-import type { EventBody } from '../../ledger/events.ts';
+import type { Entry, KnownEntry } from '../../ledger/lines/entry.ts';
+import type { EventBody } from '../../ledger/lines/events.ts';
 import { knownEntry } from '../../ledger/state/state.ts';
 import { OrderChecker } from './order.ts';
 import { Violation } from './violation.ts';

@@ -56,7 +56,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a task is given out and stays in the queue',
     patches: [
-      patch('hub/core/dispatch.ts', 'ctx.queue.serve(task.id);', ''),
+      patch('hub/core/placement/dispatch.ts', 'ctx.queue.serve(task.id);', ''),
       patch(TASKS, "need(entry, task.state === 'queued',", 'need(entry, true,'),
     ],
   },
@@ -64,7 +64,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'the number of an attempt is used again',
     patches: [
       patch(
-        'hub/core/assign.ts',
+        'hub/core/placement/assign.ts',
         'const number = task.attemptCount + 1;',
         'const number = task.executions + 1;',
       ),
@@ -79,7 +79,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'the fence is skipped: a late result is accepted',
     patches: [
       patch(
-        'hub/core/results.ts',
+        'hub/core/results/results.ts',
         'if (attempt.end !== null || lease === undefined) onLate(ctx, task, attempt, result);',
         `if (lease === undefined && task.state === 'queued' && attempt.end?.kind === 'ended') {
     attempt.end = null;
@@ -87,9 +87,9 @@ export const MUTATIONS: readonly Mutation[] = [
   } else if (attempt.end !== null || lease === undefined) onLate(ctx, task, attempt, result);`,
       ),
       patch(
-        'hub/core/results.ts',
-        "import { dropLease, endLease, settle } from './lifecycle.ts';",
-        "import { dropLease, endLease, openLease, settle } from './lifecycle.ts';",
+        'hub/core/results/results.ts',
+        "import { dropLease, endLease, settle } from '../lifecycle.ts';",
+        "import { dropLease, endLease, openLease, settle } from '../lifecycle.ts';",
       ),
     ],
   },
@@ -97,7 +97,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a result that proves nothing is accepted',
     patches: [
       patch(
-        'hub/core/check-result.ts',
+        'hub/core/results/check-result.ts',
         "if (code !== 'SF_NOT_PROVED') throw error;",
         `if (code !== 'SF_NOT_PROVED') throw error;
     const facts = { checksChanged: [], work: null };
@@ -108,8 +108,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the executor may verify its own result',
     patches: [
-      patch('hub/core/fit.ts', "if (member.peer === executor.peer) return 'executed it';", ''),
-      patch('hub/core/fit.ts', 'if (owners > 1 && member.owner === executor.owner)', 'if (owners > 99)'),
+      patch('hub/core/placement/fit.ts', "if (member.peer === executor.peer) return 'executed it';", ''),
+      patch(
+        'hub/core/placement/fit.ts',
+        'if (owners > 1 && member.owner === executor.owner)',
+        'if (owners > 99)',
+      ),
       patch(
         TASKS,
         "need(entry, member !== task.accepted!.member, 'the executor may not verify its own result');",
@@ -120,7 +124,11 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a machine of the executor’s owner may verify',
     patches: [
-      patch('hub/core/fit.ts', 'if (owners > 1 && member.owner === executor.owner)', 'if (owners > 99)'),
+      patch(
+        'hub/core/placement/fit.ts',
+        'if (owners > 1 && member.owner === executor.owner)',
+        'if (owners > 99)',
+      ),
     ],
   },
   {
@@ -157,7 +165,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'work is given out while the mesh is paused',
-    patches: [patch('hub/core/dispatch.ts', 'if (isHalted(ctx.state.mesh) || ctx', 'if (ctx')],
+    patches: [patch('hub/core/placement/dispatch.ts', 'if (isHalted(ctx.state.mesh) || ctx', 'if (ctx')],
   },
   {
     name: 'the owner’s pause is forgotten when a member starts',
@@ -196,13 +204,21 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'an eviction counts against the task',
     patches: [
-      patch('hub/core/sessions.ts', "owner: { fault: 'person', reason", "owner: { fault: 'task', reason"),
+      patch(
+        'hub/core/members/sessions.ts',
+        "owner: { fault: 'person', reason",
+        "owner: { fault: 'task', reason",
+      ),
     ],
   },
   {
     name: 'an eviction counts against the machine',
     patches: [
-      patch('hub/core/sessions.ts', "owner: { fault: 'person', reason", "owner: { fault: 'machine', reason"),
+      patch(
+        'hub/core/members/sessions.ts',
+        "owner: { fault: 'person', reason",
+        "owner: { fault: 'machine', reason",
+      ),
     ],
   },
   {
@@ -228,14 +244,18 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a lease outlives its grace',
     patches: [
-      patch('hub/core/sessions.ts', 'ctx.now + ctx.config.graceMs;', 'ctx.now + 60 * ctx.config.graceMs;'),
+      patch(
+        'hub/core/members/sessions.ts',
+        'ctx.now + ctx.config.graceMs;',
+        'ctx.now + 60 * ctx.config.graceMs;',
+      ),
     ],
   },
   {
     name: 'a lease outlives the silence of its member',
     patches: [
       patch(
-        'hub/core/sessions.ts',
+        'hub/core/members/sessions.ts',
         'if (silent < config.leaseMs + idleMs) continue;',
         'if (silent < 4 * config.leaseMs) continue;',
       ),
@@ -265,7 +285,11 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a founder goes on with a lease that its member does not hold',
     patches: [
-      patch('hub/core/sessions.ts', '} else missing.push(lease);', '} else resume.push(lease.lease);'),
+      patch(
+        'hub/core/members/sessions.ts',
+        '} else missing.push(lease);',
+        '} else resume.push(lease.lease);',
+      ),
     ],
   },
   {
@@ -276,28 +300,34 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the bound of the mesh is ignored',
-    patches: [patch('hub/core/capacity.ts', 'ctx.leases.size < boundNow(ctx);', 'boundNow(ctx) > 0;')],
+    patches: [
+      patch('hub/core/placement/capacity.ts', 'ctx.leases.size < boundNow(ctx);', 'boundNow(ctx) > 0;'),
+    ],
   },
   {
     name: 'a group lets in one too many',
-    patches: [patch('hub/core/holds.ts', 'inTurn.size < least', 'inTurn.size <= least')],
+    patches: [patch('hub/core/queue/holds.ts', 'inTurn.size < least', 'inTurn.size <= least')],
   },
   {
     name: 'a task begins before those it comes after',
-    patches: [patch('hub/core/holds.ts', "other.state === 'delivered') continue;", 'true) continue;')],
+    patches: [patch('hub/core/queue/holds.ts', "other.state === 'delivered') continue;", 'true) continue;')],
   },
   {
     name: 'machines are not looked at for what is kept apart',
-    patches: [patch('hub/core/placement.ts', 'running <= allowed &&', 'allowed >= 0 &&')],
+    patches: [patch('hub/core/placement/placement.ts', 'running <= allowed &&', 'allowed >= 0 &&')],
   },
   {
     name: 'whoever waits for a group is forgotten',
-    patches: [patch('hub/core/holds.ts', 'this.#stirred.add(schedule.group.name);', '')],
+    patches: [patch('hub/core/queue/holds.ts', 'this.#stirred.add(schedule.group.name);', '')],
   },
   {
     name: 'late results have no bound',
     patches: [
-      patch('hub/core/late-results.ts', 'ctx.late.size >= ctx.config.lateResultsMax', 'ctx.late.size < 0'),
+      patch(
+        'hub/core/results/late-results.ts',
+        'ctx.late.size >= ctx.config.lateResultsMax',
+        'ctx.late.size < 0',
+      ),
       patch('hub/core/lifecycle.ts', 'ctx.late.size < ctx.config.lateResultsMax', 'ctx.late.size >= 0'),
     ],
   },
@@ -305,7 +335,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a founder decides what it does not log',
     patches: [
       patch(
-        'hub/core/sessions.ts',
+        'hub/core/members/sessions.ts',
         'lease.startedAt ??= ctx.now;',
         'lease.startedAt ??= ctx.now;\n  ctx.task(lease.lease.task).machineFaults += 1;',
       ),
@@ -319,7 +349,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a result is verified again by whoever is there',
     patches: [
       patch(
-        'hub/core/reverify.ts',
+        'hub/core/trust/reverify.ts',
         'verifierParties(ctx, task).flatMap',
         '[...ctx.state.members.byPeer.values()].flatMap',
       ),

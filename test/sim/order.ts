@@ -1,4 +1,4 @@
-import type { KnownEntry } from '../../ledger/entry.ts';
+import type { KnownEntry } from '../../ledger/lines/entry.ts';
 import type { Schedule } from '../../protocol/schedule.ts';
 import { Violation } from './violation.ts';
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
+import type { Why } from '../../hub/core/answers/why-answer.ts';
 import type { Operation } from '../../hub/core/types.ts';
-import type { Why } from '../../hub/core/why-answer.ts';
-import type { Entry } from '../../ledger/entry.ts';
+import type { Entry } from '../../ledger/lines/entry.ts';
 import type { TaskRecord } from '../../ledger/state/task-record.ts';
 import type { Page, TaskObject } from '../../node/api/objects.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { EnvelopeChecks, ReceiptFacts } from '../../hub/core/checks.ts';
-import { canonicalJson } from '../../ledger/canonical-json.ts';
+import type { EnvelopeChecks, ReceiptFacts } from '../../hub/core/results/checks.ts';
+import { canonicalJson } from '../../ledger/lines/canonical-json.ts';
 import { type Expected, mismatch } from '../../protocol/acceptance.ts';
 import { SuperfleetError } from '../../protocol/errors.ts';
 import type { Assignment, AttemptResult } from '../../protocol/session.ts';

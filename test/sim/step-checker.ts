@@ -1,6 +1,6 @@
 import { type FounderConfig, retryBaseMs, retryMaxMs } from '../../hub/core/config.ts';
 import type { FounderCore } from '../../hub/core/founder.ts';
-import type { LogEvent } from '../../ledger/events.ts';
+import type { LogEvent } from '../../ledger/lines/events.ts';
 import { TERMINAL_STATES } from '../../protocol/task.ts';
 import { Violation } from './violation.ts';
 

@@ -1,5 +1,5 @@
 import type { HeldEffect } from '../../hub/core/types.ts';
-import { canonicalJson } from '../../ledger/canonical-json.ts';
+import { canonicalJson } from '../../ledger/lines/canonical-json.ts';
 import { initialState, replay, saveState } from '../../ledger/state/state.ts';
 import { type Assignment, leaseKey } from '../../protocol/session.ts';
 import type { MemberHost } from './member-host.ts';

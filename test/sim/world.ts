@@ -1,7 +1,7 @@
 import { defaultConfig } from '../../hub/core/config.ts';
 import { founderAdmitted } from '../../hub/core/founder.ts';
 import type { FounderEffect, Operation } from '../../hub/core/types.ts';
-import type { Actor } from '../../ledger/events.ts';
+import type { Actor } from '../../ledger/lines/events.ts';
 import { defaultBounds, type StateBounds } from '../../ledger/state/reducer.ts';
 import type { ErrorObject } from '../../protocol/errors.ts';
 import { type Assignment, type AttemptResult, leaseKey, type MemberMessage } from '../../protocol/session.ts';

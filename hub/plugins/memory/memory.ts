@@ -1,4 +1,4 @@
-import type { Actor, LogEvent } from '../../../ledger/events.ts';
+import type { Actor, LogEvent } from '../../../ledger/lines/events.ts';
 import {
   findRecord,
   type Memory,

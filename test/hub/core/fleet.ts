@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { ReceiptFacts } from '../../../hub/core/checks.ts';
+import type { Why } from '../../../hub/core/answers/why-answer.ts';
 import { FounderCore, type FounderOptions, founderAdmitted } from '../../../hub/core/founder.ts';
 import { EffectGate } from '../../../hub/core/gate.ts';
+import type { ReceiptFacts } from '../../../hub/core/results/checks.ts';
 import type {
   FounderEffect,
   FounderInput,
@@ -9,9 +10,8 @@ import type {
   Operation,
   Submission,
 } from '../../../hub/core/types.ts';
-import type { Why } from '../../../hub/core/why-answer.ts';
-import type { Entry } from '../../../ledger/entry.ts';
-import type { Actor, LogEvent } from '../../../ledger/events.ts';
+import type { Entry } from '../../../ledger/lines/entry.ts';
+import type { Actor, LogEvent } from '../../../ledger/lines/events.ts';
 import { defaultBounds, type StateBounds } from '../../../ledger/state/reducer.ts';
 import { initialState, replay } from '../../../ledger/state/state.ts';
 import { MemberCore } from '../../../node/core/member.ts';

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { FounderInput } from '../../../hub/core/types.ts';
-import type { Entry } from '../../../ledger/entry.ts';
-import { checkpointLineBytesMax } from '../../../ledger/log-options.ts';
+import type { Entry } from '../../../ledger/lines/entry.ts';
+import { checkpointLineBytesMax } from '../../../ledger/log/log-options.ts';
 import { batchBytesMax } from '../../../protocol/limits.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { Fleet, LOCAL } from './fleet.ts';

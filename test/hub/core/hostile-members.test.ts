@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { signedChecks } from '../../../hub/core/checks.ts';
 import { restJitter, restMaxMs } from '../../../hub/core/config.ts';
+import { signedChecks } from '../../../hub/core/results/checks.ts';
 import { memberName } from '../../../protocol/ids.ts';
 import type { AttemptResult } from '../../../protocol/session.ts';
 import { taskSpec } from '../../../protocol/task.ts';

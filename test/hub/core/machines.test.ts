@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Why } from '../../../hub/core/why-answer.ts';
-import type { Actor } from '../../../ledger/events.ts';
+import type { Why } from '../../../hub/core/answers/why-answer.ts';
+import type { Actor } from '../../../ledger/lines/events.ts';
 import { replay } from '../../../ledger/state/state.ts';
 import { CAPACITY, Fleet, HELLO, hex, peerOf } from './fleet.ts';
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Actor } from '../../../ledger/events.ts';
+import type { Actor } from '../../../ledger/lines/events.ts';
 import type { MemberHello } from '../../../protocol/session.ts';
 import { type TaskSpec, taskSpec } from '../../../protocol/task.ts';
 import { Fleet, HELLO, hex, peerOf, type TestMember } from './fleet.ts';

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Deadlines } from '../../../hub/core/deadlines.ts';
+import { Deadlines } from '../../../hub/core/queue/deadlines.ts';
 import type { TaskRecord } from '../../../ledger/state/task-record.ts';
 import type { Schedule } from '../../../protocol/schedule.ts';
 import { CAPACITY, Fleet, type TestMember } from './fleet.ts';

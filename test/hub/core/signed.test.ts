@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { signedChecks } from '../../../hub/core/checks.ts';
+import { signedChecks } from '../../../hub/core/results/checks.ts';
 import type { Receipt } from '../../../protocol/receipt.ts';
 import { CONFIDENCE } from '../../../protocol/task.ts';
 import { Fleet, resultOf } from './fleet.ts';

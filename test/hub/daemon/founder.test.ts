@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { heldEffectsMax } from '../../../hub/core/gate.ts';
 import type { FounderEffect, FounderInput } from '../../../hub/core/types.ts';
 import { FounderDriver, type FounderDriverOptions } from '../../../hub/daemon/founder.ts';
-import { MemoryStorage } from '../../../ledger/storage-memory.ts';
+import { MemoryStorage } from '../../../ledger/storage/storage-memory.ts';
 import type { Session, SessionHandlers } from '../../../node/network/session.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 import type { FounderMessage, MemberMessage } from '../../../protocol/session.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { EnvironmentLease } from '../../../hub/core/blob-access.ts';
+import type { EnvironmentLease } from '../../../hub/core/results/blob-access.ts';
 import { GivenEnvironments } from '../../../hub/daemon/given-environments.ts';
 import { packEnvironment } from '../../../node/environment/archive.ts';
 import { environmentName } from '../../../node/environment/digest.ts';

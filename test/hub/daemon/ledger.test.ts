@@ -7,11 +7,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Ledger, openLedger } from '../../../hub/daemon/ledger.ts';
 import { makeSnapshotInProcess } from '../../../hub/daemon/snapshot-maker.ts';
-import { Log } from '../../../ledger/log.ts';
-import { stateDigests } from '../../../ledger/snapshot.ts';
-import { snapshotName } from '../../../ledger/snapshot-store.ts';
+import { Log } from '../../../ledger/log/log.ts';
+import { stateDigests } from '../../../ledger/snapshots/snapshot.ts';
+import { snapshotName } from '../../../ledger/snapshots/snapshot-store.ts';
 import type { MeshState } from '../../../ledger/state/state.ts';
-import { FileStorage } from '../../../ledger/storage-file.ts';
+import { FileStorage } from '../../../ledger/storage/storage-file.ts';
 import { GENESIS, KEY } from '../../ledger/kit.ts';
 
 const inWords = (state: MeshState): string => JSON.stringify(stateDigests(state));

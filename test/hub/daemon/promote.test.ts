@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Heard, judge } from '../../../hub/daemon/promote.ts';
-import { handoverBatch } from '../../../ledger/handover.ts';
-import { LogCopy } from '../../../ledger/log-copy.ts';
-import { MemoryStorage } from '../../../ledger/storage-memory.ts';
+import { handoverBatch } from '../../../ledger/log/handover.ts';
+import { LogCopy } from '../../../ledger/log/log-copy.ts';
+import { MemoryStorage } from '../../../ledger/storage/storage-memory.ts';
 import { divergesFrom } from '../../../node/daemon/succession.ts';
 import type { SuperfleetError } from '../../../protocol/errors.ts';
 import { newSigningKey } from '../../../protocol/keys.ts';

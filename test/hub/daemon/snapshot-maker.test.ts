@@ -17,9 +17,9 @@ import { setImmediate } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeSnapshotInProcess } from '../../../hub/daemon/snapshot-maker.ts';
-import { snapshotName } from '../../../ledger/snapshot-store.ts';
-import { compressedName } from '../../../ledger/storage.ts';
-import { FileStorage } from '../../../ledger/storage-file.ts';
+import { snapshotName } from '../../../ledger/snapshots/snapshot-store.ts';
+import { compressedName } from '../../../ledger/storage/storage.ts';
+import { FileStorage } from '../../../ledger/storage/storage-file.ts';
 import { resolveAccount } from '../../../node/privileges.ts';
 import { newLog } from '../../ledger/kit.ts';
 

@@ -6,10 +6,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeSnapshotInProcess } from '../../../hub/daemon/snapshot-maker.ts';
 import { Snapshots } from '../../../hub/daemon/snapshots.ts';
-import type { EventBody } from '../../../ledger/events.ts';
-import type { Log } from '../../../ledger/log.ts';
-import { segmentName } from '../../../ledger/storage.ts';
-import { FileStorage } from '../../../ledger/storage-file.ts';
+import type { EventBody } from '../../../ledger/lines/events.ts';
+import type { Log } from '../../../ledger/log/log.ts';
+import { segmentName } from '../../../ledger/storage/storage.ts';
+import { FileStorage } from '../../../ledger/storage/storage-file.ts';
 import { newLog, started } from '../../ledger/kit.ts';
 
 const TIME = 1_700_000_000_000;

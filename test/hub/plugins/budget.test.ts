@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { budget } from '../../../hub/plugins/budget.ts';
-import type { Actor } from '../../../ledger/events.ts';
+import type { Actor } from '../../../ledger/lines/events.ts';
 import { type BudgetState, budgetReducer, dayBegin, dayOf } from '../../../ledger/state/budget.ts';
 import { defaultBounds } from '../../../ledger/state/reducer.ts';
 import { knownEntry } from '../../../ledger/state/state.ts';

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { MemoryIndex, wordsOf } from '../../../hub/plugins/memory/index.ts';
 import { memoryPlugin } from '../../../hub/plugins/memory/memory.ts';
 import { enclosable, ranked } from '../../../hub/plugins/memory/recall.ts';
-import type { Actor } from '../../../ledger/events.ts';
+import type { Actor } from '../../../ledger/lines/events.ts';
 import type { MemoryRecord, NoteMemory, TaskMemory } from '../../../ledger/state/memory.ts';
 import { rememberedText } from '../../../node/worker/remembered.ts';
 import { type Lesson, rememberedCharactersMax, rememberedMax } from '../../../protocol/memory.ts';

@@ -1,5 +1,5 @@
-import type { Entry } from '../../../ledger/entry.ts';
-import type { Actor, LogEvent } from '../../../ledger/events.ts';
+import type { Entry } from '../../../ledger/lines/entry.ts';
+import type { Actor, LogEvent } from '../../../ledger/lines/events.ts';
 import { taskSpec } from '../../../protocol/task.ts';
 import { hex, peerOf } from '../../hub/core/fleet.ts';
 

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { canonicalJson } from '../../../ledger/canonical-json.ts';
-import type { Actor } from '../../../ledger/events.ts';
+import { canonicalJson } from '../../../ledger/lines/canonical-json.ts';
+import type { Actor } from '../../../ledger/lines/events.ts';
 import {
   draftsMax,
   findRecord,

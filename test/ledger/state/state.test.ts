@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Entry } from '../../../ledger/entry.ts';
+import type { Entry } from '../../../ledger/lines/entry.ts';
 import { resolveMember } from '../../../ledger/state/members.ts';
 import { bundleChain } from '../../../ledger/state/repositories.ts';
 import { initialState, loadState, replay, type SavedState, saveState } from '../../../ledger/state/state.ts';

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MemoryStorage } from '../../../ledger/storage-memory.ts';
+import { MemoryStorage } from '../../../ledger/storage/storage-memory.ts';
 import { ReplicaBlobs } from '../../../node/replica/blobs.ts';
 import { SuperfleetError } from '../../../protocol/errors.ts';
 import { newLog } from '../../ledger/kit.ts';

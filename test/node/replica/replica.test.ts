@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MemoryStorage } from '../../../ledger/storage-memory.ts';
-import { verifyLog } from '../../../ledger/verify.ts';
+import { verifyLog } from '../../../ledger/log/verify.ts';
+import { MemoryStorage } from '../../../ledger/storage/storage-memory.ts';
 import { FrameChannel } from '../../../node/network/channel.ts';
 import type { Host } from '../../../node/network/host.ts';
 import { Neighbours } from '../../../node/network/neighbours.ts';

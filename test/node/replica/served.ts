@@ -1,6 +1,6 @@
-import type { Log } from '../../../ledger/log.ts';
-import type { LogCopy } from '../../../ledger/log-copy.ts';
-import type { SnapshotStore } from '../../../ledger/snapshot-store.ts';
+import type { Log } from '../../../ledger/log/log.ts';
+import type { LogCopy } from '../../../ledger/log/log-copy.ts';
+import type { SnapshotStore } from '../../../ledger/snapshots/snapshot-store.ts';
 import type { Registry } from '../../../node/network/registry.ts';
 import { type Follower, LogSource } from '../../../node/replica/source.ts';
 import { type Net, Signal } from '../network/hosts.ts';

@@ -1,5 +1,5 @@
-import { segmentName } from '../../../ledger/storage.ts';
-import { type CrashKind, MemoryStorage } from '../../../ledger/storage-memory.ts';
+import { segmentName } from '../../../ledger/storage/storage.ts';
+import { type CrashKind, MemoryStorage } from '../../../ledger/storage/storage-memory.ts';
 import type { Machine } from '../machine.ts';
 
 /** A machine's log folder on a disk whose syncs take time, and what a checker knows of it without asking the log. */

@@ -1,4 +1,4 @@
-import { CRASH_KINDS, type CrashKind } from '../../../ledger/storage-memory.ts';
+import { CRASH_KINDS, type CrashKind } from '../../../ledger/storage/storage-memory.ts';
 import type { FaultKind } from './scenario.ts';
 import { type Site, TWO_HISTORIES } from './site.ts';
 import type { SuccessionWorld } from './world.ts';

@@ -1,5 +1,5 @@
 import type { FounderInput } from '../../../hub/core/types.ts';
-import type { Log } from '../../../ledger/log.ts';
+import type { Log } from '../../../ledger/log/log.ts';
 import type { MeshState } from '../../../ledger/state/state.ts';
 import { FounderHost, type FounderWorld } from '../founder-host.ts';
 import type { Machine } from '../machine.ts';

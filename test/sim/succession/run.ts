@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Entry } from '../../../ledger/entry.ts';
+import type { Entry } from '../../../ledger/lines/entry.ts';
 import { saveState } from '../../../ledger/state/state.ts';
 import { TERMINAL_STATES } from '../../../protocol/task.ts';
 import { Random } from '../random.ts';

@@ -1,9 +1,9 @@
-import type { CommittedBatch, DurableLog } from '../../../ledger/durable-log.ts';
-import type { Entry } from '../../../ledger/entry.ts';
-import type { Log } from '../../../ledger/log.ts';
-import { Frontier, leafHash } from '../../../ledger/merkle.ts';
+import type { Entry } from '../../../ledger/lines/entry.ts';
+import type { CommittedBatch, DurableLog } from '../../../ledger/log/durable-log.ts';
+import type { Log } from '../../../ledger/log/log.ts';
+import { Frontier, leafHash } from '../../../ledger/proofs/merkle.ts';
+import { signedBy } from '../../../ledger/proofs/witness.ts';
 import { initialState, replay, saveState } from '../../../ledger/state/state.ts';
-import { signedBy } from '../../../ledger/witness.ts';
 import type { Leadership } from '../../../protocol/handover.ts';
 import type { Assignment } from '../../../protocol/session.ts';
 import { Violation } from '../violation.ts';

@@ -1,8 +1,8 @@
 import { founderAdmitted } from '../../../hub/core/founder.ts';
 import type { Operation } from '../../../hub/core/types.ts';
-import type { Actor, EventBody } from '../../../ledger/events.ts';
-import { Log } from '../../../ledger/log.ts';
-import { weighCheckpoint } from '../../../ledger/witness.ts';
+import type { Actor, EventBody } from '../../../ledger/lines/events.ts';
+import { Log } from '../../../ledger/log/log.ts';
+import { weighCheckpoint } from '../../../ledger/proofs/witness.ts';
 import type { Session as NetSession, SessionHandlers } from '../../../node/network/session.ts';
 import type { ErrorObject } from '../../../protocol/errors.ts';
 import { newSigningKey, publicKeyToBase64, type SigningKey } from '../../../protocol/keys.ts';
