@@ -12,8 +12,8 @@ const snapshotBytes = 64 * 1024 * 1024;
  * After one none is made for so many times as long as it took, so that a log which grows by that every few seconds does not cost a
  * processor for its snapshots alone; but for one that has grown by so many times as much, which a start is not to replay.
  */
-const restTimes = 10;
-const mostTimes = 20;
+const snapshotRest = 10;
+const snapshotMost = 20;
 /** An orderly stop makes one where this spares the next start something and can be done within `stopMs`. */
 const stopEntries = { min: 1_000, max: 20_000 };
 const stopMs = 1_000;
@@ -28,7 +28,7 @@ export interface SnapshotsOptions {
   compress: boolean;
   /** How much the log grows between two of them. @default `snapshotEntries`, `snapshotBytes` */
   every?: { entries: number; bytes: number };
-  /** How many times as long as the last one took none is made. @default `restTimes` */
+  /** How many times as long as the last one took none is made. @default `snapshotRest` */
   rest?: number;
 }
 
@@ -44,7 +44,7 @@ export class Snapshots {
   /** Since the newest snapshot, or the last that was tried. */
   #since: { entries: number; bytes: number };
   #making: Promise<void> | null = null;
-  /** None begins before (monotonic), unless the log has grown by `mostTimes` as much as it may. */
+  /** None begins before (monotonic), unless the log has grown by `snapshotMost` as much as it may. */
   #restUntil = 0;
   #resting: NodeJS.Timeout | null = null;
   #ended = false;
@@ -83,7 +83,7 @@ export class Snapshots {
     const grown = Math.max(entries / this.#every.entries, bytes / this.#every.bytes);
     if (grown < 1 || this.#making !== null) return;
     const restMs = this.#restUntil - performance.now();
-    if (restMs <= 0 || grown >= mostTimes) this.#begin();
+    if (restMs <= 0 || grown >= snapshotMost) this.#begin();
     else
       this.#resting ??= setTimeout(() => {
         this.#resting = null;
@@ -95,7 +95,7 @@ export class Snapshots {
     const began = performance.now();
     this.#making ??= this.#makeOne(compress).finally(() => {
       const ended = performance.now();
-      this.#restUntil = ended + (this.#options.rest ?? restTimes) * (ended - began);
+      this.#restUntil = ended + (this.#options.rest ?? snapshotRest) * (ended - began);
       this.#making = null;
       // What was appended meanwhile may be enough for the next.
       if (!this.#ended) this.#makeWhereDue();

@@ -11,7 +11,7 @@ import type { TaskDetail } from '../../node/api/objects.ts';
 import { withConstants } from './constants.ts';
 import { descendants, Fleet, freePort } from './fleet.ts';
 
-const env = withConstants({ snapshotEntries: 10, segmentBytes: 6 * 1024 });
+const env = withConstants({ snapshotEntries: 10, snapshotRest: 0, segmentBytes: 6 * 1024 });
 const hubArgs = ['--port', String(await freePort())];
 const VERIFIER = resolve(import.meta.dirname, '../verifier/verify-log.pl');
 

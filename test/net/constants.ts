@@ -10,6 +10,7 @@ const FILES = {
   logPieceBytes: 'protocol/log-sync.ts',
   segmentBytes: 'protocol/limits.ts',
   snapshotEntries: 'hub/daemon/snapshots.ts',
+  snapshotRest: 'hub/daemon/snapshots.ts',
 } as const;
 
 export type Constants = Partial<Record<keyof typeof FILES, number>>;

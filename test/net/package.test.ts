@@ -74,7 +74,7 @@ test('the tarball holds what was built and documented, and no source or test', (
   for (const wanted of [
     'dist/hub/cli.js',
     'dist/hub/mesh-node.js',
-    'dist/ledger/snapshot-process.js',
+    'dist/ledger/snapshots/snapshot-process.js',
     'README.md',
     'LICENSE',
     'CHANGELOG.md',

@@ -10,7 +10,12 @@ import type { MeshObject, OwnNodeObject, StatusObject } from '../../node/api/obj
 import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';
 
-const env = withConstants({ snapshotEntries: 10, backfillBytesPerSecond: 2048, logPieceBytes: 1024 });
+const env = withConstants({
+  snapshotEntries: 10,
+  snapshotRest: 0,
+  backfillBytesPerSecond: 2048,
+  logPieceBytes: 1024,
+});
 const ARGS = ['--port', String(await freePort())];
 const fleet = await Fleet.start({ hub: { slots: 1 }, hubArgs: ARGS, hubEnv: env });
 test.after(() => fleet.close());

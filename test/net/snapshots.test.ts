@@ -13,7 +13,7 @@ import type { TaskDetail } from '../../node/api/objects.ts';
 import { withConstants } from './constants.ts';
 import { Fleet, freePort } from './fleet.ts';
 
-const env = withConstants({ snapshotEntries: 10 });
+const env = withConstants({ snapshotEntries: 10, snapshotRest: 0 });
 const hubArgs = ['--port', String(await freePort())];
 const KILLS = 6;
 
