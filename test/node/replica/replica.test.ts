@@ -187,21 +187,26 @@ test(
   }),
 );
 
+/** A founder with so many entries, and a replica that holds them and may be followed itself. */
+async function followedReplica(net: Net, entries: number) {
+  const { host, registry } = await net.founding();
+  const log = await newLog(new MemoryStorage());
+  await append(log, 0, entries);
+  const { held } = await serve(net, registry, log.meshId, () => log);
+  const near = await net.member();
+  const one = await replica(net, near, log.meshId, {
+    founder: () => ({ peer: host.peer, addresses: host.addresses() }),
+  });
+  one.start();
+  await untilHeld(held, near.peer, log.size);
+  const served = await serve(net, net.registry(near).registry, log.meshId, () => one.copy);
+  return { host, log, held, near, one, served };
+}
+
 test(
   'while the founder is gone a replica follows another one',
   withNet(async (net) => {
-    const { host, registry } = await net.founding();
-    const log = await newLog(new MemoryStorage());
-    await append(log, 0, 400);
-    const { held } = await serve(net, registry, log.meshId, () => log);
-    const near = await net.member();
-    const one = await replica(net, near, log.meshId, {
-      founder: () => ({ peer: host.peer, addresses: host.addresses() }),
-    });
-    one.start();
-    await untilHeld(held, near.peer, log.size);
-    const { registry: nearRegistry } = net.registry(near);
-    const served = await serve(net, nearRegistry, log.meshId, () => one.copy);
+    const { host, log, near, one, served } = await followedReplica(net, 400);
     const far = await net.member();
     const neighbours = new Neighbours(far, () => true);
     neighbours.tell(near.peer, near.addresses());
@@ -225,17 +230,7 @@ test(
 test(
   'a replica that hears that the founder answers follows it at once: whether it follows another one or waits for its next try',
   withNet(async (net) => {
-    const { host, registry } = await net.founding();
-    const log = await newLog(new MemoryStorage());
-    await append(log, 0, 100);
-    const { held } = await serve(net, registry, log.meshId, () => log);
-    const near = await net.member();
-    const one = await replica(net, near, log.meshId, {
-      founder: () => ({ peer: host.peer, addresses: host.addresses() }),
-    });
-    one.start();
-    await untilHeld(held, near.peer, log.size);
-    await serve(net, net.registry(near).registry, log.meshId, () => one.copy);
+    const { host, log, held, near, one } = await followedReplica(net, 100);
     // Nothing is done because its time has come.
     const timers = { now: () => 0, after: () => () => {}, random: () => 0 };
     for (const [who, replicas] of [

@@ -16,6 +16,8 @@ interface Case {
   remedies?: RegExp;
 }
 
+const RED = { outcome: 'failed', reason: 'check', fault: 'task', exitCode: 1, detail: 'red' } as const;
+
 const cases: Case[] = [
   {
     what: 'a paused mesh',
@@ -43,14 +45,7 @@ const cases: Case[] = [
     make(fleet) {
       const ada = fleet.join('ada');
       const id = fleet.submit({ retries: 2 });
-      const failed = {
-        outcome: 'failed',
-        reason: 'check',
-        fault: 'task',
-        exitCode: 1,
-        detail: 'red',
-      } as const;
-      fleet.finish(ada, fleet.running(ada), failed);
+      fleet.finish(ada, fleet.running(ada), RED);
       return id;
     },
     wait: 'backOff',
@@ -226,14 +221,7 @@ const cases: Case[] = [
     make(fleet) {
       const ada = fleet.join('ada');
       const id = fleet.submit();
-      const failed = {
-        outcome: 'failed',
-        reason: 'check',
-        fault: 'task',
-        exitCode: 1,
-        detail: 'red',
-      } as const;
-      fleet.finish(ada, fleet.running(ada), failed);
+      fleet.finish(ada, fleet.running(ada), RED);
       return id;
     },
     wait: null,
